@@ -1,0 +1,55 @@
+# Python and make are all this needs. `make serve` runs Skein, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := skein flight_server control_api schemas flight_core
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint format types imports check bench constraints clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP)  ## create .venv with everything
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Skein needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+serve: install  ## run Skein with its demo catalog (ARGS="--demo-rows 3000000" and other flags)
+	exec $(BIN)/skein serve --demo $(ARGS)
+
+test: install  ## every test (ARGS="-k name" for some)
+	$(BIN)/python -P -m pytest $(ARGS)
+
+lint: install  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install  ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install  ## mypy --strict
+	$(BIN)/mypy
+
+imports: install  ## the architecture's import rules
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## all that CI runs
+
+bench: install  ## speed, as ratios measured side by side
+	$(BIN)/python -P benchmarks/stream.py $(ARGS)
+
+constraints: install  ## refresh constraints.txt within the ranges of pyproject.toml
+	$(BIN)/pip-compile --quiet --extra dev --allow-unsafe --generate-hashes --strip-extras \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --upgrade \
+	    --output-file constraints.txt pyproject.toml
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

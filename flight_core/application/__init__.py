@@ -1,0 +1,1 @@
+"""Use cases: what Skein does, told in terms of ports."""

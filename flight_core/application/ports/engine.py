@@ -1,0 +1,103 @@
+"""Running SQL over datasets and over the users' own tables."""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import pyarrow as pa
+
+from flight_core.domain.dataset import LakeState
+from flight_core.domain.query import Outcome, Pins, Statement, StatementInfo
+
+
+class Query(Protocol):
+    """A read that has been planned and not yet run. Owns its cursor.
+
+    Iterating runs it, once, and may block; `cancel` works from any thread, before, during
+    and after the run, and makes a blocked iteration raise `Cancelled`. `close` is idempotent,
+    stops a run, and is called by whoever planned the query.
+    """
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def pins(self) -> Pins:
+        """The dataset versions this query reads."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]: ...
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class QueryEngine(Protocol):
+    """Plans reads over one state of the lake; opens sessions for everything else.
+
+    Thread-safe. In SQL a dataset is the table `name` (also `datasets.name`), and `"name@v3"` or
+    `"name@2026-01-31T12:00:00Z"` one of its versions; other tables are the users' own.
+    """
+
+    def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> Query:
+        """A lazy, side-effect free query, on a cursor of its own.
+
+        With `pins`, datasets are read at exactly these versions, whatever `lake` says is current.
+
+        Raises:
+            InvalidSql, InvalidParameters: it cannot be parsed or bound.
+            DatasetNotFound, VersionNotFound: it names one that does not exist.
+            StatementNotAllowed: it is not a read (use a session), or reaches outside the lake.
+        """
+
+    def open_session(self) -> "Session": ...
+
+    def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
+        """Kind, result schema and parameters of a statement, without running it. Raises as `plan`."""
+
+    def close(self) -> None: ...
+
+
+class Session(Protocol):
+    """A connection of its own: temp tables, variables, settings and a transaction live in it.
+
+    One statement at a time: calls from several threads wait for each other. `cancel` works from any
+    thread. A query that is still being read when the next statement arrives is read to its end first
+    (buffered in memory up to a limit, then on disk).
+    """
+
+    def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo: ...
+
+    def plan(self, statement: Statement, lake: LakeState) -> Query: ...
+
+    def execute(self, statement: Statement, lake: LakeState) -> Outcome:
+        """Run any statement (or several, separated by `;`) at once, exactly once; the outcome is the last one's.
+
+        Raises:
+            InvalidSql, InvalidParameters, QueryFailed, StatementNotAllowed, TransactionFailed, Cancelled.
+        """
+
+    def execute_many(self, sql: str, parameters: pa.RecordBatchReader, lake: LakeState) -> Outcome:
+        """Run a statement once a parameter row (positional), all or nothing; sums the affected rows."""
+
+    def begin(self) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    def options(self) -> Mapping[str, object]:
+        """The session options a client may set, with their values: catalog, schema, TimeZone, ..."""
+
+    def set_option(self, name: str, value: object) -> None:
+        """
+        Raises:
+            InvalidOption: unknown name, or a value that does not fit; `details["reason"]` is
+                `name` or `value`.
+        """
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,35 @@
+"""Turning fetched files into Parquet."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flight_core.application.ports.sources import FetchedFile, Report
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFiles:
+    files: tuple[Path, ...]  # Parquet, in the folder given
+    row_count: int
+    format: str
+
+
+class Parser(Protocol):
+    async def parse(
+        self,
+        files: Sequence[FetchedFile],
+        folder: Path,
+        report: Report,
+        *,
+        format: str | None,
+        options: Mapping[str, object],
+    ) -> ParsedFiles:
+        """Write the rows of `files` as Parquet into `folder`.
+
+        Runs in a process of its own, with bounded memory and time.
+
+        Raises:
+            UnknownFormat, UnreadableData, InvalidOption, LimitExceeded, DeadlineExceeded,
+            OutOfDisk, Cancelled.
+        """

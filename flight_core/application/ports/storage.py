@@ -1,0 +1,119 @@
+"""Versioned tables of Parquet files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiles:
+    """The files that make up one version, and the schema they are to be read with.
+
+    Files of older versions may lack columns that were added later, or hold narrower types.
+    """
+
+    ref: VersionRef
+    uris: tuple[str, ...]
+    schema: pa.Schema
+    row_counts: tuple[int, ...]  # per file
+    size_bytes: tuple[int, ...]  # per file
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStatistics:
+    """From Parquet statistics where they are exact, else None."""
+
+    name: str
+    type: str
+    nullable: bool
+    null_count: int | None
+    minimum: object | None
+    maximum: object | None
+    size_bytes: int  # compressed
+
+
+class StagedWrite(Protocol):
+    """New files of one dataset that no reader sees yet. `close` without `commit` deletes them."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows, cast to the storage types. The batch has been validated.
+
+        Raises:
+            LossyType, SchemaMismatch, UnsupportedType, OutOfDisk.
+        """
+
+    @property
+    def folder(self) -> Path:
+        """Where other programs may put Parquet files of their own, for `adopt`."""
+
+    def adopt(self, files: Sequence[Path]) -> None:
+        """Take finished Parquet files in `folder` as they are.
+
+        Raises:
+            UnreadableData, SchemaMismatch, LossyType: types the store cannot hold exactly.
+        """
+
+    @property
+    def row_count(self) -> int: ...
+
+    def commit(self, *, job_id: str | None = None, info: Mapping[str, str] | None = None) -> DatasetVersion:
+        """Make the staged files a new version; atomic.
+
+        With `job_id`, a second commit under the same id returns the first one's version and changes nothing.
+
+        Raises:
+            DatasetExists: mode CREATE and the table has a version already.
+            SchemaMismatch: appended columns do not fit the table's.
+            CommitConflict: somebody else committed and the two cannot be merged.
+            OutOfDisk
+        """
+
+    def close(self) -> None: ...
+
+
+class TableStore(Protocol):
+    """Thread-safe. A table is named by its dataset id."""
+
+    def stage(
+        self, dataset_id: str, schema: pa.Schema | None, mode: WriteMode, *, allow_lossy: bool = False
+    ) -> StagedWrite:
+        """Begin a write. `schema` None: the first batch or file decides.
+
+        Raises:
+            LossyType, UnsupportedType, SchemaMismatch: at once where the schema tells.
+        """
+
+    def files(self, ref: VersionRef) -> TableFiles:
+        """Cached: versions never change.
+
+        Raises:
+            VersionNotFound
+        """
+
+    def latest(self, dataset_id: str) -> DatasetVersion | None:
+        """What storage holds, published in the catalog or not; None if there is no table."""
+
+    def history(self, dataset_id: str) -> Sequence[DatasetVersion]:
+        """Newest first."""
+
+    def version_at(self, dataset_id: str, moment: datetime) -> int:
+        """The version that was current at `moment`.
+
+        Raises:
+            VersionNotFound: there was none yet.
+        """
+
+    def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
+        """The version that `job_id` committed, if it did."""
+
+    def statistics(self, ref: VersionRef) -> Sequence[ColumnStatistics]:
+        """One entry a column, in order."""
+
+    def delete(self, dataset_id: str) -> None:
+        """Remove the table and its files. Missing tables are fine."""

@@ -1,0 +1,231 @@
+"""Planning and running reads, and knowing which ones run."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from flight_core.application.admission import Admission
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.engine import Query, QueryEngine
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.errors import Cancelled, FlightCoreError, PermissionDenied, QueryNotFound
+from flight_core.domain.query import Pins, QueryPlan, QueryRecord, QueryState, Statement
+from flight_core.domain.repositories import DatasetRepository
+
+logger = logging.getLogger(__name__)
+
+
+class QueryLog:
+    """The queries that run in this process, and the latest that ended. Thread-safe."""
+
+    def __init__(self, clock: Clock, *, keep: int = 1000) -> None:
+        self._clock = clock
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._records: OrderedDict[str, QueryRecord] = OrderedDict()
+        self._cancels: dict[str, Callable[[], None]] = {}
+
+    def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
+        with self._lock:
+            self._records[record.query_id] = record
+            self._records.move_to_end(record.query_id)
+            self._cancels[record.query_id] = cancel
+            while len(self._records) > self._keep:
+                self._records.popitem(last=False)
+
+    def end(self, record: QueryRecord, state: QueryState, error: str | None) -> None:
+        with self._lock:
+            record.state = state
+            record.error = error
+            record.finished_at = self._clock()
+            self._cancels.pop(record.query_id, None)
+        logger.info(
+            "query ended",
+            extra={
+                "query_id": record.query_id,
+                "state": str(state),
+                "actor": record.actor,
+                "door": record.door,
+                "rows": record.rows,
+                "size_bytes": record.size_bytes,
+                "error": error,
+            },
+        )
+
+    def cancel(self, query_id: str, *, actor: Actor) -> bool:
+        """Ask a running query to stop; False if it has already ended.
+
+        Raises:
+            QueryNotFound: this process never ran it, or too long ago.
+            PermissionDenied: it is somebody else's.
+        """
+        with self._lock:
+            record = self._records.get(query_id)
+            cancel = self._cancels.get(query_id)
+        if record is None:
+            raise QueryNotFound(
+                f"query '{query_id[:64]}' is not known here; it may have ended", query_id=query_id
+            )
+        if record.actor != actor.name and not actor.may(Scope.ADMIN):
+            raise PermissionDenied(f"query '{query_id}' belongs to another user")
+        if cancel is None:
+            return False
+        cancel()
+        return True
+
+    def list(self) -> list[QueryRecord]:
+        """Newest first."""
+        with self._lock:
+            return [replace(record) for record in reversed(self._records.values())]
+
+
+class RunningQuery:
+    """A query with its admission slot. Iterate it, then close it; closing early stops it.
+
+    The slot and the cursor are held until `close`, not until the last batch was produced:
+    a stream that a client reads slowly still costs memory.
+    """
+
+    def __init__(self, query: Query, record: QueryRecord, admission: Admission, log: QueryLog) -> None:
+        self._query = query
+        self._record = record
+        self._admission = admission
+        self._log = log
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._closed = False
+        self._exhausted = False
+        self._error: str | None = None
+        log.begin(record, self.cancel)
+
+    @property
+    def query_id(self) -> str:
+        return self._record.query_id
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._query.schema
+
+    @property
+    def pins(self) -> Pins:
+        return self._query.pins
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        record = self._record
+        record.state = QueryState.RUNNING
+        try:
+            for batch in self._query:
+                record.rows += batch.num_rows
+                record.size_bytes += batch.nbytes
+                yield batch
+            self._exhausted = True
+        except FlightCoreError as error:
+            self._error = error.code
+            raise
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._query.cancel()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self._query.close()
+        finally:
+            self._admission.release()
+            self._log.end(self._record, self._final_state(), self._error)
+
+    def _final_state(self) -> QueryState:
+        if self._exhausted:
+            return QueryState.SUCCEEDED
+        if self._cancelled or self._error in (None, Cancelled.code):
+            return QueryState.CANCELLED
+        return QueryState.FAILED
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanQuery:
+    """Bind a read and pin the versions it sees, without running it. Raises as `QueryEngine.plan`."""
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+    new_id: NewId
+
+    def __call__(self, statement: Statement, *, actor: Actor) -> QueryPlan:
+        require(actor, Scope.READ)
+        query = self.engine.plan(statement, self.datasets.lake_state())
+        try:
+            return QueryPlan(self.new_id(), statement, query.schema, query.pins)
+        finally:
+            query.close()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuery:
+    """Start a read; raises as `QueryEngine.plan`, and TooManyStreams when no slot comes free."""
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+    admission: Admission
+    log: QueryLog
+    clock: Clock
+    new_id: NewId
+
+    def __call__(
+        self,
+        statement: Statement,
+        *,
+        actor: Actor,
+        door: str,
+        pins: Pins | None = None,
+        query_id: str | None = None,
+    ) -> RunningQuery:
+        require(actor, Scope.READ)
+        self.admission.acquire()
+        try:
+            query = self.engine.plan(statement, self.datasets.lake_state(), pins=pins)
+        except BaseException:
+            self.admission.release()
+            raise
+        return self.admitted(query, statement.sql, actor=actor, door=door, query_id=query_id)
+
+    def admitted(
+        self, query: Query, sql: str, *, actor: Actor, door: str, query_id: str | None = None
+    ) -> RunningQuery:
+        """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
+        record = QueryRecord(
+            query_id=query_id or self.new_id(),
+            sql=sql,
+            actor=actor.name,
+            door=door,
+            state=QueryState.QUEUED,
+            created_at=self.clock(),
+            pins=query.pins,
+        )
+        return RunningQuery(query, record, self.admission, self.log)
+
+
+def require(actor: Actor, scope: Scope) -> None:
+    """
+    Raises:
+        PermissionDenied: the actor lacks the scope.
+    """
+    if not actor.may(scope):
+        raise PermissionDenied(f"'{actor.name}' may not {scope}; ask for a token with the scope '{scope}'")

@@ -1,0 +1,1 @@
+"""What Skein is about, in plain Python: datasets, versions, queries, ingestions, access."""

@@ -1,0 +1,227 @@
+"""Every failure Skein reports, as one tree.
+
+    FlightCoreError
+    ├── InvalidRequest          the caller must change the request
+    │   ├── InvalidDatasetName, InvalidCommand, InvalidTicket, InvalidParameters
+    │   ├── InvalidSql, QueryFailed
+    │   ├── InvalidSource, UnreadableData, UnknownFormat
+    │   ├── SchemaMismatch, LossyType, UnsupportedType
+    │   └── InvalidOption
+    ├── NotFound                the thing named does not exist
+    │   └── DatasetNotFound, VersionNotFound, IngestionNotFound, QueryNotFound, HandleNotFound
+    ├── Conflict                somebody else was first, or the state forbids it
+    │   └── DatasetExists, CommitConflict, TransactionFailed, IngestionFinished
+    ├── Unauthenticated         no valid credentials
+    ├── PermissionDenied        valid credentials, not allowed
+    │   └── StatementNotAllowed, SourceNotAllowed
+    ├── ResourceExhausted       a configured limit was reached; try again later
+    │   └── TooManyStreams, TooManySessions, OutOfMemory, OutOfDisk, LimitExceeded
+    ├── DependencyFailed        something outside Skein failed
+    │   └── SourceUnavailable, EngineUnavailable
+    ├── DeadlineExceeded        the time allowed is over
+    ├── Unsupported             a valid request that this server does not implement
+    └── Cancelled               somebody asked for it to stop
+
+`code` is published and never renamed. `retryable` says whether the same request may
+succeed later without being changed.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+
+class FlightCoreError(Exception):
+    """A failure with a stable code; the message holds the value at fault and a way out."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: Mapping[str, object] = MappingProxyType(details)
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.message}"
+
+
+class InvalidRequest(FlightCoreError):
+    code = "invalid_request"
+
+
+class InvalidDatasetName(InvalidRequest):
+    code = "invalid_dataset_name"
+
+
+class InvalidCommand(InvalidRequest):
+    code = "invalid_command"
+
+
+class InvalidTicket(InvalidRequest):
+    code = "invalid_ticket"
+
+
+class InvalidParameters(InvalidRequest):
+    code = "invalid_parameters"
+
+
+class InvalidOption(InvalidRequest):
+    code = "invalid_option"
+
+
+class InvalidSql(InvalidRequest):
+    """The statement cannot be parsed or bound; `details` may hold `line` and `column`."""
+
+    code = "invalid_sql"
+
+
+class QueryFailed(InvalidRequest):
+    """The statement is valid and failed on the data: a cast, an overflow, a constraint."""
+
+    code = "query_failed"
+
+
+class InvalidSource(InvalidRequest):
+    code = "invalid_source"
+
+
+class UnreadableData(InvalidRequest):
+    """A file or stream is truncated, damaged, or not what its format says."""
+
+    code = "unreadable_data"
+
+
+class UnknownFormat(InvalidRequest):
+    code = "unknown_format"
+
+
+class SchemaMismatch(InvalidRequest):
+    code = "schema_mismatch"
+
+
+class LossyType(InvalidRequest):
+    """Storing a column would lose information and the caller did not ask for that."""
+
+    code = "lossy_type"
+
+
+class UnsupportedType(InvalidRequest):
+    code = "unsupported_type"
+
+
+class NotFound(FlightCoreError):
+    code = "not_found"
+
+
+class DatasetNotFound(NotFound):
+    code = "dataset_not_found"
+
+
+class VersionNotFound(NotFound):
+    code = "version_not_found"
+
+
+class IngestionNotFound(NotFound):
+    code = "ingestion_not_found"
+
+
+class QueryNotFound(NotFound):
+    code = "query_not_found"
+
+
+class HandleNotFound(NotFound):
+    """A prepared statement, transaction or session handle is unknown, closed or expired."""
+
+    code = "handle_not_found"
+
+
+class Conflict(FlightCoreError):
+    code = "conflict"
+
+
+class DatasetExists(Conflict):
+    code = "dataset_exists"
+
+
+class CommitConflict(Conflict):
+    code = "commit_conflict"
+    retryable = True
+
+
+class TransactionFailed(Conflict):
+    code = "transaction_failed"
+
+
+class IngestionFinished(Conflict):
+    code = "ingestion_finished"
+
+
+class Unauthenticated(FlightCoreError):
+    code = "unauthenticated"
+
+
+class PermissionDenied(FlightCoreError):
+    code = "permission_denied"
+
+
+class StatementNotAllowed(PermissionDenied):
+    code = "statement_not_allowed"
+
+
+class SourceNotAllowed(PermissionDenied):
+    code = "source_not_allowed"
+
+
+class ResourceExhausted(FlightCoreError):
+    code = "resource_exhausted"
+    retryable = True
+
+
+class TooManyStreams(ResourceExhausted):
+    code = "too_many_streams"
+
+
+class TooManySessions(ResourceExhausted):
+    code = "too_many_sessions"
+
+
+class OutOfMemory(ResourceExhausted):
+    code = "out_of_memory"
+
+
+class OutOfDisk(ResourceExhausted):
+    code = "out_of_disk"
+
+
+class LimitExceeded(ResourceExhausted):
+    """The input is larger than a configured limit; the message names the setting."""
+
+    code = "limit_exceeded"
+    retryable = False
+
+
+class DependencyFailed(FlightCoreError):
+    code = "dependency_failed"
+    retryable = True
+
+
+class SourceUnavailable(DependencyFailed):
+    code = "source_unavailable"
+
+
+class EngineUnavailable(DependencyFailed):
+    code = "engine_unavailable"
+
+
+class DeadlineExceeded(FlightCoreError):
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class Unsupported(FlightCoreError):
+    code = "unsupported"
+
+
+class Cancelled(FlightCoreError):
+    code = "cancelled"

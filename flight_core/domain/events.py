@@ -1,0 +1,33 @@
+"""Facts others may want to react to. Stored in order; `seq` is durable and only grows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    DATASET_COMMITTED = "dataset.committed"
+    DATASET_DROPPED = "dataset.dropped"
+    INGESTION_QUEUED = "ingestion.queued"
+    INGESTION_STARTED = "ingestion.started"
+    INGESTION_PROGRESSED = "ingestion.progressed"
+    INGESTION_SUCCEEDED = "ingestion.succeeded"
+    INGESTION_FAILED = "ingestion.failed"
+    INGESTION_CANCELLED = "ingestion.cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`subject` is the dataset's name; `data` holds JSON values only."""
+
+    kind: EventKind
+    subject: str
+    data: Mapping[str, object]
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    seq: int
+    event: Event

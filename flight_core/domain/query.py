@@ -1,0 +1,86 @@
+"""What a caller asks of the engine, and what is known about a query that runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import pyarrow as pa
+
+from flight_core.domain.dataset import VersionRef
+
+# Python objects, or pyarrow scalars where Python would lose information (nanoseconds, MAP, INTERVAL).
+Parameters = tuple[object, ...] | Mapping[str, object]
+
+# Dataset versions a query reads, by `DatasetName.key`.
+Pins = Mapping[str, VersionRef]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL text, its parameters, and an optional cap on the rows of the result."""
+
+    sql: str
+    parameters: Parameters = ()
+    row_limit: int | None = None
+
+
+class StatementKind(StrEnum):
+    """How a statement has to be handled."""
+
+    READ = "read"  # no side effects: may be planned now and run later, any number of times
+    WRITE = "write"  # DML: runs exactly once, affects a number of rows
+    COMMAND = "command"  # DDL, SET, transactions and the like: runs exactly once
+
+
+@dataclass(frozen=True, slots=True)
+class StatementInfo:
+    """What can be known of a statement without running it."""
+
+    kind: StatementKind
+    schema: pa.Schema | None  # of the result; None where it returns no rows of its own
+    parameters: pa.Schema  # one field a parameter, in order; type null where unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a statement that ran at once left behind."""
+
+    table: pa.Table
+    affected_rows: int | None
+
+
+class QueryState(StrEnum):
+    PLANNED = "planned"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPlan:
+    """A read that has been planned: enough to run it later, here or on another replica."""
+
+    query_id: str
+    statement: Statement
+    schema: pa.Schema
+    pins: Pins
+
+
+@dataclass(slots=True)
+class QueryRecord:
+    """The life of one query, as operators see it."""
+
+    query_id: str
+    sql: str
+    actor: str
+    door: str  # flight, flight_sql, http
+    state: QueryState
+    created_at: datetime
+    finished_at: datetime | None = None
+    rows: int = 0
+    size_bytes: int = 0
+    error: str | None = None
+    pins: Pins = field(default_factory=dict)

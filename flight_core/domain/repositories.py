@@ -1,0 +1,96 @@
+"""What the catalog remembers. All calls are synchronous, short and thread-safe."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, LakeState
+from flight_core.domain.events import Event, StoredEvent
+from flight_core.domain.ingestion import Ingestion, Progress
+
+
+class DatasetRepository(Protocol):
+    def get(self, name: DatasetName) -> Dataset:
+        """The dataset of that name, compared without case.
+
+        Raises:
+            DatasetNotFound: with the nearest name that exists.
+        """
+
+    def find(self, name: DatasetName) -> Dataset | None: ...
+
+    def list(self) -> Sequence[Dataset]:
+        """All datasets, ordered by name."""
+
+    def lake_state(self) -> LakeState:
+        """Every dataset's current version. Called once a query: answers in well under a millisecond
+        when nothing changed, and sees commits of other processes at once."""
+
+    def publish(self, name: DatasetName, version: DatasetVersion, event: Event) -> Dataset:
+        """Make `version` current and append `event`, in one transaction; creates the entry if it is new.
+
+        Publishing a version that is not newer than the current one changes nothing (no event):
+        a restarted process may repeat it.
+
+        Raises:
+            DatasetExists: the name belongs to another dataset id.
+        """
+
+    def drop(self, name: DatasetName, event: Event) -> Dataset:
+        """Forget the name and append `event`, in one transaction. Files are not touched.
+
+        Raises:
+            DatasetNotFound: see `get`.
+        """
+
+
+class IngestionRepository(Protocol):
+    def add(self, ingestion: Ingestion, event: Event) -> None: ...
+
+    def get(self, ingestion_id: str) -> Ingestion:
+        """
+        Raises:
+            IngestionNotFound: no such job.
+        """
+
+    def list(self, *, limit: int = 100, dataset: DatasetName | None = None) -> Sequence[Ingestion]:
+        """Newest first."""
+
+    def claim(self, *, worker: str, lease_until: datetime) -> Ingestion | None:
+        """Take the oldest queued job, or one whose lease ran out; None if there is nothing to do.
+
+        Atomic: of several workers one gets it. The job comes back RUNNING with `attempt` + 1.
+        """
+
+    def report(
+        self, ingestion_id: str, progress: Progress, *, worker: str, lease_until: datetime
+    ) -> Ingestion:
+        """Store progress and extend the lease. The answer tells `cancel_requested`.
+
+        Raises:
+            Conflict: another worker holds the job now; stop without committing.
+        """
+
+    def request_cancel(self, ingestion_id: str) -> Ingestion:
+        """A queued job becomes CANCELLED at once; a running one is marked.
+
+        Raises:
+            IngestionNotFound: no such job.
+            IngestionFinished: it is in a final state.
+        """
+
+    def finish(self, ingestion: Ingestion, event: Event) -> None:
+        """Store a final state and append `event`, in one transaction. A final state never changes again."""
+
+
+class EventRepository(Protocol):
+    def append(self, event: Event) -> StoredEvent: ...
+
+    def after(self, seq: int, *, limit: int = 1000) -> Sequence[StoredEvent]:
+        """Events with a larger number, in order."""
+
+    def bounds(self) -> tuple[int, int]:
+        """The oldest number kept and the newest (0, 0 when there is none)."""
+
+    def prune(self, *, keep: int) -> int:
+        """Delete all but the newest `keep` events; the number of events deleted."""

@@ -1,0 +1,1 @@
+"""The published language: what travels over the wire, and nothing else."""

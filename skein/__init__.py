@@ -1,0 +1,1 @@
+"""Skein: settings, wiring and the command line."""
