@@ -68,8 +68,9 @@ class DatasetVersion:
     row_count: int
     size_bytes: int
     committed_at: datetime
-    operation: str = "write"
+    operation: str = "write"  # create, append, replace
     commit_info: Mapping[str, str] = field(default_factory=dict)
+    added_rows: int = 0  # by this commit alone
 
 
 @dataclass(frozen=True, slots=True)

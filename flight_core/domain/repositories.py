@@ -34,7 +34,20 @@ class DatasetRepository(Protocol):
 
         Raises:
             DatasetExists: the name belongs to another dataset id.
+            CommitConflict: the dataset was dropped meanwhile.
         """
+
+    def reserve(self, name: DatasetName, dataset_id: str) -> str:
+        """The id of the dataset of that name; `dataset_id` is bound to the name if it has none.
+
+        A name that was reserved and never published stays invisible, and stays reserved.
+        """
+
+    def reservations(self) -> Sequence[tuple[DatasetName, str]]:
+        """Names that are bound to an id and were never published."""
+
+    def dropped(self, *, before: datetime) -> Sequence[str]:
+        """The ids of datasets dropped before that moment."""
 
     def drop(self, name: DatasetName, event: Event) -> Dataset:
         """Forget the name and append `event`, in one transaction. Files are not touched.
@@ -69,6 +82,12 @@ class IngestionRepository(Protocol):
 
         Raises:
             Conflict: another worker holds the job now; stop without committing.
+        """
+
+    def release(self, ingestion_id: str, *, worker: str) -> None:
+        """Give a claimed job back: it is QUEUED again and this attempt does not count.
+
+        Nothing happens if `worker` does not hold the job.
         """
 
     def request_cancel(self, ingestion_id: str) -> Ingestion:

@@ -117,3 +117,6 @@ class TableStore(Protocol):
 
     def delete(self, dataset_id: str) -> None:
         """Remove the table and its files. Missing tables are fine."""
+
+    def sweep(self, *, before: datetime) -> None:
+        """Delete what abandoned writes have left behind, where the last sign of life is older than that."""

@@ -1,0 +1,315 @@
+"""Listing, describing, writing and dropping datasets.
+
+A version exists once storage has committed it; the catalog follows and tells everybody. Where a
+process died between the two, the next write or `Reconcile` publishes what storage has.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.storage import ColumnStatistics, StagedWrite, TableStore
+from flight_core.application.queries import require
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.errors import DatasetExists, VersionNotFound
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.repositories import DatasetRepository
+
+
+@dataclass(frozen=True, slots=True)
+class ListDatasets:
+    """All datasets, ordered by name."""
+
+    datasets: DatasetRepository
+
+    def __call__(self, *, actor: Actor) -> Sequence[Dataset]:
+        require(actor, Scope.READ)
+        return self.datasets.list()
+
+
+@dataclass(frozen=True, slots=True)
+class GetDataset:
+    """One dataset. Raises as `DatasetRepository.get`."""
+
+    datasets: DatasetRepository
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
+        require(actor, Scope.READ)
+        return self.datasets.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDescription:
+    """What there is to know about one version, and which versions there are."""
+
+    dataset: Dataset
+    version: DatasetVersion  # the one described: rows, bytes, schema
+    columns: Sequence[ColumnStatistics]  # of that version, in order
+    versions: Sequence[DatasetVersion]  # newest first
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeDataset:
+    """Columns, statistics and history of a dataset.
+
+    `at` is a version number, a moment, or None for the current version.
+
+    Raises:
+        DatasetNotFound
+        VersionNotFound: there is no such version, or there was none yet at that moment.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+
+    def __call__(
+        self, name: DatasetName, *, actor: Actor, at: int | datetime | None = None
+    ) -> DatasetDescription:
+        require(actor, Scope.READ)
+        dataset = self.datasets.get(name)
+        versions = self.store.history(dataset.id)
+        version = _version(dataset, versions, self._number(dataset, at))
+        columns = self.store.statistics(version.ref)
+        return DatasetDescription(dataset, version, columns, versions)
+
+    def _number(self, dataset: Dataset, at: int | datetime | None) -> int:
+        match at:
+            case None:
+                return dataset.version
+            case int():
+                return at
+            case datetime():
+                return self.store.version_at(dataset.id, at)
+
+
+def _version(dataset: Dataset, versions: Iterable[DatasetVersion], number: int) -> DatasetVersion:
+    for version in versions:
+        if version.ref.version == number:
+            return version
+    raise VersionNotFound(
+        f"dataset '{dataset.name}' has no version {number}; the newest is {dataset.version}",
+        name=str(dataset.name),
+        version=number,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DropDataset:
+    """Forget a dataset's name. Its files stay until `SweepOrphans`, for those who are reading them."""
+
+    datasets: DatasetRepository
+    clock: Clock
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
+        require(actor, Scope.WRITE)
+        dataset = self.datasets.get(name)
+        data = {"dataset": str(dataset.name), "version": dataset.version, "actor": actor.name}
+        return self.datasets.drop(
+            name, Event(EventKind.DATASET_DROPPED, str(dataset.name), data, self.clock())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell the catalog, and through it everybody, about a version that storage has committed.
+
+    Repeating it is harmless. Raises as `DatasetRepository.publish`.
+    """
+
+    datasets: DatasetRepository
+    clock: Clock
+
+    def __call__(self, name: DatasetName, version: DatasetVersion) -> Dataset:
+        data: dict[str, object] = {
+            "dataset": str(name),
+            "version": version.ref.version,
+            "rows": version.row_count,
+            "added_rows": version.added_rows,
+            "operation": version.operation,
+            "size_bytes": version.size_bytes,
+        }
+        event = Event(EventKind.DATASET_COMMITTED, str(name), data, self.clock())
+        return self.datasets.publish(name, version, event)
+
+
+class DatasetWrite:
+    """New rows on their way into a dataset: put them into `staged`, then `commit`.
+
+    Use it with `with`: leaving without a commit deletes what was staged. `committed` is what the
+    job committed in an earlier attempt that died before it could say so: stage nothing then, `commit`
+    returns that version.
+    """
+
+    def __init__(
+        self,
+        name: DatasetName,
+        dataset_id: str,
+        staged: StagedWrite,
+        *,
+        publish: Publish,
+        info: Mapping[str, str],
+        job_id: str | None,
+        committed: DatasetVersion | None,
+    ) -> None:
+        self.name = name
+        self.dataset_id = dataset_id
+        self.staged = staged
+        self.committed = committed
+        self._publish = publish
+        self._info = info
+        self._job_id = job_id
+
+    def commit(self) -> DatasetVersion:
+        """Make the staged rows a version that everybody sees. Raises as `StagedWrite.commit`, and
+        CommitConflict when the dataset was dropped meanwhile."""
+        version = self.committed or self.staged.commit(job_id=self._job_id, info=self._info)
+        self._publish(self.name, version)
+        return version
+
+    def close(self) -> None:
+        self.staged.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWrite:
+    """Begin a write to a dataset, new or not.
+
+    The name is bound to a dataset id before anything is written, so writers that race for a new name
+    meet in one table and its log decides between them.
+
+    `schema` None: the first batch or file decides. `source` tells the history where the rows came from.
+    One `job_id` commits at most once, however often it is attempted.
+
+    Raises:
+        DatasetExists: mode CREATE, and it does.
+        LossyType, UnsupportedType, SchemaMismatch: see `TableStore.stage`.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    publish: Publish
+    new_id: NewId
+
+    def __call__(
+        self,
+        name: DatasetName,
+        schema: pa.Schema | None,
+        mode: WriteMode,
+        *,
+        actor: Actor,
+        source: str = "",
+        allow_lossy: bool = False,
+        job_id: str | None = None,
+    ) -> DatasetWrite:
+        require(actor, Scope.WRITE)
+        dataset_id = self.datasets.reserve(name, self.new_id())
+        _catch_up(name, dataset_id, self.datasets.find(name), store=self.store, publish=self.publish)
+        committed = self.store.committed_by(dataset_id, job_id) if job_id else None
+        if mode is WriteMode.CREATE and committed is None and self.datasets.find(name) is not None:
+            raise DatasetExists(
+                f"dataset '{name}' exists already; append to it, replace it, or choose another name",
+                name=str(name),
+            )
+        return DatasetWrite(
+            name,
+            dataset_id,
+            self.store.stage(dataset_id, schema, mode, allow_lossy=allow_lossy),
+            publish=self.publish,
+            info={"actor": actor.name, "source": source, "mode": str(mode)},
+            job_id=job_id,
+            committed=committed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDataset:
+    """Write batches as one new version: all of them or nothing.
+
+    The batches have been validated in full at the door they came through. Blocks until the
+    version is on disk. Raises as `OpenWrite`, `StagedWrite.write` and `DatasetWrite.commit`.
+    """
+
+    open_write: OpenWrite
+
+    def __call__(
+        self,
+        name: DatasetName,
+        batches: Iterable[pa.RecordBatch],
+        schema: pa.Schema,
+        mode: WriteMode,
+        *,
+        actor: Actor,
+        source: str = "",
+        allow_lossy: bool = False,
+    ) -> DatasetVersion:
+        write = self.open_write(name, schema, mode, actor=actor, source=source, allow_lossy=allow_lossy)
+        with write:
+            for batch in batches:
+                write.staged.write(batch)
+            return write.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Publish the versions that storage has and the catalog lacks; the number of them.
+
+    Run it at start-up: a process may have died between the two.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    publish: Publish
+
+    def __call__(self) -> int:
+        known: list[tuple[DatasetName, str, Dataset | None]] = [
+            (dataset.name, dataset.id, dataset) for dataset in self.datasets.list()
+        ]
+        known += [(name, dataset_id, None) for name, dataset_id in self.datasets.reservations()]
+        return sum(
+            _catch_up(name, dataset_id, dataset, store=self.store, publish=self.publish)
+            for name, dataset_id, dataset in known
+        )
+
+
+def _catch_up(
+    name: DatasetName, dataset_id: str, dataset: Dataset | None, *, store: TableStore, publish: Publish
+) -> bool:
+    latest = store.latest(dataset_id)
+    if latest is None or (dataset is not None and dataset.version >= latest.ref.version):
+        return False
+    publish(name, latest)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOrphans:
+    """Delete the files of datasets dropped, and of writes abandoned, more than `grace` ago.
+
+    The grace lets those who read a dropped dataset finish. Folders that the catalog has never
+    heard of are left alone: it may be the catalog that was lost.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    clock: Clock
+    grace: timedelta = timedelta(hours=24)
+
+    def __call__(self) -> None:
+        horizon = self.clock() - self.grace
+        for dataset_id in self.datasets.dropped(before=horizon):
+            self.store.delete(dataset_id)
+        self.store.sweep(before=horizon)
