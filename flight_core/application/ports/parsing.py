@@ -16,6 +16,13 @@ class ParsedFiles:
 
 
 class Parser(Protocol):
+    def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
+        """Refuse at once what cannot work whatever the files hold.
+
+        Raises:
+            UnknownFormat, InvalidOption.
+        """
+
     async def parse(
         self,
         files: Sequence[FetchedFile],

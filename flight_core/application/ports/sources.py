@@ -17,10 +17,18 @@ class FetchedFile:
 
     path: Path
     label: str
+    size_bytes: int
     temporary: bool  # in the job's own folder; deleted with it
 
 
 class Source(Protocol):
+    def check(self, spec: SourceSpec) -> None:
+        """Refuse at once what cannot work whatever the source holds. Does not touch the network.
+
+        Raises:
+            InvalidSource, SourceNotAllowed.
+        """
+
     async def fetch(self, spec: SourceSpec, folder: Path, report: Report) -> Sequence[FetchedFile]:
         """Bring everything the source names within reach, streaming to `folder` where it is not local.
 
