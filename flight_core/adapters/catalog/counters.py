@@ -1,0 +1,34 @@
+"""Numbers that only grow, in the order in which transactions commit."""
+
+import sqlalchemy as sa
+
+from flight_core.adapters.catalog.tables import counters
+
+REVISION = "revision"
+EVENT = "event"
+
+
+def current(connection: sa.Connection, name: str) -> int:
+    value: int = connection.execute(_current(name)).scalar_one()
+    return value
+
+
+def lock(connection: sa.Connection, name: str) -> None:
+    """Make other writers that lock or count `name` wait until this transaction ends."""
+    connection.execute(_current(name).with_for_update())
+
+
+def count(connection: sa.Connection, name: str) -> int:
+    """The next number. Holds the counter until the transaction ends."""
+    statement = (
+        counters.update()
+        .where(counters.c.name == name)
+        .values(value=counters.c.value + 1)
+        .returning(counters.c.value)
+    )
+    value: int = connection.execute(statement).scalar_one()
+    return value
+
+
+def _current(name: str) -> sa.Select[int]:
+    return sa.select(counters.c.value).where(counters.c.name == name)

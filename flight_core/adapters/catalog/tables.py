@@ -1,0 +1,92 @@
+"""The catalog's tables as the code sees them; the migrations make them."""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """An aware UTC datetime, stored without its zone."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+_BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+metadata = sa.MetaData()
+
+# `revision` grows with every change that `LakeState` shows; `event` is the newest event's number.
+# Whoever counts holds the row until the end of its transaction, so numbers are in commit order.
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+# A row with a key and no version is a name reserved for a first write; one without a key was dropped.
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(128), unique=True),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("created_at", Moment),
+    sa.Column("dropped_at", Moment),
+    sa.Column("version", sa.BigInteger),
+    sa.Column("schema", sa.LargeBinary),
+    sa.Column("row_count", sa.BigInteger),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("added_rows", sa.BigInteger),
+    sa.Column("committed_at", Moment),
+    sa.Column("operation", sa.String(32)),
+    sa.Column("commit_info", sa.JSON),
+)
+
+ingestions = sa.Table(
+    "ingestions",
+    metadata,
+    sa.Column("number", _BIG_ID, primary_key=True),  # in the order in which they were added
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("dataset_key", sa.String(128), nullable=False, index=True),
+    sa.Column("dataset", sa.String(128), nullable=False),
+    sa.Column("source", sa.JSON, nullable=False),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("format", sa.String(32)),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("worker", sa.Text),
+    sa.Column("lease_until", Moment),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    sa.Column("phase", sa.String(16)),
+    sa.Column("done_bytes", sa.BigInteger, nullable=False),
+    sa.Column("total_bytes", sa.BigInteger),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("started_at", Moment),
+    sa.Column("finished_at", Moment),
+    sa.Column("version", sa.BigInteger),
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_message", sa.Text),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(128), nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("occurred_at", Moment, nullable=False),
+)

@@ -1,0 +1,98 @@
+"""The SQL database that every process of a data directory shares."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from flight_core.domain.errors import DependencyFailed, OutOfDisk, Unsupported
+
+_BUSY_TIMEOUT_MS = 30_000
+_MIGRATION_LOCK = 0x536B65696E  # any number that nobody else locks
+
+
+class Database:
+    """Short transactions on pooled connections. Thread-safe; several processes may use one database.
+
+    `url` is an SQLAlchemy URL: `sqlite:////data/catalog.sqlite`, `postgresql+psycopg://...`.
+    Inside `read` and `write` the database's own failures arrive as DependencyFailed or OutOfDisk.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = sa.create_engine(url)
+        self._sqlite = self._engine.dialect.name == "sqlite"
+        if self._sqlite:
+            sa.event.listen(self._engine, "connect", _configure_sqlite)
+            sa.event.listen(self._engine, "begin", _begin_sqlite)
+        self._writer = self._engine.execution_options(skein_write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One consistent view of the data."""
+        with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction, committed unless the block raises.
+
+        SQLite lets one writer in at a time, from here on; elsewhere lock the rows that decide.
+        """
+        with _translated(), self._writer.begin() as connection:
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the tables up to date. Of several processes that start at once one does it, the others wait.
+
+        Raises:
+            Unsupported: a newer Skein has migrated it already.
+        """
+        config = Config()
+        config.set_main_option("script_location", "flight_core.infrastructure:migrations")
+        with self.write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except (CommandError, ResolutionError) as error:
+                raise Unsupported("the catalog was made by a newer Skein; upgrade this one") from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in (
+        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for another writer: it fails at once.
+    write = connection.get_execution_options().get("skein_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if "disk is full" in str(error.orig):
+            raise OutOfDisk("the disk that holds the catalog is full; make room and try again") from error
+        if isinstance(error, OperationalError):
+            raise DependencyFailed("the catalog does not answer; try again") from error
+        raise
