@@ -1,0 +1,82 @@
+"""Statements that change something: run at once, exactly once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from flight_core.application.admission import Admission
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.engine import QueryEngine
+from flight_core.application.queries import QueryLog, require
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.errors import Cancelled, FlightCoreError
+from flight_core.domain.query import Outcome, QueryRecord, QueryState, Statement, StatementInfo
+from flight_core.domain.repositories import DatasetRepository
+
+
+@dataclass(frozen=True, slots=True)
+class InspectStatement:
+    """What a statement is and returns, without running it. Raises as `QueryEngine.inspect`."""
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+
+    def __call__(self, statement: Statement, *, actor: Actor) -> StatementInfo:
+        require(actor, Scope.READ)
+        return self.engine.inspect(statement, self.datasets.lake_state())
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatement:
+    """Run any statement in a session of its own and keep its (small) result.
+
+    `started` is told how to cancel it, once it is about to run. Raises as `Session.execute`, and
+    TooManyStreams when no slot comes free.
+    """
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+    admission: Admission
+    log: QueryLog
+    clock: Clock
+    new_id: NewId
+
+    def __call__(
+        self,
+        statement: Statement,
+        *,
+        actor: Actor,
+        door: str,
+        started: Callable[[Callable[[], None]], None],
+    ) -> Outcome:
+        require(actor, Scope.WRITE)
+        record = QueryRecord(
+            query_id=self.new_id(),
+            sql=statement.sql,
+            actor=actor.name,
+            door=door,
+            state=QueryState.QUEUED,
+            created_at=self.clock(),
+        )
+        with self.admission.slot(), closing(self.engine.open_session()) as session:
+            self.log.begin(record, session.cancel)
+            started(session.cancel)
+            with self._logged(record):
+                outcome = session.execute(statement, self.datasets.lake_state())
+                record.rows = outcome.table.num_rows
+                record.size_bytes = outcome.table.nbytes
+        return outcome
+
+    @contextmanager
+    def _logged(self, record: QueryRecord) -> Iterator[None]:
+        record.state = QueryState.RUNNING
+        state, error = QueryState.FAILED, None
+        try:
+            yield
+            state = QueryState.SUCCEEDED
+        except FlightCoreError as failure:
+            error = failure.code
+            state = QueryState.CANCELLED if isinstance(failure, Cancelled) else QueryState.FAILED
+            raise
+        finally:
+            self.log.end(record, state, error)

@@ -1,0 +1,140 @@
+"""Credentials -> Actor, for every RPC there is, the handshake included."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+
+import pyarrow.flight as fl
+
+from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX, Authenticator
+from flight_core.domain.access import Actor
+from flight_core.domain.errors import Unauthenticated
+from flight_server.calls import CallScope, Watcher
+from flight_server.errors import flight_errors
+
+MIDDLEWARE = "skein"
+SESSION_COOKIE = "arrow_flight_session_id"
+
+Headers = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One RPC, after its caller was recognised.
+
+    `session_key` names the client across calls: its session token, else the session cookie, else
+    its connection. Header names are lower case.
+    """
+
+    actor: Actor
+    session_key: str
+    peer: str
+    context: fl.ServerCallContext
+    headers: Headers
+    scope: CallScope
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, without white space around it."""
+        values = self.headers.get(name)
+        return values[0].strip() if values else None
+
+
+class OpenHandshake(fl.ServerAuthHandler):
+    """Makes Flight answer the Handshake RPC at all; `AuthMiddleware` does the checking."""
+
+    def authenticate(self, outgoing: object, incoming: object) -> None:
+        pass
+
+    def is_valid(self, token: bytes) -> bytes:  # type: ignore[override] # the stubs are wrong
+        return b""
+
+
+class AuthMiddleware(fl.ServerMiddlewareFactory):
+    """Recognises the caller of every RPC or refuses it.
+
+    Basic credentials are good on any call and are answered with a bearer token, as the
+    handshake of Flight SQL clients expects.
+    """
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    def start_call(  # type: ignore[override] # the stubs are wrong
+        self, info: fl.CallInfo, headers: Headers
+    ) -> CallScope:
+        with flight_errors():
+            scheme, credentials = _authorization(headers)
+            if scheme == "basic":
+                actor = self._password(credentials)
+                answer = {"authorization": f"Bearer {self._authenticator.issue_token(actor)}"}
+                return CallScope(actor, headers, answer)
+            return CallScope(self._token(scheme, credentials), headers, {})
+
+    def _password(self, credentials: str) -> Actor:
+        user, password = _decoded(credentials)
+        return self._authenticator.anonymous or self._authenticator.authenticate_password(user, password)
+
+    def _token(self, scheme: str, token: str) -> Actor:
+        if self._authenticator.anonymous is not None:
+            return self._authenticator.anonymous
+        if scheme != "bearer":
+            raise Unauthenticated(
+                "this server wants credentials: send the header 'authorization: Bearer <token>',"
+                " or a user and a password"
+            )
+        return self._authenticator.authenticate_token(token)
+
+
+def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
+    """The call that a handler was invoked for."""
+    scope = context.get_middleware(MIDDLEWARE)
+    assert isinstance(scope, CallScope)
+    scope.attach(context, watcher)
+    peer = context.peer()
+    return Call(
+        scope.actor, _session_key(scope.actor, scope.headers, peer), peer, context, scope.headers, scope
+    )
+
+
+def _authorization(headers: Headers) -> tuple[str, str]:
+    """Scheme in lower case and credentials; ("", "") without. Go clients repeat all they were ever
+    answered, so only the first value counts."""
+    values = headers.get("authorization")
+    if not values:
+        return "", ""
+    scheme, _, credentials = values[0].strip().partition(" ")
+    return scheme.lower(), credentials.strip()
+
+
+def _decoded(credentials: str) -> tuple[str, str]:
+    padded = credentials + "=" * (-len(credentials) % 4)  # Go leaves the padding out
+    try:
+        user, colon, password = base64.b64decode(padded, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        colon = ""
+    if not colon:
+        raise Unauthenticated("the Basic credentials are not base64 of 'user:password' in UTF-8")
+    return user, password
+
+
+def _session_key(actor: Actor, headers: Headers, peer: str) -> str:
+    """Starts with the actor's name, so that nobody reaches another's session with a made-up cookie."""
+    scheme, token = _authorization(headers)
+    if scheme == "bearer" and token.startswith(SESSION_TOKEN_PREFIX):
+        return f"{actor.name}/token/{token}"
+    if cookie := _session_cookie(headers):
+        return f"{actor.name}/cookie/{cookie}"
+    return f"{actor.name}/peer/{peer}"
+
+
+def _session_cookie(headers: Headers) -> str | None:
+    for header in headers.get("cookie", ()):
+        try:
+            cookies = SimpleCookie(header)
+        except CookieError:
+            continue
+        if SESSION_COOKIE in cookies:
+            return cookies[SESSION_COOKIE].value
+    return None

@@ -1,0 +1,129 @@
+"""The life of one RPC: noticing that its client has gone, and releasing what it held."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow.flight as fl
+
+from flight_core.domain.access import Actor
+
+logger = logging.getLogger(__name__)
+
+POLL_INTERVAL_S = 0.05
+
+
+class CallScope(fl.ServerMiddleware):
+    """What is to be stopped when the client of an RPC goes away, and released when the RPC is over.
+
+    Flight tells a blocked handler nothing, so a watcher asks on its behalf. Flight's context dies
+    with the RPC: the lock keeps the watcher from touching it afterwards.
+    """
+
+    def __init__(self, actor: Actor, headers: Mapping[str, Sequence[str]], answer: Mapping[str, str]) -> None:
+        self.actor = actor
+        self.headers = headers
+        self._answer = answer
+        self._lock = threading.Lock()
+        self._context: fl.ServerCallContext | None = None
+        self._watcher: Watcher | None = None
+        self._ended = False
+        self._probes: list[Callable[[bool], None]] = []
+        self._releases: list[Callable[[], None]] = []
+
+    def attach(self, context: fl.ServerCallContext, watcher: "Watcher") -> None:
+        """Called first by the handler: only there is the context known."""
+        self._context = context
+        self._watcher = watcher
+
+    def probe(self, probe: Callable[[bool], None]) -> None:
+        """Have the watcher call `probe(the client has gone)` every 50 ms until the RPC is over.
+
+        It must be quick, and bear being called again.
+        """
+        assert self._watcher is not None
+        with self._lock:
+            self._probes.append(probe)
+        self._watcher.add(self)
+
+    def on_cancel(self, cancel: Callable[[], None]) -> None:
+        """Have the watcher call `cancel`, perhaps several times, when the client has gone."""
+
+        def probe(gone: bool) -> None:
+            if gone:
+                cancel()
+
+        self.probe(probe)
+
+    def on_end(self, release: Callable[[], None]) -> None:
+        """Call `release` once when the RPC is over, however it ended."""
+        self._releases.append(release)
+
+    def poll(self, *, stopping: bool) -> None:
+        with self._lock:
+            if self._ended or self._context is None:
+                return
+            gone = stopping or self._context.is_cancelled()
+            for probe in self._probes:
+                _harmless(probe, gone)
+
+    def sending_headers(self) -> Mapping[str, str]:  # type: ignore[override] # the stubs are wrong
+        return self._answer
+
+    def call_completed(self, exception: Exception | None) -> None:
+        with self._lock:
+            self._ended = True
+        if self._watcher is not None:
+            self._watcher.discard(self)
+        for release in reversed(self._releases):
+            _harmless(release)
+
+
+def _harmless(callback: Callable[..., None], *arguments: object) -> None:
+    try:
+        callback(*arguments)
+    except Exception:
+        logger.exception("a callback of a call failed")
+
+
+class Watcher:
+    """One thread that polls every call that asked for it. `close` ends it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._scopes: set[CallScope] = set()
+        self._stopping = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="flight-watcher", daemon=True)
+        self._thread.start()
+
+    def add(self, scope: CallScope) -> None:
+        with self._changed:
+            self._scopes.add(scope)
+            self._changed.notify()
+
+    def discard(self, scope: CallScope) -> None:
+        with self._changed:
+            self._scopes.discard(scope)
+
+    def cancel_all(self) -> None:
+        """Treat every client, now and later, as gone."""
+        self._stopping = True
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (scopes := self._next()) is not None:
+            for scope in scopes:
+                scope.poll(stopping=self._stopping)
+            time.sleep(POLL_INTERVAL_S)
+
+    def _next(self) -> list[CallScope] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._scopes or self._closed)
+            return None if self._closed else list(self._scopes)

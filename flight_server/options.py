@@ -1,0 +1,56 @@
+"""What the Flight server is given: limits, keys, and the use cases it opens to the network."""
+
+from dataclasses import dataclass, field
+
+from flight_core.application.catalog import (
+    DescribeDataset,
+    DropDataset,
+    GetDataset,
+    ListDatasets,
+    WriteDataset,
+)
+from flight_core.application.ports.authentication import Authenticator
+from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
+from flight_core.application.statements import InspectStatement, RunStatement
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """PEM texts. With `root_certs` and `verify_client`, clients must show a certificate too."""
+
+    cert_chain: bytes
+    private_key: bytes = field(repr=False)
+    root_certs: bytes | None = None
+    verify_client: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlightOptions:
+    """`batch_bytes` is what one message holds at most where rows allow: many clients refuse 4 MiB.
+
+    `stall_timeout_s` is how long a client may leave a stream unread before its query is stopped.
+    """
+
+    ticket_key: bytes = field(repr=False)
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls: TlsOptions | None = None
+    version: str = "0"
+    batch_bytes: int = 1 << 20
+    stall_timeout_s: float = 600.0
+    ticket_ttl_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class FlightUseCases:
+    authenticator: Authenticator
+    list_datasets: ListDatasets
+    get_dataset: GetDataset
+    describe_dataset: DescribeDataset
+    drop_dataset: DropDataset
+    write_dataset: WriteDataset
+    plan_query: PlanQuery
+    open_query: OpenQuery
+    inspect_statement: InspectStatement
+    run_statement: RunStatement
+    queries: QueryLog

@@ -1,0 +1,109 @@
+"""The Flight service: recognise the caller, find out what is meant, let a use case do it."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow.flight as fl
+
+from flight_core.domain.errors import Unsupported
+from flight_server.auth import MIDDLEWARE, AuthMiddleware, Call, OpenHandshake, call_of
+from flight_server.calls import Watcher
+from flight_server.errors import flight_errors, keep_tracebacks_home
+from flight_server.options import FlightOptions, FlightUseCases
+from flight_server.plain import PlainFlight
+
+if TYPE_CHECKING:
+    from flight_server.flight_sql.dispatch import FlightSql
+
+
+class SkeinFlightServer(fl.FlightServerBase):
+    """Listens from construction on, until `stop`. Raises OSError where the port is taken.
+
+    What parses as a Flight SQL message goes to `flight_sql`, all else to the plain commands of Skein.
+    """
+
+    # The stubs of pyarrow are wrong about what these methods take and return.
+
+    def __init__(
+        self, use_cases: FlightUseCases, options: FlightOptions, flight_sql: "FlightSql | None" = None
+    ) -> None:
+        keep_tracebacks_home()
+        self._options = options
+        self._flight_sql = flight_sql
+        self._plain = PlainFlight(use_cases, options)
+        self._watcher = Watcher()
+        super().__init__(
+            (options.host, options.port),
+            auth_handler=OpenHandshake(),
+            middleware={MIDDLEWARE: AuthMiddleware(use_cases.authenticator)},
+        )
+
+    @flight_errors()
+    def get_flight_info(
+        self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
+    ) -> fl.FlightInfo:
+        call = self._call(context)
+        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")):
+            return self._flight_sql.get_flight_info(call, message, descriptor)
+        return self._plain.get_flight_info(call, descriptor)
+
+    @flight_errors()
+    def get_schema(  # type: ignore[override]
+        self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
+    ) -> fl.SchemaResult:
+        call = self._call(context)
+        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")):
+            return fl.SchemaResult(self._flight_sql.get_schema(call, message))
+        return fl.SchemaResult(self._plain.get_schema(call, descriptor))
+
+    @flight_errors()
+    def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
+        call = self._call(context)
+        if self._flight_sql and (message := self._flight_sql.parse(ticket.ticket)):
+            return self._flight_sql.do_get(call, message)
+        return self._plain.do_get(call, ticket.ticket)
+
+    @flight_errors()
+    def do_put(
+        self,
+        context: fl.ServerCallContext,
+        descriptor: fl.FlightDescriptor,
+        reader: fl.MetadataRecordBatchReader,
+        writer: fl.FlightMetadataWriter,
+    ) -> None:
+        call = self._call(context)
+        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")):
+            self._flight_sql.do_put(call, message, reader, writer)
+        else:
+            self._plain.do_put(call, descriptor, reader, writer)
+
+    @flight_errors()
+    def do_exchange(self, *_: object) -> None:
+        raise Unsupported("DoExchange is not offered; use DoPut to send data and DoGet to read it")
+
+    @flight_errors()
+    def list_flights(  # type: ignore[override]
+        self, context: fl.ServerCallContext, criteria: bytes
+    ) -> list[fl.FlightInfo]:
+        return list(self._plain.list_flights(self._call(context), criteria))
+
+    @flight_errors()
+    def list_actions(  # type: ignore[override]
+        self, context: fl.ServerCallContext
+    ) -> list[tuple[str, str]]:
+        self._call(context)
+        return self._plain.actions() + (self._flight_sql.actions() if self._flight_sql else [])
+
+    def do_action(  # type: ignore[override]
+        self, context: fl.ServerCallContext, action: fl.Action
+    ) -> Iterator[fl.Result]:
+        with flight_errors():
+            yield from self._results(self._call(context), action)
+
+    def _results(self, call: Call, action: fl.Action) -> Iterable[fl.Result]:
+        if self._flight_sql and any(name == action.type for name, _ in self._flight_sql.actions()):
+            return self._flight_sql.do_action(call, action)
+        return self._plain.do_action(call, action)
+
+    def _call(self, context: fl.ServerCallContext) -> Call:
+        return call_of(context, self._watcher)
