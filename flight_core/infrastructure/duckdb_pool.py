@@ -1,0 +1,156 @@
+"""One hardened DuckDB instance and the idle cursors of it."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+LAKE = "lake"
+LAKE_SCHEMA = "datasets"
+WORKSPACE = "workspace"
+WORKSPACE_SCHEMA = "main"
+DATASETS = f"{LAKE}.{LAKE_SCHEMA}"
+SEARCH_PATH = f"{WORKSPACE}.{WORKSPACE_SCHEMA},{DATASETS}"
+
+# Settings that stay within one connection when they are set with SET SESSION.
+SESSION_SETTINGS = (
+    "arrow_lossless_conversion",
+    "arrow_output_version",
+    "Calendar",
+    "default_collation",
+    "default_null_order",
+    "default_order",
+    "enable_progress_bar",
+    "explain_output",
+    "ieee_floating_point_ops",
+    "integer_division",
+    "order_by_non_integer_literal",
+    "preserve_insertion_order",
+    "produce_arrow_string_view",
+    "scalar_subquery_error_on_multiple_rows",
+    "schema",
+    "search_path",
+    "TimeZone",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DuckDbOptions:
+    """`workspace` is the file of the users' own tables; None keeps them in memory.
+
+    `readable` lists the folders SQL may read Parquet from, `temp` is private to this process.
+    `memory_bytes` bounds DuckDB's buffers; `temp_bytes` what it may spill.
+    """
+
+    workspace: Path | None
+    readable: tuple[Path, ...]
+    temp: Path
+    memory_bytes: int = 2 << 30
+    temp_bytes: int = 20 << 30
+    threads: int = 2
+
+
+def _quoted(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _list(values: Sequence[object]) -> str:
+    return "[" + ", ".join(_quoted(value) for value in values) + "]"
+
+
+def _hardening(options: DuckDbOptions) -> list[str]:
+    """The order matters: nothing can be set after the last statement."""
+    empty = options.temp / "empty"
+    empty.mkdir(parents=True, exist_ok=True)
+    spill = options.temp / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    off = [
+        "python_enable_replacements",
+        "python_scan_all_frames",
+        "allow_community_extensions",
+        "autoinstall_known_extensions",
+        "autoload_known_extensions",
+        "allow_extensions_metadata_mismatch",
+        "allow_persistent_secrets",
+    ]
+    return [
+        f"SET GLOBAL temp_directory={_quoted(spill)}",
+        f"SET GLOBAL max_temp_directory_size='{options.temp_bytes}B'",
+        f"SET GLOBAL memory_limit='{options.memory_bytes}B'",
+        f"SET GLOBAL threads={options.threads}",
+        "SET GLOBAL parquet_metadata_cache=true",
+        "SET GLOBAL max_expression_depth=250",
+        "SET GLOBAL pivot_limit=1000",
+        "SET GLOBAL catalog_error_max_schemas=0",
+        *(f"SET GLOBAL {name}=false" for name in off),
+        f"SET GLOBAL secret_directory={_quoted(empty)}",
+        f"SET GLOBAL home_directory={_quoted(empty)}",
+        "SET GLOBAL allow_extension_repositories='forbidden'",
+        "SET GLOBAL extension_directories=[]",
+        f"SET GLOBAL allowed_configs={_list(SESSION_SETTINGS)}",
+        f"SET GLOBAL allowed_directories={_list(options.readable)}",
+        "SET GLOBAL enable_external_access=false",
+        "SET GLOBAL lock_configuration=true",
+    ]
+
+
+def open_database(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
+    """A new instance: workspace and lake attached, configuration hardened and locked.
+
+    Raises:
+        duckdb.IOException: another process has the workspace open.
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        workspace = _quoted(options.workspace) if options.workspace else "':memory:'"
+        connection.execute(f"ATTACH {workspace} AS {WORKSPACE}")
+        connection.execute(f"ATTACH ':memory:' AS {LAKE}")
+        connection.execute(f"CREATE SCHEMA {LAKE}.{LAKE_SCHEMA}")
+        for statement in _hardening(options):
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class CursorPool:
+    """Cursors of one instance, ready for a read. Thread-safe.
+
+    A cursor that comes back must hold no open result; it is rolled back before the next use.
+    """
+
+    def __init__(self, root: duckdb.DuckDBPyConnection, *, keep: int = 16) -> None:
+        self._root = root
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._closed = False
+
+    def take(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self.fresh()
+
+    def fresh(self) -> duckdb.DuckDBPyConnection:
+        """A cursor for a session of its own; the caller closes it."""
+        cursor = self._root.cursor()
+        cursor.execute(f"SET search_path='{SEARCH_PATH}'")
+        return cursor
+
+    def give_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < self._keep:
+                self._idle.append(cursor)
+                return
+        cursor.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for cursor in idle:
+            cursor.close()

@@ -1,1 +1,1 @@
-"""The DuckDB engine."""
+"""The DuckDB engine: `engine.py` is the way in."""

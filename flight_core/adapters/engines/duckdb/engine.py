@@ -1,0 +1,125 @@
+"""The DuckDB engine: reads on pooled cursors, sessions on their own."""
+
+import contextlib
+import threading
+
+import duckdb
+
+from flight_core.adapters.engines.duckdb.instance import Bound, Instance
+from flight_core.adapters.engines.duckdb.session import DuckDbSession
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement
+from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
+from flight_core.application.ports.storage import TableStore
+from flight_core.domain.dataset import LakeState
+from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
+from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
+from flight_core.infrastructure.duckdb_pool import DuckDbOptions
+
+_ATTEMPTS = 10
+
+
+class DuckDbEngine:
+    """Implements `QueryEngine`. A fatal failure of DuckDB costs the running work, not the server."""
+
+    def __init__(self, options: DuckDbOptions, store: TableStore, *, batch_rows: int = 65_536) -> None:
+        self._options = options
+        self._store = store
+        self._batch_rows = batch_rows
+        self._lock = threading.Lock()
+        self._closed = False
+        self._instance = Instance(options, store)
+
+    def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> DuckDbQuery:
+        instance = self._ready()
+        parsed = self._single_read(instance, statement)
+        cursor = instance.pool.take()
+        try:
+            bound = self._bind(instance, cursor, parsed, statement, lake, pins)
+        except BaseException:
+            self._release(instance, cursor)
+            raise
+        query = DuckDbQuery(
+            cursor,
+            bound.relation,
+            bound.schema,
+            bound.pins,
+            batch_rows=self._batch_rows,
+            failures=instance.failures,
+            release=lambda used: self._release(instance, used),
+        )
+        instance.track(query)
+        return query
+
+    def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
+        session = self.open_session()
+        try:
+            return session.inspect(statement, lake)
+        finally:
+            session.close()
+
+    def open_session(self) -> DuckDbSession:
+        instance = self._ready()
+        session = DuckDbSession(instance, batch_rows=self._batch_rows)
+        instance.track(session)
+        return session
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._instance.close()
+
+    def _ready(self) -> Instance:
+        with self._lock:
+            if self._closed:
+                raise EngineUnavailable("the engine is closed; the server is stopping")
+            if self._instance.broken:
+                self._instance.close()
+                self._instance = Instance(self._options, self._store)
+            return self._instance
+
+    @staticmethod
+    def _single_read(instance: Instance, statement: Statement) -> ParsedStatement:
+        statements = instance.parse(statement.sql)
+        if len(statements) > 1:
+            raise InvalidSql(
+                f"expected one statement, got {len(statements)}; send them one by one or use a session"
+            )
+        if statements[0].kind is not StatementKind.READ:
+            raise StatementNotAllowed(
+                f"{statements[0].type.name} is not a read; send it as an update, or through a session"
+            )
+        return statements[0]
+
+    @staticmethod
+    def _bind(
+        instance: Instance,
+        cursor: duckdb.DuckDBPyConnection,
+        parsed: ParsedStatement,
+        statement: Statement,
+        lake: LakeState,
+        pins: Pins | None,
+    ) -> Bound:
+        """Bind within one transaction, in which the views cannot move, and make sure they had not."""
+        for _ in range(_ATTEMPTS):
+            seen = instance.views.refresh(lake) if not pins else instance.views.live
+            read = instance.show([parsed], lake) if pins is None else pins
+            runnable = parsed if pins is None else instance.at_pins(parsed, pins, lake)
+            with instance.failures.translated():
+                cursor.execute("BEGIN TRANSACTION READ ONLY")
+            bound = instance.bind(cursor, runnable, statement, read)
+            if not read or instance.views.live is seen:
+                return bound
+            cursor.execute("ROLLBACK")
+        raise EngineUnavailable("the datasets of this query change faster than it can be planned; try again")
+
+    @staticmethod
+    def _release(instance: Instance, cursor: duckdb.DuckDBPyConnection) -> None:
+        try:
+            with contextlib.suppress(duckdb.TransactionException):
+                cursor.execute("ROLLBACK")
+        except duckdb.Error:
+            cursor.close()
+        else:
+            instance.pool.give_back(cursor)

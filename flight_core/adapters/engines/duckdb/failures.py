@@ -1,0 +1,186 @@
+"""DuckDB's failures, translated where they enter.
+
+Every DuckDB error text opens with its kind ("Catalog Error: ..."), whether it arrives as a
+`duckdb.Error` or, in the middle of a stream, as a plain `OSError`. One table serves both.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+
+from flight_core.domain.errors import (
+    Cancelled,
+    DatasetNotFound,
+    EngineUnavailable,
+    FlightCoreError,
+    InvalidParameters,
+    InvalidSql,
+    OutOfDisk,
+    OutOfMemory,
+    QueryFailed,
+    ResourceExhausted,
+    StatementNotAllowed,
+    TransactionFailed,
+    Unsupported,
+)
+
+logger = logging.getLogger(__name__)
+
+FAILURES: dict[str, type[FlightCoreError]] = {
+    "Parser": InvalidSql,
+    "Syntax": InvalidSql,
+    "Binder": InvalidSql,
+    "Catalog": InvalidSql,
+    "Parameter Not Resolved": InvalidParameters,
+    "Parameter Not Allowed": InvalidParameters,
+    "Conversion": QueryFailed,
+    "Constraint": QueryFailed,
+    "Data": QueryFailed,
+    "Dependency": QueryFailed,
+    "Sequence": QueryFailed,
+    "Expression": QueryFailed,
+    "Executor": QueryFailed,
+    "Invalid": QueryFailed,
+    "Invalid Input": QueryFailed,
+    "Invalid type": QueryFailed,
+    "Invalid Type": QueryFailed,
+    "Integrity": QueryFailed,
+    "Mismatch Type": QueryFailed,
+    "Type Mismatch": QueryFailed,
+    "Out of Range": QueryFailed,
+    "Decimal": QueryFailed,
+    "Divide by Zero": QueryFailed,
+    "Serialization": QueryFailed,
+    "Scheduler": QueryFailed,
+    "Planner": QueryFailed,
+    "Optimizer": QueryFailed,
+    "Settings": StatementNotAllowed,
+    "Invalid Configuration": StatementNotAllowed,
+    "Permission": StatementNotAllowed,
+    "HTTP": StatementNotAllowed,
+    "Missing Extension": StatementNotAllowed,
+    "Autoloading": StatementNotAllowed,
+    "Extension": StatementNotAllowed,
+    "Not implemented": Unsupported,
+    "Not Implemented": Unsupported,
+    "TransactionContext": TransactionFailed,
+    "Transaction": TransactionFailed,
+    "INTERRUPT": Cancelled,
+    "Interrupt": Cancelled,
+    "Out of Memory": OutOfMemory,
+    "Resource In Use": ResourceExhausted,
+    "IO": QueryFailed,
+    "Connection": EngineUnavailable,
+    "FATAL": EngineUnavailable,
+    "Fatal": EngineUnavailable,
+    "INTERNAL": EngineUnavailable,
+    "Internal": EngineUnavailable,
+}
+
+_KIND = re.compile(r"^\s*(?:Error: )?([A-Za-z ]+?) (?:Error|Exception): ?")
+_POSITION = re.compile(r"\s*\n\s*LINE (\d+): ([^\n]*)\n( *)\^+\s*$")
+_NO_TABLE = re.compile(r"Table with name (.+?) does not exist!(?:\s*Did you mean (.+?)\?)?", re.DOTALL)
+_PARAMETERS = re.compile(r"[Pp]arameter(?: argument|/argument|s?:| count)|Values were not provided")
+_MAX_TEXT = 1200
+
+
+class FatalFailure(EngineUnavailable):
+    """The instance is invalid from now on and has to be opened again."""
+
+
+class Failures:
+    """Translates the failures of one instance.
+
+    `folders` maps folders of this server to the harmless words that stand for them in messages;
+    `on_fatal` is told when the instance has become invalid, from whatever thread notices.
+    """
+
+    def __init__(self, folders: Mapping[str, str], on_fatal: Callable[[], None]) -> None:
+        self._folders = sorted(folders.items(), key=lambda pair: len(pair[0]), reverse=True)
+        self._on_fatal = on_fatal
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Let nothing of DuckDB's out: neither its exceptions nor the OSErrors its readers raise."""
+        try:
+            yield
+        except FlightCoreError:
+            raise
+        except (duckdb.Error, OSError, RuntimeError, ValueError, TypeError) as error:
+            logger.debug("engine failure", exc_info=error)
+            failure = translate(type(error).__name__, self._redact(str(error)))
+            if isinstance(failure, FatalFailure):
+                logger.error("engine instance lost", exc_info=error)
+                self._on_fatal()
+            raise failure from None
+
+    def _redact(self, text: str) -> str:
+        for folder, word in self._folders:
+            text = text.replace(folder, word)
+        return text
+
+
+def translate(class_name: str, text: str) -> FlightCoreError:
+    """The failure that callers see, for the text of an error of DuckDB's."""
+    match = _KIND.match(text)
+    kind = match.group(1) if match else class_name.removesuffix("Exception").removesuffix("Error")
+    body = text[match.end() :].strip() if match else text.strip()
+    failure = FAILURES.get(kind, QueryFailed)
+    if failure is EngineUnavailable:
+        return FatalFailure("the engine had to restart; try again, and report the statement if it repeats")
+    if failure is Cancelled:
+        return Cancelled("the query was cancelled")
+    if failure is OutOfMemory:
+        return OutOfMemory(
+            "the query needs more memory than SKEIN_MEMORY_LIMIT allows;"
+            " select fewer columns, filter, or aggregate in smaller steps"
+        )
+    body, details = _without_position(body)
+    if failure is InvalidSql:
+        return _invalid_sql(body, details)
+    if kind == "IO" and (
+        "No space left" in body or "temp_directory" in body or "max_temp_directory_size" in body
+    ):
+        return OutOfDisk(
+            "the query needs more temporary disk space than is free or allowed (SKEIN_TEMP_LIMIT)"
+        )
+    if "configuration has been locked" in body:
+        return StatementNotAllowed("settings of the whole server are not available to clients")
+    if failure is QueryFailed and _PARAMETERS.search(body):
+        return InvalidParameters(_shorten(body))
+    return failure(_shorten(body) or "the query failed")
+
+
+def _without_position(body: str) -> tuple[str, dict[str, object]]:
+    """The text without DuckDB's drawing of the line at fault, and the position it pointed at."""
+    found = _POSITION.search(body)
+    if found is None:
+        return body, {}
+    line = int(found.group(1))
+    column = max(len(found.group(3)) - len(f"LINE {line}: ") + 1, 1)
+    return body[: found.start()], {"line": line, "column": column}
+
+
+def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
+    missing = _NO_TABLE.search(body)
+    if missing:
+        name, near = missing.group(1), missing.group(2)
+        hint = f"did you mean '{_plain(near)}'?" if near else "list the datasets with `skein datasets`"
+        return DatasetNotFound(f"table or dataset '{name[:140]}' does not exist; {hint}", name=name[:140])
+    if _PARAMETERS.search(body):
+        return InvalidParameters(_shorten(body))
+    where = f" (line {details['line']}, column {details['column']})" if details else ""
+    return InvalidSql(_shorten(" ".join(body.split())) + where, **details)
+
+
+def _plain(name: str) -> str:
+    return (
+        name.replace('"', "").removeprefix("lake.").removeprefix("datasets.").removeprefix("workspace.main.")
+    )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + " ..."

@@ -1,0 +1,146 @@
+"""One DuckDB instance with all that belongs to it: cursors, views, parser, type mapping."""
+
+import contextlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakSet
+
+import duckdb
+import pyarrow as pa
+
+from flight_core.adapters.engines.duckdb import pinning
+from flight_core.adapters.engines.duckdb.failures import Failures
+from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
+from flight_core.adapters.engines.duckdb.policy import approve
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, TableName
+from flight_core.adapters.engines.duckdb.types import ArrowFields, bound
+from flight_core.application.ports.storage import TableStore
+from flight_core.domain.dataset import LakeState, VersionRef
+from flight_core.domain.errors import EngineUnavailable
+from flight_core.domain.query import Pins, Statement
+from flight_core.infrastructure.duckdb_pool import (
+    WORKSPACE,
+    WORKSPACE_SCHEMA,
+    CursorPool,
+    DuckDbOptions,
+    open_database,
+)
+
+_SHADOW = (
+    "SELECT 1 FROM information_schema.tables"
+    f" WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}' AND lower(table_name) = ?"
+)
+
+
+class Closable(Protocol):
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A read that DuckDB has bound: lazy until its relation is read."""
+
+    relation: duckdb.DuckDBPyRelation
+    schema: pa.Schema
+    pins: Pins
+
+
+class Instance:
+    """Thread-safe. Once `broken`, every use fails until the engine opens another instance."""
+
+    def __init__(self, options: DuckDbOptions, store: TableStore) -> None:
+        folders = {str(folder): "<lake>" for folder in options.readable} | {str(options.temp): "<temp>"}
+        if options.workspace:
+            folders[str(options.workspace)] = "<workspace>"
+            folders[str(options.workspace.parent)] = "<data>"
+        self.failures = Failures(folders, self._break)
+        self.broken = False
+        self.root = open_database(options)
+        self.pool = CursorPool(self.root)
+        self.views = LakeViews(self.root.cursor(), store)
+        self.parser = Parser()
+        self.fields = ArrowFields()
+        self._live_lock = threading.Lock()
+        self._live: WeakSet[Closable] = WeakSet()
+
+    def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
+        """The statements of a text, each of them allowed."""
+        with self.failures.translated():
+            return tuple(approve(statement, self.parser) for statement in self.parser.parse(sql))
+
+    def show(self, statements: Iterable[ParsedStatement], lake: LakeState) -> Pins:
+        """Make the views the statements need exist; the dataset versions they read."""
+        with self.failures.translated():
+            live = self.views.refresh(lake)
+            return self._pins((table for statement in statements for table in statement.tables), lake, live)
+
+    def bind(
+        self, cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, statement: Statement, pins: Pins
+    ) -> Bound:
+        """Bind a read on `cursor` as it stands."""
+        with self.failures.translated():
+            relation = cursor.sql(parsed.sql, params=bound(statement.parameters))
+            if statement.row_limit is not None and parsed.tree is not None:
+                relation = relation.limit(statement.row_limit)
+            return Bound(relation, self.fields.schema(relation, cursor), pins)
+
+    def at_pins(self, parsed: ParsedStatement, pins: Pins, lake: LakeState) -> ParsedStatement:
+        """The statement as it has to run to read exactly the pinned versions."""
+        with self.failures.translated():
+            live = self.views.refresh(lake)
+            self._pins(parsed.tables, lake, live)
+            moved = pinning.outdated(pins, live.refs, lake)
+            if not moved or parsed.tree is None:
+                return parsed
+            views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
+            tree = pinning.renamed(parsed.tree, views, is_shadowed=self._is_shadowed)
+            return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
+
+    def track(self, item: Closable) -> None:
+        with self._live_lock:
+            self._live.add(item)
+
+    def close(self) -> None:
+        """Stop and close everything that still uses the instance, then the instance."""
+        self.broken = True
+        with self._live_lock:
+            live = list(self._live)
+        for item in live:
+            item.cancel()
+        for item in live:
+            item.close()
+        self.pool.close()
+        self.parser.close()
+        with contextlib.suppress(duckdb.Error):
+            self.views.close()
+            self.root.close()
+
+    def require(self) -> None:
+        """
+        Raises:
+            EngineUnavailable: this instance is gone.
+        """
+        if self.broken:
+            raise EngineUnavailable("the engine was restarted; open a new session and try again")
+
+    def _pins(self, tables: Iterable[TableName], lake: LakeState, live: LiveViews) -> dict[str, VersionRef]:
+        pins = {}
+        for table in tables:
+            key = table.name.lower()
+            if not table.may_be_dataset:
+                continue
+            if "@" in key:
+                pins[key] = self.views.show_version(table.name, lake)
+            elif key in live.refs:
+                pins[key] = live.refs[key]
+        return pins
+
+    def _is_shadowed(self, name: str) -> bool:
+        return bool(self.root.cursor().execute(_SHADOW, [name.lower()]).fetchall())
+
+    def _break(self) -> None:
+        self.broken = True

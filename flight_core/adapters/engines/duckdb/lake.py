@@ -1,0 +1,133 @@
+"""Datasets as views: the current version under its name, older ones as `name@v3`."""
+
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
+from flight_core.application.ports.storage import TableFiles, TableStore
+from flight_core.domain.dataset import LakeEntry, LakeState, VersionRef, dataset_not_found
+from flight_core.domain.errors import VersionNotFound
+from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
+
+_VERSION = re.compile(r"v?(\d{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveViews:
+    """What the views show: the version behind each key. Equal objects mean equal views."""
+
+    revision: int
+    refs: Mapping[str, VersionRef]
+
+
+class LakeViews:
+    """Keeps the views of one instance in step with the lake. Thread-safe."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, store: TableStore) -> None:
+        self._connection = connection
+        self._store = store
+        self._lock = threading.Lock()
+        self._versions: dict[str, VersionRef] = {}
+        self._live = LiveViews(-1, {})
+
+    @property
+    def live(self) -> LiveViews:
+        return self._live
+
+    def refresh(self, lake: LakeState) -> LiveViews:
+        """Make the views show `lake`, unless they show something newer already."""
+        live = self._live
+        if lake.revision <= live.revision:
+            return live
+        with self._lock:
+            live = self._live
+            if lake.revision <= live.revision:
+                return live
+            wanted = {key: entry.ref for key, entry in lake.datasets.items()}
+            for key in live.refs.keys() - wanted.keys():
+                self._connection.execute(f"DROP VIEW IF EXISTS {_view(key)}")
+            for key, ref in wanted.items():
+                if live.refs.get(key) != ref:
+                    name = lake.datasets[key].name.value
+                    self._create(name, self._store.files(ref), replaces=key in live.refs)
+            self._live = LiveViews(lake.revision, wanted)
+            return self._live
+
+    def show_version(self, name: str, lake: LakeState) -> VersionRef:
+        """Make the view `name@version` exist.
+
+        Raises:
+            DatasetNotFound, VersionNotFound
+        """
+        base, _, version = name.partition("@")
+        entry = lake.datasets.get(base.lower())
+        if entry is None:
+            raise dataset_not_found(base, lake.datasets)
+        ref = self._resolve(entry, version)
+        self._show(name.lower(), ref)
+        return ref
+
+    def show_pinned(self, key: str, ref: VersionRef) -> str:
+        """The name of a view that shows exactly `ref`."""
+        name = f"{key}@{ref.dataset_id}@{ref.version}"
+        self._show(name, ref)
+        return name
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _show(self, name: str, ref: VersionRef) -> None:
+        with self._lock:
+            if self._versions.get(name) != ref:
+                self._create(name, self._store.files(ref), replaces=True)
+                self._versions[name] = ref
+
+    def _resolve(self, entry: LakeEntry, version: str) -> VersionRef:
+        number = _VERSION.fullmatch(version)
+        if number:
+            return VersionRef(entry.ref.dataset_id, int(number.group(1)))
+        moment = _moment(entry, version)
+        return VersionRef(entry.ref.dataset_id, self._store.version_at(entry.ref.dataset_id, moment))
+
+    def _create(self, name: str, files: TableFiles, *, replaces: bool) -> None:
+        if replaces:
+            self._connection.execute(f"DROP VIEW IF EXISTS {_view(name)}")
+        self._connection.execute(f"CREATE VIEW {_view(name)} AS {scan(files.uris, files.schema)}")
+
+
+def scan(uris: Iterable[str], schema: pa.Schema) -> str:
+    """SQL that reads Parquet files under one schema: columns a file lacks are NULL."""
+    columns = [(field.name, duckdb_type(field.type)) for field in schema]
+    listed = ", ".join(literal(uri) for uri in uris)
+    if not listed:
+        nulls = ", ".join(f"CAST(NULL AS {type_}) AS {identifier(name)}" for name, type_ in columns)
+        return f"SELECT {nulls} WHERE false"
+    entries = ", ".join(
+        f"{literal(name)}: {{'name': {literal(name)}, 'type': {literal(type_)}, 'default_value': NULL}}"
+        for name, type_ in columns
+    )
+    return f"SELECT * FROM read_parquet([{listed}], schema=MAP {{{entries}}})"
+
+
+def _view(name: str) -> str:
+    return f"{LAKE}.{LAKE_SCHEMA}.{identifier(name)}"
+
+
+def _moment(entry: LakeEntry, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise VersionNotFound(
+            f"'{text[:60]}' is not a version of '{entry.name}'; write a number such as \"{entry.name}@v3\","
+            f' or a time such as "{entry.name}@2026-01-31T12:00:00Z"'
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > datetime.now(UTC):
+        raise VersionNotFound(f"'{text[:60]}' lies in the future; leave it out to read the current version")
+    return moment

@@ -1,0 +1,177 @@
+"""Which statements clients may run.
+
+DuckDB's own settings keep SQL inside the lake's folder; this module keeps it from reading and
+writing the files in there by path, from global switches, and from statements hidden in others.
+A SELECT is judged by its syntax tree, anything else by its tokens.
+"""
+
+import re
+
+from duckdb import StatementType
+
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, Token
+from flight_core.domain.errors import StatementNotAllowed
+from flight_core.domain.query import StatementKind
+from flight_core.infrastructure.duckdb_pool import LAKE, WORKSPACE
+
+_TYPES = {
+    StatementType.COPY: "COPY",
+    StatementType.EXPORT: "EXPORT",
+    StatementType.LOAD: "LOAD",
+    StatementType.EXTENSION: "INSTALL",
+    StatementType.COPY_DATABASE: "COPY DATABASE",
+    StatementType.LOGICAL_PLAN: "a logical plan",
+    StatementType.RELATION: "a relation",
+}
+_HIDDEN = {"copy", "export", "attach", "detach", "load", "install", "import"}
+_OPENERS = {"(", "as", "analyze", "explain", "materialized"}
+
+# Functions that open files or sockets, touch process memory, switch something for everybody, or
+# run SQL that is built at run time and so escapes this module.
+_FUNCTION = re.compile(
+    r"read_\w+|parquet_\w+|sniff_csv|glob|st_read\w*|\w*arrow_scan\w*|pandas_scan|python_map_function|seq_scan"
+    r"|query|query_table|(pragma_)?json_execute_serialized_sql|(enable|disable)_(logging|profiling|profile)"
+    r"|truncate_duckdb_logs|write_log|force_checkpoint|getenv|which_secret|duckdb_secrets"
+    r"|(create|destroy|register|deregister)_external_resource\w*|duckdb_external_\w+"
+)
+_PRAGMAS = {
+    "collations",
+    "database_size",
+    "functions",
+    "metadata_info",
+    "platform",
+    "show",
+    "show_databases",
+    "show_tables",
+    "show_tables_expanded",
+    "storage_info",
+    "table_info",
+    "user_agent",
+    "version",
+}
+_EXPLAIN = re.compile(r"\s*explain(\s+analyze)?(\s*\([^()]*\))?\s+", re.IGNORECASE)
+
+
+def approve(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
+    """The statement as it is to run: the same one, or a variant that stays within its session.
+
+    Raises:
+        StatementNotAllowed: with the reason.
+    """
+    if statement.tree is not None:
+        _check_tree(statement)
+        return statement
+    word = _TYPES.get(statement.type)
+    if word:
+        raise _refused(f"{word} is not available to clients; ingest files through the API instead")
+    if statement.type == StatementType.EXPLAIN:
+        return _explained(statement, parser)
+    _check_tokens(statement)
+    if statement.type == StatementType.SET:
+        return _session_setting(statement)
+    return statement
+
+
+def _check_tree(statement: ParsedStatement) -> None:
+    if "COPY_QUERY_NODE" in statement.nodes:
+        raise _refused("COPY is not available to clients")
+    for function in statement.functions:
+        _check_function(function)
+    for table in statement.tables:
+        if not table.schema and ("/" in table.name or "\\" in table.name or ":" in table.name.split("@")[0]):
+            raise _refused("files cannot be read by name; ingest them and use the dataset")
+
+
+def _check_function(name: str) -> None:
+    if _FUNCTION.fullmatch(name):
+        raise _refused(f"the function '{name}' is not available to clients")
+
+
+def _check_tokens(statement: ParsedStatement) -> None:
+    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    words = [token.word for token in tokens]
+    check = _BY_TYPE.get(statement.type)
+    if check:
+        check(words)
+    for index, token in enumerate(tokens):
+        following = words[index + 1] if index + 1 < len(words) else ""
+        if following == "(" and token.kind in ("identifier", "keyword"):
+            _check_function(token.word.strip('"'))
+        if token.kind == "string_const" and index and words[index - 1] in ("from", "join"):
+            raise _refused("files cannot be read by name; ingest them and use the dataset")
+        if (
+            index
+            and words[index - 1] in _OPENERS
+            and token.word in _HIDDEN
+            and _opens_statement(tokens, index)
+        ):
+            raise _refused(f"{token.word.upper()} is not available to clients")
+
+
+def _opens_statement(tokens: list[Token], index: int) -> bool:
+    """Whether the word at `index` begins a statement, rather than being a column of that name."""
+    if index + 1 == len(tokens):
+        return False
+    following = tokens[index + 1]
+    return following.text == "(" or following.kind in ("identifier", "string_const")
+
+
+def _check_attach(words: list[str]) -> None:
+    if "':memory:'" not in words[1:6]:
+        raise _refused("only ':memory:' can be attached")
+
+
+def _check_detach(words: list[str]) -> None:
+    if {word.strip('"') for word in words} & {LAKE, WORKSPACE}:
+        raise _refused("the lake and the workspace stay attached")
+
+
+def _check_pragma(words: list[str]) -> None:
+    name = words[1].strip('"') if len(words) > 1 else ""
+    if name not in _PRAGMAS:
+        raise _refused(f"PRAGMA {name[:60]} is not available to clients")
+
+
+def _check_create(words: list[str]) -> None:
+    if "secret" in words[1:5]:
+        raise _refused("secrets are not available to clients")
+
+
+_BY_TYPE = {
+    StatementType.ATTACH: _check_attach,
+    StatementType.DETACH: _check_detach,
+    StatementType.PRAGMA: _check_pragma,
+    StatementType.CREATE: _check_create,
+    StatementType.DROP: _check_create,
+}
+
+
+def _explained(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
+    prefix = _EXPLAIN.match(statement.sql)
+    if prefix is None:
+        raise _refused("EXPLAIN must come first, without comments before the statement")
+    (inner,) = parser.parse(statement.sql[prefix.end() :])
+    approve(inner, parser)
+    runs = prefix.group(1) is not None or "analyze" in (prefix.group(2) or "").lower()
+    kind = inner.kind if runs else StatementKind.READ
+    return ParsedStatement(statement.sql, statement.type, kind, inner.tables, inner.functions, inner.nodes)
+
+
+def _session_setting(statement: ParsedStatement) -> ParsedStatement:
+    """SET and RESET, kept from reaching other sessions: plain SET is global for most settings."""
+    words = [token.word for token in statement.tokens if token.kind != "comment"]
+    if words[0] not in ("set", "reset"):
+        return statement  # USE
+    scope = words[1] if len(words) > 1 else ""
+    if scope == "global":
+        raise _refused("settings of the whole server are not available to clients; leave out GLOBAL")
+    if scope in ("session", "local", "variable"):
+        return statement
+    sql = re.sub(
+        r"\b(set|reset)\b", lambda match: f"{match.group(1)} SESSION", statement.sql, count=1, flags=re.I
+    )
+    return ParsedStatement(sql, statement.type, statement.kind, tokens=statement.tokens)
+
+
+def _refused(why: str) -> StatementNotAllowed:
+    return StatementNotAllowed(why)

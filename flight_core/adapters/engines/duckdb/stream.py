@@ -1,0 +1,129 @@
+"""A bound query, its run, and how it is stopped."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from flight_core.adapters.engines.duckdb.failures import Failures
+from flight_core.domain.errors import Cancelled
+from flight_core.domain.query import Pins
+
+_REPEAT_S = 0.02
+
+T = TypeVar("T")
+
+
+class DuckDbQuery:
+    """Implements `Query` over a lazy relation. See the port for the rules of threads.
+
+    `release` takes the cursor back, once, when no result is open on it any more.
+    """
+
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        relation: duckdb.DuckDBPyRelation,
+        schema: pa.Schema,
+        pins: Pins,
+        *,
+        batch_rows: int,
+        failures: Failures,
+        release: Callable[[duckdb.DuckDBPyConnection], None],
+    ) -> None:
+        self._cursor = cursor
+        self._relation: duckdb.DuckDBPyRelation | None = relation
+        self._reader: pa.RecordBatchReader | None = None
+        self._schema = schema
+        self._pins = pins
+        self._batch_rows = batch_rows
+        self._failures = failures
+        self._release = release
+        self._busy = threading.Lock()  # held while DuckDB works for us
+        self._state = threading.Lock()
+        self._cancelled = False
+        self._closed = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._schema
+
+    @property
+    def pins(self) -> Pins:
+        return self._pins
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        batch = self._step(self._open)
+        while batch is not None:
+            yield batch
+            batch = self._step(self._next)
+
+    def cancel(self) -> None:
+        with self._state:
+            if self._cancelled or self._closed:
+                return
+            self._cancelled = True
+        if not self._busy.acquire(blocking=False):
+            threading.Thread(target=self._interrupt, name="skein-interrupt", daemon=True).start()
+        else:
+            self._busy.release()
+
+    def close(self) -> None:
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            self._cancelled = True
+        self._interrupt()
+        with self._busy:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = None
+            self._relation = None
+            self._release(self._cursor)
+
+    def buffer(self) -> None:
+        """Run what is left now and keep it in memory, so that the connection is free again."""
+        with self._state:
+            if self._closed or self._cancelled:
+                return
+        rest = self._step(self._read_rest)
+        if rest is not None:
+            self._reader = rest
+
+    def _read_rest(self) -> pa.RecordBatchReader | None:
+        if self._reader is None and self._relation is not None:
+            self._reader = self._relation.to_arrow_reader(self._batch_rows)
+        if self._reader is None:
+            return None
+        table = self._reader.read_all()
+        self._reader.close()
+        return table.to_reader()
+
+    def _step(self, work: Callable[[], T]) -> T:
+        with self._busy:
+            if self._cancelled:
+                raise Cancelled("the query was cancelled")
+            with self._failures.translated():
+                return work()
+
+    def _open(self) -> pa.RecordBatch | None:
+        if self._reader is None:
+            assert self._relation is not None
+            self._reader = self._relation.to_arrow_reader(self._batch_rows)
+        return self._next()
+
+    def _next(self) -> pa.RecordBatch | None:
+        assert self._reader is not None
+        try:
+            return self._reader.read_next_batch()
+        except StopIteration:
+            return None
+
+    def _interrupt(self) -> None:
+        """Until DuckDB lets go: an interrupt just before execution starts is lost."""
+        while not self._busy.acquire(timeout=_REPEAT_S):
+            self._cursor.interrupt()
+        self._busy.release()

@@ -1,0 +1,145 @@
+"""Types between Arrow and DuckDB."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from flight_core.domain.errors import UnsupportedType
+from flight_core.domain.query import Parameters
+
+_NAMES: tuple[tuple[pa.DataType, str], ...] = (
+    (pa.bool_(), "BOOLEAN"),
+    (pa.int8(), "TINYINT"),
+    (pa.int16(), "SMALLINT"),
+    (pa.int32(), "INTEGER"),
+    (pa.int64(), "BIGINT"),
+    (pa.uint8(), "UTINYINT"),
+    (pa.uint16(), "USMALLINT"),
+    (pa.uint32(), "UINTEGER"),
+    (pa.uint64(), "UBIGINT"),
+    (pa.float16(), "FLOAT"),
+    (pa.float32(), "FLOAT"),
+    (pa.float64(), "DOUBLE"),
+    (pa.utf8(), "VARCHAR"),
+    (pa.large_utf8(), "VARCHAR"),
+    (pa.string_view(), "VARCHAR"),
+    (pa.binary(), "BLOB"),
+    (pa.large_binary(), "BLOB"),
+    (pa.binary_view(), "BLOB"),
+    (pa.date32(), "DATE"),
+    (pa.date64(), "DATE"),
+    (pa.time32("s"), "TIME"),
+    (pa.time32("ms"), "TIME"),
+    (pa.time64("us"), "TIME"),
+    (pa.time64("ns"), "TIME_NS"),
+    (pa.timestamp("s"), "TIMESTAMP_S"),
+    (pa.timestamp("ms"), "TIMESTAMP_MS"),
+    (pa.timestamp("us"), "TIMESTAMP"),
+    (pa.timestamp("ns"), "TIMESTAMP_NS"),
+    (pa.month_day_nano_interval(), "INTERVAL"),
+    (pa.null(), '"NULL"'),
+)
+_BY_TYPE = dict(_NAMES)
+
+
+def duckdb_type(type_: pa.DataType) -> str:
+    """The DuckDB type that holds every value of an Arrow type.
+
+    Raises:
+        UnsupportedType: there is none.
+    """
+    name = _BY_TYPE.get(type_)
+    if name:
+        return name
+    if pa.types.is_timestamp(type_):
+        return "TIMESTAMP WITH TIME ZONE"
+    if pa.types.is_duration(type_):
+        return "INTERVAL"
+    if pa.types.is_decimal(type_) and type_.precision <= 38:
+        return f"DECIMAL({type_.precision},{type_.scale})"
+    if pa.types.is_dictionary(type_):
+        return duckdb_type(type_.value_type)
+    if pa.types.is_fixed_size_binary(type_):
+        return "BLOB"
+    return _nested(type_)
+
+
+def _nested(type_: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(type_):
+        return f"{duckdb_type(type_.value_type)}[{type_.list_size}]"
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return f"{duckdb_type(type_.value_type)}[]"
+    if pa.types.is_map(type_):
+        return f"MAP({duckdb_type(type_.key_type)}, {duckdb_type(type_.item_type)})"
+    if pa.types.is_struct(type_):
+        fields = ", ".join(f"{identifier(field.name)} {duckdb_type(field.type)}" for field in type_.fields)
+        return f"STRUCT({fields})"
+    raise UnsupportedType(f"values of the Arrow type {type_} cannot be used in SQL; cast them first")
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class ArrowFields:
+    """DuckDB's own mapping to Arrow, asked once a type and remembered. Thread-safe.
+
+    This gives the schema of a query that has been bound and not run.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, pa.Field[Any]] = {}
+
+    def schema(self, relation: duckdb.DuckDBPyRelation, cursor: duckdb.DuckDBPyConnection) -> pa.Schema:
+        types = [str(type_) for type_ in relation.types]
+        fields = [self._field(type_, cursor) for type_ in types]
+        return pa.schema(
+            [field.with_name(name) for field, name in zip(fields, relation.columns, strict=True)]
+        )
+
+    def _field(self, type_: str, cursor: duckdb.DuckDBPyConnection) -> "pa.Field[Any]":
+        known = self._known.get(type_)
+        if known is not None:
+            return known
+        reader = cursor.sql(f"SELECT CAST(NULL AS {type_}) AS x").to_arrow_reader(1)
+        field: pa.Field[Any] = reader.schema.field(0)
+        reader.read_all()
+        if "TIME ZONE" not in type_:  # that one depends on the session
+            with self._lock:
+                self._known[type_] = field
+        return field
+
+
+def bound(parameters: Parameters) -> list[object] | dict[str, object] | None:
+    """Parameters in the form DuckDB takes; Arrow scalars keep their exact type."""
+    if not parameters:
+        return None
+    if isinstance(parameters, Mapping):
+        return {name: _value(value) for name, value in parameters.items()}
+    values: Sequence[object] = parameters
+    return [_value(value) for value in values]
+
+
+def _value(value: object) -> object:
+    if not isinstance(value, pa.Scalar):
+        return value
+    type_ = duckdb.type(duckdb_type(value.type))
+    if not value.is_valid:
+        return duckdb.Value(None, type_)
+    if pa.types.is_timestamp(value.type) or pa.types.is_time(value.type):
+        return duckdb.Value(_temporal(value), type_)
+    return duckdb.Value(value.as_py(), type_)
+
+
+def _temporal(value: "pa.Scalar[Any]") -> str:
+    """ISO text, which keeps nanoseconds and years that Python's datetime cannot hold."""
+    text: str = value.cast(pa.string()).as_py()
+    return text

@@ -1,0 +1,60 @@
+"""A lake for engine tests: versions are lists of Parquet files, commits happen by hand."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flight_core.application.ports.storage import TableFiles
+from flight_core.domain.dataset import DatasetName, LakeEntry, LakeState, VersionRef
+from flight_core.domain.errors import VersionNotFound
+
+
+class FakeLake:
+    """The part of `TableStore` that an engine uses, and the `LakeState` that goes with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[VersionRef, TableFiles] = {}
+        self._times: dict[VersionRef, datetime] = {}
+        self._entries: dict[str, LakeEntry] = {}
+        self._revision = 0
+        self._ids = 0
+
+    def commit(self, name: str, table: pa.Table, *, append: bool = False) -> VersionRef:
+        entry = self._entries.get(name.lower())
+        if entry is None:
+            self._ids += 1
+            ref = VersionRef(f"id{self._ids}", 0)
+        else:
+            ref = VersionRef(entry.ref.dataset_id, entry.ref.version + 1)
+        path = self.folder / f"{ref.dataset_id}-{ref.version}.parquet"
+        pq.write_table(table, path, row_group_size=61_440)
+        old: Sequence[str] = self._files[entry.ref].uris if append and entry else ()
+        uris = (*old, str(path))
+        self._files[ref] = TableFiles(ref, uris, table.schema, (0,) * len(uris), (0,) * len(uris))
+        self._times[ref] = datetime.now(UTC)
+        self._entries[name.lower()] = LakeEntry(DatasetName(name), ref)
+        self._revision += 1
+        return ref
+
+    def drop(self, name: str) -> None:
+        del self._entries[name.lower()]
+        self._revision += 1
+
+    @property
+    def state(self) -> LakeState:
+        return LakeState(self._revision, dict(self._entries))
+
+    def files(self, ref: VersionRef) -> TableFiles:
+        if ref not in self._files:
+            raise VersionNotFound(f"version {ref.version} does not exist")
+        return self._files[ref]
+
+    def version_at(self, dataset_id: str, moment: datetime) -> int:
+        found = [r.version for r, at in self._times.items() if r.dataset_id == dataset_id and at <= moment]
+        if not found:
+            raise VersionNotFound(f"there was no version at {moment.isoformat()}")
+        return max(found)
