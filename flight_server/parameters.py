@@ -1,0 +1,76 @@
+"""Query parameters inside a ticket: one row of Arrow, each value exactly as it came in."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pyarrow as pa
+
+from flight_core.domain.errors import InvalidParameters
+from flight_core.domain.query import Parameters
+
+Metadata = dict[bytes | str, bytes | str]
+
+# Field metadata that tells what a value was before it became Arrow; without it, a Python object.
+_KIND = b"skein"
+_SCALAR: Metadata = {_KIND: b"scalar"}
+_BIG_INT: Metadata = {_KIND: b"int"}  # as text: Arrow's integers end at 64 bits
+_NAMED: Metadata = {_KIND: b"named"}  # of the schema: the parameters have names
+
+
+def pack(parameters: Parameters) -> bytes:
+    """An Arrow IPC stream; empty where there are no parameters.
+
+    Raises:
+        InvalidParameters: a value has no Arrow type.
+    """
+    if not parameters:
+        return b""
+    named = isinstance(parameters, Mapping)
+    items = parameters.items() if isinstance(parameters, Mapping) else _numbered(parameters)
+    columns = [_column(name, value) for name, value in items]
+    schema = pa.schema([field for field, _ in columns], metadata=_NAMED if named else None)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.record_batch([array for _, array in columns], schema=schema))
+    return sink.getvalue().to_pybytes()
+
+
+def unpack(data: bytes) -> Parameters:
+    """The parameters that `pack` was given. The bytes come from a ticket whose seal was checked."""
+    if not data:
+        return ()
+    batch = pa.ipc.open_stream(data).read_next_batch()
+    values = {field.name: _value(field, batch.column(i)[0]) for i, field in enumerate(batch.schema)}
+    return values if (batch.schema.metadata or {}) == _NAMED else tuple(values.values())
+
+
+def _numbered(parameters: tuple[object, ...]) -> list[tuple[str, object]]:
+    return [(str(number), value) for number, value in enumerate(parameters, start=1)]
+
+
+def _column(name: str, value: object) -> "tuple[pa.Field[Any], pa.Array[Any]]":
+    array: pa.Array[Any]
+    metadata: Metadata | None = None
+    try:
+        if isinstance(value, pa.Scalar):
+            array, metadata = pa.repeat(cast(Any, value), 1), _SCALAR
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            array, metadata = pa.array([str(value)]), _BIG_INT
+        else:
+            array = pa.array([value])
+        return pa.field(name, array.type, metadata=metadata), array
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise InvalidParameters(
+            f"parameter '{name[:64]}' cannot be sent: {str(error)[:200]}; use plain values,"
+            " lists of one type, or text and a CAST in the SQL"
+        ) from None
+
+
+def _value(field: "pa.Field[Any]", scalar: "pa.Scalar[Any]") -> object:
+    match (field.metadata or {}).get(_KIND):
+        case b"scalar":
+            return scalar
+        case b"int":
+            return int(str(scalar))
+        case _:
+            return scalar.as_py()

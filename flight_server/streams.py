@@ -1,0 +1,135 @@
+"""Query -> Flight stream: messages of a size clients accept, stopped when nobody reads them."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from flight_core.application.queries import RunningQuery
+from flight_core.domain.errors import DeadlineExceeded, InvalidOption
+from flight_server.auth import Call
+from flight_server.errors import flight_errors
+from flight_server.options import FlightOptions
+
+COMPRESSION_HEADER = "x-skein-compression"
+
+# Of the first message, so that it is on its way early.
+FIRST_BYTES = 128 << 10
+
+
+class Streams:
+    """Makes the streams of one server."""
+
+    def __init__(self, options: FlightOptions) -> None:
+        self._batch_bytes = options.batch_bytes
+        self._stall_timeout_s = options.stall_timeout_s
+
+    def query(self, call: Call, running: RunningQuery) -> fl.FlightDataStream:
+        """Stream a query and close it, whatever becomes of the stream, or of the call before it."""
+        call.scope.on_end(running.close)
+        pull = _Pull(running, self._batch_bytes, self._stall_timeout_s)
+        call.scope.probe(pull.probe)
+        return _stream(call, running.schema, pull.batches())
+
+    def table(self, call: Call, table: pa.Table) -> fl.FlightDataStream:
+        """Stream rows that are in memory already."""
+        return _stream(call, table.schema, cut(table.to_batches(), self._batch_bytes))
+
+
+class _Pull:
+    """Iterates a running query for one client. While the client does not ask for more, time counts."""
+
+    def __init__(self, running: RunningQuery, batch_bytes: int, stall_timeout_s: float) -> None:
+        self._running = running
+        self._batch_bytes = batch_bytes
+        self._stall_timeout_s = stall_timeout_s
+        self._lock = threading.Lock()
+        self._idle_since: float | None = None
+        self._stalled = False
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        with flight_errors(), self._running:
+            for batch in cut(self._running, self._batch_bytes):
+                self._idle_since = time.monotonic()
+                yield batch
+                self._resume()
+
+    def probe(self, gone: bool) -> None:
+        """From the watcher's thread. A stalled query is closed under its sleeping reader."""
+        if gone:
+            self._running.cancel()
+            return
+        with self._lock:
+            if self._idle_since is None or time.monotonic() - self._idle_since < self._stall_timeout_s:
+                return
+            self._stalled = True
+            self._running.close()
+
+    def _resume(self) -> None:
+        with self._lock:
+            self._idle_since = None
+            if self._stalled:
+                raise DeadlineExceeded(
+                    f"nothing was read from this stream for {self._stall_timeout_s:g} s, so its query was"
+                    " stopped; read faster, or raise SKEIN_STALL_TIMEOUT_S"
+                )
+
+
+def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about `batch_bytes`, a small one first, none empty.
+
+    Where rows differ in size a batch may hold twice that; a row larger than that travels alone.
+    """
+    limit = min(FIRST_BYTES, batch_bytes)
+    for batch in batches:
+        rows_differ = any(_varies(field.type) for field in batch.schema)
+        average = max(1, _row_bytes(batch) // max(1, batch.num_rows))
+        offset = 0
+        while offset < batch.num_rows:
+            piece = batch.slice(offset, max(1, limit // average))
+            while rows_differ and piece.num_rows > 1 and _row_bytes(piece) > 2 * limit:
+                piece = piece.slice(0, piece.num_rows // 2)
+            yield piece
+            offset += piece.num_rows
+            limit = batch_bytes
+
+
+def _varies(type: pa.DataType) -> bool:
+    """Whether values of this type may differ in size."""
+    try:
+        return type.bit_width <= 0
+    except ValueError:
+        return True
+
+
+def _row_bytes(batch: pa.RecordBatch) -> int:
+    """Without dictionaries, which do not shrink with the rows."""
+    return int(batch.nbytes - batch.slice(0, 0).nbytes)
+
+
+def _stream(call: Call, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> fl.FlightDataStream:
+    # Flight sends the dictionaries of tables only.
+    items = (pa.Table.from_batches([batch]) for batch in batches) if _has_dictionary(schema) else batches
+    return fl.GeneratorStream(schema, items, options=_write_options(call))
+
+
+def _write_options(call: Call) -> pa.ipc.IpcWriteOptions:
+    match call.header(COMPRESSION_HEADER):
+        case None | "lz4" | "zstd" as codec:
+            return pa.ipc.IpcWriteOptions(compression=codec)
+        case codec:
+            raise InvalidOption(f"{COMPRESSION_HEADER} is '{codec[:40]}'; it can be lz4 or zstd")
+
+
+def _has_dictionary(schema: pa.Schema) -> bool:
+    return any(_contains_dictionary(field.type) for field in schema)
+
+
+def _contains_dictionary(type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type):
+        return True
+    if isinstance(type, pa.BaseExtensionType):
+        return _contains_dictionary(type.storage_type)
+    return any(_contains_dictionary(type.field(i).type) for i in range(type.num_fields))
