@@ -100,6 +100,11 @@ class Instance:
             tree = pinning.renamed(parsed.tree, views, is_shadowed=self._is_shadowed)
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 
+    def means_dataset(self, name: TableName) -> bool:
+        """Whether an unqualified name finds a dataset, not a user's own table."""
+        unqualified = not name.catalog and not name.schema
+        return unqualified and name.name.lower() in self.views.live.refs and not self._is_shadowed(name.name)
+
     def track(self, item: Closable) -> None:
         with self._live_lock:
             self._live.add(item)

@@ -11,6 +11,7 @@ from duckdb import StatementType
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
+from flight_core.adapters.engines.duckdb.targets import in_lake, target
 from flight_core.adapters.engines.duckdb.types import bound, identifier, literal
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import InvalidOption, InvalidSql, StatementNotAllowed
@@ -150,6 +151,7 @@ class DuckDbSession:
                 yield
 
     def _run(self, parsed: ParsedStatement, statement: Statement) -> Outcome:
+        self._protect_lake(parsed)
         relation = self._connection.sql(parsed.sql, params=bound(statement.parameters))
         table = relation.to_arrow_table() if relation is not None else pa.table({})
         self._follow(parsed)
@@ -166,6 +168,21 @@ class DuckDbSession:
             self._in_transaction = parsed.tokens[0].word in ("begin", "start")
         elif parsed.type == StatementType.SET:
             self._keep_lake_in_sight()
+
+    def _protect_lake(self, parsed: ParsedStatement) -> None:
+        changed = target(parsed)
+        if changed is None or changed.temporary:
+            return
+        ((catalog, schema),) = self._connection.execute(
+            "SELECT current_database(), current_schema()"
+        ).fetchall()
+        name = changed.name.name or changed.name.schema
+        hidden = changed.verb in ("drop", "alter", "comment") and self._instance.means_dataset(changed.name)
+        if hidden or in_lake(changed.name, current_catalog=catalog, current_schema=schema):
+            raise StatementNotAllowed(
+                f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
+                " write them with DoPut, bulk ingest or the API, and drop them with `skein drop`"
+            )
 
     def _keep_lake_in_sight(self) -> None:
         """USE replaces the search path; datasets stay visible by name all the same."""

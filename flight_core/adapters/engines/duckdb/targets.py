@@ -1,0 +1,125 @@
+"""What a statement changes: the object behind CREATE, DROP, ALTER, INSERT and the like.
+
+Datasets are views that only Skein itself may touch, so a statement aimed at one has to be
+recognised before it runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName, Token
+from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
+
+_DDL = {"create", "drop", "alter", "comment"}
+_DML = {"insert": "into", "merge": "into", "delete": "from", "update": "", "truncate": ""}
+_NOISE = {
+    "or",
+    "replace",
+    "temp",
+    "temporary",
+    "unique",
+    "recursive",
+    "on",
+    "if",
+    "not",
+    "exists",
+    "table",
+    "only",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`verb` and `kind` in lower case, for example `create table`; DML has the kind `table`."""
+
+    verb: str
+    kind: str
+    name: TableName
+    temporary: bool = False
+    replaces: bool = False
+
+
+def target(statement: ParsedStatement) -> Target | None:
+    """The object a statement changes; None for statements that change none by name."""
+    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    start = _main_verb(tokens)
+    if start is None:
+        return None
+    verb = tokens[start].word
+    words = [token.word for token in tokens[start + 1 :]]
+    if verb in _DDL:
+        return _ddl(verb, words, tokens[start + 1 :])
+    return _dml(verb, words, tokens[start + 1 :])
+
+
+def in_lake(name: TableName, *, current_catalog: str, current_schema: str) -> bool:
+    """Whether a name says that it is a dataset; an unqualified name says so only after USE."""
+    catalog, schema = name.catalog.lower(), name.schema.lower()
+    if catalog:
+        return catalog == LAKE
+    if schema:
+        return schema in (LAKE, LAKE_SCHEMA)
+    return (current_catalog, current_schema) == (LAKE, LAKE_SCHEMA)
+
+
+def _main_verb(tokens: Sequence[Token]) -> int | None:
+    """Where the statement proper begins: after a leading WITH, or after PREPARE ... AS."""
+    depth = 0
+    for index, token in enumerate(tokens):
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 0 and (
+            token.word in _DML or (token.word in _DDL and (index == 0 or tokens[index - 1].word == "as"))
+        ):
+            return index
+    return None
+
+
+def _ddl(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
+    kind = ""
+    for index, word in enumerate(words):
+        if not kind and word not in _NOISE - {"table"}:
+            kind = word
+        elif kind and word not in _NOISE:
+            parts = _dotted(tokens[index:])
+            name = _schema_name(parts) if kind == "schema" else _table_name(parts)
+            before = words[:index]
+            temporary = "temp" in before or "temporary" in before or name.catalog.lower() == "temp"
+            return Target(verb, kind, name, temporary=temporary, replaces="replace" in before)
+    return None
+
+
+def _dml(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
+    marker = _DML[verb]
+    start = words.index(marker) + 1 if marker in words else 0
+    if start < len(words) and words[start] in ("table", "only"):
+        start += 1
+    parts = _dotted(tokens[start:])
+    return Target(verb, "table", _table_name(parts)) if parts else None
+
+
+def _dotted(tokens: Sequence[Token]) -> list[str]:
+    """`a."b c".d` as its parts."""
+    parts: list[str] = []
+    for index, token in enumerate(tokens):
+        if index % 2 == 1:
+            if token.text != ".":
+                break
+        elif token.kind in ("identifier", "keyword", "string_const"):
+            parts.append(_unquoted(token.text))
+        else:
+            break
+    return parts
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text
+
+
+def _table_name(parts: list[str]) -> TableName:
+    padded = ["", "", "", *parts][-3:]
+    return TableName(*padded)
+
+
+def _schema_name(parts: list[str]) -> TableName:
+    catalog, schema = ["", "", *parts][-2:]
+    return TableName(catalog, schema, "")
