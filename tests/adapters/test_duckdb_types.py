@@ -9,11 +9,40 @@ import pytest
 from flight_core.adapters.engines.duckdb.types import ArrowFields, bound
 
 TYPES = [
-    "BOOLEAN", "TINYINT", "UBIGINT", "HUGEINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL(4,1)", "DECIMAL(38,10)",
-    "VARCHAR", "BLOB", "BIT", "UUID", "JSON", "DATE", "TIME", "TIME_NS", "TIMETZ", "TIMESTAMP", "TIMESTAMP_S",
-    "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMPTZ", "INTERVAL", "INTEGER[]", "INTEGER[3]", "STRUCT(a INTEGER, \"b c\" VARCHAR[])",
-    "MAP(VARCHAR, INTEGER)", "UNION(n INTEGER, s VARCHAR)", "ENUM('a', 'it''s')", "VARIANT", "BIGNUM", '"NULL"',
-]  # fmt: skip
+    "BOOLEAN",
+    "TINYINT",
+    "UBIGINT",
+    "HUGEINT",
+    "UHUGEINT",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL(4,1)",
+    "DECIMAL(38,10)",
+    "VARCHAR",
+    "BLOB",
+    "BIT",
+    "UUID",
+    "JSON",
+    "DATE",
+    "TIME",
+    "TIME_NS",
+    "TIMETZ",
+    "TIMESTAMP",
+    "TIMESTAMP_S",
+    "TIMESTAMP_MS",
+    "TIMESTAMP_NS",
+    "TIMESTAMPTZ",
+    "INTERVAL",
+    "INTEGER[]",
+    "INTEGER[3]",
+    'STRUCT(a INTEGER, "b c" VARCHAR[])',
+    "MAP(VARCHAR, INTEGER)",
+    "UNION(n INTEGER, s VARCHAR)",
+    "ENUM('a', 'it''s')",
+    "VARIANT",
+    "BIGNUM",
+    '"NULL"',
+]
 
 
 @pytest.fixture(scope="module")
