@@ -96,11 +96,11 @@ class SkeinFlightServer(fl.FlightServerBase):
 
     def do_action(  # type: ignore[override]
         self, context: fl.ServerCallContext, action: fl.Action
-    ) -> Iterator[fl.Result]:
+    ) -> Iterator[fl.Result | bytes]:
         with flight_errors():
             yield from self._results(self._call(context), action)
 
-    def _results(self, call: Call, action: fl.Action) -> Iterable[fl.Result]:
+    def _results(self, call: Call, action: fl.Action) -> Iterable[fl.Result | bytes]:
         if self._flight_sql and any(name == action.type for name, _ in self._flight_sql.actions()):
             return self._flight_sql.do_action(call, action)
         return self._plain.do_action(call, action)

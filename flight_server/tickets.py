@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.flight as fl
 
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import InvalidTicket, LimitExceeded
@@ -80,8 +79,3 @@ class TicketOffice:
 
     def _seal(self, ticket: QueryTicket | InlineTicket) -> bytes:
         return self._sealer.seal(ticket, expires_at=int(time.time() + self._ttl_s))
-
-
-def endpoint(ticket: bytes) -> fl.FlightEndpoint:
-    """One that is served where the info came from."""
-    return fl.FlightEndpoint(ticket, [])

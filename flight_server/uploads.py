@@ -1,0 +1,90 @@
+"""DoPut: the Arrow stream of a client becomes one new version of a dataset, or nothing."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from flight_core.application.catalog import WriteDataset
+from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.errors import Cancelled, UnreadableData
+from flight_server.auth import Call
+from flight_server.commands import write_command
+from schemas.flight import WriteResult
+
+MODE_HEADER = "x-skein-mode"
+
+
+class Upload:
+    """The batches of one DoPut, each validated in full: lying offsets would crash whoever uses them."""
+
+    def __init__(self, call: Call, reader: fl.MetadataRecordBatchReader) -> None:
+        self._call = call
+        self._reader = reader
+        self.rows = 0
+
+    def schema(self) -> pa.Schema:
+        """Waits for the client to send it. Raises as iterating does."""
+        try:
+            return self._reader.schema
+        except (pa.ArrowException, fl.FlightError, OSError) as error:
+            raise self._failure(error) from None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """
+        Raises:
+            UnreadableData: the stream is damaged.
+            Cancelled: the client went away; to Flight that looks like a proper end.
+        """
+        while (chunk := self._next()) is not None:
+            batch = chunk.data
+            if batch is not None and batch.num_rows:
+                self._validate(batch)
+                self.rows += batch.num_rows
+                yield batch
+        if self._call.context.is_cancelled():
+            raise Cancelled("the client went away before the end; nothing was written")
+
+    def _next(self) -> fl.FlightStreamChunk | None:
+        try:
+            return self._reader.read_chunk()
+        except StopIteration:
+            return None
+        except (pa.ArrowException, fl.FlightError, OSError) as error:
+            raise self._failure(error) from None
+
+    def _validate(self, batch: pa.RecordBatch) -> None:
+        try:
+            batch.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: Exception) -> UnreadableData | Cancelled:
+        if self._call.context.is_cancelled():
+            return Cancelled("the client went away before the end; nothing was written")
+        first_line = str(error).partition("\n")[0][:300]
+        return UnreadableData(f"the Arrow stream is damaged after {self.rows} rows: {first_line}")
+
+
+def write(
+    call: Call,
+    descriptor: fl.FlightDescriptor,
+    reader: fl.MetadataRecordBatchReader,
+    write_dataset: WriteDataset,
+) -> WriteResult:
+    """Raises as `WriteDataset`, `Upload` and `write_command`."""
+    command = write_command(descriptor, call.header(MODE_HEADER))
+    name = DatasetName(command.dataset)
+    upload = Upload(call, reader)
+    version = write_dataset(
+        name,
+        upload,
+        upload.schema(),
+        WriteMode(command.mode),
+        actor=call.actor,
+        source="flight",
+        allow_lossy=command.allow_lossy,
+    )
+    return WriteResult(
+        dataset=name.value, version=version.ref.version, rows=upload.rows, total_rows=version.row_count
+    )
