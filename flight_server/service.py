@@ -1,25 +1,33 @@
 """The Flight service: recognise the caller, find out what is meant, let a use case do it."""
 
+import logging
+import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.flight as fl
 
 from flight_core.domain.errors import Unsupported
 from flight_server.auth import MIDDLEWARE, AuthMiddleware, Call, OpenHandshake, call_of
 from flight_server.calls import Watcher
+from flight_server.connections import cut_connections
 from flight_server.errors import flight_errors, keep_tracebacks_home
-from flight_server.options import FlightOptions, FlightUseCases
+from flight_server.options import FlightOptions, FlightUseCases, TlsOptions
 from flight_server.plain import PlainFlight
 
 if TYPE_CHECKING:
     from flight_server.flight_sql.dispatch import FlightSql
 
+logger = logging.getLogger(__name__)
+
+_GRACE_S = 2.0
+
 
 class SkeinFlightServer(fl.FlightServerBase):
-    """Listens from construction on, until `stop`. Raises OSError where the port is taken.
+    """Listens from construction on, until `stop`; there is no need to call `serve`.
 
     What parses as a Flight SQL message goes to `flight_sql`, all else to the plain commands of Skein.
+    `flight_sql` is closed by who made it, after `stop`.
     """
 
     # The stubs of pyarrow are wrong about what these methods take and return.
@@ -28,15 +36,42 @@ class SkeinFlightServer(fl.FlightServerBase):
         self, use_cases: FlightUseCases, options: FlightOptions, flight_sql: "FlightSql | None" = None
     ) -> None:
         keep_tracebacks_home()
-        self._options = options
+        self._host = f"[{options.host}]" if ":" in options.host else options.host
+        self._scheme = "grpc+tls" if options.tls else "grpc"
         self._flight_sql = flight_sql
         self._plain = PlainFlight(use_cases, options)
         self._watcher = Watcher()
         super().__init__(
-            (options.host, options.port),
+            (self._host, options.port),
             auth_handler=OpenHandshake(),
             middleware={MIDDLEWARE: AuthMiddleware(use_cases.authenticator)},
+            **_tls(options.tls),
         )
+
+    @property
+    def uri(self) -> str:
+        """What clients connect to."""
+        return f"{self._scheme}://{self._host}:{self.port}"
+
+    def stop(self, deadline_s: float = 10.0) -> bool:
+        """Refuse new calls, give running ones `deadline_s` seconds, then stop their queries, and at
+        last their connections.
+
+        False where a call would still not end: the process has to be left with `os._exit` then.
+        Flight's own `shutdown` waits for ever for a client that does not read.
+        """
+        port = self.port
+        ending = threading.Thread(target=self.shutdown, name="flight-shutdown", daemon=True)
+        ending.start()
+        ending.join(deadline_s)
+        if ending.is_alive():
+            self._watcher.cancel_all()
+            ending.join(_GRACE_S)
+        if ending.is_alive():
+            logger.warning("cutting %d connections", cut_connections(port))
+            ending.join(_GRACE_S)
+        self._watcher.close()
+        return not ending.is_alive()
 
     @flight_errors()
     def get_flight_info(
@@ -107,3 +142,13 @@ class SkeinFlightServer(fl.FlightServerBase):
 
     def _call(self, context: fl.ServerCallContext) -> Call:
         return call_of(context, self._watcher)
+
+
+def _tls(options: TlsOptions | None) -> dict[str, Any]:
+    if options is None:
+        return {}
+    return {
+        "tls_certificates": [(options.cert_chain, options.private_key)],
+        "verify_client": options.verify_client,
+        "root_certificates": options.root_certs,
+    }
