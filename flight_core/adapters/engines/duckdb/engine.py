@@ -21,10 +21,10 @@ _ATTEMPTS = 10
 class DuckDbEngine:
     """Implements `QueryEngine`. A fatal failure of DuckDB costs the running work, not the server."""
 
-    def __init__(self, options: DuckDbOptions, store: TableStore, *, batch_rows: int = 65_536) -> None:
+    def __init__(self, options: DuckDbOptions, store: TableStore, *, batch_bytes: int = 2 << 20) -> None:
         self._options = options
         self._store = store
-        self._batch_rows = batch_rows
+        self._batch_bytes = batch_bytes
         self._lock = threading.Lock()
         self._closed = False
         self._instance = Instance(options, store)
@@ -43,7 +43,7 @@ class DuckDbEngine:
             bound.relation,
             bound.schema,
             bound.pins,
-            batch_rows=self._batch_rows,
+            batch_bytes=self._batch_bytes,
             failures=instance.failures,
             release=lambda used: self._release(instance, used),
         )
@@ -59,7 +59,7 @@ class DuckDbEngine:
 
     def open_session(self) -> DuckDbSession:
         instance = self._ready()
-        session = DuckDbSession(instance, batch_rows=self._batch_rows)
+        session = DuckDbSession(instance, batch_bytes=self._batch_bytes)
         instance.track(session)
         return session
 

@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.failures import Failures
+from flight_core.adapters.engines.duckdb.types import rows_per_batch
 from flight_core.domain.errors import Cancelled
 from flight_core.domain.query import Pins
 
@@ -29,7 +30,7 @@ class DuckDbQuery:
         schema: pa.Schema,
         pins: Pins,
         *,
-        batch_rows: int,
+        batch_bytes: int,
         failures: Failures,
         release: Callable[[duckdb.DuckDBPyConnection], None],
     ) -> None:
@@ -38,7 +39,7 @@ class DuckDbQuery:
         self._reader: pa.RecordBatchReader | None = None
         self._schema = schema
         self._pins = pins
-        self._batch_rows = batch_rows
+        self._batch_rows = rows_per_batch(schema, batch_bytes)
         self._failures = failures
         self._release = release
         self._busy = threading.Lock()  # held while DuckDB works for us
