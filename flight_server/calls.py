@@ -118,12 +118,16 @@ class Watcher:
         self._thread.join()
 
     def _run(self) -> None:
-        while (scopes := self._next()) is not None:
-            for scope in scopes:
-                scope.poll(stopping=self._stopping)
+        while self._wait_for_work():
             time.sleep(POLL_INTERVAL_S)
+            for scope in self._watched():
+                scope.poll(stopping=self._stopping)
 
-    def _next(self) -> list[CallScope] | None:
+    def _wait_for_work(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._scopes or self._closed)
-            return None if self._closed else list(self._scopes)
+            return not self._closed
+
+    def _watched(self) -> list[CallScope]:
+        with self._changed:
+            return list(self._scopes)

@@ -36,6 +36,8 @@ MAX_EXTRA_BYTES = 1024
 class WireError(Exception):
     """Ready to be sent. What lacks this mark is a surprise from inside, whatever its type."""
 
+    code = FlightCoreError.code
+
 
 class _InvalidArgument(WireError, pa.ArrowInvalid): ...
 
@@ -102,7 +104,9 @@ def to_wire(error: FlightCoreError) -> WireError:
     """The exception that pyarrow turns into the right gRPC status, with `[code] message` as its text."""
     kind = next((wire for family, wire in _WIRE_TYPES.items() if isinstance(error, family)), _Internal)
     text = _shortened(str(error))
-    return kind(text, _extra_info(error)) if issubclass(kind, fl.FlightError) else kind(text)
+    wire = kind(text, _extra_info(error)) if issubclass(kind, fl.FlightError) else kind(text)
+    wire.code = error.code
+    return wire
 
 
 def _extra_info(error: FlightCoreError) -> bytes:
@@ -126,11 +130,13 @@ def keep_tracebacks_home() -> None:
     """Stop Arrow's C++ from appending Python tracebacks to what it sends to clients. Idempotent.
 
     Arrow formats every Python exception with `traceback.format_exception` and offers no switch. It
-    calls from C with no Python frame below, as nobody else does: such a call gets no text.
+    calls from C with no Python frame below, as nobody else does: such a call gets the code alone.
     """
     traceback.format_exception = _format_exception
 
 
 def _format_exception(*arguments: Any, **options: Any) -> list[str]:
     called_from_c = sys._getframe().f_back is None
-    return [] if called_from_c else _format_for_python(*arguments, **options)
+    if called_from_c:
+        return [next((one.code for one in arguments if isinstance(one, WireError)), FlightCoreError.code)]
+    return _format_for_python(*arguments, **options)

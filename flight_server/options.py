@@ -26,7 +26,8 @@ class TlsOptions:
 
 @dataclass(frozen=True, slots=True)
 class FlightOptions:
-    """`batch_bytes` is what one message holds at most where rows allow: many clients refuse 4 MiB.
+    """`batch_bytes` is what one message holds, and half as much again where rows differ in size: there are
+    clients that refuse 4 MiB.
 
     `stall_timeout_s` is how long a client may leave a stream unread before its query is stopped.
     """
@@ -36,7 +37,7 @@ class FlightOptions:
     port: int = 0
     tls: TlsOptions | None = None
     version: str = "0"
-    batch_bytes: int = 1 << 20
+    batch_bytes: int = 2 << 20
     stall_timeout_s: float = 600.0
     ticket_ttl_s: float = 86_400.0
 

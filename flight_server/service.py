@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_GRACE_S = 2.0
+_GRACE_S = 1.0
 
 
 class SkeinFlightServer(fl.FlightServerBase):

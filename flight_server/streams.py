@@ -80,7 +80,7 @@ class _Pull:
 def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of about `batch_bytes`, a small one first, none empty.
 
-    Where rows differ in size a batch may hold twice that; a row larger than that travels alone.
+    Where rows differ in size a batch may hold half as much again; a row larger than that travels alone.
     """
     limit = min(FIRST_BYTES, batch_bytes)
     for batch in batches:
@@ -89,7 +89,7 @@ def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.Reco
         offset = 0
         while offset < batch.num_rows:
             piece = batch.slice(offset, max(1, limit // average))
-            while rows_differ and piece.num_rows > 1 and _row_bytes(piece) > 2 * limit:
+            while rows_differ and piece.num_rows > 1 and _row_bytes(piece) > limit * 3 // 2:
                 piece = piece.slice(0, piece.num_rows // 2)
             yield piece
             offset += piece.num_rows
