@@ -1,0 +1,1 @@
+"""Speed, measured side by side. Not part of the package, never imported by it."""

@@ -1,0 +1,187 @@
+"""Interleaved runs, medians, and what they ran on."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+
+RESULTS = Path(__file__).parent / "results"
+_LIBRARIES = ("duckdb", "pyarrow", "polars", "deltalake", "adbc-driver-flightsql", "fastapi", "uvicorn")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One drain of one result. Times in seconds; `size_bytes` is what the batches held."""
+
+    total_s: float
+    first_batch_s: float
+    rows: int
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Case:
+    """A way of getting the rows of a workload. All cases of a workload must bring the same rows."""
+
+    name: str
+    batches: Callable[[], Iterable[pa.RecordBatch]]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(run.total_s for run in self.runs)
+
+    @property
+    def median_first_s(self) -> float:
+        return statistics.median(run.first_batch_s for run in self.runs)
+
+
+def interleave(cases: list[Case], *, rounds: int) -> None:
+    """A B C A B C ...: a busy moment of the machine hits all alike.
+
+    A round that is not timed comes first: it warms up, and checks that all cases bring the same values.
+    """
+    sums = {case.name: checksum(case.batches()) for case in cases}
+    if len(set(sums.values())) != 1:
+        raise SystemExit(f"the cases disagree on the rows they received: {sums}")
+    for _ in range(rounds):
+        for case in cases:
+            case.runs.append(drain(case.batches))
+    if len({run.rows for case in cases for run in case.runs}) != 1:
+        raise SystemExit("the number of rows changed between runs")
+
+
+def drain(batches: Callable[[], Iterable[pa.RecordBatch]]) -> Run:
+    start = time.perf_counter()
+    first, rows, size_bytes = 0.0, 0, 0
+    for batch in batches():
+        first = first or time.perf_counter() - start
+        rows += batch.num_rows
+        size_bytes += batch.nbytes
+    return Run(time.perf_counter() - start, first, rows, size_bytes)
+
+
+def checksum(batches: Iterable[pa.RecordBatch]) -> tuple[int, ...]:
+    """Rows, and for each column the exact sum of its values (of the lengths of texts)."""
+    rows, sums = 0, Counter[int]()
+    for batch in batches:
+        rows += batch.num_rows
+        for index, column in enumerate(batch.columns):
+            sums[index] += _sum(column)
+    return (rows, *(sums[index] for index in sorted(sums)))
+
+
+def _sum(column: pa.Array) -> int:
+    type_ = column.type
+    if pa.types.is_string(type_):
+        return pc.sum(pc.binary_length(column)).as_py() or 0
+    if pa.types.is_date32(type_):
+        return pc.sum(column.cast(pa.int32()).cast(pa.int64())).as_py() or 0
+    if pa.types.is_decimal(type_):
+        return int((pc.sum(column.cast(pa.decimal128(38, type_.scale))).as_py() or 0) * 10**type_.scale)
+    if pa.types.is_floating(type_):
+        return pc.sum(pc.round(pc.multiply(column, 1000.0)).cast(pa.int64())).as_py() or 0
+    return pc.sum(column).as_py() or 0
+
+
+def machine() -> dict[str, object]:
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def save(name: str, result: Mapping[str, object]) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
+    return path
+
+
+def as_rows(cases: list[Case], *, base: str) -> list[dict[str, object]]:
+    reference = next(case for case in cases if case.name == base)
+    return [
+        {
+            "case": case.name,
+            "median_s": round(case.median_s, 4),
+            "best_s": round(min(run.total_s for run in case.runs), 4),
+            "speed_of_base": round(reference.median_s / case.median_s, 3),
+            "first_batch_ms": round(case.median_first_s * 1000, 1),
+            "rows": case.runs[0].rows,
+            "mb_per_s": round(case.runs[0].size_bytes / case.median_s / 1e6, 1),
+            "runs": [asdict(run) for run in case.runs],
+        }
+        for case in cases
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    flight: str
+    http: str
+    process: psutil.Process
+    data: Path
+
+    def ingest(self, path: Path, name: str) -> None:
+        request = {"dataset": name, "source": {"kind": "file", "path": str(path)}, "mode": "replace"}
+        with httpx.Client(base_url=self.http, timeout=60) as client:
+            job = client.post("/api/v1/ingestions", json=request)
+            job.raise_for_status()
+            location = job.headers["location"]
+            while True:
+                state = client.get(location).raise_for_status().json()
+                if state["state"] in ("succeeded", "failed", "cancelled"):
+                    break
+                time.sleep(0.1)
+        if state["state"] != "succeeded":
+            raise SystemExit(f"ingesting {name} failed: {state}")
+
+
+@contextmanager
+def skein(data: Path, *, ingest_root: Path) -> Iterator[Server]:
+    """A server in a process of its own, on free ports, stopped at the end."""
+    environment = os.environ | {"SKEIN_INGEST_ROOTS": str(ingest_root), "SKEIN_LOG_LEVEL": "warning"}
+    command = [str(Path(sys.executable).parent / "skein"), "serve", "--data", str(data)]
+    process = subprocess.Popen(
+        [*command, "--flight-port", "0", "--http-port", "0"], env=environment, stdout=subprocess.DEVNULL
+    )
+    runtime = data / "skein.json"
+    try:
+        deadline = time.monotonic() + 60
+        while not runtime.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the server did not start")
+            time.sleep(0.05)
+        facts = json.loads(runtime.read_text())
+        yield Server(facts["flight"], facts["http"], psutil.Process(process.pid), data)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,215 @@
+"""How fast results reach another process, next to DuckDB in this one.
+
+    python benchmarks/stream.py [--quick] [--rounds 5] [--data FOLDER]
+
+The server runs in a process of its own; client and server share the machine's cores. "speed_of_base"
+is the ratio to DuckDB in this process draining the same files: 1.0 would mean that Flight costs nothing.
+Writes benchmarks/results/stream.json and stream.png.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import psutil
+import pyarrow as pa
+import pyarrow.flight as fl
+from deltalake import DeltaTable
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import data
+from benchmarks.harness import Case, Server, as_rows, drain, interleave, save, skein
+
+BASE = "in-process DuckDB"
+Workload = tuple[str, str, str]  # title, dataset, SQL
+
+WORKLOADS: list[Workload] = [
+    ("lineitem, all columns", "lineitem", "SELECT * FROM {t}"),
+    ("numbers, 3 of 5 columns", "numbers", "SELECT id, quantity, price FROM {t}"),
+    (
+        "aggregate",
+        "lineitem",
+        "SELECT l_returnflag, l_linestatus, sum(l_quantity) AS q, avg(l_extendedprice) AS p, count(*) AS n"
+        " FROM {t} GROUP BY ALL ORDER BY ALL",
+    ),
+    (
+        "top 100",
+        "lineitem",
+        "SELECT * FROM {t} ORDER BY l_extendedprice DESC, l_orderkey, l_linenumber LIMIT 100",
+    ),
+    ("1% filter", "lineitem", "SELECT * FROM {t} WHERE l_partkey <= 2000"),
+]
+
+
+class Clients:
+    """The ways of getting rows, each over its own connection."""
+
+    def __init__(self, server: Server, naive_port: int) -> None:
+        self._skein = fl.connect(server.flight)
+        self._naive = fl.connect(f"grpc://127.0.0.1:{naive_port}")
+        self._duckdb = duckdb.connect()
+
+    def cases(self, files: list[str], dataset: str, sql: str) -> list[Case]:
+        scan = sql.format(t=f"read_parquet({files!r})")
+        return [
+            Case(BASE, lambda: self._duckdb.cursor().sql(scan).to_arrow_reader(65_536)),
+            Case("Skein, Flight", lambda: self.flight(sql.format(t=dataset))),
+            Case("naive Flight server", lambda: _chunks(self._naive.do_get(fl.Ticket(scan.encode())))),
+        ]
+
+    def flight(self, sql: str) -> Iterator[pa.RecordBatch]:
+        info = self._skein.get_flight_info(fl.FlightDescriptor.for_command(sql))
+        return _chunks(self._skein.do_get(info.endpoints[0].ticket))
+
+
+def _chunks(reader: Iterable[fl.FlightStreamChunk]) -> Iterator[pa.RecordBatch]:
+    for chunk in reader:
+        yield chunk.data
+
+
+@contextmanager
+def naive_server() -> Iterator[int]:
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "naive_server.py")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+class PeakMemory:
+    """The most resident memory a process had while the block ran, above what it had before."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.growth_bytes = 0
+
+    def __enter__(self) -> "PeakMemory":
+        self._start = self._process.memory_info().rss
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            self.growth_bytes = max(self.growth_bytes, self._process.memory_info().rss - self._start)
+
+
+def memory(server: Server, clients: Clients, *, slow_s: float) -> dict[str, int]:
+    """Growth of the server while a big result is drained, and while a client reads slowly."""
+    with PeakMemory(server.process) as fast:
+        drain(lambda: clients.flight("SELECT * FROM lineitem"))
+    with PeakMemory(server.process) as slow:
+        deadline = time.monotonic() + slow_s
+        for _ in clients.flight("SELECT * FROM lineitem"):
+            time.sleep(0.1)
+            if time.monotonic() > deadline:
+                break
+    return {"full_drain_growth_bytes": fast.growth_bytes, "slow_client_growth_bytes": slow.growth_bytes}
+
+
+def run(folder: Path, *, rounds: int, quick: bool) -> dict[str, object]:
+    scale = 20 if quick else 1
+    files = {
+        "lineitem": data.lineitem(folder, 6_000_000 // scale),
+        "numbers": data.numbers(folder, 60_000_000 // scale),
+    }
+    results = {}
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as lake,
+        skein(Path(lake), ingest_root=folder) as server,
+        naive_server() as naive_port,
+    ):
+        stored = {}
+        for name, path in files.items():
+            server.ingest(path, name)
+            stored[name] = _files_of(Path(lake), name, server)
+        clients = Clients(server, naive_port)
+        grown = memory(server, clients, slow_s=5 if quick else 20)
+        for title, dataset, sql in WORKLOADS:
+            cases = clients.cases(stored[dataset], dataset, sql)
+            interleave(cases, rounds=rounds)
+            results[title] = as_rows(cases, base=BASE)
+    return {"rows_scale": f"1/{scale}", "rounds": rounds, "workloads": results, "server_memory": grown}
+
+
+def _files_of(lake: Path, name: str, server: Server) -> list[str]:
+    """The Parquet files of a dataset, so that the base reads exactly what the server reads."""
+    import httpx
+
+    dataset_id = httpx.get(f"{server.http}/api/v1/datasets/{name}").raise_for_status().json()["id"]
+    return DeltaTable(str(lake / "lake" / dataset_id)).file_uris()
+
+
+def show(result: dict[str, object]) -> None:
+    console = Console()
+    workloads = result["workloads"]
+    assert isinstance(workloads, dict)
+    for title, rows in workloads.items():
+        table = Table(title=title)
+        for heading in ("case", "median_s", "speed_of_base", "first_batch_ms", "mb_per_s", "rows"):
+            table.add_column(heading, justify="left" if heading == "case" else "right")
+        for row in rows:
+            table.add_row(*(f"{row[key]:,}" if key == "rows" else str(row[key]) for key in _KEYS))
+        console.print(table)
+    console.print("server memory:", result["server_memory"])
+
+
+_KEYS = ("case", "median_s", "speed_of_base", "first_batch_ms", "mb_per_s", "rows")
+
+
+def plot(result: dict[str, object], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    workloads = result["workloads"]
+    assert isinstance(workloads, dict)
+    names = [row["case"] for row in next(iter(workloads.values()))]
+    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    for index, name in enumerate(names):
+        heights = [rows[index]["speed_of_base"] for rows in workloads.values()]
+        places = [place + index * 0.27 for place in range(len(workloads))]
+        bars = axes.bar(places, heights, width=0.25, label=name)
+        axes.bar_label(bars, fmt="%.2f", fontsize=8)
+    axes.set_xticks([place + 0.27 for place in range(len(workloads))], list(workloads))
+    axes.set_ylabel("speed (in-process DuckDB = 1)")
+    axes.set_title("Getting a result into another process")
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
+    options = parser.parse_args()
+    result = run(options.data.resolve(), rounds=options.rounds, quick=options.quick)
+    path = save("stream", result)
+    plot(result, path.with_suffix(".png"))
+    show(result)
+    print(f"written: {path} and {path.with_suffix('.png').name}")
+
+
+if __name__ == "__main__":
+    main()
