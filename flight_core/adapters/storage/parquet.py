@@ -1,0 +1,166 @@
+"""Parquet files as the store writes and reads them.
+
+Row groups of 61,440 rows scanned fastest and keep an open stream cheap; how many of them share a
+file hardly matters for scans.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flight_core.domain.errors import OutOfDisk, UnreadableData
+
+GROUP_ROWS = 61_440
+GROUP_BYTES = 128 << 20  # in memory; wide rows make smaller groups
+FILE_GROUPS = 128
+FILE_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A finished file. `nan_columns` are those for which the footer's bounds do not tell of a NaN."""
+
+    path: Path
+    row_count: int
+    size_bytes: int
+    nan_columns: frozenset[str]
+
+
+class PartWriter:
+    """Writes batches as row groups into numbered files of a folder, a new file when one is full."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._schema = schema
+        self._writer: pq.ParquetWriter | None = None
+        self._path = folder
+        self._groups = 0
+        self._rows = 0
+        self._nan_columns: set[str] = set()
+        self._files: list[DataFile] = []
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """One row group.
+
+        Raises:
+            OutOfDisk
+        """
+        with disk_errors():
+            if self._writer is None:
+                self._open()
+            assert self._writer is not None
+            self._writer.write_batch(batch, row_group_size=max(batch.num_rows, 1))
+            self._groups += 1
+            self._rows += batch.num_rows
+            self._nan_columns |= nan_columns(batch)
+            if self._groups == FILE_GROUPS or self._path.stat().st_size >= FILE_BYTES:
+                self._finish()
+
+    def close(self, *, at_least_one: bool) -> Sequence[DataFile]:
+        """The files, on disk for good."""
+        with disk_errors():
+            if at_least_one and self._writer is None and not self._files:
+                self._open()
+            self._finish()
+        return self._files
+
+    def abandon(self) -> None:
+        """Let go of a file that will not be finished."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            with suppress(OSError):
+                writer.close()
+
+    def _open(self) -> None:
+        self._path = self._folder / f"w{len(self._files):05}.parquet"
+        self._groups = self._rows = 0
+        self._nan_columns = set()
+        self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd", store_schema=False)
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+            self._files.append(finished(self._path, self._rows, frozenset(self._nan_columns)))
+
+
+def finished(path: Path, row_count: int, nan_columns: frozenset[str]) -> DataFile:
+    """The file, once it is on disk for good."""
+    sync(path)
+    return DataFile(path, row_count, path.stat().st_size, nan_columns)
+
+
+class ParquetSource:
+    """A Parquet file that somebody else wrote. `label` is what errors call it."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        self.path = path
+        self._label = label
+        with self._readable():
+            self._file = pq.ParquetFile(path)
+            self.schema: pa.Schema = self._file.schema_arrow
+            self.row_count: int = self._file.metadata.num_rows
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        with self._readable():
+            yield from self._file.iter_batches(GROUP_ROWS, columns=columns)
+
+    def nan_columns(self) -> frozenset[str]:
+        """Reads the columns of floating point numbers, and no others."""
+        floats = [field.name for field in self.schema if pa.types.is_floating(field.type)]
+        found: set[str] = set()
+        if floats:
+            for batch in self.batches(floats):
+                found |= nan_columns(batch)
+        return frozenset(found)
+
+    def close(self) -> None:
+        self._file.close()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise UnreadableData(
+                f"'{self._label}' is not a readable Parquet file; it may be truncated or damaged",
+                file=self._label,
+            ) from error
+
+
+def nan_columns(batch: pa.RecordBatch) -> set[str]:
+    return {
+        field.name
+        for field, column in zip(batch.schema, batch.columns, strict=True)
+        if pa.types.is_floating(field.type) and pc.any(pc.is_nan(column)).as_py()
+    }
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """
+    Raises:
+        OutOfDisk: the disk or the quota is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise OutOfDisk("the disk that holds the lake is full; make room and try again") from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

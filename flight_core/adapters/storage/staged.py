@@ -1,0 +1,182 @@
+"""New Parquet files on their way into a table."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from flight_core.adapters.storage.fitting import Fit
+from flight_core.adapters.storage.parquet import (
+    GROUP_BYTES,
+    GROUP_ROWS,
+    DataFile,
+    ParquetSource,
+    PartWriter,
+    disk_errors,
+    finished,
+)
+from flight_core.adapters.storage.types import stored_schema
+from flight_core.domain.dataset import DatasetVersion
+from flight_core.domain.errors import SchemaMismatch
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFiles:
+    """Finished files in a folder of their own, all of `schema`, and what their commit is to say."""
+
+    write_id: str
+    folder: Path
+    schema: pa.Schema
+    files: Sequence[DataFile]
+    job_id: str | None
+    info: Mapping[str, str]
+
+
+CommitFiles = Callable[[StagedFiles], DatasetVersion]
+
+
+class DeltaStagedWrite:
+    """See `StagedWrite`. For one thread.
+
+    `table_schema` is that of the table which rows are added to; None where they make a new one.
+    """
+
+    def __init__(
+        self, folder: Path, *, table_schema: pa.Schema | None, allow_lossy: bool, commit: CommitFiles
+    ) -> None:
+        self._folder = folder
+        self._finished = folder / "files"
+        self._target = table_schema
+        self._new_table = table_schema is None
+        self._allow_lossy = allow_lossy
+        self._commit = commit
+        self._fits: dict[pa.Schema, Fit] = {}
+        self._gathering = _Gathering()
+        self._writer: PartWriter | None = None
+        self._adopted: list[DataFile] = []
+        self._row_count = 0
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def row_count(self) -> int:
+        return self._row_count
+
+    def expect(self, schema: pa.Schema) -> None:
+        """Raises as `TableStore.stage` where rows of that schema cannot go in."""
+        self._fit(schema)
+
+    def open(self) -> None:
+        with disk_errors():
+            self._finished.mkdir(parents=True)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        fit = self._fit(batch.schema)
+        for piece in _pieces(batch):
+            for group in self._gathering.add(fit(piece)):
+                self._part_writer().write(group)
+        self._row_count += batch.num_rows
+
+    def adopt(self, files: Sequence[Path]) -> None:
+        for path in files:
+            source = ParquetSource(path, path.name)
+            try:
+                self._adopt(source)
+            finally:
+                source.close()
+
+    def commit(self, *, job_id: str | None = None, info: Mapping[str, str] | None = None) -> DatasetVersion:
+        if self._target is None:
+            raise SchemaMismatch("there is nothing to write: the data has no columns")
+        if (rest := self._gathering.drain()) is not None:
+            self._part_writer().write(rest)
+        needs_file = self._new_table and not self._adopted
+        written = self._part_writer().close(at_least_one=needs_file)
+        return self._commit(
+            StagedFiles(
+                write_id=self._folder.name,
+                folder=self._finished,
+                schema=self._target,
+                files=[*self._adopted, *written],
+                job_id=job_id,
+                info=info or MappingProxyType({}),
+            )
+        )
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.abandon()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _fit(self, schema: pa.Schema) -> Fit:
+        fit = self._fits.get(schema)
+        if fit is None:
+            if self._target is None:
+                self._target = stored_schema(schema, allow_lossy=self._allow_lossy)
+            fit = self._fits[schema] = Fit(schema, self._target, allow_lossy=self._allow_lossy)
+        return fit
+
+    def _part_writer(self) -> PartWriter:
+        if self._writer is None:
+            assert self._target is not None
+            self._writer = PartWriter(self._finished, self._target)
+        return self._writer
+
+    def _adopt(self, source: ParquetSource) -> None:
+        if not self._fit(source.schema).changes_nothing:
+            for batch in source.batches():
+                self.write(batch)
+            return
+        target = self._finished / f"a{len(self._adopted):05}.parquet"
+        nan_columns = source.nan_columns()
+        with disk_errors():
+            source.path.rename(target)
+            self._adopted.append(finished(target, source.row_count, nan_columns))
+        self._row_count += source.row_count
+
+
+class _Gathering:
+    """Small batches on their way to a full row group."""
+
+    def __init__(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._size_bytes = 0
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Take the rows in; the groups that are full by now."""
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, GROUP_ROWS - self._rows)
+            start += part.num_rows
+            self._batches.append(part)
+            self._rows += part.num_rows
+            self._size_bytes += part.nbytes
+            if self._rows == GROUP_ROWS or self._size_bytes >= GROUP_BYTES:
+                group = self.drain()
+                assert group is not None
+                yield group
+
+    def drain(self) -> pa.RecordBatch | None:
+        batches, self._batches = self._batches, []
+        self._rows = self._size_bytes = 0
+        return _concat(batches) if batches else None
+
+
+def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    batch: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # missing in the stubs
+    return batch
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in slices of bounded size, as far as whole rows allow."""
+    rows = batch.num_rows
+    if rows and batch.nbytes > GROUP_BYTES:
+        rows = max(1, rows * GROUP_BYTES // batch.nbytes)
+    for start in range(0, batch.num_rows, max(rows, 1)):
+        yield batch.slice(start, rows)
