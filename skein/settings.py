@@ -1,0 +1,192 @@
+"""What an operator can set: by environment variables `SKEIN_*`, or by flags, which win.
+
+The only place where the environment is read. `docs/reference/settings.md` has a heading for each.
+"""
+
+import ipaddress
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import psutil
+from pydantic import (
+    ByteSize,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from flight_core.adapters.authentication.static import Credential
+from flight_core.domain.access import ALL_SCOPES, Scope
+from flight_core.domain.errors import InvalidOption
+
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class LogFormat(StrEnum):
+    AUTO = "auto"  # console on a terminal, else json
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def machine_memory_bytes() -> int:
+    """What this process may use at most: the machine's memory, or its container's."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        return min(total, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return total
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Read once at start. Sizes are written like `4GB` or `512MiB`, times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="SKEIN_", extra="ignore", frozen=True)
+
+    data: Path = Field(Path("skein-data"), description="The data directory; it is made if it is missing.")
+    host: str = Field("127.0.0.1", description="The address both servers listen on.")
+    flight_port: Port = Field(8815, description="The Flight server's port; 0 takes a free one.")
+    http_port: Port = Field(8816, description="The HTTP server's port; 0 takes a free one.")
+    demo: bool = Field(False, description="Make sure there is a dataset `flights`.")
+    demo_rows: PositiveInt | None = Field(
+        None, description="How many rows the demo dataset has; resampled from the 200,000 shipped."
+    )
+
+    tokens: SecretStr = Field(SecretStr(""), description="API tokens: `NAME=TOKEN`, comma-separated.")
+    users: SecretStr = Field(SecretStr(""), description="Logins: `NAME=PASSWORD`, comma-separated.")
+    session_ttl_s: PositiveFloat = Field(86_400.0, description="How long a login is good.")
+    tls_cert: Path | None = Field(None, description="Certificate chain (PEM) of both servers.")
+    tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
+    tls_client_ca: Path | None = Field(None, description="Clients must show a certificate of this CA (PEM).")
+
+    memory_limit: ByteSize = Field(
+        default_factory=lambda: ByteSize(machine_memory_bytes() // 2),
+        description="What the SQL engine may hold in memory.",
+    )
+    spill_limit: ByteSize = Field(ByteSize(20 << 30), description="What the SQL engine may spill to disk.")
+    threads: PositiveInt = Field(
+        default_factory=lambda: os.cpu_count() or 1, description="Threads of the SQL engine."
+    )
+    max_streams: PositiveInt = Field(32, description="How many result streams may be open.")
+    max_queue: NonNegativeInt = Field(64, description="How many queries may wait for a stream to end.")
+    queue_timeout_s: PositiveFloat = Field(10.0, description="How long a query waits for a stream to end.")
+    stall_timeout_s: PositiveFloat = Field(600.0, description="How long a client may leave a stream unread.")
+    ticket_ttl_s: PositiveFloat = Field(86_400.0, description="How long a Flight ticket is good.")
+    max_sessions: PositiveInt = Field(1000, description="How many Flight SQL sessions may be open.")
+    session_idle_s: PositiveFloat = Field(3600.0, description="When an unused session is closed.")
+    transaction_idle_s: PositiveFloat = Field(900.0, description="When an unused transaction is rolled back.")
+
+    ingest_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        None, description="Folders that ingestions may read local files from, as a path list."
+    )
+    ingest_jobs: PositiveInt = Field(2, description="How many ingestions run at a time.")
+    catalog_url: SecretStr | None = Field(None, description="SQLAlchemy URL of the catalog.")
+    keep_events: PositiveInt = Field(100_000, description="How many events the log keeps.")
+    orphan_grace_s: PositiveFloat = Field(
+        86_400.0, description="How long the files of dropped datasets are kept."
+    )
+    drain_timeout_s: PositiveFloat = Field(10.0, description="How long a stop waits for open streams.")
+    log_level: LogLevel = Field(LogLevel.INFO, description="What is worth a line in the log.")
+    log_format: LogFormat = Field(LogFormat.AUTO, description="How a line looks.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_paths(cls, values: dict[str, Any]) -> dict[str, Any]:
+        roots = values.get("ingest_roots")
+        if isinstance(roots, str):
+            values["ingest_roots"] = tuple(part for part in roots.split(os.pathsep) if part)
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("SKEIN_TLS_CERT and SKEIN_TLS_KEY belong together: set both or none")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("SKEIN_TLS_CLIENT_CA needs SKEIN_TLS_CERT and SKEIN_TLS_KEY")
+        if not (self.credentials("tokens") or self.credentials("users") or self.loopback):
+            raise ValueError(
+                f"SKEIN_HOST is '{self.host}', which others can reach: set SKEIN_TOKENS or SKEIN_USERS"
+                " first, or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that ingestions may read from, absolute."""
+        if self.ingest_roots is not None:
+            return tuple(path.expanduser().resolve() for path in self.ingest_roots)
+        return (Path.cwd().resolve(), Path.home().resolve()) if self.loopback else ()
+
+    def credentials(self, kind: str) -> tuple[Credential, ...]:
+        """The `tokens` or the `users`."""
+        secret: SecretStr = getattr(self, kind)
+        entries = [entry.strip() for entry in secret.get_secret_value().split(",")]
+        return tuple(_credential(entry, kind) for entry in entries if entry)
+
+
+def _credential(entry: str, kind: str) -> Credential:
+    """`NAME=SECRET` or `NAME/read+write=SECRET`."""
+    who, equals, secret = entry.partition("=")
+    name, slash, scopes = who.partition("/")
+    if not (equals and name and secret):
+        raise ValueError(
+            f"an entry of SKEIN_{kind.upper()} is not NAME=SECRET or NAME/SCOPE+SCOPE=SECRET;"
+            " entries are separated by commas"
+        )
+    if not slash:
+        return Credential(name, secret)
+    try:
+        return Credential(name, secret, frozenset(Scope(scope) for scope in scopes.split("+")))
+    except ValueError:
+        known = ", ".join(sorted(ALL_SCOPES))
+        raise ValueError(
+            f"'{name}' in SKEIN_{kind.upper()} has the unknown scope '{scopes}'; there are {known},"
+            " joined by '+'"
+        ) from None
+
+
+def load_settings(**flags: object) -> Settings:
+    """The environment, overridden by the flags that are not None.
+
+    Raises:
+        InvalidOption: a value does not fit; the message names the variable and never holds a secret.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type] # pydantic checks them
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> InvalidOption:
+    first = error.errors(include_context=False, include_url=False)[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return InvalidOption(reason)
+    name = str(first["loc"][0])
+    value = "" if name in ("tokens", "users", "catalog_url") else f" is {first['input']!r:.80}:"
+    return InvalidOption(f"SKEIN_{name.upper()}{value} {reason[0].lower()}{reason[1:]}", option=name)
