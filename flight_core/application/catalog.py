@@ -217,15 +217,16 @@ class OpenWrite:
     ) -> DatasetWrite:
         require(actor, Scope.WRITE)
         dataset_id = self.datasets.reserve(name, self.new_id())
-        _catch_up(name, dataset_id, self.datasets.find(name), store=self.store, publish=self.publish)
+        found = self.datasets.find(name)
+        found = _catch_up(name, dataset_id, found, store=self.store, publish=self.publish) or found
         committed = self.store.committed_by(dataset_id, job_id) if job_id else None
-        if mode is WriteMode.CREATE and committed is None and self.datasets.find(name) is not None:
+        if mode is WriteMode.CREATE and committed is None and found is not None:
             raise DatasetExists(
-                f"dataset '{name}' exists already; append to it, replace it, or choose another name",
-                name=str(name),
+                f"dataset '{found.name}' exists already; append to it, replace it, or choose another name",
+                name=str(found.name),
             )
         return DatasetWrite(
-            name,
+            name if found is None else found.name,
             dataset_id,
             self.store.stage(dataset_id, schema, mode, allow_lossy=allow_lossy),
             publish=self.publish,
@@ -279,20 +280,21 @@ class Reconcile:
             (dataset.name, dataset.id, dataset) for dataset in self.datasets.list()
         ]
         known += [(name, dataset_id, None) for name, dataset_id in self.datasets.reservations()]
-        return sum(
+        published = [
             _catch_up(name, dataset_id, dataset, store=self.store, publish=self.publish)
             for name, dataset_id, dataset in known
-        )
+        ]
+        return sum(dataset is not None for dataset in published)
 
 
 def _catch_up(
     name: DatasetName, dataset_id: str, dataset: Dataset | None, *, store: TableStore, publish: Publish
-) -> bool:
+) -> Dataset | None:
+    """Publish what storage has, if the catalog is behind; None if it is not."""
     latest = store.latest(dataset_id)
     if latest is None or (dataset is not None and dataset.version >= latest.ref.version):
-        return False
-    publish(name, latest)
-    return True
+        return None
+    return publish(name, latest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class SqlEventRepository:
             return [_stored(row) for row in connection.execute(statement)]
 
     def bounds(self) -> tuple[int, int]:
-        statement = sa.select(sa.func.min(events.c.seq), sa.func.max(events.c.seq))
+        ends = (sa.func.min(events.c.seq), sa.func.max(events.c.seq))
+        statement = sa.select(*(sa.select(end).scalar_subquery() for end in ends))  # each by the index
         with self.database.read() as connection:
             oldest, newest = connection.execute(statement).one()
         return oldest or 0, newest or 0
