@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,15 @@ from flight_core.domain.repositories import DatasetRepository
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class QueryTotals:
+    """Of the queries that ended since the start."""
+
+    queries: int = 0
+    rows: int = 0
+    size_bytes: int = 0
+
+
 class QueryLog:
     """The queries that run in this process, and the latest that ended. Thread-safe."""
 
@@ -30,6 +40,7 @@ class QueryLog:
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
         self._cancels: dict[str, Callable[[], None]] = {}
+        self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
 
     def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
         with self._lock:
@@ -45,6 +56,10 @@ class QueryLog:
             record.error = error
             record.finished_at = self._clock()
             self._cancels.pop(record.query_id, None)
+            total = self._totals.get((record.door, state), QueryTotals())
+            self._totals[record.door, state] = QueryTotals(
+                total.queries + 1, total.rows + record.rows, total.size_bytes + record.size_bytes
+            )
         logger.info(
             "query ended",
             extra={
@@ -58,6 +73,22 @@ class QueryLog:
             },
         )
 
+    @contextmanager
+    def running(self, record: QueryRecord, cancel: Callable[[], None]) -> Iterator[None]:
+        """Log what runs at once, within the block."""
+        self.begin(record, cancel)
+        record.state = QueryState.RUNNING
+        state, error = QueryState.FAILED, None
+        try:
+            yield
+            state = QueryState.SUCCEEDED
+        except FlightCoreError as failure:
+            error = failure.code
+            state = QueryState.CANCELLED if isinstance(failure, Cancelled) else QueryState.FAILED
+            raise
+        finally:
+            self.end(record, state, error)
+
     def cancel(self, query_id: str, *, actor: Actor) -> bool:
         """Ask a running query to stop; False if it has already ended.
 
@@ -65,19 +96,32 @@ class QueryLog:
             QueryNotFound: this process never ran it, or too long ago.
             PermissionDenied: it is somebody else's.
         """
+        record = self.get(query_id)
         with self._lock:
-            record = self._records.get(query_id)
             cancel = self._cancels.get(query_id)
-        if record is None:
-            raise QueryNotFound(
-                f"query '{query_id[:64]}' is not known here; it may have ended", query_id=query_id
-            )
         if record.actor != actor.name and not actor.may(Scope.ADMIN):
             raise PermissionDenied(f"query '{query_id}' belongs to another user")
         if cancel is None:
             return False
         cancel()
         return True
+
+    def get(self, query_id: str) -> QueryRecord:
+        """
+        Raises:
+            QueryNotFound: this process never ran it, or too long ago.
+        """
+        with self._lock:
+            if query_id in self._records:
+                return replace(self._records[query_id])
+        raise QueryNotFound(
+            f"query '{query_id[:64]}' is not known here; it may have ended", query_id=query_id[:64]
+        )
+
+    def totals(self) -> Mapping[tuple[str, QueryState], QueryTotals]:
+        """What has ended so far, by door and final state."""
+        with self._lock:
+            return dict(self._totals)
 
     def list(self) -> list[QueryRecord]:
         """Newest first."""
@@ -115,6 +159,11 @@ class RunningQuery:
     @property
     def pins(self) -> Pins:
         return self._query.pins
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for it to stop."""
+        return self._cancelled
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         record = self._record

@@ -1,7 +1,7 @@
 """Statements that change something: run at once, exactly once."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from flight_core.application.admission import Admission
@@ -9,7 +9,6 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries import QueryLog, require
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.errors import Cancelled, FlightCoreError
 from flight_core.domain.query import Outcome, QueryRecord, QueryState, Statement, StatementInfo
 from flight_core.domain.repositories import DatasetRepository
 
@@ -58,25 +57,13 @@ class RunStatement:
             state=QueryState.QUEUED,
             created_at=self.clock(),
         )
-        with self.admission.slot(), closing(self.engine.open_session()) as session:
-            self.log.begin(record, session.cancel)
+        with (
+            self.admission.slot(),
+            closing(self.engine.open_session()) as session,
+            self.log.running(record, session.cancel),
+        ):
             started(session.cancel)
-            with self._logged(record):
-                outcome = session.execute(statement, self.datasets.lake_state())
-                record.rows = outcome.table.num_rows
-                record.size_bytes = outcome.table.nbytes
+            outcome = session.execute(statement, self.datasets.lake_state())
+            record.rows = outcome.table.num_rows
+            record.size_bytes = outcome.table.nbytes
         return outcome
-
-    @contextmanager
-    def _logged(self, record: QueryRecord) -> Iterator[None]:
-        record.state = QueryState.RUNNING
-        state, error = QueryState.FAILED, None
-        try:
-            yield
-            state = QueryState.SUCCEEDED
-        except FlightCoreError as failure:
-            error = failure.code
-            state = QueryState.CANCELLED if isinstance(failure, Cancelled) else QueryState.FAILED
-            raise
-        finally:
-            self.log.end(record, state, error)

@@ -25,12 +25,21 @@ class Statement:
     row_limit: int | None = None
 
 
+def row_of(table: pa.Table, row: int) -> Parameters:
+    """One row as parameters: by position where the columns are called 1, 2, ..., else by name."""
+    values = {name: table.column(place)[row] for place, name in enumerate(table.column_names)}
+    if all(name.isdigit() for name in values):
+        return tuple(values[name] for name in sorted(values, key=int))
+    return values
+
+
 class StatementKind(StrEnum):
     """How a statement has to be handled."""
 
     READ = "read"  # no side effects: may be planned now and run later, any number of times
     WRITE = "write"  # DML: runs exactly once, affects a number of rows
-    COMMAND = "command"  # DDL, SET, transactions and the like: runs exactly once
+    COMMAND = "command"  # DDL and the like: runs exactly once
+    LOCAL = "local"  # SET, transactions: runs exactly once, and changes nothing beyond its session
 
 
 @dataclass(frozen=True, slots=True)

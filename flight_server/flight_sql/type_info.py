@@ -2,33 +2,33 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 _I32 = pa.int32()
-SCHEMA = pa.schema(
-    [
-        pa.field("type_name", pa.utf8(), nullable=False),
-        pa.field("data_type", _I32, nullable=False),
-        pa.field("column_size", _I32),
-        pa.field("literal_prefix", pa.utf8()),
-        pa.field("literal_suffix", pa.utf8()),
-        pa.field("create_params", pa.list_(pa.field("item", pa.utf8(), nullable=False))),
-        pa.field("nullable", _I32, nullable=False),
-        pa.field("case_sensitive", pa.bool_(), nullable=False),
-        pa.field("searchable", _I32, nullable=False),
-        pa.field("unsigned_attribute", pa.bool_()),
-        pa.field("fixed_prec_scale", pa.bool_(), nullable=False),
-        pa.field("auto_increment", pa.bool_()),
-        pa.field("local_type_name", pa.utf8()),
-        pa.field("minimum_scale", _I32),
-        pa.field("maximum_scale", _I32),
-        pa.field("sql_data_type", _I32, nullable=False),
-        pa.field("datetime_subcode", _I32),
-        pa.field("num_prec_radix", _I32),
-        pa.field("interval_precision", _I32),
-    ]
-)
+_FIELDS: "list[pa.Field[Any]]" = [
+    pa.field("type_name", pa.utf8(), nullable=False),
+    pa.field("data_type", _I32, nullable=False),
+    pa.field("column_size", _I32),
+    pa.field("literal_prefix", pa.utf8()),
+    pa.field("literal_suffix", pa.utf8()),
+    pa.field("create_params", pa.list_(pa.field("item", pa.utf8(), nullable=False))),
+    pa.field("nullable", _I32, nullable=False),
+    pa.field("case_sensitive", pa.bool_(), nullable=False),
+    pa.field("searchable", _I32, nullable=False),
+    pa.field("unsigned_attribute", pa.bool_()),
+    pa.field("fixed_prec_scale", pa.bool_(), nullable=False),
+    pa.field("auto_increment", pa.bool_()),
+    pa.field("local_type_name", pa.utf8()),
+    pa.field("minimum_scale", _I32),
+    pa.field("maximum_scale", _I32),
+    pa.field("sql_data_type", _I32, nullable=False),
+    pa.field("datetime_subcode", _I32),
+    pa.field("num_prec_radix", _I32),
+    pa.field("interval_precision", _I32),
+]
+SCHEMA = pa.schema(_FIELDS)
 
 _NULLABLE = 1
 _COMPARED, _MATCHED_TOO = 2, 3  # "searchable": all but LIKE, and LIKE as well

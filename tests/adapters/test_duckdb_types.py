@@ -6,7 +6,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from flight_core.adapters.engines.duckdb.types import ArrowFields, bound
+from flight_core.adapters.engines.duckdb.parameters import runnable
+from flight_core.adapters.engines.duckdb.types import ArrowFields
 
 TYPES = [
     "BOOLEAN",
@@ -76,4 +77,5 @@ def test_the_schema_told_in_advance_is_the_schema_that_arrives(cursor, name):
     ids=lambda value: str(getattr(value, "type", "")),
 )
 def test_arrow_parameters_arrive_in_sql_exactly(cursor, value, text):
-    assert cursor.sql("SELECT CAST(? AS VARCHAR) AS x", params=bound((value,))).fetchall() == [(text,)]
+    made = runnable(cursor, "SELECT CAST(? AS VARCHAR) AS x", (value,))
+    assert cursor.sql(made.sql, params=made.parameters).fetchall() == [(text,)]

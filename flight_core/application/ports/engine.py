@@ -5,8 +5,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from flight_core.application.cancellation import Cancellation
 from flight_core.domain.dataset import LakeState
-from flight_core.domain.query import Outcome, Pins, Statement, StatementInfo
+from flight_core.domain.query import Outcome, Pins, Statement, StatementInfo, StatementKind
 
 
 class Query(Protocol):
@@ -51,6 +52,10 @@ class QueryEngine(Protocol):
 
     def open_session(self) -> "Session": ...
 
+    def classify(self, sql: str) -> StatementKind:
+        """How to handle a text; COMMAND if it has several statements. Cheap. Raises InvalidSql,
+        StatementNotAllowed."""
+
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
         """Kind, result schema and parameters of a statement, without running it. Raises as `plan`."""
 
@@ -69,15 +74,23 @@ class Session(Protocol):
 
     def plan(self, statement: Statement, lake: LakeState) -> Query: ...
 
-    def execute(self, statement: Statement, lake: LakeState) -> Outcome:
-        """Run any statement (or several, separated by `;`) at once, exactly once; the outcome is the last one's.
+    def execute(
+        self, statement: Statement, lake: LakeState, cancellation: Cancellation | None = None
+    ) -> Outcome:
+        """Run any statement (or several, separated by `;`) at once, exactly once; the last one's outcome.
 
         Raises:
             InvalidSql, InvalidParameters, QueryFailed, StatementNotAllowed, TransactionFailed, Cancelled.
         """
 
-    def execute_many(self, sql: str, parameters: pa.RecordBatchReader, lake: LakeState) -> Outcome:
-        """Run a statement once a parameter row (positional), all or nothing; sums the affected rows."""
+    def execute_many(
+        self,
+        sql: str,
+        parameters: pa.Table,
+        lake: LakeState,
+        cancellation: Cancellation | None = None,
+    ) -> Outcome:
+        """Run a statement once a row of parameters (see `row_of`), all or nothing; sums the affected rows."""
 
     def begin(self) -> None: ...
 
@@ -87,6 +100,11 @@ class Session(Protocol):
 
     @property
     def in_transaction(self) -> bool: ...
+
+    @property
+    def pristine(self) -> bool:
+        """Whether a read would give the same on any other connection: no transaction, no temporary
+        objects, nothing set."""
 
     def options(self) -> Mapping[str, object]:
         """The session options a client may set, with their values: catalog, schema, TimeZone, ..."""

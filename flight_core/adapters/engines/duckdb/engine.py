@@ -6,6 +6,7 @@ import threading
 import duckdb
 
 from flight_core.adapters.engines.duckdb.instance import Bound, Instance
+from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
@@ -45,10 +46,14 @@ class DuckDbEngine:
             bound.pins,
             batch_bytes=self._batch_bytes,
             failures=instance.failures,
-            release=lambda used: self._release(instance, used),
+            release=lambda used: self._release(instance, used, bound.runnable),
         )
         instance.track(query)
         return query
+
+    def classify(self, sql: str) -> StatementKind:
+        statements = self._ready().parse(sql)
+        return statements[0].kind if len(statements) == 1 else StatementKind.COMMAND
 
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
         session = self.open_session()
@@ -115,8 +120,10 @@ class DuckDbEngine:
         raise EngineUnavailable("the datasets of this query change faster than it can be planned; try again")
 
     @staticmethod
-    def _release(instance: Instance, cursor: duckdb.DuckDBPyConnection) -> None:
+    def _release(instance: Instance, cursor: duckdb.DuckDBPyConnection, used: Runnable | None = None) -> None:
         try:
+            if used is not None:
+                forget(cursor, used)
             with contextlib.suppress(duckdb.TransactionException):
                 cursor.execute("ROLLBACK")
         except duckdb.Error:

@@ -13,9 +13,10 @@ import pyarrow as pa
 from flight_core.adapters.engines.duckdb import pinning
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
+from flight_core.adapters.engines.duckdb.parameters import Runnable, runnable
 from flight_core.adapters.engines.duckdb.policy import approve
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, TableName
-from flight_core.adapters.engines.duckdb.types import ArrowFields, bound
+from flight_core.adapters.engines.duckdb.types import ArrowFields
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable
@@ -47,6 +48,7 @@ class Bound:
     relation: duckdb.DuckDBPyRelation
     schema: pa.Schema
     pins: Pins
+    runnable: Runnable
 
 
 class Instance:
@@ -83,10 +85,11 @@ class Instance:
     ) -> Bound:
         """Bind a read on `cursor` as it stands."""
         with self.failures.translated():
-            relation = cursor.sql(parsed.sql, params=bound(statement.parameters))
+            made = runnable(cursor, parsed.sql, statement.parameters)
+            relation = cursor.sql(made.sql, params=made.parameters)
             if statement.row_limit is not None and parsed.tree is not None:
                 relation = relation.limit(statement.row_limit)
-            return Bound(relation, self.fields.schema(relation, cursor), pins)
+            return Bound(relation, self.fields.schema(relation, cursor), pins, made)
 
     def at_pins(self, parsed: ParsedStatement, pins: Pins, lake: LakeState) -> ParsedStatement:
         """The statement as it has to run to read exactly the pinned versions."""

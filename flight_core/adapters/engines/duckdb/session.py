@@ -8,118 +8,138 @@ import duckdb
 import pyarrow as pa
 from duckdb import StatementType
 
+from flight_core.adapters.engines.duckdb import session_options
+from flight_core.adapters.engines.duckdb.bulk import run_once_a_row
 from flight_core.adapters.engines.duckdb.instance import Instance
+from flight_core.adapters.engines.duckdb.parameters import Runnable, forget, placeholder_names, runnable
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
-from flight_core.adapters.engines.duckdb.targets import in_lake, target
-from flight_core.adapters.engines.duckdb.types import bound, identifier, literal
+from flight_core.adapters.engines.duckdb.targets import in_lake, returning, target
+from flight_core.adapters.engines.duckdb.types import literal
+from flight_core.application.cancellation import Cancellation
 from flight_core.domain.dataset import LakeState
-from flight_core.domain.errors import InvalidOption, InvalidSql, StatementNotAllowed
+from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import Outcome, Parameters, Statement, StatementInfo, StatementKind
 from flight_core.infrastructure.duckdb_pool import DATASETS
 
-_OPTIONS = {
-    "catalog": "current_database()",
-    "schema": "current_schema()",
-    "TimeZone": "current_setting('TimeZone')",
-}
+_NOTHING = Outcome(pa.table({}), None)
 
 
 class DuckDbSession:
     """Implements `Session`. One statement at a time; `cancel` from any thread."""
 
-    def __init__(self, instance: Instance, *, batch_rows: int) -> None:
+    def __init__(self, instance: Instance, *, batch_bytes: int) -> None:
         self._instance = instance
-        self._batch_rows = batch_rows
+        self._batch_bytes = batch_bytes
         self._lock = threading.RLock()
         self._connection = instance.pool.fresh()
         self._open: DuckDbQuery | None = None
+        self._bound: Runnable | None = None  # holds variables until its query has run
         self._in_transaction = False
+        self._untouched = False  # in a transaction in which nothing ran yet
+        self._changed = False
         self._closed = False
 
     @property
     def in_transaction(self) -> bool:
         return self._in_transaction
 
+    @property
+    def pristine(self) -> bool:
+        return not (self._changed or self._in_transaction)
+
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
-        statements = self._instance.parse(statement.sql)
+        statements = self._parse(statement.sql)
         last = statements[-1]
-        names = self._parameters(last)
+        names = placeholder_names(last.sql)
         parameters = pa.schema([pa.field(name, pa.null()) for name in names])
-        if last.kind is not StatementKind.READ or len(statements) > 1:
-            kind = last.kind if len(statements) == 1 else StatementKind.COMMAND
-            return StatementInfo(kind, None, parameters)
+        if len(statements) > 1:
+            return StatementInfo(StatementKind.COMMAND, None, parameters)
+        if last.kind is not StatementKind.READ:
+            return StatementInfo(last.kind, self._returning(last), parameters)
         with self._turn():
             pins = self._instance.show([last], lake)
             probe = Statement(statement.sql, statement.parameters or _nulls(names))
-            return StatementInfo(
-                last.kind, self._instance.bind(self._connection, last, probe, pins).schema, parameters
-            )
+            made = self._instance.bind(self._connection, last, probe, pins)
+            forget(self._connection, made.runnable)
+            return StatementInfo(last.kind, made.schema, parameters)
 
     def plan(self, statement: Statement, lake: LakeState) -> DuckDbQuery:
-        (parsed, *more) = self._instance.parse(statement.sql)
+        (parsed, *more) = self._parse(statement.sql)
         if more or parsed.kind is not StatementKind.READ:
             raise StatementNotAllowed("only a single read can be planned; execute this statement instead")
         with self._turn():
             pins = self._instance.show([parsed], lake)
             made = self._instance.bind(self._connection, parsed, statement, pins)
+            self._bound = made.runnable
             self._open = DuckDbQuery(
                 self._connection,
                 made.relation,
                 made.schema,
                 pins,
-                batch_rows=self._batch_rows,
+                batch_bytes=self._batch_bytes,
                 failures=self._instance.failures,
                 release=lambda _: None,
             )
             return self._open
 
-    def execute(self, statement: Statement, lake: LakeState) -> Outcome:
-        statements = self._instance.parse(statement.sql)
+    def execute(
+        self, statement: Statement, lake: LakeState, cancellation: Cancellation | None = None
+    ) -> Outcome:
+        statements = self._parse(statement.sql)
         if len(statements) > 1 and statement.parameters:
             raise InvalidSql("parameters go with a single statement; send the statements one by one")
-        with self._turn():
+        with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
             self._instance.show(statements, lake)
             for parsed in statements:
-                outcome = self._run(parsed, statement)
+                outcome = self._run(parsed, statement.parameters)
             return outcome
 
-    def execute_many(self, sql: str, parameters: pa.RecordBatchReader, lake: LakeState) -> Outcome:
-        raise NotImplementedError
+    def execute_many(
+        self, sql: str, parameters: pa.Table, lake: LakeState, cancellation: Cancellation | None = None
+    ) -> Outcome:
+        (parsed, *more) = self._parse(sql)
+        if more:
+            raise InvalidSql("parameters go with a single statement; send the statements one by one")
+        with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
+            self._instance.show([parsed], lake)
+            self._protect_lake(parsed)
+            with self._atomically():
+                return run_once_a_row(self._connection, parsed, parameters, self._run)
 
     def begin(self) -> None:
-        self._control("BEGIN TRANSACTION")
+        with self._turn():
+            self._connection.execute("BEGIN TRANSACTION")
+            self._in_transaction = self._untouched = True
 
     def commit(self) -> None:
-        self._control("COMMIT")
+        with self._turn():
+            try:
+                self._connection.execute("SELECT 1")  # COMMIT would roll back a failed transaction silently
+                self._connection.execute("COMMIT")
+            except duckdb.TransactionException:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._ended()
 
     def rollback(self) -> None:
-        self._control("ROLLBACK")
+        with self._turn():
+            try:
+                self._connection.execute("ROLLBACK")
+            finally:
+                self._ended()
 
     def options(self) -> Mapping[str, object]:
         with self._turn():
-            (row,) = self._connection.execute(f"SELECT {', '.join(_OPTIONS.values())}").fetchall()
-            return dict(zip(_OPTIONS, row, strict=True))
+            return session_options.read(self._connection)
 
     def set_option(self, name: str, value: object) -> None:
-        known = {option.lower(): option for option in _OPTIONS}
-        option = known.get(name.lower())
-        if option is None:
-            raise InvalidOption(
-                f"'{name[:60]}' is not a session option; known: {', '.join(_OPTIONS)}", reason="name"
-            )
-        if not isinstance(value, str):
-            raise InvalidOption(f"the session option '{option}' takes text", reason="value")
-        statement = {
-            "catalog": f"USE {identifier(value)}",
-            "schema": f"USE {identifier(value)}",
-            "TimeZone": f"SET SESSION TimeZone={literal(value)}",
-        }[option]
         with self._turn():
-            try:
-                self._connection.execute(statement)
-            except duckdb.Error:
-                raise InvalidOption(f"'{value[:60]}' is not a valid {option}", reason="value") from None
+            session_options.write(self._connection, name, value)
+            self._keep_lake_in_sight()
+            self._changed = True
 
     def cancel(self) -> None:
         query = self._open
@@ -139,6 +159,10 @@ class DuckDbSession:
                 self._open = None
             self._connection.close()
 
+    def _parse(self, sql: str) -> tuple[ParsedStatement, ...]:
+        self._instance.require()
+        return self._instance.parse(sql)
+
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """The right to use the connection: alone, with no result open on it."""
@@ -148,25 +172,56 @@ class DuckDbSession:
                 self._open.buffer()
                 self._open = None
             with self._instance.failures.translated():
+                if self._bound is not None:
+                    forget(self._connection, self._bound)
+                    self._bound = None
                 yield
 
-    def _run(self, parsed: ParsedStatement, statement: Statement) -> Outcome:
-        self._protect_lake(parsed)
-        relation = self._connection.sql(parsed.sql, params=bound(statement.parameters))
-        table = relation.to_arrow_table() if relation is not None else pa.table({})
-        self._follow(parsed)
-        return Outcome(table, _affected(parsed, table))
+    @contextlib.contextmanager
+    def _atomically(self) -> Iterator[None]:
+        if self._in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN TRANSACTION")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                self._connection.execute("ROLLBACK")
+            raise
 
-    def _control(self, sql: str) -> None:
-        with self._turn():
-            self._connection.execute(sql)
-            self._in_transaction = sql.startswith("BEGIN")
+    def _run(self, parsed: ParsedStatement, parameters: Parameters) -> Outcome:
+        if parsed.type == StatementType.TRANSACTION:
+            return self._control(parsed)
+        self._untouched = False
+        self._protect_lake(parsed)
+        made = runnable(self._connection, parsed.sql, parameters)
+        try:
+            relation = self._connection.sql(made.sql, params=made.parameters)
+            table = relation.to_arrow_table() if relation is not None else pa.table({})
+        finally:
+            forget(self._connection, made)
+        self._follow(parsed)
+        return _outcome(parsed, table)
+
+    def _control(self, parsed: ParsedStatement) -> Outcome:
+        """BEGIN, COMMIT, ROLLBACK as SQL. Clients without autocommit may begin what was begun for them."""
+        begins = parsed.tokens[0].word in ("begin", "start")
+        if not (begins and self._untouched):
+            try:
+                self._connection.execute(parsed.sql)
+            finally:
+                self._in_transaction = begins
+        self._untouched = False
+        return _NOTHING
 
     def _follow(self, parsed: ParsedStatement) -> None:
         """Note what the statement did to the session."""
-        if parsed.type == StatementType.TRANSACTION:
-            self._in_transaction = parsed.tokens[0].word in ("begin", "start")
-        elif parsed.type == StatementType.SET:
+        changed = target(parsed)
+        if parsed.type in (StatementType.SET, StatementType.PREPARE) or (changed and changed.temporary):
+            self._changed = True
+        if parsed.type == StatementType.SET:
             self._keep_lake_in_sight()
 
     def _protect_lake(self, parsed: ParsedStatement) -> None:
@@ -190,13 +245,18 @@ class DuckDbSession:
         if DATASETS not in path:
             self._connection.execute(f"SET search_path={literal(f'{path},{DATASETS}')}")
 
-    @staticmethod
-    def _parameters(parsed: ParsedStatement) -> list[str]:
-        """Names in order: positions count up, `$name` parameters are in alphabetical order."""
-        (statement,) = duckdb.extract_statements(parsed.sql)
-        return sorted(
-            statement.named_parameters, key=lambda name: (len(name) if name.isdigit() else 99, name)
-        )
+    def _returning(self, parsed: ParsedStatement) -> pa.Schema | None:
+        """What a statement with RETURNING gives back; None without, or where it cannot be told."""
+        sql = returning(parsed)
+        if sql is None:
+            return None
+        with self._turn(), contextlib.suppress(duckdb.Error):
+            relation = self._connection.sql(sql)
+            return self._instance.fields.schema(relation, self._connection)
+        return None
+
+    def _ended(self) -> None:
+        self._in_transaction = self._untouched = False
 
 
 def _nulls(names: list[str]) -> Parameters:
@@ -205,7 +265,11 @@ def _nulls(names: list[str]) -> Parameters:
     return dict.fromkeys(names)
 
 
-def _affected(parsed: ParsedStatement, table: pa.Table) -> int | None:
-    if parsed.kind is StatementKind.WRITE and table.column_names == ["Count"] and table.num_rows == 1:
-        return int(table.column(0)[0].as_py())
-    return table.num_rows if parsed.kind is StatementKind.WRITE else None
+def _outcome(parsed: ParsedStatement, table: pa.Table) -> Outcome:
+    """DuckDB reports statements without rows as an empty column; those that change rows count them."""
+    counted = table.column_names == ["Count"] and table.num_rows == 1
+    if parsed.kind is StatementKind.WRITE:
+        return Outcome(table, int(table.column(0)[0].as_py()) if counted else table.num_rows)
+    if table.num_rows == 0 and table.column_names in (["Count"], ["Success"]):
+        return Outcome(pa.table({}), None)
+    return Outcome(table, int(table.column(0)[0].as_py()) if counted else None)

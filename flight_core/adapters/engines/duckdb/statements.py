@@ -22,11 +22,15 @@ MAX_SQL_BYTES = 4 << 20
 
 _WRITING_NODES = {"INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE", "MERGE_QUERY_NODE"}
 _WRITING_FUNCTIONS = {"nextval", "setseed"}
-_DML = {
-    StatementType.INSERT,
-    StatementType.UPDATE,
-    StatementType.DELETE,
-    StatementType.MERGE_INTO,
+_KINDS = {
+    StatementType.INSERT: StatementKind.WRITE,
+    StatementType.UPDATE: StatementKind.WRITE,
+    StatementType.DELETE: StatementKind.WRITE,
+    StatementType.MERGE_INTO: StatementKind.WRITE,
+    StatementType.EXPLAIN: StatementKind.READ,
+    StatementType.SET: StatementKind.LOCAL,
+    StatementType.TRANSACTION: StatementKind.LOCAL,
+    StatementType.PRAGMA: StatementKind.LOCAL,
 }
 
 Json = dict[str, Any]
@@ -100,9 +104,7 @@ class Parser:
             tree = self.tree(sql)
             if tree is not None:
                 return _select(sql, tree)
-        kind = StatementKind.WRITE if statement.type in _DML else StatementKind.COMMAND
-        if statement.type == StatementType.EXPLAIN:
-            kind = StatementKind.READ
+        kind = _KINDS.get(statement.type, StatementKind.COMMAND)
         tokens = tuple(tokenize(sql))
         tables = frozenset(TableName("", "", token.text.strip('"')) for token in tokens if "@" in token.text)
         return ParsedStatement(sql, statement.type, kind, tables=tables, tokens=tokens)
@@ -129,11 +131,19 @@ class Parser:
 
 
 def tokenize(sql: str) -> Iterator[Token]:
+    for _, text, kind in byte_tokens(sql):
+        yield Token(text.strip(), kind)
+
+
+def byte_tokens(sql: str) -> list[tuple[int, str, str]]:
+    """First byte, text with the white space behind it, and kind of every token."""
     encoded = sql.encode()  # DuckDB's offsets count bytes
     marks = duckdb.tokenize(sql)
     ends = [start for start, _ in marks[1:]] + [len(encoded)]
-    for (start, kind), end in zip(marks, ends, strict=True):
-        yield Token(encoded[start:end].decode(errors="replace").strip(), kind.name)
+    return [
+        (start, encoded[start:end].decode(errors="replace"), kind.name)
+        for (start, kind), end in zip(marks, ends, strict=True)
+    ]
 
 
 def _select(sql: str, tree: Json) -> ParsedStatement:

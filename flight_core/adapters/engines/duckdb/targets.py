@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName, Token
+from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
 
 _DDL = {"create", "drop", "alter", "comment"}
@@ -60,6 +61,19 @@ def in_lake(name: TableName, *, current_catalog: str, current_schema: str) -> bo
     if schema:
         return schema in (LAKE, LAKE_SCHEMA)
     return (current_catalog, current_schema) == (LAKE, LAKE_SCHEMA)
+
+
+def returning(statement: ParsedStatement) -> str | None:
+    """A SELECT with the columns that RETURNING would give; None for statements without it."""
+    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    words = [token.word for token in tokens]
+    changed = target(statement)
+    if changed is None or changed.verb not in _DML or "returning" not in words:
+        return None
+    start = len(words) - words[::-1].index("returning")
+    parts = (changed.name.catalog, changed.name.schema, changed.name.name)
+    name = ".".join(identifier(part) for part in parts if part)
+    return f"SELECT {' '.join(token.text for token in tokens[start:])} FROM {name}"
 
 
 def _main_verb(tokens: Sequence[Token]) -> int | None:

@@ -1,14 +1,12 @@
 """Types between Arrow and DuckDB."""
 
 import threading
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from flight_core.domain.errors import UnsupportedType
-from flight_core.domain.query import Parameters
 
 _NAMES: tuple[tuple[pa.DataType, str], ...] = (
     (pa.bool_(), "BOOLEAN"),
@@ -137,30 +135,3 @@ class ArrowFields:
             with self._lock:
                 self._known[type_] = field
         return field
-
-
-def bound(parameters: Parameters) -> list[object] | dict[str, object] | None:
-    """Parameters in the form DuckDB takes; Arrow scalars keep their exact type."""
-    if not parameters:
-        return None
-    if isinstance(parameters, Mapping):
-        return {name: _value(value) for name, value in parameters.items()}
-    values: Sequence[object] = parameters
-    return [_value(value) for value in values]
-
-
-def _value(value: object) -> object:
-    if not isinstance(value, pa.Scalar):
-        return value
-    type_ = duckdb.type(duckdb_type(value.type))
-    if not value.is_valid:
-        return duckdb.Value(None, type_)
-    if pa.types.is_timestamp(value.type) or pa.types.is_time(value.type):
-        return duckdb.Value(_temporal(value), type_)
-    return duckdb.Value(value.as_py(), type_)
-
-
-def _temporal(value: "pa.Scalar[Any]") -> str:
-    """ISO text, which keeps nanoseconds and years that Python's datetime cannot hold."""
-    text: str = value.cast(pa.string()).as_py()
-    return text

@@ -1,0 +1,158 @@
+"""Parameters on their way into DuckDB, without losing anything of an Arrow value.
+
+Plain values travel as they are. Types that Python has no exact form for (nanoseconds, intervals,
+nested types, a NULL that has a type) are stored by DuckDB itself, from Arrow into variables of the
+connection, and the statement's placeholders become look-ups of those.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flight_core.adapters.engines.duckdb.statements import byte_tokens
+from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier
+from flight_core.domain.errors import InvalidParameters
+from flight_core.domain.query import Parameters
+
+_VARIABLE = "__skein_parameter_"
+_TABLE = "__skein_parameters"
+
+_AS_TEXT = (pa.types.is_time, pa.types.is_decimal)
+_AS_PYTHON = (
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+)
+_PYTHON_DATES = range(-719_162, 2_932_897)  # days since 1970: the years 1 to 9999
+
+Bound = list[object] | dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A text and what goes into its placeholders. `variables` are to be reset when it has run."""
+
+    sql: str
+    parameters: Bound
+    variables: tuple[str, ...] = ()
+
+
+def runnable(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters) -> Runnable:
+    """`sql` with its parameters, to be run on `cursor`.
+
+    Raises:
+        InvalidParameters: a value is missing or too many.
+        UnsupportedType: DuckDB has no type for a value.
+    """
+    if not parameters:
+        return Runnable(sql, None)
+    items = dict(parameters.items() if isinstance(parameters, Mapping) else _numbered(parameters))
+    if all(_is_plain(value) for value in items.values()):
+        values = {name: _value(value) for name, value in items.items()}
+        return Runnable(sql, values if isinstance(parameters, Mapping) else list(values.values()))
+    variables = {name: f"{_VARIABLE}{number}" for number, name in enumerate(items)}
+    text = _with_variables(sql, variables)
+    for name, value in items.items():
+        _store(cursor, variables[name], value)
+    return Runnable(text, None, tuple(variables.values()))
+
+
+def forget(cursor: duckdb.DuckDBPyConnection, made: Runnable) -> None:
+    for variable in made.variables:
+        cursor.execute(f"RESET VARIABLE {variable}")
+
+
+def placeholder_names(sql: str) -> list[str]:
+    """The distinct parameters of a statement in the order they appear; positions count from 1."""
+    names: dict[str, None] = {}
+    for _, _, name in _placeholders(sql):
+        names.setdefault(name)
+    return sorted(names, key=int) if all(name.isdigit() for name in names) else list(names)
+
+
+def _numbered(parameters: tuple[object, ...]) -> list[tuple[str, object]]:
+    return [(str(number), value) for number, value in enumerate(parameters, start=1)]
+
+
+def _is_plain(value: object) -> bool:
+    """Whether DuckDB's Python values hold it exactly."""
+    if not isinstance(value, pa.Scalar) or pa.types.is_null(value.type):
+        return True
+    if not value.is_valid or value.type in (pa.time64("ns"), pa.float16()):
+        return False
+    if pa.types.is_date32(value.type):
+        return pc.cast(value, pa.int32()).as_py() in _PYTHON_DATES
+    return any(is_one(value.type) for is_one in (*_AS_PYTHON, *_AS_TEXT)) or _is_local(value.type)
+
+
+def _is_local(type_: pa.DataType) -> bool:
+    return isinstance(type_, pa.TimestampType) and type_.tz is None
+
+
+def _value(value: object) -> object:
+    if not isinstance(value, pa.Scalar):
+        return value
+    if pa.types.is_null(value.type):
+        return None
+    exact: Any = value
+    if any(is_one(value.type) for is_one in _AS_TEXT) or _is_local(value.type):
+        exact = pc.cast(value, pa.string())
+    return duckdb.Value(exact.as_py(), duckdb.type(duckdb_type(value.type)))
+
+
+def _store(cursor: duckdb.DuckDBPyConnection, variable: str, value: Any) -> None:
+    scalar: Any = value if isinstance(value, pa.Scalar) else pa.scalar(value)
+    array: pa.Array[Any] = pa.repeat(scalar, 1)
+    if array.type == pa.float16():
+        array = array.cast(pa.float32())
+    cursor.register(_TABLE, pa.table([array], ["value"]))
+    try:
+        cursor.execute(f"SET VARIABLE {variable} = (SELECT value FROM {identifier(_TABLE)})")
+    finally:
+        cursor.unregister(_TABLE)
+
+
+def _with_variables(sql: str, variables: Mapping[str, str]) -> str:
+    pieces, position, encoded = [], 0, sql.encode()
+    found = set()
+    for start, end, name in _placeholders(sql):
+        if name not in variables:
+            raise InvalidParameters(f"there is no value for the parameter '{name[:64]}'")
+        found.add(name)
+        pieces += [encoded[position:start], f"getvariable('{variables[name]}')".encode()]
+        position = end
+    if unused := variables.keys() - found:
+        raise InvalidParameters(
+            f"the statement has {len(found)} parameters and got {len(variables)} values;"
+            f" no use for '{min(unused)[:64]}'"
+        )
+    return b"".join([*pieces, encoded[position:]]).decode()
+
+
+def _placeholders(sql: str) -> list[tuple[int, int, str]]:
+    """First byte, end and name of every `?`, `?1`, `$1` and `$name`."""
+    found = []
+    tokens = byte_tokens(sql)
+    count = 0
+    for index, (start, text, kind) in enumerate(tokens):
+        if kind != "operator" or not (mark := re.match(r"[?$]", text)):
+            continue
+        following = tokens[index + 1] if index + 1 < len(tokens) else (0, "", "")
+        name = re.match(r"\w+", following[1]) if following[0] == start + 1 else None
+        if name:
+            found.append((start, following[0] + len(name.group().encode()), name.group()))
+        elif mark.group() == "?":
+            count += 1
+            found.append((start, start + 1, str(count)))
+    return found

@@ -1,0 +1,55 @@
+"""Stopping one particular run, whatever else its connection does before and after."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flight_core.domain.errors import Cancelled
+
+_REPEAT_S = 0.02
+
+
+class Cancellation:
+    """Belongs to one run. `request` works from any thread, before, during and after it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requested = False
+        self._finished = threading.Event()
+        self._interrupt: Callable[[], None] | None = None
+
+    def request(self) -> None:
+        with self._lock:
+            if self._requested:
+                return
+            self._requested = True
+            if self._interrupt is not None:
+                self._keep_interrupting()
+
+    @contextmanager
+    def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, a request calls `interrupt`, again and again: one may come a moment early
+        and be lost.
+
+        Raises:
+            Cancelled: it was requested before.
+        """
+        with self._lock:
+            if self._requested:
+                raise Cancelled("the query was cancelled")
+            self._interrupt = interrupt
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._interrupt = None
+            self._finished.set()
+
+    def _keep_interrupting(self) -> None:
+        threading.Thread(target=self._repeat, name="skein-interrupt", daemon=True).start()
+
+    def _repeat(self) -> None:
+        while not self._finished.wait(_REPEAT_S):
+            with self._lock:
+                if self._interrupt is not None:
+                    self._interrupt()

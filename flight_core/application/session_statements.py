@@ -1,0 +1,203 @@
+"""Looking at, running and reading statements in a client's session."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flight_core.application.cancellation import Cancellation
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.engine import QueryEngine, Session
+from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog, RunningQuery, require
+from flight_core.application.sessions import Bindings, ClientSession, SessionRead
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import LakeState
+from flight_core.domain.errors import InvalidParameters
+from flight_core.domain.query import (
+    Outcome,
+    Pins,
+    QueryPlan,
+    QueryRecord,
+    QueryState,
+    Statement,
+    StatementInfo,
+    StatementKind,
+    row_of,
+)
+from flight_core.domain.repositories import DatasetRepository
+
+DOOR = "flight_sql"
+
+# Told how to cancel what is about to run.
+Started = Callable[[Callable[[], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectInSession:
+    """What a statement is and returns where it would run, without running it. Raises as `Session.inspect`."""
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+
+    def __call__(
+        self, session: ClientSession, sql: str, transaction: bytes | None, *, actor: Actor
+    ) -> StatementInfo:
+        require(actor, Scope.READ)
+        statement, lake = Statement(sql), self.datasets.lake_state()
+        if session.reading(transaction) is None:
+            return self.engine.inspect(statement, lake)
+        with session.connection(transaction) as connection:
+            return connection.inspect(statement, lake)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """A read that was planned in a session; `handle` is good for as long as the session holds it."""
+
+    query_id: str
+    handle: bytes
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResult:
+    """What a statement that ran left behind."""
+
+    query_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInSession:
+    """Plan a read; run anything else at once, exactly once.
+
+    Only a read that depends on its session is planned there; any replica can run the other ones.
+    `started` is told how to cancel what runs. Raises as `QueryEngine.plan` and `Session.execute`.
+    """
+
+    plan_query: PlanQuery
+    log: QueryLog
+    clock: Clock
+
+    def __call__(
+        self,
+        session: ClientSession,
+        sql: str,
+        bindings: Bindings,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        started: Started,
+    ) -> QueryPlan | SessionPlan | SessionResult:
+        if self.plan_query.engine.classify(sql) is not StatementKind.READ:
+            return self.run(session, sql, bindings, transaction, actor=actor, started=started)
+        require(actor, Scope.READ)
+        first = _first(sql, bindings)
+        if session.reading(transaction) is None and (bindings is None or bindings.num_rows == 1):
+            return self.plan_query(first, actor=actor)
+        with session.connection(transaction) as connection:
+            schema = connection.inspect(first, self._lake()).schema
+            assert schema is not None, "a read has a schema"
+            read = SessionRead(self.plan_query.new_id(), sql, bindings, connection)
+            return SessionPlan(read.query_id, session.hold(read), schema)
+
+    def run(
+        self,
+        session: ClientSession,
+        sql: str,
+        bindings: Bindings,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        started: Started,
+    ) -> SessionResult:
+        """Run any statement now, once a row of parameters, all or nothing."""
+        local = self.plan_query.engine.classify(sql) in (StatementKind.READ, StatementKind.LOCAL)
+        require(actor, Scope.READ if local else Scope.WRITE)
+        record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, QueryState.QUEUED, self.clock())
+        cancellation = Cancellation()
+        with session.connection(transaction) as connection, self.log.running(record, cancellation.request):
+            started(cancellation.request)
+            outcome = self._execute(connection, sql, bindings, cancellation)
+            record.rows, record.size_bytes = outcome.table.num_rows, outcome.table.nbytes
+        return SessionResult(record.query_id, outcome)
+
+    def _execute(
+        self, connection: Session, sql: str, bindings: Bindings, cancellation: Cancellation
+    ) -> Outcome:
+        if bindings is None or bindings.num_rows == 1:
+            return connection.execute(_first(sql, bindings), self._lake(), cancellation)
+        return connection.execute_many(sql, bindings, self._lake(), cancellation)
+
+    def _lake(self) -> LakeState:
+        return self.plan_query.datasets.lake_state()
+
+
+def _first(sql: str, bindings: Bindings) -> Statement:
+    """Raises InvalidParameters: parameters were bound, but no row of them."""
+    if bindings is None:
+        return Statement(sql)
+    if bindings.num_rows == 0:
+        raise InvalidParameters("no row of parameters was bound; bind one at least")
+    return Statement(sql, row_of(bindings, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadInSession:
+    """Start a read that was planned in a session. Raises as `Session.plan`, and TooManyStreams."""
+
+    datasets: DatasetRepository
+    open_query: OpenQuery
+
+    def __call__(self, read: SessionRead, *, actor: Actor) -> RunningQuery:
+        require(actor, Scope.READ)
+        self.open_query.admission.acquire()
+        try:
+            query = _Runs(read, self.datasets.lake_state())
+        except BaseException:
+            self.open_query.admission.release()
+            raise
+        return self.open_query.admitted(query, read.sql, actor=actor, door=DOOR, query_id=read.query_id)
+
+
+class _Runs:
+    """Implements `Query`: one run a row of parameters, the results one after the other."""
+
+    def __init__(self, read: SessionRead, lake: LakeState) -> None:
+        self._read = read
+        self._lake = lake
+        self._cancelled = False
+        self._current = read.connection.plan(_first(read.sql, read.bindings), lake)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._current.schema
+
+    @property
+    def pins(self) -> Pins:
+        return self._current.pins
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        schema = self.schema
+        yield from self._current
+        for statement in self._more():
+            self._current.close()
+            self._current = self._read.connection.plan(statement, self._lake)
+            if self._cancelled:
+                self._current.cancel()
+            if self._current.schema != schema:
+                raise InvalidParameters("the rows of parameters give results of different types")
+            yield from self._current
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._current.cancel()
+
+    def close(self) -> None:
+        self._current.close()
+
+    def _more(self) -> Iterator[Statement]:
+        bindings = self._read.bindings
+        if bindings is not None:
+            for row in range(1, bindings.num_rows):
+                yield Statement(self._read.sql, row_of(bindings, row))

@@ -1,0 +1,67 @@
+"""What becomes of a statement, as Flight clients are told."""
+
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from flight_core.application.session_statements import SessionPlan, SessionResult
+from flight_core.application.sessions import ClientSession
+from flight_core.domain.query import Outcome, QueryPlan
+from flight_server.tickets import MAX_INLINE_BYTES, TicketOffice
+from schemas.flight import InfoMetadata
+from schemas.flight_sql import envelope
+from schemas.flight_sql.sql_pb2 import DoPutUpdateResult, TicketStatementQuery
+
+_HEADROOM = 4096  # of an inline ticket, for what Arrow adds to the rows
+
+
+class Answers:
+    def __init__(self, tickets: TicketOffice) -> None:
+        self._tickets = tickets
+
+    def info(
+        self,
+        descriptor: fl.FlightDescriptor,
+        session: ClientSession,
+        answer: QueryPlan | SessionPlan | SessionResult,
+    ) -> fl.FlightInfo:
+        """One endpoint, always: some clients fail without, even where there is nothing to fetch."""
+        match answer:
+            case QueryPlan():
+                return _info(descriptor, answer.schema, self._tickets.for_plan(answer), answer.query_id)
+            case SessionPlan():
+                return _info(descriptor, answer.schema, _ticket(answer.handle), answer.query_id)
+            case SessionResult():
+                table = answer.outcome.table
+                small = table.nbytes + _HEADROOM <= MAX_INLINE_BYTES
+                ticket = self._tickets.for_result(table) if small else _ticket(session.hold(table))
+                return _info(descriptor, table.schema, ticket, answer.query_id, answer.outcome)
+
+
+def answer_update(writer: fl.FlightMetadataWriter, outcome: Outcome) -> None:
+    """The number of rows that an update changed; 0 for statements that change none, -1 if unknown."""
+    count = outcome.affected_rows
+    if count is None:
+        count = -1 if outcome.table.num_columns else 0
+    writer.write(pa.py_buffer(DoPutUpdateResult(record_count=count).SerializeToString()))
+
+
+def _info(
+    descriptor: fl.FlightDescriptor,
+    schema: pa.Schema,
+    ticket: bytes,
+    query_id: str,
+    outcome: Outcome | None = None,
+) -> fl.FlightInfo:
+    affected = outcome.affected_rows if outcome else None
+    metadata = InfoMetadata(query_id=query_id, affected_rows=affected)
+    return fl.FlightInfo(
+        schema,
+        descriptor,
+        [fl.FlightEndpoint(ticket, [])],
+        total_records=-1 if affected is None else affected,
+        app_metadata=metadata.model_dump_json(exclude_none=True),
+    )
+
+
+def _ticket(handle: bytes) -> bytes:
+    return envelope.pack(TicketStatementQuery(statement_handle=handle))

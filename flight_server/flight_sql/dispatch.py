@@ -1,0 +1,132 @@
+"""Which part of Flight SQL answers what: tables of message types and action names."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.flight as fl
+from google.protobuf.message import Message
+
+from flight_core.domain.errors import InvalidCommand, Unsupported
+from flight_server.auth import Call
+from flight_server.flight_sql.answers import Answers
+from flight_server.flight_sql.prepared import PreparedStatements
+from flight_server.flight_sql.statements import Statements
+from flight_server.flight_sql.transactions import Transactions
+from flight_server.flight_sql.use_cases import FlightSqlUseCases
+from flight_server.options import FlightOptions
+from flight_server.streams import Streams
+from flight_server.tickets import TicketOffice
+from schemas.flight_sql import envelope, sql_pb2
+
+# Each table maps the name of a message to what takes a call and that message.
+Handlers = dict[str, Callable[..., Any]]
+
+
+class FlightSql:
+    def __init__(self, use_cases: FlightSqlUseCases, options: FlightOptions) -> None:
+        self._use_cases = use_cases
+        streams = Streams(options)
+        answers = Answers(TicketOffice(options))
+        statements = Statements(use_cases, answers, streams)
+        prepared = PreparedStatements(use_cases, answers)
+        transactions = Transactions(use_cases)
+        self._infos: Handlers = {
+            "CommandStatementQuery": statements.get_flight_info,
+            "CommandPreparedStatementQuery": prepared.get_flight_info,
+        }
+        self._schemas: Handlers = {
+            "CommandStatementQuery": statements.get_schema,
+            "CommandPreparedStatementQuery": prepared.get_schema,
+        }
+        self._gets: Handlers = {
+            "TicketStatementQuery": statements.do_get,
+        }
+        self._puts: Handlers = {
+            "CommandStatementUpdate": statements.do_put,
+            "CommandPreparedStatementQuery": prepared.bind,
+            "CommandPreparedStatementUpdate": prepared.update,
+        }
+        self._actions: dict[str, tuple[type[Message], Callable[..., Iterator[Any]], str]] = {
+            "CreatePreparedStatement": (
+                sql_pb2.ActionCreatePreparedStatementRequest,
+                prepared.create,
+                "Prepare a statement and describe its result and parameters.",
+            ),
+            "ClosePreparedStatement": (
+                sql_pb2.ActionClosePreparedStatementRequest,
+                prepared.close,
+                "Forget a prepared statement.",
+            ),
+            "BeginTransaction": (
+                sql_pb2.ActionBeginTransactionRequest,
+                transactions.begin,
+                "Begin a transaction.",
+            ),
+            "EndTransaction": (
+                sql_pb2.ActionEndTransactionRequest,
+                transactions.end,
+                "Commit a transaction or roll it back.",
+            ),
+        }
+
+    def parse(self, data: bytes) -> Message | None:
+        """The message in `data`; None if it is not of Flight SQL at all.
+
+        Raises:
+            InvalidCommand: it claims to be and is not.
+        """
+        try:
+            return envelope.unpack(data)
+        except envelope.MalformedMessage as error:
+            raise InvalidCommand(str(error)) from None
+
+    def get_flight_info(self, call: Call, message: Message, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
+        info: fl.FlightInfo = _handler(self._infos, message, "GetFlightInfo")(call, message, descriptor)
+        return info
+
+    def get_schema(self, call: Call, message: Message) -> pa.Schema:
+        schema: pa.Schema = _handler(self._schemas, message, "GetSchema")(call, message)
+        return schema
+
+    def do_get(self, call: Call, message: Message) -> fl.FlightDataStream:
+        stream: fl.FlightDataStream = _handler(self._gets, message, "DoGet")(call, message)
+        return stream
+
+    def do_put(
+        self,
+        call: Call,
+        message: Message,
+        reader: fl.MetadataRecordBatchReader,
+        writer: fl.FlightMetadataWriter,
+    ) -> None:
+        _handler(self._puts, message, "DoPut")(call, message, reader, writer)
+
+    def actions(self) -> list[tuple[str, str]]:
+        return [(name, description) for name, (_, _, description) in self._actions.items()]
+
+    def do_action(self, call: Call, action: fl.Action) -> Iterable[bytes]:
+        kind, handle, _ = self._actions[action.type]
+        for answer in handle(call, _request(kind, action.body.to_pybytes())):
+            yield envelope.pack(answer)
+
+    def close(self) -> None:
+        self._use_cases.sessions.close()
+
+
+def _handler(handlers: Handlers, message: Message, rpc: str) -> Callable[..., Any]:
+    name = type(message).DESCRIPTOR.name
+    handler = handlers.get(name)
+    if handler is None:
+        raise Unsupported(f"{name} is not answered by {rpc}")
+    return handler
+
+
+def _request(kind: type[Message], body: bytes) -> Message:
+    try:
+        message = envelope.unpack(body)
+    except envelope.MalformedMessage as error:
+        raise InvalidCommand(str(error)) from None
+    if not isinstance(message, kind):
+        raise InvalidCommand(f"the body of the action is not a {kind.DESCRIPTOR.name}")
+    return message

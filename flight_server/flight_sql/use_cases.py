@@ -1,0 +1,32 @@
+"""What Flight SQL is given, and the session of a call."""
+
+from dataclasses import dataclass
+
+from flight_core.application.queries import QueryLog
+from flight_core.application.session_registry import SessionRegistry
+from flight_core.application.session_statements import AnswerInSession, InspectInSession, ReadInSession
+from flight_core.application.sessions import ClientSession
+from flight_server.auth import Call
+
+
+@dataclass(frozen=True, slots=True)
+class FlightSqlUseCases:
+    sessions: SessionRegistry
+    inspect: InspectInSession
+    answer: AnswerInSession
+    read: ReadInSession
+    queries: QueryLog
+
+
+def session_of(call: Call, sessions: SessionRegistry) -> ClientSession:
+    """The caller's session, in use until the call is over. Raises TooManySessions."""
+    session = sessions.enter(call.session_key, call.actor.name)
+    call.scope.on_end(lambda: sessions.leave(session))
+    return session
+
+
+def session_holding(handle: bytes, call: Call, sessions: SessionRegistry) -> ClientSession:
+    """The session a handle came from, in use until the call is over. Raises HandleNotFound."""
+    session = sessions.enter_by_handle(handle, call.actor.name)
+    call.scope.on_end(lambda: sessions.leave(session))
+    return session
