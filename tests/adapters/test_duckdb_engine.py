@@ -1,5 +1,7 @@
 """What is special about DuckDB: fatal failures, memory limits, one instance under many threads."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ import pytest
 
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.types import rows_per_batch
-from flight_core.domain.errors import EngineUnavailable, OutOfMemory
+from flight_core.domain.errors import EngineUnavailable, FlightCoreError, OutOfMemory
 from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.fakes.lake import FakeLake
@@ -88,11 +90,18 @@ def test_readers_see_whole_versions_while_a_writer_commits(engine, lake):
     )
 
 
+def test_a_dataset_whose_files_are_lost_does_not_hurt_the_others(engine, lake):
+    lake.commit("good", pa.table({"n": [1, 2]}))
+    ref = lake.commit("bad", pa.table({"n": [1]}))
+    Path(lake.files(ref).uris[0]).unlink()
+    assert count(engine, lake, "good") == 2
+    with pytest.raises(FlightCoreError) as caught:
+        count(engine, lake, "bad")
+    assert str(lake.folder) not in str(caught.value)
+
+
 def test_two_engines_cannot_open_one_workspace(engine, lake, tmp_path):
     code = f"import duckdb; duckdb.connect({str(tmp_path / 'workspace.duckdb')!r})"
-    import subprocess
-    import sys
-
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "lock" in result.stderr.lower()
 

@@ -19,7 +19,7 @@ from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Pars
 from flight_core.adapters.engines.duckdb.types import ArrowFields
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
-from flight_core.domain.errors import EngineUnavailable
+from flight_core.domain.errors import EngineUnavailable, UnreadableData
 from flight_core.domain.query import Pins, Statement
 from flight_core.infrastructure.duckdb_pool import (
     WORKSPACE,
@@ -145,6 +145,11 @@ class Instance:
                 pins[key] = self.views.show_version(table.name, lake)
             elif key in live.refs:
                 pins[key] = live.refs[key]
+            elif key in lake.datasets:
+                raise UnreadableData(
+                    f"the files of dataset '{table.name}' are missing or damaged; restore them,"
+                    " or ingest it again with mode 'replace'"
+                )
         return pins
 
     def _is_shadowed(self, name: str) -> bool:

@@ -1,5 +1,6 @@
 """Datasets as views: the current version under its name, older ones as `name@v3`."""
 
+import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -12,8 +13,10 @@ import pyarrow as pa
 from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LakeEntry, LakeState, VersionRef, dataset_not_found
-from flight_core.domain.errors import VersionNotFound
+from flight_core.domain.errors import FlightCoreError, VersionNotFound
 from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
+
+logger = logging.getLogger(__name__)
 
 _VERSION = re.compile(r"v?(\d{1,18})")
 
@@ -41,7 +44,10 @@ class LakeViews:
         return self._live
 
     def refresh(self, lake: LakeState) -> LiveViews:
-        """Make the views show `lake`, unless they show something newer already."""
+        """Make the views show `lake`, unless they show something newer already.
+
+        A dataset whose files cannot be read loses its view; the others do not suffer.
+        """
         live = self._live
         if lake.revision <= live.revision:
             return live
@@ -49,14 +55,15 @@ class LakeViews:
             live = self._live
             if lake.revision <= live.revision:
                 return live
-            wanted = {key: entry.ref for key, entry in lake.datasets.items()}
-            for key in live.refs.keys() - wanted.keys():
-                self._connection.execute(f"DROP VIEW IF EXISTS {_view(key)}")
-            for key, ref in wanted.items():
-                if live.refs.get(key) != ref:
-                    name = lake.datasets[key].name.value
-                    self._create(name, self._store.files(ref), replaces=key in live.refs)
-            self._live = LiveViews(lake.revision, wanted)
+            self._live = LiveViews(-1, live.refs)  # whoever binds from here on has to look again
+            shown = dict(live.refs)
+            for key in live.refs.keys() - lake.datasets.keys():
+                self._drop(key)
+                del shown[key]
+            for key, entry in lake.datasets.items():
+                if shown.get(key) != entry.ref:
+                    self._replace(entry, shown)
+            self._live = LiveViews(lake.revision, shown)
             return self._live
 
     def show_version(self, name: str, lake: LakeState) -> VersionRef:
@@ -85,7 +92,7 @@ class LakeViews:
     def _show(self, name: str, ref: VersionRef) -> None:
         with self._lock:
             if self._versions.get(name) != ref:
-                self._create(name, self._store.files(ref), replaces=True)
+                self._create(name, self._store.files(ref))
                 self._versions[name] = ref
 
     def _resolve(self, entry: LakeEntry, version: str) -> VersionRef:
@@ -95,10 +102,20 @@ class LakeViews:
         moment = _moment(entry, version)
         return VersionRef(entry.ref.dataset_id, self._store.version_at(entry.ref.dataset_id, moment))
 
-    def _create(self, name: str, files: TableFiles, *, replaces: bool) -> None:
-        if replaces:
-            self._connection.execute(f"DROP VIEW IF EXISTS {_view(name)}")
-        self._connection.execute(f"CREATE VIEW {_view(name)} AS {scan(files.uris, files.schema)}")
+    def _replace(self, entry: LakeEntry, shown: dict[str, VersionRef]) -> None:
+        try:
+            self._create(entry.name.value, self._store.files(entry.ref))
+            shown[entry.name.key] = entry.ref
+        except (duckdb.Error, FlightCoreError) as error:
+            logger.error("dataset cannot be read", extra={"dataset": str(entry.name)}, exc_info=error)
+            self._drop(entry.name.key)
+            shown.pop(entry.name.key, None)
+
+    def _create(self, name: str, files: TableFiles) -> None:
+        self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {scan(files.uris, files.schema)}")
+
+    def _drop(self, name: str) -> None:
+        self._connection.execute(f"DROP VIEW IF EXISTS {_view(name)}")
 
 
 def scan(uris: Iterable[str], schema: pa.Schema) -> str:
