@@ -2,14 +2,18 @@
 
 import contextlib
 import threading
+from collections.abc import Callable
 
 import duckdb
 
 from flight_core.adapters.engines.duckdb.instance import Bound, Instance
+from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
+from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
+from flight_core.application.ports.metadata import SqlVocabulary
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
@@ -29,6 +33,7 @@ class DuckDbEngine:
         self._lock = threading.Lock()
         self._closed = False
         self._instance = Instance(options, store)
+        self._vocabulary: SqlVocabulary | None = None
 
     def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> DuckDbQuery:
         instance = self._ready()
@@ -67,6 +72,22 @@ class DuckDbEngine:
         session = DuckDbSession(instance, batch_bytes=self._batch_bytes)
         instance.track(session)
         return session
+
+    def metadata(self, lake: LakeState) -> DuckDbMetadata:
+        instance = self._ready()
+        instance.show((), lake)
+
+        def use(work: Callable[[duckdb.DuckDBPyConnection], object]) -> object:
+            with instance.pool.borrowed() as cursor, instance.failures.translated():
+                return work(cursor)
+
+        return DuckDbMetadata(use, instance.fields)
+
+    def vocabulary(self) -> SqlVocabulary:
+        if self._vocabulary is None:
+            with self._ready().pool.borrowed() as cursor:
+                self._vocabulary = vocabulary(cursor)
+        return self._vocabulary
 
     def close(self) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import duckdb
 import pyarrow as pa
@@ -11,6 +11,7 @@ from duckdb import StatementType
 from flight_core.adapters.engines.duckdb import session_options
 from flight_core.adapters.engines.duckdb.bulk import run_once_a_row
 from flight_core.adapters.engines.duckdb.instance import Instance
+from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget, placeholder_names, runnable
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
@@ -106,6 +107,16 @@ class DuckDbSession:
             self._protect_lake(parsed)
             with self._atomically():
                 return run_once_a_row(self._connection, parsed, parameters, self._run)
+
+    def metadata(self, lake: LakeState) -> DuckDbMetadata:
+        self._instance.require()
+        self._instance.show((), lake)
+
+        def use(work: Callable[[duckdb.DuckDBPyConnection], object]) -> object:
+            with self._turn():
+                return work(self._connection)
+
+        return DuckDbMetadata(use, self._instance.fields)
 
     def begin(self) -> None:
         with self._turn():

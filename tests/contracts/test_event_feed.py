@@ -1,0 +1,213 @@
+"""What every feed of events promises."""
+
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.events.log import LogEventFeed
+from flight_core.domain.events import Event, EventKind
+from flight_core.infrastructure.database import Database
+
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
+DEADLINE_S = 20
+
+
+class CountingEvents:
+    """A log that counts how often it is asked."""
+
+    def __init__(self, events):
+        self._events = events
+        self.questions = 0
+
+    def append(self, event):
+        return self._events.append(event)
+
+    def after(self, seq, *, limit=1000):
+        return self._events.after(seq, limit=limit)
+
+    def bounds(self):
+        self.questions += 1
+        return self._events.bounds()
+
+    def prune(self, *, keep):
+        return self._events.prune(keep=keep)
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/catalog.sqlite"
+
+
+@pytest.fixture
+def events(url):
+    database = Database(url)
+    database.migrate()
+    yield CountingEvents(SqlEventRepository(database))
+    database.close()
+
+
+@pytest.fixture
+def feed(events):
+    return LogEventFeed(events, poll_s=0.01, batch=3)
+
+
+def event(number=0):
+    return Event(EventKind.DATASET_COMMITTED, "Flights", {"number": number}, NOW)
+
+
+async def until_asked(events, questions):
+    with anyio.fail_after(DEADLINE_S):
+        while events.questions < questions:
+            await anyio.sleep(0)
+
+
+async def take(subscription, count):
+    numbers = []
+    with anyio.fail_after(DEADLINE_S):
+        async for stored in subscription:
+            numbers.append(stored.event.data["number"])
+            if len(numbers) == count:
+                return numbers
+    raise AssertionError("the feed ended")
+
+
+@pytest.mark.anyio
+async def test_a_subscriber_gets_what_it_missed_and_then_what_happens(feed, events):
+    stored = [events.append(event(number)) for number in range(10)]
+    subscription = feed.subscribe(after=stored[1].seq)
+    assert await take(subscription, 8) == list(range(2, 10))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, events.append, event(10))
+        assert await take(subscription, 1) == [10]
+    await subscription.aclose()
+
+
+@pytest.mark.anyio
+async def test_without_a_number_only_what_happens_from_now_on_is_told(feed, events):
+    events.append(event(0))
+    got = []
+
+    async def read():
+        got.extend(await take(feed.subscribe(), 2))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await until_asked(events, 2)  # it has seen the end of the log and waits
+        events.append(event(1))
+        events.append(event(2))
+    assert got == [1, 2]
+
+
+@pytest.mark.anyio
+async def test_a_slow_subscriber_holds_up_nobody_and_misses_nothing(feed, events):
+    slow = feed.subscribe(after=0)
+    events.append(event(0))
+    assert await take(slow, 1) == [0]
+    for number in range(1, 50):
+        events.append(event(number))
+    assert await take(feed.subscribe(after=0), 50) == list(range(50))
+    assert await take(slow, 49) == list(range(1, 50))
+
+
+@pytest.mark.anyio
+async def test_many_idle_subscribers_ask_the_log_no_more_often_than_one(events):
+    """With a poll that never ends in this test, one question is under way however many wait."""
+    feed = LogEventFeed(events, poll_s=3600)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(anext, feed.subscribe(after=0))
+        with anyio.fail_after(DEADLINE_S):
+            while feed._asking.statistics().tasks_waiting < 19:
+                await anyio.sleep(0)
+        assert events.questions == 0
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_all_waiting_subscribers_hear_of_an_event(feed, events):
+    heard = []
+
+    async def listen():
+        heard.append(await take(feed.subscribe(after=0), 1))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(listen)
+        await until_asked(events, 3)
+        events.append(event(7))
+    assert heard == [[7]] * 10
+
+
+@pytest.mark.anyio
+async def test_a_subscriber_that_is_cancelled_leaves_the_others_in_peace(feed, events):
+    async with anyio.create_task_group() as tasks:
+        gone = anyio.CancelScope()
+
+        async def leave():
+            with gone:
+                await take(feed.subscribe(after=0), 1)
+
+        tasks.start_soon(leave)
+        await until_asked(events, 2)
+        gone.cancel()
+        tasks.start_soon(anyio.to_thread.run_sync, events.append, event(3))
+        assert await take(feed.subscribe(after=0), 1) == [3]
+
+
+@pytest.mark.anyio
+async def test_events_that_were_pruned_are_skipped(feed, events):
+    for number in range(10):
+        events.append(event(number))
+    events.prune(keep=2)
+    assert await take(feed.subscribe(after=3), 2) == [8, 9]
+
+
+@pytest.mark.anyio
+async def test_a_log_that_was_pruned_to_nothing_is_waited_on_in_peace(feed, events):
+    behind = feed.subscribe(after=0)
+    events.append(event(0))
+    assert await take(behind, 1) == [0]
+    events.append(event(1))
+    assert await take(feed.subscribe(after=0), 2) == [0, 1]
+    async with anyio.create_task_group() as tasks:  # makes the feed look at the end of the log
+        tasks.start_soon(anext, feed.subscribe())
+        await until_asked(events, 3)
+        tasks.cancel_scope.cancel()
+    events.prune(keep=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, behind)
+        await until_asked(events, events.questions + 3)  # it waits; it does not spin on what is gone
+        events.append(event(2))
+
+
+@pytest.mark.anyio
+async def test_events_of_another_process_arrive(feed, url):
+    program = textwrap.dedent(
+        """
+        import sys
+        from datetime import UTC, datetime
+        from flight_core.adapters.catalog.events import SqlEventRepository
+        from flight_core.domain.events import Event, EventKind
+        from flight_core.infrastructure.database import Database
+
+        events = SqlEventRepository(Database(sys.argv[1]))
+        for number in range(5):
+            data = {"number": number}
+            events.append(Event(EventKind.DATASET_COMMITTED, "x", data, datetime.now(UTC)))
+        """
+    )
+    child = subprocess.Popen([sys.executable, "-P", "-c", program, url])
+    try:
+        assert await take(feed.subscribe(after=0), 5) == [0, 1, 2, 3, 4]
+    finally:
+        assert await anyio.to_thread.run_sync(child.wait) == 0

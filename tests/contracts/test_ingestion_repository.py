@@ -1,0 +1,222 @@
+"""What every register of ingestion jobs promises."""
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.errors import Conflict, IngestionFinished, IngestionNotFound
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.ingestion import (
+    Ingestion,
+    IngestionRequest,
+    IngestionState,
+    Phase,
+    Progress,
+    SourceSpec,
+)
+from flight_core.infrastructure.database import Database
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
+LEASE = timedelta(seconds=10)
+
+
+class HeldClock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return HeldClock()
+
+
+@pytest.fixture
+def database(tmp_path):
+    made = Database(f"sqlite:///{tmp_path}/catalog.sqlite")
+    made.migrate()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def events(database):
+    return SqlEventRepository(database)
+
+
+@pytest.fixture
+def jobs(database, clock):
+    return SqlIngestionRepository(database, clock)
+
+
+def job(id="j1", dataset="Flights"):
+    request = IngestionRequest(
+        dataset=DatasetName(dataset),
+        source=SourceSpec("http", {"url": "https://example.org/f.csv", "headers": {"a": ["b", None]}}),
+        mode=WriteMode.REPLACE,
+        format="csv",
+        options={"delimiter": ";", "null_values": ["", "NA"], "limit": 5},
+    )
+    return Ingestion(id, request, IngestionState.QUEUED, created_at=NOW, actor="ann")
+
+
+def event(kind=EventKind.INGESTION_QUEUED):
+    return Event(kind, "Flights", {}, NOW)
+
+
+def finished(ingestion, state=IngestionState.SUCCEEDED, **changes):
+    return replace(ingestion, state=state, finished_at=NOW + timedelta(seconds=5), **changes)
+
+
+def test_a_job_comes_back_as_it_was_added(jobs, events):
+    jobs.add(job(), event())
+    assert jobs.get("j1") == job()
+    assert [stored.event for stored in events.after(0)] == [event()]
+
+
+def test_an_unknown_job_is_a_failure_everywhere(jobs):
+    for use in (
+        lambda: jobs.get("j9"),
+        lambda: jobs.request_cancel("j9"),
+        lambda: jobs.report("j9", Progress(), worker="w", lease_until=NOW),
+        lambda: jobs.finish(finished(job("j9")), event()),
+    ):
+        with pytest.raises(IngestionNotFound, match="j9"):
+            use()
+
+
+def test_jobs_are_listed_newest_first_up_to_a_limit_and_by_dataset(jobs):
+    for id, dataset in (("j1", "a"), ("j2", "B"), ("j3", "a")):
+        jobs.add(job(id, dataset), event())
+    assert [found.id for found in jobs.list()] == ["j3", "j2", "j1"]
+    assert [found.id for found in jobs.list(limit=2)] == ["j3", "j2"]
+    assert [found.id for found in jobs.list(dataset=DatasetName("b"))] == ["j2"]
+
+
+def test_the_oldest_queued_job_is_claimed_first_and_only_once(jobs):
+    for id in ("j1", "j2"):
+        jobs.add(job(id), event())
+    claimed = [jobs.claim(worker="w", lease_until=NOW + LEASE) for _ in range(3)]
+    assert [found.id if found else None for found in claimed] == ["j1", "j2", None]
+    assert claimed[0].state is IngestionState.RUNNING
+    assert (claimed[0].attempt, claimed[0].started_at) == (1, NOW)
+    assert jobs.get("j1") == claimed[0]
+
+
+def test_of_many_workers_one_gets_the_job(jobs):
+    for number in range(10):
+        jobs.add(job(f"j{number}"), event())
+    claimed: list[str] = []
+
+    def work(worker: str) -> None:
+        while (found := jobs.claim(worker=worker, lease_until=NOW + LEASE)) is not None:
+            claimed.append(found.id)
+
+    workers = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert sorted(claimed) == [f"j{number}" for number in range(10)]
+
+
+def test_a_job_whose_lease_ran_out_goes_to_another_worker_and_starts_over(jobs, clock):
+    jobs.add(job(), event())
+    jobs.claim(worker="w1", lease_until=NOW + LEASE)
+    jobs.report("j1", Progress(Phase.PARSING, rows=5), worker="w1", lease_until=NOW + LEASE)
+    clock.now = NOW + LEASE
+    assert jobs.claim(worker="w2", lease_until=NOW + 2 * LEASE) is None
+    clock.now += timedelta(microseconds=1)
+    again = jobs.claim(worker="w2", lease_until=NOW + 2 * LEASE)
+    assert (again.id, again.attempt, again.progress, again.started_at) == ("j1", 2, Progress(), NOW)
+
+
+def test_a_report_stores_progress_and_extends_the_lease(jobs, clock):
+    jobs.add(job(), event())
+    jobs.claim(worker="w1", lease_until=NOW + LEASE)
+    progress = Progress(Phase.FETCHING, done_bytes=5_000_000_000, total_bytes=None, rows=3)
+    reported = jobs.report("j1", progress, worker="w1", lease_until=NOW + 3 * LEASE)
+    assert reported.progress == progress
+    assert not reported.cancel_requested
+    clock.now = NOW + 2 * LEASE
+    assert jobs.claim(worker="w2", lease_until=NOW + 9 * LEASE) is None
+
+
+def test_a_worker_that_lost_its_job_can_neither_report_nor_finish_it(jobs, clock, events):
+    jobs.add(job(), event())
+    stale = jobs.claim(worker="w1", lease_until=NOW)
+    clock.now = NOW + LEASE
+    jobs.claim(worker="w2", lease_until=NOW + 2 * LEASE)
+    with pytest.raises(Conflict):
+        jobs.report("j1", Progress(rows=1), worker="w1", lease_until=NOW + 9 * LEASE)
+    with pytest.raises(Conflict):
+        jobs.finish(finished(stale), event(EventKind.INGESTION_SUCCEEDED))
+    assert jobs.get("j1").state is IngestionState.RUNNING
+    assert len(events.after(0)) == 1
+
+
+def test_a_finished_job_tells_how_it_ended(jobs, events):
+    jobs.add(job(), event())
+    claimed = jobs.claim(worker="w", lease_until=NOW + LEASE)
+    end = finished(claimed, progress=Progress(Phase.COMMITTING, 10, 10, 99), version=4)
+    jobs.finish(end, event(EventKind.INGESTION_SUCCEEDED))
+    assert jobs.get("j1") == end
+    assert [stored.event.kind for stored in events.after(0)] == [
+        EventKind.INGESTION_QUEUED,
+        EventKind.INGESTION_SUCCEEDED,
+    ]
+    jobs.add(job("j2"), event())
+    claimed = jobs.claim(worker="w", lease_until=NOW + LEASE)
+    failed = finished(claimed, IngestionState.FAILED, error_code="unreadable_data", error_message="row 7")
+    jobs.finish(failed, event(EventKind.INGESTION_FAILED))
+    assert jobs.get("j2") == failed
+
+
+def test_a_final_state_never_changes(jobs, clock, events):
+    jobs.add(job(), event())
+    end = finished(jobs.claim(worker="w", lease_until=NOW))
+    jobs.finish(end, event(EventKind.INGESTION_SUCCEEDED))
+    clock.now = NOW + LEASE
+    assert jobs.claim(worker="w2", lease_until=NOW + 2 * LEASE) is None
+    with pytest.raises(IngestionFinished):
+        jobs.request_cancel("j1")
+    with pytest.raises(Conflict):
+        jobs.finish(finished(end, IngestionState.FAILED), event(EventKind.INGESTION_FAILED))
+    with pytest.raises(Conflict):
+        jobs.report("j1", Progress(rows=1), worker="w", lease_until=NOW + 2 * LEASE)
+    jobs.release("j1", worker="w")
+    assert jobs.get("j1") == end
+    assert len(events.after(0)) == 2
+
+
+def test_a_queued_job_is_cancelled_at_once(jobs, clock):
+    jobs.add(job(), event())
+    clock.now = NOW + LEASE
+    cancelled = jobs.request_cancel("j1")
+    assert (cancelled.state, cancelled.finished_at) == (IngestionState.CANCELLED, NOW + LEASE)
+    assert jobs.claim(worker="w", lease_until=NOW + 2 * LEASE) is None
+
+
+def test_a_running_job_is_told_to_stop_with_its_next_report(jobs):
+    jobs.add(job(), event())
+    jobs.claim(worker="w", lease_until=NOW + LEASE)
+    asked = jobs.request_cancel("j1")
+    assert (asked.state, asked.cancel_requested) == (IngestionState.RUNNING, True)
+    assert jobs.report("j1", Progress(), worker="w", lease_until=NOW + LEASE).cancel_requested
+
+
+def test_a_job_that_was_given_back_is_queued_again_and_the_attempt_does_not_count(jobs):
+    jobs.add(job(), event())
+    jobs.claim(worker="w1", lease_until=NOW + LEASE)
+    jobs.release("j1", worker="somebody else")
+    assert jobs.get("j1").state is IngestionState.RUNNING
+    jobs.release("j1", worker="w1")
+    assert (jobs.get("j1").state, jobs.get("j1").attempt) == (IngestionState.QUEUED, 0)
+    assert jobs.claim(worker="w2", lease_until=NOW + LEASE).attempt == 1
