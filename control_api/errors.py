@@ -1,0 +1,178 @@
+"""Failures as HTTP sees them: a status, a stable code, and nothing of the server's inside."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Scope
+
+from flight_core.domain.errors import (
+    Cancelled,
+    Conflict,
+    DeadlineExceeded,
+    DependencyFailed,
+    FlightCoreError,
+    InvalidRequest,
+    LimitExceeded,
+    LossyType,
+    NotFound,
+    OutOfDisk,
+    PermissionDenied,
+    QueryFailed,
+    ResourceExhausted,
+    SchemaMismatch,
+    Unauthenticated,
+    UnreadableData,
+    Unsupported,
+    UnsupportedType,
+)
+from schemas.errors import PROBLEM_MEDIA_TYPE, PROBLEM_TYPES, FieldError, Problem
+
+RETRY_AFTER_S = 2
+
+# The nearest class among a failure's own and its parents decides.
+_STATUSES: dict[type[FlightCoreError], int] = {
+    FlightCoreError: 500,
+    InvalidRequest: 400,
+    QueryFailed: 422,
+    UnreadableData: 422,
+    SchemaMismatch: 422,
+    LossyType: 422,
+    UnsupportedType: 422,
+    NotFound: 404,
+    Conflict: 409,
+    Cancelled: 409,
+    Unauthenticated: 401,
+    PermissionDenied: 403,
+    ResourceExhausted: 429,
+    LimitExceeded: 413,
+    OutOfDisk: 507,
+    DependencyFailed: 503,
+    DeadlineExceeded: 504,
+    Unsupported: 501,
+}
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "limit_exceeded"}
+
+
+class HttpProblem(HTTPException):
+    """A failure of the protocol itself, which the hexagon knows nothing of."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        self.code = code
+
+
+def status_of(error: FlightCoreError) -> int:
+    return next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure that a route raises with problem details."""
+
+    async def on_failure(request: Request, error: Exception) -> Response:
+        return problem_response(request.scope, error)
+
+    for kind in (FlightCoreError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, on_failure)
+
+
+def problem_response(scope: Scope, error: Exception) -> Response:
+    """The answer to a failure; what is not known to be fit for clients becomes `internal_error`."""
+    match error:
+        case FlightCoreError():
+            return _respond(
+                scope,
+                status_of(error),
+                error.code,
+                error.message,
+                headers=_headers_of(error),
+                retryable=error.retryable,
+                details=_json_values(error.details) or None,
+            )
+        case HttpProblem():
+            return _respond(
+                scope, error.status_code, error.code, str(error.detail), headers=error.headers or {}
+            )
+        case RequestValidationError():
+            return _invalid(scope, error.errors())
+        case HTTPException():
+            return _unrouted(scope, error)
+    return _respond(scope, 500, "internal_error", "internal error; the server's log tells more")
+
+
+def _respond(
+    scope: Scope,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    retryable: bool = False,
+    errors: list[FieldError] | None = None,
+    details: dict[str, Any] | None = None,
+) -> Response:
+    kind = PROBLEM_TYPES[code]
+    problem = Problem(
+        type=kind.type,
+        title=kind.title,
+        status=status,
+        detail=detail,
+        code=code,
+        retryable=retryable,
+        instance=scope["path"],
+        request_id=scope.get("state", {}).get("request_id"),
+        errors=errors,
+        details=details,
+    )
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, status, dict(headers or {}), PROBLEM_MEDIA_TYPE)
+
+
+def _headers_of(error: FlightCoreError) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": 'Bearer realm="skein", Basic realm="skein", charset="UTF-8"'}
+    return {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else {}
+
+
+def _json_values(details: Mapping[str, object]) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(dict(details), default=str))
+    return values
+
+
+def _unrouted(scope: Scope, error: HTTPException) -> Response:
+    """What the framework itself refuses."""
+    code = _HTTP_CODES.get(error.status_code, "invalid_request")
+    details = {
+        404: f"there is nothing at {scope['path'][:200]!r}; /docs lists the paths",
+        405: f"{scope.get('method', 'GET')} is not allowed at {scope['path'][:200]!r}",
+    }
+    detail = details.get(error.status_code, str(error.detail))
+    return _respond(scope, error.status_code, code, detail, headers=error.headers)
+
+
+def _invalid(scope: Scope, faults: Sequence[Any]) -> Response:
+    errors = [_fault(fault) for fault in faults[:20]]
+    detail = "; ".join(f"{error.pointer or error.parameter}: {error.detail}" for error in errors[:5])
+    status = 400 if faults and faults[0]["type"] == "json_invalid" else 422
+    return _respond(scope, status, "invalid_request", detail, errors=errors)
+
+
+def _fault(fault: Mapping[str, Any]) -> FieldError:
+    where, *path = fault["loc"]
+    reason = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "json_invalid":
+        return FieldError(detail=f"{reason}: {fault['ctx']['error']} at character {path[0]}", pointer="")
+    if where == "body":
+        return FieldError(detail=reason, pointer="".join(f"/{_escaped(part)}" for part in path))
+    return FieldError(detail=reason, parameter=".".join(map(str, path)) or str(where))
+
+
+def _escaped(part: object) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,184 @@
+"""Following the log of events: one subscription, delivered over a WebSocket or as server-sent events."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+import anyio
+from anyio import to_thread
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.events import EventFeed
+from flight_core.domain.events import EventKind, StoredEvent
+from flight_core.domain.repositories import EventRepository
+from schemas.events import TYPE_PREFIX, ControlKind, EventMessage
+
+TRY_AGAIN_LATER = 1013
+
+_CLOSE_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Empty sets let everything through. `datasets` are in lower case."""
+
+    datasets: frozenset[str] = frozenset()
+    kinds: frozenset[EventKind] = frozenset()
+    ingestions: frozenset[str] = frozenset()
+
+    def __call__(self, stored: StoredEvent) -> bool:
+        event = stored.event
+        return (
+            (not self.datasets or event.subject.lower() in self.datasets)
+            and (not self.kinds or event.kind in self.kinds)
+            and (not self.ingestions or event.data.get("ingestion") in self.ingestions)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """`after` None: from now on. A heartbeat follows `heartbeat_s` seconds without a message."""
+
+    events: EventRepository
+    feed: EventFeed
+    clock: Clock
+    heartbeat_s: float
+    wanted: Filter = Filter()
+    after: int | None = None
+
+    async def messages(self) -> AsyncGenerator[EventMessage, None]:
+        """A hello, then every event that is wanted, in order; a reset where the log has forgotten some.
+
+        Ends only when the feed does, as the server stops.
+        """
+        oldest, newest = await to_thread.run_sync(self.events.bounds)
+        start = newest if self.after is None else min(max(self.after, oldest - 1), newest)
+        yield self._control(ControlKind.HELLO, start, oldest=oldest, newest=newest)
+        if self.after not in (None, start):
+            yield self._control(ControlKind.RESET, start, oldest=oldest, newest=newest)
+        async with aclosing(self._ticks(start)) as ticks:
+            position = start
+            async for stored in ticks:
+                if stored is None:
+                    yield self._control(ControlKind.HEARTBEAT, position)
+                    continue
+                if stored.seq > position + 1:
+                    yield self._control(ControlKind.RESET, stored.seq - 1)
+                position = stored.seq
+                if self.wanted(stored):
+                    yield _message(stored)
+
+    async def _ticks(self, start: int) -> AsyncGenerator[StoredEvent | None, None]:
+        """Every event, wanted or not; None whenever no message was due for a heartbeat's time."""
+        feed = self.feed.subscribe(after=start)
+        clock = asyncio.get_running_loop().time
+        due = clock() + self.heartbeat_s
+        coming = asyncio.ensure_future(anext(feed))
+        try:
+            while True:
+                await asyncio.wait({coming}, timeout=max(0.0, due - clock()))
+                if clock() >= due:
+                    due = clock() + self.heartbeat_s
+                    yield None
+                elif coming.done():
+                    stored = coming.result()
+                    coming = asyncio.ensure_future(anext(feed))
+                    if self.wanted(stored):
+                        due = clock() + self.heartbeat_s
+                    yield stored
+        except StopAsyncIteration:
+            return
+        finally:
+            coming.cancel()
+            with suppress(asyncio.CancelledError, StopAsyncIteration):
+                await coming
+
+    def _control(self, kind: ControlKind, position: int, **data: int) -> EventMessage:
+        return EventMessage(id=str(position), type=TYPE_PREFIX + kind, time=self.clock(), data=dict(data))
+
+
+def _message(stored: StoredEvent) -> EventMessage:
+    event = stored.event
+    return EventMessage(
+        id=str(stored.seq),
+        type=TYPE_PREFIX + event.kind,
+        subject=event.subject,
+        time=event.occurred_at,
+        data=dict(event.data),
+    )
+
+
+async def follow_socket(socket: WebSocket, subscription: Subscription, *, timeout_s: float) -> None:
+    """Deliver over an accepted WebSocket. What the client says is ignored.
+
+    A client that is too slow is closed with 1013, or, where not even that gets through, cut off.
+    """
+
+    async def gone() -> None:
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def take(message: EventMessage) -> None:
+        with suppress(WebSocketDisconnect):  # `gone` ends the delivery
+            await socket.send_text(message.model_dump_json(exclude_none=True))
+
+    missed = await _deliver(subscription, take, gone, timeout_s)
+    reason = "the server stops" if missed is None else "too slow; resume with after=<the last id>"
+    with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(RuntimeError):
+        await socket.close(TRY_AGAIN_LATER, reason)
+
+
+class EventStreamResponse(Response):
+    """The same as server-sent events. A client that is too slow is cut off; browsers resume on their own."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, subscription: Subscription, *, timeout_s: float) -> None:
+        super().__init__(headers={"X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._subscription = subscription
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        async def take(message: EventMessage) -> None:
+            data = message.model_dump_json(exclude_none=True)
+            text = f"id: {message.id}\nevent: {message.type}\ndata: {data}\n\n"
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await _deliver(self._subscription, take, gone, self._timeout_s)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _deliver(
+    subscription: Subscription,
+    take: Callable[[EventMessage], Awaitable[None]],
+    gone: Callable[[], Awaitable[None]],
+    timeout_s: float,
+) -> EventMessage | None:
+    """Until the client is gone or the server stops; or the message that the client did not take in time."""
+    missed = None
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            await gone()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        async with aclosing(subscription.messages()) as messages:
+            async for message in messages:
+                with anyio.move_on_after(timeout_s) as patience:
+                    await take(message)
+                if patience.cancelled_caught:
+                    missed = message
+                    break
+        tasks.cancel_scope.cancel()
+    return missed

@@ -1,0 +1,208 @@
+"""Results on the wire: Arrow, JSON, NDJSON and CSV, a batch at a time, chosen by the `Accept` header."""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from control_api.json_text import TEXT, Array, json_rows, json_text, plain_text, unique
+
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
+
+# Of one chunk, before encoding; text can be a few times larger.
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ResultHead:
+    """What is known of a result before its first row. `datasets` maps names to the versions read."""
+
+    schema: pa.Schema
+    query_id: str | None = None
+    datasets: Mapping[str, int] = field(default_factory=dict)
+    affected_rows: int | None = None
+
+
+# The first chunk holds the first rows, so that a failure before them can still be told by a status.
+Encode = Callable[[ResultHead, Iterable[pa.RecordBatch]], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    name: str
+    media_type: str  # as announced
+    aliases: frozenset[str]  # all the types it answers to
+    encode: Encode
+
+
+def encode_arrow(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """An Arrow IPC stream. Without its end-of-stream marker it is incomplete."""
+    sink = _Sink()
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), head.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            yield sink.take()
+    yield sink.take()
+
+
+def encode_json(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """One object; `row_count` comes last, so that a result without it is incomplete."""
+    names = unique(head.schema.names)
+    opening = _opening(head, names)
+    row_count = 0
+    for batch in _cut(batches):
+        rows = _utf8(json_rows(batch, names, separator=",\n"))
+        if row_count:
+            opening = b",\n"
+        row_count += batch.num_rows
+        yield opening + rows[:-2]
+    yield (b"" if row_count else opening) + b'\n],"row_count":%d}\n' % row_count
+
+
+def encode_ndjson(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """One object a line."""
+    names = unique(head.schema.names)
+    for batch in _cut(batches):
+        yield _utf8(json_rows(batch, names, separator="\n"))
+
+
+def encode_csv(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """A header line, then one line a row; text is quoted, null is nothing at all."""
+    if not head.schema.names:
+        return
+    schema = pa.schema([pa.field(column.name, _csv_type(column.type)) for column in head.schema])
+    header = True
+    for batch in _cut(batches):
+        yield _csv(_csv_columns(batch, schema), header=header)
+        header = False
+    if header:
+        yield _csv(schema.empty_table(), header=header)
+
+
+JSON = Format("json", "application/json", frozenset({"application/json"}), encode_json)
+FORMATS = (
+    JSON,
+    Format("arrow", ARROW_STREAM, frozenset({ARROW_STREAM, "application/vnd.apache.arrow"}), encode_arrow),
+    Format(
+        "ndjson",
+        "application/x-ndjson",
+        frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"}),
+        encode_ndjson,
+    ),
+    Format("csv", "text/csv; charset=utf-8; header=present", frozenset({"text/csv"}), encode_csv),
+)
+
+
+def negotiate(accept: str) -> Format | None:
+    """What a client wants most, by its `Accept` header; JSON where it does not care, None if nothing fits."""
+    wishes = [_wish(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
+    scored = [(_quality(format, wishes), -index) for index, format in enumerate(FORMATS)]
+    best, position = max(scored)
+    return FORMATS[-position] if best > 0 else None
+
+
+def _wish(part: str) -> tuple[str, float]:
+    media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return media_type, _number(value)
+    return media_type, 1.0
+
+
+def _number(text: str) -> float:
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 0.0
+
+
+def _quality(format: Format, wishes: list[tuple[str, float]]) -> float:
+    """The most specific wish that covers the format decides."""
+    exact = [quality for wanted, quality in wishes if wanted in format.aliases]
+    family = [quality for wanted, quality in wishes if wanted == f"{format.media_type.partition('/')[0]}/*"]
+    anything = [quality for wanted, quality in wishes if wanted == "*/*"]
+    return max(exact or family or anything or [0.0])
+
+
+class _Sink(io.RawIOBase):
+    """A file that keeps what Arrow writes, without copying, until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[Any] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any, /) -> int:
+        self._pieces.append(piece)
+        return memoryview(piece).nbytes
+
+    def take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in pieces of about a chunk, none empty."""
+    for batch in batches:
+        if batch.num_rows:
+            rows = max(1, batch.num_rows * _CHUNK_BYTES // max(_CHUNK_BYTES, batch.nbytes))
+            for offset in range(0, batch.num_rows, rows):
+                yield batch.slice(offset, rows)
+
+
+def _utf8(text: Array) -> bytes:
+    """All values of a text array, one after the other."""
+    start, stop = text.offset, text.offset + len(text)
+    _, offsets, data = text.buffers()
+    bounds = memoryview(offsets).cast("q")
+    return bytes(memoryview(data)[bounds[start] : bounds[stop]])
+
+
+def _opening(head: ResultHead, names: list[str]) -> bytes:
+    members = {
+        "query_id": head.query_id,
+        "datasets": dict(head.datasets),
+        "affected_rows": head.affected_rows,
+        "columns": [
+            {"name": name, "type": str(column.type)} for name, column in zip(names, head.schema, strict=True)
+        ],
+    }
+    return json.dumps(members, ensure_ascii=False).encode()[:-1] + b', "rows":[\n'
+
+
+def _csv(rows: pa.RecordBatch | pa.Table, *, header: bool) -> bytes:
+    sink = pa.BufferOutputStream()
+    csv.write_csv(rows, sink, csv.WriteOptions(include_header=header))
+    return sink.getvalue().to_pybytes()
+
+
+def _csv_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns as they are where CSV has a form for their type, else as text."""
+    columns = [
+        column if column.type == field.type else plain_text(column)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _csv_type(type: pa.DataType) -> pa.DataType:
+    has_form = (
+        pa.types.is_boolean(type)
+        or pa.types.is_integer(type)
+        or pa.types.is_floating(type)
+        or pa.types.is_decimal(type)
+        or pa.types.is_string(type)
+    )
+    return type if has_form else TEXT
+
+
+def json_value(value: object) -> object:
+    """A Python value by the rules of `json_text`, as the standard library's `json` takes it."""
+    return json.loads(json_text(pa.array([value]))[0].as_py())

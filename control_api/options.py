@@ -1,0 +1,72 @@
+"""What the control plane is given: limits, names, and the use cases it opens to the network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from flight_core.application.admission import Admission
+from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
+from flight_core.application.ingestion import (
+    CancelIngestion,
+    GetIngestion,
+    ListIngestions,
+    StartIngestion,
+)
+from flight_core.application.ports.authentication import Authenticator
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.events import EventFeed
+from flight_core.application.queries import OpenQuery, QueryLog
+from flight_core.application.statements import InspectStatement, RunStatement
+from flight_core.domain.repositories import EventRepository
+
+# Raises where the part it looks at does not work; may block for a while.
+Check = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlOptions:
+    """`hosts` are the host names, without ports, that requests may name ("*": any); `origins` the
+    origins of web pages elsewhere that may use the API. A client that takes nothing for
+    `stall_timeout_s` loses its result, one that is behind with events for `event_timeout_s` its
+    connection.
+    """
+
+    version: str = "0"
+    flight_uri: str = ""
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    origins: tuple[str, ...] = ()
+    max_body_bytes: int = 4 << 20
+    max_wait_s: float = 60.0
+    stall_timeout_s: float = 600.0
+    heartbeat_s: float = 15.0
+    event_timeout_s: float = 30.0
+    check_timeout_s: float = 5.0
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlUseCases:
+    """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
+    readiness depends on."""
+
+    authenticator: Authenticator
+    list_datasets: ListDatasets
+    get_dataset: GetDataset
+    describe_dataset: DescribeDataset
+    drop_dataset: DropDataset
+    start_ingestion: StartIngestion
+    get_ingestion: GetIngestion
+    list_ingestions: ListIngestions
+    cancel_ingestion: CancelIngestion
+    open_query: OpenQuery
+    inspect_statement: InspectStatement
+    run_statement: RunStatement
+    queries: QueryLog
+    admission: Admission
+    events: EventRepository
+    feed: EventFeed
+    clock: Clock
+    sources: Mapping[str, Mapping[str, Any]]
+    checks: Mapping[str, Check]

@@ -1,0 +1,188 @@
+"""Who may talk to the API: host names, web pages' origins, credentials, sizes, and response headers."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from control_api.errors import HttpProblem, problem_response
+from flight_core.application.ports.authentication import Authenticator
+from flight_core.domain.access import Actor
+from flight_core.domain.errors import FlightCoreError, Unauthenticated
+
+# Browsers cannot set headers on WebSockets: a page offers its token, as base64url, as a subprotocol.
+TOKEN_SUBPROTOCOL = "skein.token."  # noqa: S105 - not a secret
+ANONYMOUS_PATHS = frozenset({"/healthz"})
+
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Swagger UI and ReDoc style elements as they go, and start a worker of their own code.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " font-src 'self'; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class SecurityHeaders:
+    """Adds the headers that a route did not set itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                _add_headers(MutableHeaders(scope=message))
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def _add_headers(headers: MutableHeaders) -> None:
+    is_page = headers.get("content-type", "").startswith("text/html")
+    headers.setdefault("Content-Security-Policy", _PAGE_POLICY if is_page else _API_POLICY)
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    max_body_bytes: int
+
+
+class Guard:
+    """Lets in what names a known host, does not come from a stranger's web page, and has credentials.
+
+    The routes find the caller in `request.state.actor`.
+    """
+
+    def __init__(self, app: ASGIApp, options: GuardOptions, authenticator: Authenticator) -> None:
+        self._app = app
+        self._options = options
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._admit(scope, Headers(scope=scope))
+        except (FlightCoreError, HttpProblem) as refusal:
+            await problem_response(scope, refusal)(scope, receive, send)
+            return
+        await self._app(scope, _limited(receive, self._options.max_body_bytes), send)
+
+    def _admit(self, scope: Scope, headers: Headers) -> None:
+        _check_host(headers, self._options.hosts)
+        _check_origin(scope, headers, self._options.origins)
+        _check_length(headers, self._options.max_body_bytes)
+        if scope["path"] not in ANONYMOUS_PATHS:
+            scope.setdefault("state", {})["actor"] = self._actor(scope, headers)
+
+    def _actor(self, scope: Scope, headers: Headers) -> Actor:
+        if self._authenticator.anonymous is not None:
+            return self._authenticator.anonymous
+        scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+        match scheme.lower():
+            case "bearer":
+                return self._authenticator.authenticate_token(credentials.strip())
+            case "basic":
+                user, _, password = _decoded(credentials).partition(":")
+                return self._authenticator.authenticate_password(user, password)
+        for offer in scope.get("subprotocols", ()):
+            if offer.startswith(TOKEN_SUBPROTOCOL):
+                return self._authenticator.authenticate_token(_decoded(offer.removeprefix(TOKEN_SUBPROTOCOL)))
+        raise Unauthenticated(
+            "this server wants credentials: send the header 'Authorization: Bearer <token>'"
+        )
+
+
+def _check_host(headers: Mapping[str, str], allowed: frozenset[str]) -> None:
+    host = headers.get("host", "")
+    name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
+    if "*" not in allowed and name.lower() not in allowed:
+        raise HttpProblem(
+            421,
+            "host_not_allowed",
+            f"the host name {name[:100]!r} is not one of this server's; use {', '.join(sorted(allowed))},"
+            " or add it to SKEIN_ALLOWED_HOSTS",
+        )
+
+
+def _check_origin(scope: Scope, headers: Mapping[str, str], allowed: frozenset[str]) -> None:
+    """Web pages of other origins get nothing, unless they are configured.
+
+    Browsers tell where a request comes from; other clients send none of these headers.
+    """
+    origin = headers.get("origin")
+    site = headers.get("sec-fetch-site", "none")
+    if origin is not None:
+        foreign = origin not in allowed and urlsplit(origin).netloc != headers.get("host")
+    elif scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
+        foreign = site == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
+    else:
+        foreign = site not in ("none", "same-origin")
+    if foreign:
+        raise HttpProblem(
+            403,
+            "origin_not_allowed",
+            f"a page of {(origin or 'another site')[:100]!r} may not use this API;"
+            " add its origin to SKEIN_ALLOWED_ORIGINS if it should",
+        )
+
+
+def _check_length(headers: Mapping[str, str], limit: int) -> None:
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Bodies that do not tell their length are counted."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise _too_large(limit)
+        return message
+
+    return counted
+
+
+def _too_large(limit: int) -> HttpProblem:
+    return HttpProblem(
+        413,
+        "limit_exceeded",
+        f"the body is larger than {limit:,} bytes; ingest large data from a file or a URL",
+        headers={"Connection": "close"},
+    )
+
+
+def _decoded(credentials: str) -> str:
+    """Base64, of either alphabet, with or without padding."""
+    text = credentials.strip().translate(_STANDARD_ALPHABET)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthenticated("the credentials are not base64 of UTF-8 text") from None

@@ -1,0 +1,191 @@
+"""One statement of one request: run in worker threads, sent as it comes, stopped when nobody listens.
+
+The engine is asked for a batch only when the one before is on its way, so a client that reads
+slowly slows the engine down, and never more than two chunks are in memory.
+"""
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from control_api.formats import Format, ResultHead
+from control_api.options import ControlUseCases
+from flight_core.application.queries import RunningQuery
+from flight_core.domain.access import Actor
+from flight_core.domain.errors import Cancelled, FlightCoreError, InvalidSql, StatementNotAllowed
+from flight_core.domain.query import Statement, StatementKind
+
+logger = logging.getLogger(__name__)
+
+DOOR = "http"
+
+_POLL_S = 0.2
+
+T = TypeVar("T")
+
+
+class Run:
+    """A statement on its way through the engine. All but `cancel` and `cancelled` block: call them
+    from worker threads, one at a time. `cancel` works from any thread, whatever the others do."""
+
+    def __init__(
+        self, use_cases: ControlUseCases, statement: Statement, *, actor: Actor, format: Format
+    ) -> None:
+        self._use_cases = use_cases
+        self._statement = statement
+        self._actor = actor
+        self._format = format
+        self._lock = threading.Lock()
+        self._stop: Callable[[], None] | None = None
+        self._cancelled = False
+        self._running: RunningQuery | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self.head: ResultHead | None = None
+
+    def start(self) -> bytes | None:
+        """Open the statement and produce the first chunk, with the first rows; None: there is nothing.
+
+        Raises as `OpenQuery` and `RunStatement`.
+        """
+        try:
+            running = self._use_cases.open_query(self._statement, actor=self._actor, door=DOOR)
+        except (StatementNotAllowed, InvalidSql):
+            info = self._use_cases.inspect_statement(self._statement, actor=self._actor)
+            if info.kind is StatementKind.READ:
+                raise
+            self._run_at_once()
+        else:
+            self._read(running)
+        return self.next()
+
+    def next(self) -> bytes | None:
+        return next(self._chunks, None)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for it to stop, here or through the list of queries."""
+        return self._cancelled or (self._running is not None and self._running.cancelled)
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            if self._stop is not None:
+                self._stop()
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.close()
+
+    def _read(self, running: RunningQuery) -> None:
+        self._running = running
+        self._stoppable(running.cancel)
+        datasets = {name: ref.version for name, ref in running.pins.items()}
+        self.head = ResultHead(running.schema, running.query_id, datasets)
+        self._chunks = self._format.encode(self.head, running)
+
+    def _run_at_once(self) -> None:
+        outcome = self._use_cases.run_statement(
+            self._statement, actor=self._actor, door=DOOR, started=self._stoppable
+        )
+        self.head = ResultHead(outcome.table.schema, affected_rows=outcome.affected_rows)
+        self._chunks = self._format.encode(self.head, outcome.table.to_batches())
+
+    def _stoppable(self, stop: Callable[[], None]) -> None:
+        with self._lock:
+            self._stop = stop
+            if self._cancelled:
+                raise Cancelled("the client went away")
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """What all responses of one server share. Threads need no bound of their own: admission has one."""
+
+    stall_timeout_s: float
+    threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(math.inf))
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        return await to_thread.run_sync(work, limiter=self.threads)
+
+
+class QueryResponse(Response):
+    """Sends the result of a run, and closes it at every end there is.
+
+    Failures before the first rows are raised, for the error handlers; later ones break the
+    connection, so that no client takes a part for the whole.
+    """
+
+    def __init__(
+        self, run: Run, format: Format, streaming: Streaming, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(media_type=format.media_type, headers=dict(headers or {}))
+        self._run = run
+        self._streaming = streaming
+        self._started = False
+        self._client_gone = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        failure: FlightCoreError = Cancelled("the query was cancelled")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
+            tasks.start_soon(self._watch_cancel, tasks.cancel_scope)
+            try:
+                await self._stream(send)
+            except FlightCoreError as error:
+                failure = error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._streaming.in_thread(self._run.close)
+            tasks.cancel_scope.cancel()
+        if not self._started and not self._client_gone:
+            raise failure
+
+    async def _stream(self, send: Send) -> None:
+        chunk = await self._streaming.in_thread(self._run.start)
+        self._started = True
+        await send({"type": "http.response.start", "status": 200, "headers": self._all_headers()})
+        try:
+            while chunk is not None:
+                with anyio.fail_after(self._streaming.stall_timeout_s):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                chunk = await self._streaming.in_thread(self._run.next)
+        except (FlightCoreError, TimeoutError) as failure:
+            logger.warning("result broken off", extra={"reason": str(failure) or "the client stalled"})
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _all_headers(self) -> list[tuple[bytes, bytes]]:
+        head = self._run.head
+        assert head is not None
+        if head.query_id is not None:
+            self.headers["Skein-Query-Id"] = head.query_id
+        if head.datasets:
+            self.headers["Skein-Datasets"] = ", ".join(f"{name}@v{v}" for name, v in head.datasets.items())
+        if head.affected_rows is not None:
+            self.headers["Skein-Affected-Rows"] = str(head.affected_rows)
+        del self.headers["content-length"]
+        return self.raw_headers
+
+    async def _watch_client(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._client_gone = True
+        self._stop(scope)
+
+    async def _watch_cancel(self, scope: anyio.CancelScope) -> None:
+        while not self._run.cancelled:
+            await anyio.sleep(_POLL_S)
+        self._stop(scope)
+
+    def _stop(self, scope: anyio.CancelScope) -> None:
+        """A blocked thread ends because its query does; waiting for the client ends here."""
+        self._run.cancel()
+        scope.cancel()
