@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -85,6 +86,7 @@ def test_the_state_of_the_lake_sees_what_another_process_published(database, pat
     program = """
         import sys
         from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
         import pyarrow as pa
         from flight_core.adapters.catalog.datasets import SqlDatasetRepository
         from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
@@ -144,8 +146,6 @@ def test_the_event_is_stored_if_and_only_if_the_change_is(database):
 
 
 def test_moments_are_utc_whatever_zone_they_came_in(database):
-    from zoneinfo import ZoneInfo
-
     events = SqlEventRepository(database)
     local = datetime(2026, 7, 1, 12, 0, tzinfo=ZoneInfo("Europe/Prague"))
     events.append(Event(EventKind.DATASET_DROPPED, "x", {}, local))
@@ -174,14 +174,3 @@ def test_a_catalog_that_is_gone_is_a_failure_of_ours(tmp_path):
     with pytest.raises(DependencyFailed) as failure:
         database.migrate()
     assert str(tmp_path) not in str(failure.value)
-
-
-def test_the_statements_compile_for_postgres():
-    from sqlalchemy.dialects import postgresql
-
-    from flight_core.adapters.catalog.ingestions import _claimable
-
-    text = str(
-        _claimable(NOW).limit(1).with_for_update(skip_locked=True).compile(dialect=postgresql.dialect())
-    )
-    assert "FOR UPDATE SKIP LOCKED" in text
