@@ -86,7 +86,6 @@ def test_the_state_of_the_lake_sees_what_another_process_published(database, pat
     program = """
         import sys
         from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
         import pyarrow as pa
         from flight_core.adapters.catalog.datasets import SqlDatasetRepository
         from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
