@@ -8,6 +8,7 @@ import pyarrow as pa
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import QueryEngine, Session
+from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog, RunningQuery, require
 from flight_core.application.sessions import Bindings, ClientSession, SessionRead
 from flight_core.domain.access import Actor, Scope
@@ -48,6 +49,23 @@ class InspectInSession:
             return self.engine.inspect(statement, lake)
         with session.connection(transaction) as connection:
             return connection.inspect(statement, lake)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowseCatalog:
+    """The metadata a client sees: with its temporary tables, if it has any, and inside its transaction."""
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+
+    def __call__(self, session: ClientSession, *, actor: Actor) -> Metadata:
+        require(actor, Scope.READ)
+        lake = self.datasets.lake_state()
+        home = session.home()
+        return self.engine.metadata(lake) if home is None else home.metadata(lake)
+
+    def vocabulary(self) -> SqlVocabulary:
+        return self.engine.vocabulary()
 
 
 @dataclass(frozen=True, slots=True)

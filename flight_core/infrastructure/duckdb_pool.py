@@ -1,7 +1,8 @@
 """One hardened DuckDB instance and the idle cursors of it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +141,15 @@ class CursorPool:
         cursor = self._root.cursor()
         cursor.execute(f"SET search_path='{SEARCH_PATH}'")
         return cursor
+
+    @contextmanager
+    def borrowed(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for something short."""
+        cursor = self.take()
+        try:
+            yield cursor
+        finally:
+            self.give_back(cursor)
 
     def give_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
         with self._lock:

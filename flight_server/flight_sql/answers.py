@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pyarrow.flight as fl
+from google.protobuf.message import Message
 
 from flight_core.application.session_statements import SessionPlan, SessionResult
 from flight_core.application.sessions import ClientSession
@@ -35,6 +36,11 @@ class Answers:
                 small = table.nbytes + _HEADROOM <= MAX_INLINE_BYTES
                 ticket = self._tickets.for_result(table) if small else _ticket(session.hold(table))
                 return _info(descriptor, table.schema, ticket, answer.query_id, answer.outcome)
+
+
+def own_ticket(command: Message, schema: pa.Schema, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
+    """Of a command that is its own ticket, so that any replica can answer it at any time."""
+    return fl.FlightInfo(schema, descriptor, [fl.FlightEndpoint(envelope.pack(command), [])])
 
 
 def answer_update(writer: fl.FlightMetadataWriter, outcome: Outcome) -> None:

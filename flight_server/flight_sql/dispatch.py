@@ -10,7 +10,9 @@ from google.protobuf.message import Message
 from flight_core.domain.errors import InvalidCommand, Unsupported
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers
+from flight_server.flight_sql.metadata import COMMANDS, MetadataCommands
 from flight_server.flight_sql.prepared import PreparedStatements
+from flight_server.flight_sql.sql_info import SqlInfo
 from flight_server.flight_sql.statements import Statements
 from flight_server.flight_sql.transactions import Transactions
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
@@ -31,16 +33,24 @@ class FlightSql:
         statements = Statements(use_cases, answers, streams)
         prepared = PreparedStatements(use_cases, answers)
         transactions = Transactions(use_cases)
+        sql_info = SqlInfo(use_cases, streams, options.version)
+        metadata = MetadataCommands(use_cases, streams)
         self._infos: Handlers = {
             "CommandStatementQuery": statements.get_flight_info,
             "CommandPreparedStatementQuery": prepared.get_flight_info,
+            "CommandGetSqlInfo": sql_info.get_flight_info,
+            **dict.fromkeys(COMMANDS, metadata.get_flight_info),
         }
         self._schemas: Handlers = {
             "CommandStatementQuery": statements.get_schema,
             "CommandPreparedStatementQuery": prepared.get_schema,
+            "CommandGetSqlInfo": sql_info.get_schema,
+            **dict.fromkeys(COMMANDS, metadata.get_schema),
         }
         self._gets: Handlers = {
             "TicketStatementQuery": statements.do_get,
+            "CommandGetSqlInfo": sql_info.do_get,
+            **dict.fromkeys(COMMANDS, metadata.do_get),
         }
         self._puts: Handlers = {
             "CommandStatementUpdate": statements.do_put,

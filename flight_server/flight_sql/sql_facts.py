@@ -39,7 +39,6 @@ class ServerFacts:
     transaction_timeout_s: float
     max_sessions: int
     max_prepared_statements: int
-    max_statement_chars: int
 
 
 def text(value: str) -> Info:
@@ -138,7 +137,6 @@ def _limits(facts: ServerFacts) -> dict[int, Info]:
     return unlimited | {
         549: limit(facts.max_sessions),
         556: flag(True),  # blobs would count towards the size of a row
-        557: limit(facts.max_statement_chars),
         558: limit(facts.max_prepared_statements),
     }
 

@@ -3,8 +3,15 @@
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
+import pyarrow.flight as fl
 
-from flight_server.flight_sql.sql_facts import Info, Kind
+from flight_core.domain.access import Scope
+from flight_server.auth import Call
+from flight_server.flight_sql.answers import own_ticket
+from flight_server.flight_sql.sql_facts import Info, Kind, ServerFacts, infos
+from flight_server.flight_sql.use_cases import FlightSqlUseCases
+from flight_server.streams import Streams
+from schemas.flight_sql.sql_pb2 import CommandGetSqlInfo
 
 _VALUE = pa.dense_union(
     [
@@ -19,6 +26,35 @@ _VALUE = pa.dense_union(
 SCHEMA = pa.schema(
     [pa.field("info_name", pa.uint32(), nullable=False), pa.field("value", _VALUE, nullable=False)]
 )
+
+
+class SqlInfo:
+    def __init__(self, use_cases: FlightSqlUseCases, streams: Streams, version: str) -> None:
+        self._use_cases = use_cases
+        self._streams = streams
+        self._version = version
+
+    def get_flight_info(
+        self, call: Call, command: CommandGetSqlInfo, descriptor: fl.FlightDescriptor
+    ) -> fl.FlightInfo:
+        return own_ticket(command, SCHEMA, descriptor)
+
+    def get_schema(self, call: Call, command: CommandGetSqlInfo) -> pa.Schema:
+        return SCHEMA
+
+    def do_get(self, call: Call, command: CommandGetSqlInfo) -> fl.FlightDataStream:
+        return self._streams.table(call, sql_info(infos(self._facts(call)), command.info))
+
+    def _facts(self, call: Call) -> ServerFacts:
+        limits = self._use_cases.sessions.limits
+        return ServerFacts(
+            version=self._version,
+            vocabulary=self._use_cases.catalog.vocabulary(),
+            read_only=not call.actor.may(Scope.WRITE),
+            transaction_timeout_s=limits.transaction_idle_s,
+            max_sessions=limits.max_sessions,
+            max_prepared_statements=limits.max_prepared,
+        )
 
 
 def sql_info(infos: Mapping[int, Info], wanted: Collection[int]) -> pa.Table:

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 from flight_core.application.queries import QueryLog
 from flight_core.application.session_registry import SessionRegistry
-from flight_core.application.session_statements import AnswerInSession, InspectInSession, ReadInSession
+from flight_core.application.session_statements import (
+    AnswerInSession,
+    BrowseCatalog,
+    InspectInSession,
+    ReadInSession,
+)
 from flight_core.application.sessions import ClientSession
 from flight_server.auth import Call
 
@@ -15,6 +20,7 @@ class FlightSqlUseCases:
     inspect: InspectInSession
     answer: AnswerInSession
     read: ReadInSession
+    catalog: BrowseCatalog
     queries: QueryLog
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from flight_core.application.cancellation import Cancellation
+from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.query import Outcome, Pins, Statement, StatementInfo, StatementKind
 
@@ -52,6 +53,11 @@ class QueryEngine(Protocol):
 
     def open_session(self) -> "Session": ...
 
+    def metadata(self, lake: LakeState) -> Metadata:
+        """What a new session would see."""
+
+    def vocabulary(self) -> SqlVocabulary: ...
+
     def classify(self, sql: str) -> StatementKind:
         """How to handle a text; COMMAND if it has several statements. Cheap. Raises InvalidSql,
         StatementNotAllowed."""
@@ -91,6 +97,9 @@ class Session(Protocol):
         cancellation: Cancellation | None = None,
     ) -> Outcome:
         """Run a statement once a row of parameters (see `row_of`), all or nothing; sums the affected rows."""
+
+    def metadata(self, lake: LakeState) -> Metadata:
+        """What the session sees: its own temporary tables too, and what its transaction did."""
 
     def begin(self) -> None: ...
 

@@ -1,7 +1,7 @@
 """What there is to query, as the metadata commands of SQL protocols ask for it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
@@ -25,15 +25,12 @@ class SqlVocabulary:
 
 @dataclass(frozen=True, slots=True)
 class TableFilter:
-    """Plain names match exactly and without case, patterns as in LIKE with `\\` as the escape.
-
-    None matches everything; an empty catalog or schema matches what has none, that is nothing.
-    """
+    """Plain names match exactly, patterns as in LIKE with a backslash as the escape; None matches all."""
 
     catalog: str | None = None
     schema_pattern: str | None = None
     table_pattern: str | None = None
-    types: Sequence[str] = field(default=())  # none: all
+    types: Sequence[str] = ()  # none: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +41,31 @@ class TableName:
 
 
 class Metadata(Protocol):
-    """Datasets and the users' own tables; an engine's internals are left out. Thread-safe."""
+    """Datasets and the users' own tables; an engine's internals are left out. Thread-safe.
+
+    The columns of the answers are utf8 where nothing else is said.
+    """
 
     def catalogs(self) -> pa.Table:
-        """catalog_name (utf8), ordered."""
+        """catalog_name, ordered."""
 
     def schemas(self, catalog: str | None, pattern: str | None) -> pa.Table:
-        """catalog_name, db_schema_name (utf8), ordered. The filters are those of `TableFilter`."""
+        """catalog_name, db_schema_name, ordered. The filters are those of `TableFilter`."""
 
     def tables(self, wanted: TableFilter) -> pa.Table:
-        """catalog_name, db_schema_name, table_name, table_type (utf8), ordered by all four."""
+        """catalog_name, db_schema_name, table_name, table_type, ordered by all four."""
 
-    def table_schema(self, catalog: str, schema: str, table: str) -> pa.Schema:
-        """As a query of the table would return it, with nullability and, as metadata of the fields,
-        type_name, precision, scale, remarks where they are known."""
+    def table_schema(self, table: TableName) -> pa.Schema:
+        """As a query of the whole table would return it, with nullability and, as metadata of the fields,
+        type_name, precision, scale, remarks where they are known.
+
+        Raises:
+            InvalidSql, DatasetNotFound: it has gone, or is a view of something that has.
+        """
 
     def primary_keys(self, table: TableName) -> pa.Table:
-        """catalog_name, db_schema_name, table_name, column_name, key_sequence (int32, from 1), key_name."""
+        """catalog_name, db_schema_name, table_name, column_name, key_sequence (int32, from 1), key_name;
+        ordered."""
 
     def foreign_keys(self) -> pa.Table:
         """Of all tables, one row a column: pk_catalog_name, pk_db_schema_name, pk_table_name, pk_column_name,
