@@ -1,0 +1,199 @@
+"""Parquet and Arrow IPC, files and streams.
+
+Everything is written anew: what engines get to read was made here. IPC batches are validated in full
+before anything touches them, because offsets that lie crash whoever follows them.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as pat
+
+from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, write_parquet
+from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
+
+_FILE_MAGIC = b"ARROW1"
+_MAX_PRECISION = 38
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnarFile:
+    path: Path
+    label: str
+
+
+def parse_parquet(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> None:
+    """Write the rows of all files to `target`.
+
+    Raises:
+        UnreadableData: truncated or damaged.
+        SchemaMismatch: columns of the same name, or that differ between files.
+        UnsupportedType: naming a column that cannot be kept in Parquet.
+    """
+    with ExitStack() as opened:
+        readers = []
+        for file in files:
+            with _damage_of(file, "a Parquet file"):
+                readers.append(opened.enter_context(pq.ParquetFile(file.path)))
+        schemas = [reader.schema_arrow for reader in readers]
+        _check_columns(files, schemas)
+        rows = sum(reader.metadata.num_rows for reader in readers)
+        counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
+        with _damage_of(files[0], "a Parquet file"):
+            if all(_plain(schema) for schema in schemas):
+                frames = [pl.scan_parquet(file.path, glob=False) for file in files]
+                write_parquet(pl.concat(frames, how="vertical_relaxed"), target, counter)
+            else:
+                _check_types(files, schemas)
+                batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
+                _write(batches, schemas[0], target, counter)
+        if counter.rows != rows:
+            raise UnreadableData(f"{files[0].label} promises {rows} rows and holds {counter.rows}")
+
+
+def parse_arrow(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> None:
+    """As `parse_parquet`, for IPC files and streams."""
+    with ExitStack() as opened:
+        schemas, parts = [], []
+        for file in files:
+            with _damage_of(file, "Arrow IPC data"):
+                source = opened.enter_context(pa.OSFile(str(file.path), "r"))
+                schema, batches = _open_arrow(source)
+            schemas.append(schema)
+            parts.append(_validated(source, batches, meter))
+        _check_columns(files, schemas)
+        _check_types(files, schemas)
+        with _damage_of(files[0], "Arrow IPC data"):
+            _write(chain.from_iterable(parts), schemas[0], target, RowCounter(meter, bytes_per_row=0))
+
+
+def _open_arrow(source: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    is_file = source.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+    source.seek(0)
+    if is_file:
+        file = pa.ipc.open_file(source)
+        return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+    stream = pa.ipc.open_stream(source)
+    return stream.schema, iter(stream)
+
+
+def _validated(
+    source: pa.NativeFile, batches: Iterator[pa.RecordBatch], meter: Meter
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        batch.validate(full=True)
+        meter.reached(source.tell())
+        yield batch
+
+
+def _write(batches: Iterator[pa.RecordBatch], schema: pa.Schema, target: Path, counter: RowCounter) -> None:
+    """Through Polars, which encodes on all cores, with the types it lacks replaced."""
+    kept = pa.schema([pa.field(field.name, _kept_type(field.type, field.name)) for field in schema])
+    replaced = (
+        pa.RecordBatch.from_arrays(
+            [_replaced(column, type) for column, type in zip(batch.columns, kept.types, strict=True)],
+            schema=kept,
+        )
+        for batch in batches
+    )
+    frame = pl.scan_arrow_c_stream(pa.RecordBatchReader.from_batches(kept, replaced))
+    write_parquet(frame, target, counter)
+
+
+def _plain(schema: pa.Schema) -> bool:
+    return all(_kept_type(field.type, field.name) == field.type for field in schema)
+
+
+def _kept_type(type: pa.DataType, column: str) -> pa.DataType:
+    """What stands for `type` on the way through Polars and Parquet, holding the same values.
+
+    Raises:
+        UnsupportedType
+    """
+    if isinstance(type, pa.BaseExtensionType):
+        return _kept_type(type.storage_type, column)
+    if pat.is_run_end_encoded(type):
+        return _kept_type(type.value_type, column)
+    if pat.is_list_view(type) or pat.is_large_list_view(type):
+        return pa.large_list(_kept_type(type.value_type, column))
+    if pat.is_date64(type):
+        return pa.date32()
+    if pat.is_decimal256(type) and type.precision <= _MAX_PRECISION:
+        return pa.decimal128(type.precision, type.scale)
+    _check_kept(type, column)
+    return type
+
+
+def _check_kept(type: pa.DataType, column: str) -> None:
+    lacking = (
+        pat.is_interval(type)
+        or pat.is_union(type)
+        or pat.is_decimal256(type)
+        or (pat.is_struct(type) and type.num_fields == 0)
+    )
+    if not lacking and pat.is_nested(type):
+        children = [type.field(number).type for number in range(type.num_fields)]
+        lacking = any(_kept_type(child, column) != child for child in children)
+    if lacking:
+        raise UnsupportedType(
+            f"column '{column}' has type {type}, which cannot be kept; cast it or leave it out",
+            column=column,
+            type=str(type),
+        )
+
+
+def _replaced(array: Any, type: pa.DataType) -> "pa.Array[Any]":
+    if isinstance(array.type, pa.BaseExtensionType):
+        return _replaced(array.storage, type)
+    if pat.is_run_end_encoded(array.type):
+        return _replaced(pc.call_function("run_end_decode", [array]), type)
+    replaced: pa.Array[Any] = array if array.type == type else array.cast(type)
+    return replaced
+
+
+def _check_columns(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema]) -> None:
+    first = schemas[0]
+    if not first.names:
+        raise UnreadableData(f"{files[0].label} has no columns")
+    twins = sorted({name for name in first.names if first.names.count(name) > 1})
+    if twins:
+        raise SchemaMismatch(f"{files[0].label} has two columns named '{twins[0]}'", column=twins[0])
+    for file, schema in zip(files, schemas, strict=True):
+        if schema.names != first.names:
+            differing = ", ".join(sorted(set(schema.names) ^ set(first.names))[:5]) or "in another order"
+            raise SchemaMismatch(
+                f"{file.label} has other columns than {files[0].label}: {differing}; ingest them one by one"
+            )
+
+
+def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema]) -> None:
+    for file, schema in zip(files, schemas, strict=True):
+        for mine, want in zip(schema, schemas[0], strict=True):
+            if mine.type != want.type:
+                raise SchemaMismatch(
+                    f"column '{mine.name}' is {mine.type} in {file.label} and {want.type} in"
+                    f" {files[0].label}; ingest them one by one",
+                    column=mine.name,
+                )
+
+
+@contextmanager
+def _damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
+    """Whatever a library says about it, the file is at fault."""
+    try:
+        yield
+    except pl.exceptions.SchemaError as error:
+        raise SchemaMismatch(f"{file.label} and the other files differ in the types of columns") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
+        if "No space left" in str(error):
+            raise
+        raise UnreadableData(f"{file.label} cannot be read as {what}: it is truncated or damaged") from error

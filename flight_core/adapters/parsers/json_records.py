@@ -1,0 +1,200 @@
+"""Finding the records in JSON text of any size, one at a time."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flight_core.domain.errors import InvalidOption, LimitExceeded, UnreadableData
+
+MAX_RECORD_CHARACTERS = 64 << 20
+MAX_DEPTH = 100
+
+_CHUNK_CHARACTERS = 1 << 20
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+Record = dict[str, Any]
+
+
+class _Reader:
+    """A window onto JSON text that moves forward value by value."""
+
+    def __init__(self, source: io.TextIOBase, label: str) -> None:
+        self._source = source
+        self._label = label
+        self._text = ""
+        self._at = 0
+        self._line = 1  # of the beginning of the window
+        self._ended = False
+        self._decoder = json.JSONDecoder(parse_constant=lambda _: None)  # NaN and infinities are null
+
+    def peek(self) -> str:
+        """The next character that is not white space; empty at the end."""
+        while True:
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr] # matches always
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
+
+    def expect(self, *characters: str) -> str:
+        found = self.peek()
+        if found not in characters or not found:
+            raise self._failure(f"expected {' or '.join(characters)}")
+        self._at += 1
+        return found
+
+    def value(self) -> Any:
+        """Decode the next value, however many reads that takes."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except RecursionError:
+                raise UnreadableData(f"{self._label} is nested too deeply to be a table") from None
+            except json.JSONDecodeError as error:
+                if not self._more():
+                    self._at = error.pos
+                    raise self._failure(error.msg) from None
+            else:
+                if end < len(self._text) or not self._more():  # a number may go on in the next chunk
+                    self._at = end
+                    return value
+
+    def _more(self) -> bool:
+        if self._ended:
+            return False
+        if len(self._text) - self._at > MAX_RECORD_CHARACTERS:
+            raise LimitExceeded(
+                f"{self._label}, line {self.line}: a record is longer than {MAX_RECORD_CHARACTERS >> 20} MiB",
+                limit=MAX_RECORD_CHARACTERS,
+            )
+        chunk = self._source.read(max(_CHUNK_CHARACTERS, len(self._text) - self._at))
+        self._ended = not chunk
+        self._line += self._text.count("\n", 0, self._at)
+        self._text = self._text[self._at :] + chunk
+        self._at = 0
+        return bool(chunk)
+
+    @property
+    def line(self) -> int:
+        return self._line + self._text.count("\n", 0, self._at)
+
+    def _failure(self, reason: str) -> UnreadableData:
+        return UnreadableData(f"{self._label}, line {self.line}: not JSON: {reason}", line=self.line)
+
+
+def records(path: Path, label: str, encoding: str, record_path: str | None) -> Iterator[Record]:
+    """The records of a JSON document, or of a sequence of them (NDJSON is one).
+
+    They are the elements of the top-level array, of the array that `record_path` leads to, of the
+    first array of objects in a top-level object (`features` in GeoJSON), or top-level objects.
+
+    Raises:
+        UnreadableData: broken, or its elements are not records; names the line.
+        InvalidOption: there is no array at `record_path`.
+        LimitExceeded: a record of more than 64 MiB.
+    """
+    try:
+        with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding) as source:
+            reader = _Reader(source, label)
+            while reader.peek():
+                keys = record_path.split(".") if record_path else []
+                for value in _found(reader, keys, label, record_path):
+                    yield _record(value, label, reader)
+    except UnicodeError:
+        raise UnreadableData(f"{label} is not {encoding} text; set the option 'encoding'") from None
+
+
+def _found(reader: _Reader, keys: list[str], label: str, record_path: str | None) -> Iterator[Any]:
+    if keys:
+        yield from _along(reader, keys, label, record_path)
+    elif reader.peek() == "[":
+        yield from _elements(reader)
+    else:
+        yield from _of_object(reader)
+
+
+def _elements(reader: _Reader) -> Iterator[Any]:
+    reader.expect("[")
+    if reader.peek() == "]":
+        reader.expect("]")
+        return
+    while True:
+        yield reader.value()
+        if reader.expect(",", "]") == "]":
+            return
+
+
+def _members(reader: _Reader) -> Iterator[str]:
+    """The keys of an object; the caller reads each value."""
+    reader.expect("{")
+    if reader.peek() == "}":
+        reader.expect("}")
+        return
+    while True:
+        key = reader.value()
+        reader.expect(":")
+        yield key
+        if reader.expect(",", "}") == "}":
+            return
+
+
+def _of_object(reader: _Reader) -> Iterator[Any]:
+    """The elements of its first array of objects, which may be huge; else the object itself."""
+    rest: Record = {}
+    streamed = False
+    if reader.peek() != "{":
+        yield reader.value()
+        return
+    for key in _members(reader):
+        if not streamed and reader.peek() == "[":
+            values = _elements(reader)
+            first = next(values, None)
+            if isinstance(first, dict):
+                streamed = True
+                yield first
+                yield from values
+            else:
+                rest[key] = [] if first is None else [first, *values]
+        else:
+            rest[key] = reader.value()
+    if not streamed:
+        yield rest
+
+
+def _along(reader: _Reader, keys: list[str], label: str, record_path: str | None) -> Iterator[Any]:
+    found = False
+    if reader.peek() == "{":
+        for key in _members(reader):
+            if key != keys[0]:
+                reader.value()
+            elif len(keys) > 1:
+                found = True
+                yield from _along(reader, keys[1:], label, record_path)
+            elif reader.peek() == "[":
+                found = True
+                yield from _elements(reader)
+            else:
+                break
+    if not found:
+        raise InvalidOption(
+            f"{label} has no array at '{record_path}', line {reader.line}; check the option 'record_path'"
+        )
+
+
+def _record(value: Any, label: str, reader: _Reader) -> Record:
+    if not isinstance(value, dict):
+        raise UnreadableData(
+            f"{label}, line {reader.line}: expected a record (an object) and found {value!r:.60};"
+            " set the option 'record_path' to where the records are",
+            line=reader.line,
+        )
+    return _feature(value) if value.get("type") == "Feature" and "properties" in value else value
+
+
+def _feature(feature: Record) -> Record:
+    """A GeoJSON feature as a row: its id, its properties, its geometry."""
+    row = {"id": feature["id"]} if "id" in feature else {}
+    row |= feature["properties"] or {}
+    return row | {"geometry": feature.get("geometry")}

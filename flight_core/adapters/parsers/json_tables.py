@@ -1,0 +1,169 @@
+"""JSON and NDJSON.
+
+The fast way lets Polars infer and read NDJSON. Where it gives up (fields of several types, NaN,
+broken lines), the careful way decodes every record in Python: it finds types that fit, or says
+which line is at fault. JSON documents become NDJSON first.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import reduce
+from itertools import chain, islice
+from pathlib import Path
+
+import polars as pl
+
+from flight_core.adapters.parsers.json_records import Record, records
+from flight_core.adapters.parsers.json_types import conformed, instance, merged_fields, storable, types_of
+from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.options import JsonOptions, NdjsonOptions
+from flight_core.adapters.parsers.output import RowCounter, write_parquet
+from flight_core.adapters.parsers.sniffing import head
+from flight_core.adapters.parsers.text import TextFile, as_utf8
+from flight_core.domain.errors import LimitExceeded, UnreadableData
+
+MAX_COLUMNS = 10_000
+MAX_LINE_BYTES = 64 << 20
+
+_CHUNK_BYTES = 1 << 20
+_PREPARED = 0.5  # the part of the work that is done when reading proper begins
+
+Types = Mapping[str, pl.DataType]
+
+
+class _Difficult(Exception):
+    """Polars does not get along with it."""
+
+
+def parse_ndjson(
+    files: Sequence[TextFile], options: NdjsonOptions, target: Path, scratch: Path, meter: Meter
+) -> None:
+    """Write the records of all files to `target`; the fields of all records become columns.
+
+    Raises:
+        UnreadableData: broken, not records, nested too deeply; names the line.
+        SchemaMismatch: fields whose names differ in case only.
+        LimitExceeded: more than 10,000 fields, or a record of more than 64 MiB.
+    """
+    paths = [as_utf8(file, scratch) for file in files]
+    _parse(paths, files, None, target, scratch, meter)
+
+
+def parse_json(
+    files: Sequence[TextFile], options: JsonOptions, target: Path, scratch: Path, meter: Meter
+) -> None:
+    """As `parse_ndjson`, and InvalidOption if there is nothing at the record path."""
+    path = scratch / "records.ndjson"
+    _dump(_records(files, options.record_path), path, files[0].label)
+    _parse([path], files, options.record_path, target, scratch, meter)
+
+
+def _parse(
+    paths: Sequence[Path],
+    files: Sequence[TextFile],
+    record_path: str | None,
+    target: Path,
+    scratch: Path,
+    meter: Meter,
+) -> None:
+    label = files[0].label
+    try:
+        schema = _schema(_types(paths, meter), label)
+        _read(paths, schema, target, meter)
+    except _Difficult:
+        schema = _schema(types_of(_records(files, record_path), label), label)
+        path = scratch / "conforming.ndjson"
+        shape = pl.Struct(schema)
+        _dump((conformed(record, shape) for record in _records(files, record_path)), path, label)
+        try:
+            _read([path], schema, target, meter)
+        except _Difficult as error:
+            raise UnreadableData(f"{label} cannot be read as JSON records") from error
+
+
+def _records(files: Sequence[TextFile], record_path: str | None) -> Iterator[Record]:
+    for file in files:
+        yield from records(file.path, file.label, file.encoding, record_path)
+
+
+def _dump(found: Iterator[Record], path: Path, label: str) -> None:
+    empty = True
+    with path.open("w", encoding="utf-8") as out:
+        for record in found:
+            empty = False
+            try:
+                out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            except ValueError:
+                raise UnreadableData(f"{label} holds a number beyond what a float can hold") from None
+    if empty:
+        raise UnreadableData(f"{label} holds no records")
+
+
+def _types(paths: Sequence[Path], meter: Meter) -> Types:
+    """The types of all fields, as Polars sees them, chunk by chunk on all cores."""
+    types: Types = {}
+    seen_bytes = 0
+    total_bytes = max(1, sum(path.stat().st_size for path in paths))
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        chunks = chain.from_iterable(map(_chunks, paths))
+        while batch := list(islice(chunks, 4 * cores)):
+            types = reduce(merged_fields, pool.map(_types_of_chunk, batch), types)
+            seen_bytes += sum(map(len, batch))
+            meter.reached(meter.total_bytes * _PREPARED * seen_bytes / total_bytes)
+    return types
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Whole lines, about a megabyte at a time."""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            rest = file.readline(MAX_LINE_BYTES)
+            if len(rest) == MAX_LINE_BYTES:
+                raise _Difficult
+            yield chunk + rest
+
+
+def _types_of_chunk(chunk: bytes) -> Types:
+    if not chunk.strip():
+        return {}
+    with _translated():
+        schema = pl.scan_ndjson(chunk, infer_schema_length=None).collect_schema()
+    return {name: instance(type) for name, type in schema.items()}
+
+
+def _schema(types: Types, label: str) -> dict[str, pl.DataType]:
+    if not types:
+        raise UnreadableData(f"{label} holds records without any fields")
+    if len(types) > MAX_COLUMNS:
+        raise LimitExceeded(
+            f"{label} has {len(types)} different fields; a table has at most {MAX_COLUMNS} columns",
+            limit=MAX_COLUMNS,
+        )
+    return {name: storable(type) for name, type in types.items()}
+
+
+def _read(paths: Sequence[Path], schema: Types, target: Path, meter: Meter) -> None:
+    scale = meter.total_bytes / max(1, sum(path.stat().st_size for path in paths))
+    sample = head(paths[0])
+    counter = RowCounter(
+        meter,
+        start_bytes=meter.total_bytes * _PREPARED,
+        bytes_per_row=scale * (1 - _PREPARED) * len(sample) / (sample.count(b"\n") + 1),
+    )
+    with _translated():
+        frames = [pl.scan_ndjson(str(path), schema=schema) for path in paths]
+        write_parquet(pl.concat(frames), target, counter)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        if "No space left" in str(error):
+            raise
+        raise _Difficult from error

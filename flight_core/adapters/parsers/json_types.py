@@ -1,0 +1,131 @@
+"""The type that holds all values a JSON field has: the narrowest that loses nothing, else text."""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any
+
+import polars as pl
+
+from flight_core.domain.errors import UnreadableData
+
+MAX_DEPTH = 64
+
+_INT64 = range(-(1 << 63), 1 << 63)
+_MAX_SHAPES = 10_000
+
+# What values look like: a type for scalars, ("list", shapes), ("record", ((key, shape), ...)).
+Shape = pl.DataType | tuple[str, tuple[Any, ...]]
+
+
+def merged(left: pl.DataType, right: pl.DataType) -> pl.DataType:
+    """The type for a field that is `left` in some records and `right` in others."""
+    if left == right or right == pl.Null:
+        return left
+    if left == pl.Null:
+        return right
+    if isinstance(left, pl.List) and isinstance(right, pl.List):
+        return pl.List(merged(instance(left.inner), instance(right.inner)))
+    if isinstance(left, pl.Struct) and isinstance(right, pl.Struct):
+        return pl.Struct(merged_fields(_fields(left), _fields(right)))
+    if {left, right} <= {pl.Int64(), pl.Float64()}:
+        return pl.Float64()
+    return pl.String()
+
+
+def merged_fields(
+    left: Mapping[str, pl.DataType], right: Mapping[str, pl.DataType]
+) -> dict[str, pl.DataType]:
+    """The union of both, in order of appearance."""
+    both = dict(left)
+    for name, type in right.items():
+        both[name] = merged(both[name], type) if name in both else type
+    return both
+
+
+def storable(type: pl.DataType) -> pl.DataType:
+    """`type` without what a table cannot hold: no type at all, no fields, more than 64 bits."""
+    if isinstance(type, pl.List):
+        return pl.List(storable(instance(type.inner)))
+    if isinstance(type, pl.Struct) and type.fields:
+        return pl.Struct({name: storable(field) for name, field in _fields(type).items()})
+    if type in (pl.Int64(), pl.Float64(), pl.Boolean()):
+        return type
+    return pl.String()
+
+
+def conformed(value: Any, type: pl.DataType) -> Any:
+    """`value` as JSON of that type; what is not text already becomes JSON text where text is wanted."""
+    if value is None:
+        return None
+    if isinstance(type, pl.List):
+        return [conformed(element, instance(type.inner)) for element in value]
+    if isinstance(type, pl.Struct):
+        return {name: conformed(value.get(name), field) for name, field in _fields(type).items()}
+    if type == pl.String and not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return value
+
+
+def types_of(records: Iterable[Mapping[str, Any]], label: str) -> dict[str, pl.DataType]:
+    """The types of all fields of all records.
+
+    Raises:
+        UnreadableData: nested deeper than 64 levels.
+    """
+    types: dict[str, pl.DataType] = {}
+    shapes: set[Shape] = set()
+    for record in records:
+        shapes.add(_shape(record, label, MAX_DEPTH))
+        if len(shapes) > _MAX_SHAPES:
+            types, shapes = _with_shapes(types, shapes), set()
+    return _with_shapes(types, shapes)
+
+
+def _with_shapes(types: dict[str, pl.DataType], shapes: Iterable[Shape]) -> dict[str, pl.DataType]:
+    for shape in shapes:
+        record = _type(shape)
+        if isinstance(record, pl.Struct):
+            types = merged_fields(types, _fields(record))
+    return types
+
+
+def _shape(value: Any, label: str, depth: int) -> Shape:
+    if depth == 0:
+        raise UnreadableData(f"{label} is nested deeper than {MAX_DEPTH} levels; that is no table")
+    if isinstance(value, dict):
+        return ("record", tuple((key, _shape(item, label, depth - 1)) for key, item in value.items()))
+    if isinstance(value, list):
+        return ("list", tuple(dict.fromkeys(_shape(item, label, depth - 1) for item in value)))
+    if type(value) is int and value not in _INT64:
+        return pl.Int128()
+    return _SCALARS[type(value)]
+
+
+_SCALARS: Mapping[type, pl.DataType] = {
+    bool: pl.Boolean(),
+    int: pl.Int64(),
+    float: pl.Float64(),
+    str: pl.String(),
+    type(None): pl.Null(),
+}
+
+
+def _type(shape: Shape) -> pl.DataType:
+    if isinstance(shape, pl.DataType):
+        return shape
+    kind, parts = shape
+    if kind == "list":
+        unknown: pl.DataType = pl.Null()
+        return pl.List(reduce(merged, map(_type, parts), unknown))
+    return pl.Struct({key: _type(part) for key, part in parts})
+
+
+def _fields(type: pl.Struct) -> dict[str, pl.DataType]:
+    return {field.name: instance(field.dtype) for field in type.fields}
+
+
+def instance(type: Any) -> pl.DataType:
+    """Polars lets classes stand for types without parameters."""
+    found: pl.DataType = type() if isinstance(type, pl.datatypes.DataTypeClass) else type
+    return found

@@ -1,0 +1,50 @@
+"""What the parsing process tells the server while it works: one JSON object a line."""
+
+import json
+import threading
+from typing import TextIO
+
+_INTERVAL_S = 0.2
+
+
+class Meter:
+    """Counts bytes read and rows written. Thread-safe; never goes backwards.
+
+    Bytes are estimates where a library reads the file by itself. `working_on` names the file that a
+    crash is to be blamed on.
+    """
+
+    def __init__(self, out: TextIO, total_bytes: int = 0) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._total_bytes = total_bytes
+        self._done_bytes = 0
+        self._rows = 0
+        self._told: tuple[int, int] | None = None
+
+    @property
+    def total_bytes(self) -> int:
+        return self._total_bytes
+
+    def working_on(self, label: str) -> None:
+        self.say(label=label)
+
+    def reached(self, done_bytes: float, rows: int = 0) -> None:
+        """`done_bytes` of the total are behind us, and `rows` rows."""
+        with self._lock:
+            self._done_bytes = max(self._done_bytes, min(int(done_bytes), self._total_bytes))
+            self._rows = max(self._rows, rows)
+
+    def say(self, **message: object) -> None:
+        line = json.dumps(message) + "\n"
+        with self._lock:
+            self._out.write(line)
+            self._out.flush()
+
+    def tell_forever(self, ended: threading.Event) -> None:
+        """Tell the progress a few times a second. Blocks until `ended`."""
+        while not ended.wait(_INTERVAL_S):
+            now = (self._done_bytes, self._rows)
+            if now != self._told:
+                self._told = now
+                self.say(done_bytes=now[0], total_bytes=self._total_bytes, rows=now[1])

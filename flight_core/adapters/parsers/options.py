@@ -1,0 +1,121 @@
+"""The formats a file can have, and what each lets the caller set."""
+
+import codecs
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from flight_core.domain.errors import InvalidOption, UnknownFormat
+
+Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError("is not an encoding that Python knows; try 'utf-8', 'cp1252' or 'utf-16'") from None
+
+
+_Character = Annotated[str, Field(min_length=1, max_length=1, pattern=r"^[\x01-\x7f]$")]
+_Encoding = Annotated[str, AfterValidator(_known_encoding)]
+
+
+class FormatOptions(BaseModel):
+    """`allow_lossy` is for storage: keep what fits of types that cannot be stored exactly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    allow_lossy: bool = False
+
+
+class DelimitedOptions(FormatOptions):
+    """CSV and TSV. None means: found out from the content."""
+
+    delimiter: _Character | None = None
+    quote: _Character | None = '"'
+    header: bool | None = None
+    encoding: _Encoding | None = None
+    null_values: list[str] = []
+    ragged: Literal["error", "pad"] = "error"
+
+
+class NdjsonOptions(FormatOptions):
+    encoding: _Encoding | None = None
+
+
+class JsonOptions(NdjsonOptions):
+    """`record_path` leads to the array of records, keys separated by dots."""
+
+    record_path: str | None = None
+
+
+class ColumnarOptions(FormatOptions):
+    """Parquet and Arrow IPC say everything themselves."""
+
+
+_MODELS: Mapping[Format, type[FormatOptions]] = {
+    "csv": DelimitedOptions,
+    "tsv": DelimitedOptions,
+    "ndjson": NdjsonOptions,
+    "json": JsonOptions,
+    "parquet": ColumnarOptions,
+    "arrow": ColumnarOptions,
+}
+
+
+def known_format(name: str) -> Format:
+    """
+    Raises:
+        UnknownFormat
+    """
+    for format in FORMATS:
+        if format == name:
+            return format
+    raise UnknownFormat(
+        f"'{name[:40]}' is not a format; use one of {', '.join(FORMATS)}, or none to have it found out"
+    )
+
+
+def options_for(format: Format, options: Mapping[str, object]) -> FormatOptions:
+    """
+    Raises:
+        InvalidOption: unknown, with the known ones; or a value that does not fit.
+    """
+    model = _MODELS[format]
+    unknown = sorted(set(options) - set(model.model_fields))
+    if unknown:
+        raise InvalidOption(
+            f"'{unknown[0][:40]}' is not an option of the format '{format}';"
+            f" it has: {', '.join(sorted(model.model_fields))}",
+            option=unknown[0][:40],
+        )
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def check_for_any(options: Mapping[str, object]) -> None:
+    """Refuse options that no format accepts, for when the format is not known yet.
+
+    Raises:
+        InvalidOption
+    """
+    candidates = [format for format in FORMATS if set(options) <= set(_MODELS[format].model_fields)]
+    if not candidates:
+        known = sorted({name for model in _MODELS.values() for name in model.model_fields})
+        raise InvalidOption(
+            f"no format has all of the options {', '.join(sorted(options))[:200]};"
+            f" there are: {', '.join(known)}"
+        )
+    options_for(candidates[0], options)
+
+
+def _invalid(error: ValidationError) -> InvalidOption:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    return InvalidOption(f"the option '{name}' cannot be {first['input']!r:.80}: {reason}", option=name)

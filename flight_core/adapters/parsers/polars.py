@@ -1,0 +1,211 @@
+"""Parsing with Polars, in a process of its own: a file that crashes or explodes takes only that down."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import psutil
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
+from flight_core.adapters.parsers.unpacking import UnpackLimits
+from flight_core.application.ports.parsing import ParsedFiles
+from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.domain.errors import (
+    DeadlineExceeded,
+    FlightCoreError,
+    InvalidOption,
+    LimitExceeded,
+    OutOfDisk,
+    SchemaMismatch,
+    UnknownFormat,
+    UnreadableData,
+    UnsupportedType,
+)
+from flight_core.domain.ingestion import Phase, Progress
+
+logger = logging.getLogger(__name__)
+
+_COMMAND = (sys.executable, "-P", "-m", "flight_core.adapters.parsers.worker")
+_FAILURES: Mapping[str, type[FlightCoreError]] = {
+    failure.code: failure
+    for failure in (
+        InvalidOption,
+        LimitExceeded,
+        OutOfDisk,
+        SchemaMismatch,
+        UnknownFormat,
+        UnreadableData,
+        UnsupportedType,
+    )
+}
+_POLL_S = 0.1
+_MAX_LINE_BYTES = 1 << 20
+_LOG_TAIL_BYTES = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class ParserOptions:
+    """Limits of one parsing process. `max_bytes` and `max_ratio` bound what decompresses."""
+
+    memory_bytes: int = 3 << 30
+    timeout_s: float = 3600.0
+    max_bytes: int = 64 << 30
+    max_ratio: int = 250
+
+
+@dataclass(frozen=True, slots=True)
+class PolarsParser:
+    """See `Parser`. Cancelling a parse kills its process."""
+
+    options: ParserOptions
+
+    def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
+        if format is None:
+            check_for_any(options)
+        else:
+            options_for(known_format(format), options)
+
+    async def parse(
+        self,
+        files: Sequence[FetchedFile],
+        folder: Path,
+        report: Report,
+        *,
+        format: str | None,
+        options: Mapping[str, object],
+    ) -> ParsedFiles:
+        self.check(format=format, options=options)
+        request = {
+            "files": [(str(file.path), file.label) for file in files],
+            "folder": str(folder),
+            "format": format,
+            "options": dict(options),
+            "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
+        }
+        log = folder / "parser.log"
+        try:
+            answer = await self._ask(request, log, files[0].label, report)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{files[0].label} was not parsed within {self.options.timeout_s:g} s;"
+                " split it, or raise SKEIN_INGEST_PARSE_TIMEOUT_S"
+            ) from None
+        finally:
+            _log_tail(log)
+        parts = tuple(folder / name for name in answer["files"])
+        return ParsedFiles(parts, answer["row_count"], answer["format"])
+
+    async def _ask(
+        self, request: Mapping[str, object], log: Path, label: str, report: Report
+    ) -> dict[str, Any]:
+        with log.open("wb") as errors, anyio.fail_after(self.options.timeout_s):
+            process = await anyio.open_process(
+                _COMMAND,
+                stderr=errors,
+                cwd=log.parent,
+                env={"TMPDIR": str(log.parent), "POLARS_TEMP_DIR": str(log.parent), "LC_ALL": "C.UTF-8"},
+                start_new_session=True,
+            )
+            try:
+                return await _Conversation(process, self.options.memory_bytes, label, report).result(request)
+            finally:
+                await _end(process)
+
+
+class _Conversation:
+    """One request to a parsing process, with an eye on its memory."""
+
+    def __init__(self, process: anyio.abc.Process, memory_bytes: int, label: str, report: Report) -> None:
+        self._process = process
+        self._memory_bytes = memory_bytes
+        self._label = label
+        self._report = report
+
+    async def result(self, request: Mapping[str, object]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        lines = BufferedByteReceiveStream(self._process.stdout)
+        try:
+            await self._process.stdin.send(json.dumps(request).encode() + b"\n")
+            while True:
+                message = await self._message(lines)
+                if "result" in message:
+                    answer: dict[str, Any] = message["result"]
+                    return answer
+                await self._heard(message)
+        except (
+            anyio.EndOfStream,
+            anyio.IncompleteRead,
+            anyio.BrokenResourceError,
+            anyio.ClosedResourceError,
+        ):
+            raise await self._crash() from None
+
+    async def _message(self, lines: BufferedByteReceiveStream) -> dict[str, Any]:
+        while True:
+            with anyio.move_on_after(_POLL_S):
+                message: dict[str, Any] = json.loads(await lines.receive_until(b"\n", _MAX_LINE_BYTES))
+                return message
+            self._check_memory()
+
+    async def _heard(self, message: dict[str, Any]) -> None:
+        self._check_memory()
+        if "error" in message:
+            raise _failure(**message["error"])
+        if "label" in message:
+            self._label = message["label"]
+        else:
+            await self._report(Progress(phase=Phase.PARSING, **message))
+
+    def _check_memory(self) -> None:
+        """Of its own: pages of mapped files can be dropped at any time."""
+        with suppress(psutil.Error):
+            memory = psutil.Process(self._process.pid).memory_info()
+            if memory.rss - getattr(memory, "shared", 0) > self._memory_bytes:
+                raise self._too_much_memory()
+
+    async def _crash(self) -> FlightCoreError:
+        code = await self._process.wait()
+        if code == -signal.SIGKILL:  # by the operating system, when memory runs out
+            return self._too_much_memory()
+        return UnreadableData(
+            f"{self._label} crashed the parser; the file is probably damaged, try to open it elsewhere"
+        )
+
+    def _too_much_memory(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"{self._label} needs more than {self._memory_bytes >> 20} MiB of memory to parse;"
+            " split it, or raise SKEIN_INGEST_MEMORY_BYTES",
+            limit=self._memory_bytes,
+        )
+
+
+def _failure(code: str, message: str, details: Mapping[str, object]) -> Exception:
+    if code in _FAILURES:
+        return _FAILURES[code](message, **details)
+    return RuntimeError(f"the parsing process failed: {message}")
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    with anyio.CancelScope(shield=True):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.aclose()
+
+
+def _log_tail(log: Path) -> None:
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+        text = file.read().decode(errors="replace").strip()
+        if text:
+            logger.info("the parsing process said", extra={"output": text})

@@ -1,0 +1,91 @@
+"""Text in other encodings, made UTF-8."""
+
+import codecs
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from flight_core.domain.errors import UnreadableData
+
+_CHUNK_BYTES = 1 << 20
+_WESTERN = "cp1252"
+_ASCII = 0x7F
+_SIGNS = "\N{NO-BREAK SPACE}–—‘’“”„…€£©®°·º«»¿¡§´"  # noqa: RUF001
+_FOREIGN_RUN = re.compile(rb"[\x80-\xff]{3}")  # Western words have single letters beyond ASCII
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    path: Path
+    label: str
+    encoding: str
+
+
+def as_utf8(file: TextFile, folder: Path) -> Path:
+    """A UTF-8 copy of the file in `folder`; the file itself if it is UTF-8 already (not checked here).
+
+    Raises:
+        UnreadableData: the bytes are not in that encoding.
+    """
+    if file.encoding in ("utf-8", "ascii"):
+        return file.path
+    target = folder / f"{file.path.name}.utf8"
+    decoder = codecs.getincrementaldecoder(file.encoding)()
+    line = 1
+    try:
+        with file.path.open("rb") as source, target.open("w", encoding="utf-8", newline="") as out:
+            while chunk := source.read(_CHUNK_BYTES):
+                text = decoder.decode(chunk)
+                line += text.count("\n")
+                out.write(text)
+            out.write(decoder.decode(b"", final=True))
+    except UnicodeError:
+        raise UnreadableData(
+            f"{file.label} is not {file.encoding} text after line {line};"
+            " set the option 'encoding' to what it is",
+            line=line,
+        ) from None
+    return target
+
+
+def encoding_that_fits(path: Path, label: str) -> str:
+    """UTF-8, or Windows' Western encoding for text that is clearly that.
+
+    Raises:
+        UnreadableData: it is neither; names the first line that tells.
+    """
+    western = True
+    first_bad_line = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if _is_utf8(line):
+                continue
+            first_bad_line = first_bad_line or number
+            western = western and _is_western(line)
+    if not first_bad_line:
+        return "utf-8"
+    if western:
+        return _WESTERN
+    raise UnreadableData(
+        f"{label}, line {first_bad_line}: not UTF-8; set the option 'encoding', for example to"
+        " 'cp1252', 'cp1251' or 'shift_jis'",
+        line=first_bad_line,
+    )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_western(line: bytes) -> bool:
+    if _FOREIGN_RUN.search(line):
+        return False
+    try:
+        text = line.decode(_WESTERN)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isalpha() or character in _SIGNS for character in text if ord(character) > _ASCII)

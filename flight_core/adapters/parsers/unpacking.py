@@ -1,0 +1,130 @@
+"""Decompressing, with a bound on what comes out."""
+
+import bz2
+import gzip
+import zipfile
+import zlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from flight_core.adapters.parsers.sniffing import Compression
+from flight_core.domain.errors import LimitExceeded, UnknownFormat, UnreadableData
+
+_CHUNK_BYTES = 1 << 20
+_RATIO_MATTERS_BYTES = 64 << 20  # small files may be as repetitive as they like
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackLimits:
+    max_bytes: int
+    max_ratio: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    path: Path
+    label: str
+
+
+def unpack(
+    path: Path, label: str, compression: Compression, folder: Path, limits: UnpackLimits
+) -> list[Unpacked]:
+    """Write what `path` holds into `folder`: one file, or one for each member of a zip archive.
+
+    Raises:
+        UnreadableData: truncated or damaged.
+        LimitExceeded: more comes out than is allowed.
+        UnknownFormat: a zip archive that is really an office document, or is encrypted.
+    """
+    bound = _Bound(label, path.stat().st_size, limits)
+    try:
+        if compression == "zip":
+            return _unpack_zip(path, label, folder, bound)
+        target = folder / path.name
+        with _opened(path, compression) as packed:
+            _copy(packed, target, bound)
+        return [Unpacked(target, label)]
+    except (
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+        zipfile.BadZipFile,
+        pa.ArrowException,
+        ValueError,
+    ) as error:
+        raise UnreadableData(f"{label} cannot be decompressed ({compression}): {error}") from None
+    except OSError as error:
+        if error.errno is not None:  # the disk, not the data
+            raise
+        raise UnreadableData(f"{label} is damaged {compression} data; fetch it again") from None
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Bound:
+    """What may still come out of one compressed file."""
+
+    def __init__(self, label: str, packed_bytes: int, limits: UnpackLimits) -> None:
+        self._label = label
+        self._limits = limits
+        self._ratio_bytes = max(packed_bytes * limits.max_ratio, _RATIO_MATTERS_BYTES)
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self._limits.max_bytes:
+            raise LimitExceeded(
+                f"{self._label} decompresses to more than {self._limits.max_bytes} bytes;"
+                " raise SKEIN_INGEST_MAX_BYTES",
+                limit=self._limits.max_bytes,
+            )
+        if self._bytes > self._ratio_bytes:
+            raise LimitExceeded(
+                f"{self._label} decompresses to more than {self._limits.max_ratio} times its size;"
+                " if that is right, raise SKEIN_INGEST_MAX_RATIO",
+                limit=self._limits.max_ratio,
+            )
+
+
+def _opened(path: Path, compression: Compression) -> AbstractContextManager[Readable]:
+    match compression:
+        case "gzip":
+            return gzip.open(path)
+        case "bz2":
+            return bz2.open(path)
+        case "zstd":
+            return pa.input_stream(str(path), compression="zstd")
+        case "zip":
+            raise AssertionError("an archive has members")
+
+
+def _copy(packed: Readable, target: Path, bound: _Bound) -> None:
+    with target.open("xb") as out:
+        while chunk := packed.read(_CHUNK_BYTES):
+            bound.add(len(chunk))
+            out.write(chunk)
+
+
+def _unpack_zip(path: Path, label: str, folder: Path, bound: _Bound) -> list[Unpacked]:
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        names = [member.filename for member in members]
+        if "[Content_Types].xml" in names or "mimetype" in names:
+            raise UnknownFormat(f"{label} is an office document, which cannot be read; save it as CSV")
+        if any(member.flag_bits & 1 for member in members):
+            raise UnknownFormat(f"{label} is an encrypted archive; unpack it first")
+        if not members:
+            raise UnreadableData(f"{label} is an empty archive")
+        unpacked = []
+        for number, member in enumerate(members):  # never under the name that the archive gives
+            target = folder / f"{path.name}-{number}"
+            with archive.open(member) as packed:
+                _copy(packed, target, bound)
+            unpacked.append(Unpacked(target, f"{label}/{member.filename}"))
+        return unpacked

@@ -1,0 +1,192 @@
+"""The parsing process: `python -P -m flight_core.adapters.parsers.worker`.
+
+Reads one request, a line of JSON, from standard input and answers with lines of JSON on standard
+output: progress, then `result` or `error`. It ends when its standard input is closed, so that it
+never outlives the server. What libraries print goes to standard error.
+"""
+
+import errno
+import json
+import os
+import resource
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow.parquet as pq
+
+from flight_core.adapters.parsers.columnar import ColumnarFile, parse_arrow, parse_parquet
+from flight_core.adapters.parsers.delimited import parse_delimited
+from flight_core.adapters.parsers.json_tables import parse_json, parse_ndjson
+from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.options import (
+    DelimitedOptions,
+    Format,
+    FormatOptions,
+    JsonOptions,
+    NdjsonOptions,
+    known_format,
+    options_for,
+)
+from flight_core.adapters.parsers.sniffing import Content, compression_of, content_of, head
+from flight_core.adapters.parsers.text import TextFile
+from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, unpack
+from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnreadableData
+
+_INPUT_ENDED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    files: Sequence[Unpacked]
+    folder: Path
+    format: Format | None
+    options: Mapping[str, object]
+    limits: UnpackLimits
+
+
+def parse(request: Request, meter: Meter) -> dict[str, object]:
+    """Find out what the files are and write `folder`/part-0.parquet."""
+    scratch = request.folder / "scratch"
+    scratch.mkdir()
+    files = _unpacked(request, scratch, meter)
+    encoding: Any = request.options.get("encoding")
+    contents = [
+        content_of(head(file.path), file.label, given=request.format, encoding=encoding) for file in files
+    ]
+    _check_alike(files, contents)
+    format = contents[0].format
+    target = request.folder / "part-0.parquet"
+    _dispatch(files, contents, options_for(format, request.options), target, scratch, meter)
+    return {"files": [target.name], "row_count": pq.read_metadata(target).num_rows, "format": format}
+
+
+def _unpacked(request: Request, scratch: Path, meter: Meter) -> list[Unpacked]:
+    files: list[Unpacked] = []
+    for number, file in enumerate(request.files):
+        meter.working_on(file.label)
+        compression = compression_of(head(file.path))
+        if compression is None:
+            files.append(file)
+        else:
+            folder = scratch / str(number)
+            folder.mkdir()
+            files += unpack(file.path, file.label, compression, folder, request.limits)
+    return files
+
+
+def _check_alike(files: Sequence[Unpacked], contents: Sequence[Content]) -> None:
+    for file, content in zip(files, contents, strict=True):
+        if content.format != contents[0].format:
+            raise UnreadableData(
+                f"{file.label} is {content.format} and {files[0].label} is {contents[0].format};"
+                " ingest them one by one"
+            )
+
+
+def _dispatch(
+    files: Sequence[Unpacked],
+    contents: Sequence[Content],
+    options: FormatOptions,
+    target: Path,
+    scratch: Path,
+    meter: Meter,
+) -> None:
+    format = contents[0].format
+    meter.working_on(files[0].label)
+    if format in ("parquet", "arrow"):
+        columnar = [ColumnarFile(file.path, file.label) for file in files]
+        (parse_parquet if format == "parquet" else parse_arrow)(columnar, target, meter)
+        return
+    texts = [
+        TextFile(file.path, file.label, content.encoding or "utf-8")
+        for file, content in zip(files, contents, strict=True)
+    ]
+    match options:
+        case DelimitedOptions():
+            delimiter = options.delimiter or ("\t" if format == "tsv" else None)
+            parse_delimited(
+                texts, options.model_copy(update={"delimiter": delimiter}), target, scratch, meter
+            )
+        case JsonOptions():
+            parse_json(texts, options, target, scratch, meter)
+        case NdjsonOptions():
+            parse_ndjson(texts, options, target, scratch, meter)
+        case _:
+            raise AssertionError(format)
+
+
+def main() -> None:
+    _yield_to_others()
+    out = _private_output()
+    request = _request(json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    meter = Meter(out, sum(file.path.stat().st_size for file in request.files))
+    ended = threading.Event()
+    teller = threading.Thread(target=meter.tell_forever, args=(ended,), daemon=True)
+    teller.start()
+    answer = _answer(request, meter)
+    ended.set()
+    teller.join()
+    meter.say(**answer)
+
+
+def _answer(request: Request, meter: Meter) -> dict[str, object]:
+    try:
+        return {"result": parse(request, meter)}
+    except FlightCoreError as error:
+        traceback.print_exc()
+        return _error(error)
+    except BaseException as error:
+        traceback.print_exc()
+        if _disk_is_full(error):
+            return _error(OutOfDisk("the disk is full; free some space, or ingest less at a time"))
+        return {"error": {"code": FlightCoreError.code, "message": type(error).__name__, "details": {}}}
+
+
+def _error(error: FlightCoreError) -> dict[str, object]:
+    return {"error": {"code": error.code, "message": error.message, "details": dict(error.details)}}
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+
+
+def _request(message: dict[str, Any]) -> Request:
+    return Request(
+        files=[Unpacked(Path(path), label) for path, label in message["files"]],
+        folder=Path(message["folder"]),
+        format=known_format(message["format"]) if message["format"] else None,
+        options=message["options"],
+        limits=UnpackLimits(**message["limits"]),
+    )
+
+
+def _private_output() -> TextIO:
+    """Standard output for ourselves; what others print there goes to standard error."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return out
+
+
+def _yield_to_others() -> None:
+    """Queries come first, and when memory runs out this process goes first."""
+    os.nice(5)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # Linux only
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _end_with_input() -> None:
+    with suppress(OSError):
+        sys.stdin.buffer.read()
+    os._exit(_INPUT_ENDED)
+
+
+if __name__ == "__main__":
+    main()
