@@ -39,23 +39,30 @@ class QueryLog:
         self._keep = keep
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
-        self._cancels: dict[str, Callable[[], None]] = {}
+        self._cancels: dict[str, dict[int, Callable[[], None]]] = {}  # one a run: tickets can be used again
+        self._refused: OrderedDict[str, None] = OrderedDict()
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
 
     def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
         with self._lock:
             self._records[record.query_id] = record
             self._records.move_to_end(record.query_id)
-            self._cancels[record.query_id] = cancel
+            self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
             while len(self._records) > self._keep:
                 self._records.popitem(last=False)
+            refused = record.query_id in self._refused
+        if refused:
+            cancel()
 
     def end(self, record: QueryRecord, state: QueryState, error: str | None) -> None:
         with self._lock:
             record.state = state
             record.error = error
             record.finished_at = self._clock()
-            self._cancels.pop(record.query_id, None)
+            runs = self._cancels[record.query_id]
+            del runs[id(record)]
+            if not runs:
+                del self._cancels[record.query_id]
             total = self._totals.get((record.door, state), QueryTotals())
             self._totals[record.door, state] = QueryTotals(
                 total.queries + 1, total.rows + record.rows, total.size_bytes + record.size_bytes
@@ -98,13 +105,19 @@ class QueryLog:
         """
         record = self.get(query_id)
         with self._lock:
-            cancel = self._cancels.get(query_id)
+            cancels = list(self._cancels.get(query_id, {}).values())
         if record.actor != actor.name and not actor.may(Scope.ADMIN):
             raise PermissionDenied(f"query '{query_id}' belongs to another user")
-        if cancel is None:
-            return False
-        cancel()
-        return True
+        for cancel in cancels:
+            cancel()
+        return bool(cancels)
+
+    def refuse(self, query_id: str) -> None:
+        """Cancel a query that was planned and has not been run, should it come. The latest many are kept."""
+        with self._lock:
+            self._refused[query_id] = None
+            while len(self._refused) > self._keep:
+                self._refused.popitem(last=False)
 
     def get(self, query_id: str) -> QueryRecord:
         """

@@ -1,6 +1,6 @@
 """Which part of Flight SQL answers what: tables of message types and action names."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -9,17 +9,21 @@ from google.protobuf.message import Message
 
 from flight_core.domain.errors import InvalidCommand, Unsupported
 from flight_server.auth import Call
+from flight_server.flight_sql.actions import actions
 from flight_server.flight_sql.answers import Answers
+from flight_server.flight_sql.cancel import Cancel
 from flight_server.flight_sql.metadata import COMMANDS, MetadataCommands
 from flight_server.flight_sql.prepared import PreparedStatements
+from flight_server.flight_sql.session_options import SessionOptions
 from flight_server.flight_sql.sql_info import SqlInfo
 from flight_server.flight_sql.statements import Statements
+from flight_server.flight_sql.substrait import refuse
 from flight_server.flight_sql.transactions import Transactions
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightOptions
 from flight_server.streams import Streams
 from flight_server.tickets import TicketOffice
-from schemas.flight_sql import envelope, sql_pb2
+from schemas.flight_sql import envelope
 
 # Each table maps the name of a message to what takes a call and that message.
 Handlers = dict[str, Callable[..., Any]]
@@ -29,7 +33,8 @@ class FlightSql:
     def __init__(self, use_cases: FlightSqlUseCases, options: FlightOptions) -> None:
         self._use_cases = use_cases
         streams = Streams(options)
-        answers = Answers(TicketOffice(options))
+        tickets = TicketOffice(options)
+        answers = Answers(tickets)
         statements = Statements(use_cases, answers, streams)
         prepared = PreparedStatements(use_cases, answers)
         transactions = Transactions(use_cases)
@@ -38,12 +43,14 @@ class FlightSql:
         self._infos: Handlers = {
             "CommandStatementQuery": statements.get_flight_info,
             "CommandPreparedStatementQuery": prepared.get_flight_info,
+            "CommandStatementSubstraitPlan": refuse,
             "CommandGetSqlInfo": sql_info.get_flight_info,
             **dict.fromkeys(COMMANDS, metadata.get_flight_info),
         }
         self._schemas: Handlers = {
             "CommandStatementQuery": statements.get_schema,
             "CommandPreparedStatementQuery": prepared.get_schema,
+            "CommandStatementSubstraitPlan": refuse,
             "CommandGetSqlInfo": sql_info.get_schema,
             **dict.fromkeys(COMMANDS, metadata.get_schema),
         }
@@ -54,31 +61,16 @@ class FlightSql:
         }
         self._puts: Handlers = {
             "CommandStatementUpdate": statements.do_put,
+            "CommandStatementSubstraitPlan": refuse,
             "CommandPreparedStatementQuery": prepared.bind,
             "CommandPreparedStatementUpdate": prepared.update,
         }
-        self._actions: dict[str, tuple[type[Message], Callable[..., Iterator[Any]], str]] = {
-            "CreatePreparedStatement": (
-                sql_pb2.ActionCreatePreparedStatementRequest,
-                prepared.create,
-                "Prepare a statement and describe its result and parameters.",
-            ),
-            "ClosePreparedStatement": (
-                sql_pb2.ActionClosePreparedStatementRequest,
-                prepared.close,
-                "Forget a prepared statement.",
-            ),
-            "BeginTransaction": (
-                sql_pb2.ActionBeginTransactionRequest,
-                transactions.begin,
-                "Begin a transaction.",
-            ),
-            "EndTransaction": (
-                sql_pb2.ActionEndTransactionRequest,
-                transactions.end,
-                "Commit a transaction or roll it back.",
-            ),
-        }
+        self._actions = actions(
+            prepared,
+            transactions,
+            Cancel(use_cases, tickets, options.ticket_ttl_s),
+            SessionOptions(use_cases),
+        )
 
     def parse(self, data: bytes) -> Message | None:
         """The message in `data`; None if it is not of Flight SQL at all.
@@ -113,12 +105,11 @@ class FlightSql:
         _handler(self._puts, message, "DoPut")(call, message, reader, writer)
 
     def actions(self) -> list[tuple[str, str]]:
-        return [(name, description) for name, (_, _, description) in self._actions.items()]
+        return [(name, action.description) for name, action in self._actions.items()]
 
     def do_action(self, call: Call, action: fl.Action) -> Iterable[bytes]:
-        kind, handle, _ = self._actions[action.type]
-        for answer in handle(call, _request(kind, action.body.to_pybytes())):
-            yield envelope.pack(answer)
+        known = self._actions[action.type]
+        return known.run(call, action.body.to_pybytes())
 
     def close(self) -> None:
         self._use_cases.sessions.close()
@@ -130,13 +121,3 @@ def _handler(handlers: Handlers, message: Message, rpc: str) -> Callable[..., An
     if handler is None:
         raise Unsupported(f"{name} is not answered by {rpc}")
     return handler
-
-
-def _request(kind: type[Message], body: bytes) -> Message:
-    try:
-        message = envelope.unpack(body)
-    except envelope.MalformedMessage as error:
-        raise InvalidCommand(str(error)) from None
-    if not isinstance(message, kind):
-        raise InvalidCommand(f"the body of the action is not a {kind.DESCRIPTOR.name}")
-    return message

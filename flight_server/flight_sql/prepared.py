@@ -10,11 +10,13 @@ from flight_core.domain.query import StatementKind
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update
 from flight_server.flight_sql.bindings import read_bindings
+from flight_server.flight_sql.substrait import no_substrait
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_holding, session_of
 from schemas.flight_sql.sql_pb2 import (
     ActionClosePreparedStatementRequest,
     ActionCreatePreparedStatementRequest,
     ActionCreatePreparedStatementResult,
+    ActionCreatePreparedSubstraitPlanRequest,
     CommandPreparedStatementQuery,
     CommandPreparedStatementUpdate,
     DoPutPreparedStatementResult,
@@ -39,6 +41,11 @@ class PreparedStatements:
             parameter_schema=info.parameters.serialize().to_pybytes(),
             is_update=info.kind is not StatementKind.READ and info.schema is None,
         )
+
+    def create_from_plan(
+        self, call: Call, request: ActionCreatePreparedSubstraitPlanRequest
+    ) -> Iterator[ActionCreatePreparedStatementResult]:
+        raise no_substrait()
 
     def close(self, call: Call, request: ActionClosePreparedStatementRequest) -> Iterator[None]:
         handle = request.prepared_statement_handle

@@ -1,0 +1,116 @@
+"""Stopping exactly the query behind a ticket, and keeping its endpoints good for longer."""
+
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from flight_core.application.sessions import SessionRead
+from flight_core.domain.errors import InvalidCommand, InvalidTicket, QueryNotFound
+from flight_core.domain.query import QueryPlan
+from flight_server.auth import Call
+from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_holding
+from flight_server.tickets import PlannedRead, TicketOffice
+from schemas.flight_sql import envelope
+from schemas.flight_sql.flight_pb2 import (
+    CANCEL_STATUS_CANCELLED,
+    CANCEL_STATUS_NOT_CANCELLABLE,
+    CancelFlightInfoRequest,
+    CancelFlightInfoResult,
+    FlightEndpoint,
+    FlightInfo,
+    RenewFlightEndpointRequest,
+)
+from schemas.flight_sql.sql_pb2 import (
+    ActionCancelQueryRequest,
+    ActionCancelQueryResult,
+    TicketStatementQuery,
+)
+
+
+class Cancel:
+    def __init__(self, use_cases: FlightSqlUseCases, tickets: TicketOffice, ttl_s: float) -> None:
+        self._use_cases = use_cases
+        self._tickets = tickets
+        self._ttl_s = ttl_s
+
+    def cancel_flight_info(
+        self, call: Call, request: CancelFlightInfoRequest
+    ) -> Iterator[CancelFlightInfoResult]:
+        stopped = self._cancel(call, request.info)
+        yield CancelFlightInfoResult(
+            status=CANCEL_STATUS_CANCELLED if stopped else CANCEL_STATUS_NOT_CANCELLABLE
+        )
+
+    def cancel_query(
+        self, call: Call, request: ActionCancelQueryRequest
+    ) -> Iterator[ActionCancelQueryResult]:
+        try:
+            info = envelope.decode(FlightInfo, request.info)
+        except envelope.MalformedMessage as error:
+            raise InvalidCommand(str(error)) from None
+        stopped = self._cancel(call, info)
+        results = ActionCancelQueryResult
+        yield results(
+            result=results.CANCEL_RESULT_CANCELLED if stopped else results.CANCEL_RESULT_NOT_CANCELLABLE
+        )
+
+    def renew(self, call: Call, request: RenewFlightEndpointRequest) -> Iterator[FlightEndpoint]:
+        endpoint = FlightEndpoint()
+        endpoint.CopyFrom(request.endpoint)
+        ticket = endpoint.ticket.ticket
+        if _handle(ticket) is None:
+            endpoint.ticket.ticket = self._resealed(ticket)
+        else:
+            self._read(call, ticket)  # being used keeps it alive
+        endpoint.expiration_time.FromSeconds(int(time.time() + self._ttl_s))
+        yield endpoint
+
+    def _cancel(self, call: Call, info: FlightInfo) -> bool:
+        """Whether anything was stopped, or kept from starting."""
+        queries = [self._query_id(call, endpoint.ticket.ticket) for endpoint in info.endpoint]
+        stopped = [self._stop(call, query_id) for query_id in queries if query_id is not None]
+        return any(stopped)
+
+    def _stop(self, call: Call, query_id: str) -> bool:
+        try:
+            return self._use_cases.queries.cancel(query_id, actor=call.actor)
+        except QueryNotFound:
+            self._use_cases.queries.refuse(query_id)
+            return True
+
+    def _query_id(self, call: Call, ticket: bytes) -> str | None:
+        """None where the ticket holds the result itself."""
+        if _handle(ticket) is not None:
+            held = self._read(call, ticket)
+            return held.query_id if isinstance(held, SessionRead) else None
+        opened = self._tickets.open(ticket)
+        return opened.query_id if isinstance(opened, PlannedRead) else None
+
+    def _read(self, call: Call, ticket: bytes) -> SessionRead | pa.Table:
+        handle = _handle(ticket) or b""
+        return session_holding(handle, call, self._use_cases.sessions).held(handle)
+
+    def _resealed(self, ticket: bytes) -> bytes:
+        opened = self._tickets.open(ticket)
+        if not isinstance(opened, PlannedRead):
+            return self._tickets.for_result(opened)
+        plan = QueryPlan(opened.query_id, opened.statement, pa.schema([]), opened.pins)
+        return self._tickets.for_plan(plan)
+
+
+def _handle(ticket: bytes) -> bytes | None:
+    """Of a ticket that names something held in a session; None if it is sealed.
+
+    Raises:
+        InvalidTicket: a metadata command, which nothing can be done to, or nonsense.
+    """
+    try:
+        message = envelope.unpack(ticket)
+    except envelope.MalformedMessage as error:
+        raise InvalidTicket(str(error)) from None
+    if message is None:
+        return None
+    if not isinstance(message, TicketStatementQuery):
+        raise InvalidTicket(f"a {type(message).DESCRIPTOR.name} needs neither cancelling nor renewing")
+    return message.statement_handle
