@@ -36,6 +36,7 @@ class CallScope(fl.ServerMiddleware):
         """Called first by the handler: only there is the context known."""
         self._context = context
         self._watcher = watcher
+        watcher.enter()
 
     def probe(self, probe: Callable[[bool], None]) -> None:
         """Have the watcher call `probe(the client has gone)` every 50 ms until the RPC is over.
@@ -45,7 +46,7 @@ class CallScope(fl.ServerMiddleware):
         assert self._watcher is not None
         with self._lock:
             self._probes.append(probe)
-        self._watcher.add(self)
+        self._watcher.watch(self)
 
     def on_cancel(self, cancel: Callable[[], None]) -> None:
         """Have the watcher call `cancel`, perhaps several times, when the client has gone."""
@@ -74,10 +75,10 @@ class CallScope(fl.ServerMiddleware):
     def call_completed(self, exception: Exception | None) -> None:
         with self._lock:
             self._ended = True
-        if self._watcher is not None:
-            self._watcher.discard(self)
         for release in reversed(self._releases):
             _harmless(release)
+        if self._watcher is not None:
+            self._watcher.leave(self)
 
 
 def _harmless(callback: Callable[..., None], *arguments: object) -> None:
@@ -88,24 +89,35 @@ def _harmless(callback: Callable[..., None], *arguments: object) -> None:
 
 
 class Watcher:
-    """One thread that polls every call that asked for it. `close` ends it."""
+    """Knows the running calls; one thread polls those that asked for it. `close` ends it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._scopes: set[CallScope] = set()
+        self._running = 0
+        self._watched: set[CallScope] = set()
         self._stopping = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="flight-watcher", daemon=True)
         self._thread.start()
 
-    def add(self, scope: CallScope) -> None:
+    @property
+    def running(self) -> int:
+        """Calls that have begun and have not released all they held."""
+        return self._running
+
+    def enter(self) -> None:
         with self._changed:
-            self._scopes.add(scope)
+            self._running += 1
+
+    def watch(self, scope: CallScope) -> None:
+        with self._changed:
+            self._watched.add(scope)
             self._changed.notify()
 
-    def discard(self, scope: CallScope) -> None:
+    def leave(self, scope: CallScope) -> None:
         with self._changed:
-            self._scopes.discard(scope)
+            self._running -= 1
+            self._watched.discard(scope)
 
     def cancel_all(self) -> None:
         """Treat every client, now and later, as gone."""
@@ -120,14 +132,12 @@ class Watcher:
     def _run(self) -> None:
         while self._wait_for_work():
             time.sleep(POLL_INTERVAL_S)
-            for scope in self._watched():
+            with self._changed:
+                scopes = list(self._watched)
+            for scope in scopes:
                 scope.poll(stopping=self._stopping)
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._scopes or self._closed)
+            self._changed.wait_for(lambda: self._watched or self._closed)
             return not self._closed
-
-    def _watched(self) -> list[CallScope]:
-        with self._changed:
-            return list(self._scopes)

@@ -53,6 +53,10 @@ class SkeinFlightServer(fl.FlightServerBase):
         """What clients connect to."""
         return f"{self._scheme}://{self._host}:{self.port}"
 
+    @property
+    def running_calls(self) -> int:
+        return self._watcher.running
+
     def stop(self, deadline_s: float = 10.0) -> bool:
         """Refuse new calls, give running ones `deadline_s` seconds, then stop their queries, and at
         last their connections.
