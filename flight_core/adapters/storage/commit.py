@@ -7,7 +7,7 @@ faster, the commit looks again. So what is checked is what the entry is written 
 import random
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from deltalake import CommitProperties, PostCommitHookProperties, Schema, Transaction
@@ -41,38 +41,39 @@ class _Committing:
         self._files = table / staged.write_id
 
     def run(self) -> DatasetVersion:
+        commit: Commit | None = None
         try:
-            return self._retry()
-        except BaseException:
-            if self._done(self._commits()) is None:
+            commit = self._retry()
+            return commit.version
+        finally:
+            done = commit or self._done(self._commits())
+            if done is None or done.write_id != self._staged.write_id:
                 shutil.rmtree(self._files, ignore_errors=True)
-            raise
 
-    def _retry(self) -> DatasetVersion:
-        actions: Sequence[AddAction] = ()
+    def _retry(self) -> Commit:
+        actions: Sequence[AddAction] | None = None
         for attempt in range(_ATTEMPTS):
             commits = self._commits()
             if (done := self._done(commits)) is not None:
-                return done.version
-            base = commits[max(commits)].version if commits else None
+                return done
+            base = commits[-1].version if commits else None
             self._check(base)
-            if attempt == 0:
+            if actions is None:
                 actions = self._move()
             self._try(base, actions)
             if (done := self._done(self._commits())) is not None:
                 self._sync_log(done.version.ref.version)
-                return done.version
+                return done
             longest_s = min(_MAX_BACKOFF_S, 0.005 * 2**attempt)
             time.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret depends on it
         raise CommitConflict("others kept committing to the dataset; try again")
 
-    def _commits(self) -> Mapping[int, Commit]:
+    def _commits(self) -> Sequence[Commit]:
         return self._log.commits(self._table.name)
 
-    def _done(self, commits: Mapping[int, Commit]) -> Commit | None:
+    def _done(self, commits: Sequence[Commit]) -> Commit | None:
         """This write's commit, or one that the same job made before."""
-        for number in sorted(commits, reverse=True):
-            commit = commits[number]
+        for commit in reversed(commits):
             if commit.write_id == self._staged.write_id:
                 return commit
             if commit.job_id is not None and commit.job_id == self._staged.job_id:

@@ -10,7 +10,7 @@ to disk before anybody is told.
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from flight_core.adapters.storage.commit import commit_files
-from flight_core.adapters.storage.log import Commit, CommitLog, open_table, table_schema
+from flight_core.adapters.storage.log import CommitLog, open_table
 from flight_core.adapters.storage.staged import DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
 from flight_core.application.ports.storage import ColumnStatistics, StagedWrite, TableFiles
@@ -45,10 +45,10 @@ class DeltaTableStore:
     def stage(
         self, dataset_id: str, schema: pa.Schema | None, mode: WriteMode, *, allow_lossy: bool = False
     ) -> StagedWrite:
-        table = open_table(self._root / dataset_id) if mode is WriteMode.APPEND else None
+        latest = self.latest(dataset_id) if mode is WriteMode.APPEND else None
         write = DeltaStagedWrite(
             self._root / dataset_id / _STAGING / uuid4().hex,
-            table_schema=None if table is None else table_schema(table),
+            table_schema=None if latest is None else latest.schema,
             allow_lossy=allow_lossy,
             commit=partial(self._commit, dataset_id, mode),
         )
@@ -62,10 +62,10 @@ class DeltaTableStore:
 
     def latest(self, dataset_id: str) -> DatasetVersion | None:
         commits = self._log.commits(dataset_id)
-        return commits[max(commits)].version if commits else None
+        return commits[-1].version if commits else None
 
     def history(self, dataset_id: str) -> Sequence[DatasetVersion]:
-        return [commit.version for commit in _newest_first(self._log.commits(dataset_id))]
+        return [commit.version for commit in reversed(self._log.commits(dataset_id))]
 
     def version_at(self, dataset_id: str, moment: datetime) -> int:
         for version in self.history(dataset_id):
@@ -74,7 +74,7 @@ class DeltaTableStore:
         raise VersionNotFound(f"the dataset had no version yet at {moment.isoformat()}; ask for a later one")
 
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
-        commits = _newest_first(self._log.commits(dataset_id))
+        commits = reversed(self._log.commits(dataset_id))
         return next((commit.version for commit in commits if commit.job_id == job_id), None)
 
     def statistics(self, ref: VersionRef) -> Sequence[ColumnStatistics]:
@@ -102,7 +102,7 @@ class DeltaTableStore:
             if not part.name.startswith("_") and part.stat().st_mtime < before.timestamp()
         ]
         if old:  # looked at before the log: what is committed meanwhile is in the log
-            committed = {commit.write_id for commit in self._log.commits(folder.name).values()}
+            committed = {commit.write_id for commit in self._log.commits(folder.name)}
             for part in old:
                 if part.name not in committed:
                     shutil.rmtree(part, ignore_errors=True)
@@ -113,35 +113,31 @@ class DeltaTableStore:
         if table is None:
             raise VersionNotFound(f"version {ref.version} does not exist", version=ref.version)
         actions: Any = pa.table(table.get_add_actions(flatten=True))
-        committed = {commit.write_id: number for number, commit in self._log.commits(ref.dataset_id).items()}
+        commits = self._log.commits(ref.dataset_id)
+        order = {commit.write_id: number for number, commit in enumerate(commits)}
         files = sorted(
             actions.select(["path", "num_records", "size_bytes"]).to_pylist(),
-            key=lambda file: (committed.get(file["path"].partition("/")[0], -1), file["path"]),
+            key=lambda file: (order.get(file["path"].partition("/")[0], -1), file["path"]),
         )
         return TableFiles(
             ref=ref,
             uris=tuple(str(folder / file["path"]) for file in files),
-            schema=table_schema(table),
+            schema=commits[ref.version].version.schema,
             row_counts=tuple(file["num_records"] for file in files),
             size_bytes=tuple(file["size_bytes"] for file in files),
         )
 
     def _nan_columns(self, ref: VersionRef) -> frozenset[str]:
         found: frozenset[str] = frozenset()
-        for commit in _newest_first(self._log.commits(ref.dataset_id)):
-            if commit.version.ref.version <= ref.version:
-                found |= commit.nan_columns
-                if commit.version.operation != "append":
-                    break
+        for commit in reversed(self._log.commits(ref.dataset_id)[: ref.version + 1]):
+            found |= commit.nan_columns
+            if commit.version.operation in ("create", "replace"):
+                break
         return found
 
     def _commit(self, dataset_id: str, mode: WriteMode, staged: StagedFiles) -> DatasetVersion:
         with self._locks[hash(dataset_id) % _LOCKS]:
             return commit_files(self._log, self._root / dataset_id, mode, staged)
-
-
-def _newest_first(commits: Mapping[int, Commit]) -> Iterator[Commit]:
-    return (commits[number] for number in sorted(commits, reverse=True))
 
 
 def _subfolders(folder: Path) -> Sequence[Path]:

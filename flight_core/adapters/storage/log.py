@@ -1,5 +1,6 @@
 """What the Delta log says about the commits of a table, and what we write into it."""
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake import DeltaTable, Schema
 
 from flight_core.domain.dataset import DatasetVersion, VersionRef
 
@@ -54,75 +54,67 @@ class CommitNote:
         }
 
 
-def open_table(folder: Path, version: int | None = None) -> DeltaTable | None:
-    """The table as of that version (None: the newest); None where there is none."""
-    if version is not None and not log_file(folder, version).exists():
-        return None
-    try:
-        return DeltaTable(folder, version=version)
-    except TableNotFoundError:
-        return None
+def open_table(folder: Path, version: int) -> DeltaTable | None:
+    """The table as of that version; None where there is none."""
+    return DeltaTable(folder, version=version) if log_file(folder, version).exists() else None
 
 
 def log_file(folder: Path, version: int) -> Path:
     return folder / "_delta_log" / f"{version:020}.json"
 
 
-def table_schema(table: DeltaTable) -> pa.Schema:
-    arrow: Any = table.schema().to_arrow()  # offers itself through Arrow's C interface
-    return pa.schema(arrow)
-
-
 class CommitLog:
-    """The commits of every table below `root`, read once. Thread-safe.
+    """The commits of every table below `root`. Thread-safe.
 
-    The log is never cleaned: tables are made with `delta.enableExpiredLogCleanup` off.
+    An entry is read once: it never changes, and tables are made with `delta.enableExpiredLogCleanup`
+    off, so that none goes away. Asking again costs one look for the next file.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
-        self._known: dict[str, dict[int, Commit]] = {}
+        self._known: dict[str, list[Commit]] = {}
 
-    def commits(self, dataset_id: str) -> Mapping[int, Commit]:
-        """By version, oldest first; empty if there is no table."""
-        table = open_table(self._root / dataset_id)
-        if table is None:
-            return {}
+    def commits(self, dataset_id: str) -> Sequence[Commit]:
+        """The commit of version n at position n; empty if there is no table."""
         with self._lock:
-            known = self._known.setdefault(dataset_id, {})
-            missing = table.version() - max(known, default=-1)
-            if missing > 0:
-                for entry in reversed(table.history(missing)):
-                    number = int(entry["version"])
-                    known[number] = self._commit(dataset_id, entry, known.get(number - 1))
-            return dict(known)
+            known = self._known.get(dataset_id, [])
+            while log_file(self._root / dataset_id, len(known)).exists():
+                known.append(self._read(VersionRef(dataset_id, len(known)), known))
+                self._known[dataset_id] = known
+            return tuple(known)
 
     def forget(self, dataset_id: str) -> None:
         with self._lock:
             self._known.pop(dataset_id, None)
 
-    def _commit(self, dataset_id: str, entry: Mapping[str, Any], before: Commit | None) -> Commit:
+    def _read(self, ref: VersionRef, before: Sequence[Commit]) -> Commit:
         """A commit that is not ours (an optimisation, say) keeps the rows, or so we believe."""
-        number = int(entry["version"])
+        lines = log_file(self._root / ref.dataset_id, ref.version).read_text(encoding="utf-8").splitlines()
+        actions: dict[str, Any] = {
+            name: action for line in lines for name, action in json.loads(line).items()
+        }
+        entry = actions.get("commitInfo", {})
         note = entry.get(_KEY, {})
-        old = before.version if before is not None else None
+        old = before[-1].version if before else None
         version = DatasetVersion(
-            ref=VersionRef(dataset_id, number),
-            schema=old.schema
-            if old and note.get("operation") == "append"
-            else self._schema(dataset_id, number),
+            ref=ref,
+            schema=_schema(actions.get("metaData"), old),
             row_count=note.get("row_count", old.row_count if old else 0),
             size_bytes=note.get("size_bytes", old.size_bytes if old else 0),
-            committed_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
-            operation=note.get("operation", str(entry["operation"]).lower()),
+            committed_at=datetime.fromtimestamp(entry.get("timestamp", 0) / 1000, UTC),
+            operation=note.get("operation", str(entry.get("operation", "unknown")).lower()),
             commit_info=note.get("info", {}),
             added_rows=note.get("added_rows", 0),
         )
         nan_columns = frozenset(note.get("nan_columns", ()))
         return Commit(version, note.get("write_id"), note.get("job_id"), nan_columns)
 
-    def _schema(self, dataset_id: str, number: int) -> pa.Schema:
-        table = open_table(self._root / dataset_id, number)
-        assert table is not None
-        return table_schema(table)
+
+def _schema(metadata: Mapping[str, Any] | None, old: DatasetVersion | None) -> pa.Schema:
+    """Entries that leave the columns as they were do not repeat them."""
+    if metadata is not None:
+        arrow: Any = Schema.from_json(metadata["schemaString"]).to_arrow()
+        return pa.schema(arrow)  # through Arrow's C interface
+    assert old is not None, "the first entry of a Delta log has the columns"
+    return old.schema
