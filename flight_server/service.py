@@ -3,20 +3,19 @@
 import logging
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.domain.errors import Unsupported
+from flight_core.domain.errors import InvalidOption, Unsupported
 from flight_server.auth import MIDDLEWARE, AuthMiddleware, Call, OpenHandshake, call_of
 from flight_server.calls import Watcher
 from flight_server.connections import cut_connections
 from flight_server.errors import flight_errors, keep_tracebacks_home
+from flight_server.flight_sql.dispatch import FlightSql
 from flight_server.options import FlightOptions, FlightUseCases, TlsOptions
 from flight_server.plain import PlainFlight
-
-if TYPE_CHECKING:
-    from flight_server.flight_sql.dispatch import FlightSql
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +26,15 @@ class SkeinFlightServer(fl.FlightServerBase):
     """Listens from construction on, until `stop`; there is no need to call `serve`.
 
     What parses as a Flight SQL message goes to `flight_sql`, all else to the plain commands of Skein.
-    `flight_sql` is closed by who made it, after `stop`.
+
+    Raises:
+        InvalidOption: it cannot listen where it should.
     """
 
-    # The stubs of pyarrow are wrong about what these methods take and return.
+    # Where types are ignored, the stubs of pyarrow are wrong about what a method takes and returns.
 
     def __init__(
-        self, use_cases: FlightUseCases, options: FlightOptions, flight_sql: "FlightSql | None" = None
+        self, use_cases: FlightUseCases, options: FlightOptions, flight_sql: FlightSql | None = None
     ) -> None:
         keep_tracebacks_home()
         self._host = f"[{options.host}]" if ":" in options.host else options.host
@@ -41,12 +42,20 @@ class SkeinFlightServer(fl.FlightServerBase):
         self._flight_sql = flight_sql
         self._plain = PlainFlight(use_cases, options)
         self._watcher = Watcher()
-        super().__init__(
-            (self._host, options.port),
-            auth_handler=OpenHandshake(),
-            middleware={MIDDLEWARE: AuthMiddleware(use_cases.authenticator)},
-            **_tls(options.tls),
-        )
+        try:
+            super().__init__(
+                (self._host, options.port),
+                auth_handler=OpenHandshake(),
+                middleware={MIDDLEWARE: AuthMiddleware(use_cases.authenticator)},
+                **_tls(options.tls),
+            )
+        except pa.ArrowException:
+            self._watcher.close()
+            self.__dict__.clear()  # Flight never lets go of a server that did not start
+            raise InvalidOption(
+                f"cannot listen on {options.host}:{options.port}: the port is taken or not allowed, or the"
+                " address is not one of this machine; set SKEIN_FLIGHT_PORT or SKEIN_HOST"
+            ) from None
 
     @property
     def uri(self) -> str:
@@ -82,7 +91,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
     ) -> fl.FlightInfo:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")):
+        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
             return self._flight_sql.get_flight_info(call, message, descriptor)
         return self._plain.get_flight_info(call, descriptor)
 
@@ -91,14 +100,14 @@ class SkeinFlightServer(fl.FlightServerBase):
         self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
     ) -> fl.SchemaResult:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")):
+        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
             return fl.SchemaResult(self._flight_sql.get_schema(call, message))
         return fl.SchemaResult(self._plain.get_schema(call, descriptor))
 
     @flight_errors()
     def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(ticket.ticket)):
+        if self._flight_sql and (message := self._flight_sql.parse(ticket.ticket)) is not None:
             return self._flight_sql.do_get(call, message)
         return self._plain.do_get(call, ticket.ticket)
 
@@ -111,7 +120,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         writer: fl.FlightMetadataWriter,
     ) -> None:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")):
+        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
             self._flight_sql.do_put(call, message, reader, writer)
         else:
             self._plain.do_put(call, descriptor, reader, writer)

@@ -8,6 +8,9 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
+from flight_core.domain.errors import InvalidOption
+from flight_server.options import FlightOptions
+from flight_server.service import SkeinFlightServer
 from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of, until
 
 BLOCKED = command("SELECT count(*) FROM range(1000000) a(i), range(1000000) b(j) WHERE (a.i * b.j) % 7 = 3")
@@ -35,6 +38,14 @@ def refuses_calls(stack) -> bool:
             return not client.list_actions()
         except fl.FlightUnavailableError:
             return True
+
+
+def test_a_port_that_is_taken_is_named(stack):
+    threads = threading.active_count()
+    options = FlightOptions(ticket_key=b"key", port=stack.server.port)
+    with pytest.raises(InvalidOption, match=rf"cannot listen on 127.0.0.1:{stack.server.port}"):
+        SkeinFlightServer(stack.use_cases, options)
+    assert threading.active_count() == threads
 
 
 def test_an_idle_server_stops_at_once(stack, stop):
