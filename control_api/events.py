@@ -1,7 +1,7 @@
 """Following the log of events: one subscription, delivered over a WebSocket or as server-sent events."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -126,7 +126,7 @@ async def follow_socket(socket: WebSocket, subscription: Subscription, *, timeou
         with suppress(WebSocketDisconnect):  # `gone` ends the delivery
             await socket.send_text(message.model_dump_json(exclude_none=True))
 
-    missed = await _deliver(subscription, take, gone, timeout_s)
+    missed = await _deliver(subscription, take, (gone,), timeout_s)
     reason = "the server stops" if missed is None else "too slow; resume with after=<the last id>"
     with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(RuntimeError):
         await socket.close(TRY_AGAIN_LATER, reason)
@@ -137,11 +137,12 @@ class EventStreamResponse(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, subscription: Subscription, *, timeout_s: float) -> None:
+    def __init__(self, subscription: Subscription, *, timeout_s: float, stopping: asyncio.Event) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._subscription = subscription
         self._timeout_s = timeout_s
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def gone() -> None:
@@ -154,25 +155,26 @@ class EventStreamResponse(Response):
             await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await _deliver(self._subscription, take, gone, self._timeout_s)
+        await _deliver(self._subscription, take, (gone, self._stopping.wait), self._timeout_s)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _deliver(
     subscription: Subscription,
     take: Callable[[EventMessage], Awaitable[None]],
-    gone: Callable[[], Awaitable[None]],
+    ends: Sequence[Callable[[], Awaitable[object]]],
     timeout_s: float,
 ) -> EventMessage | None:
-    """Until the client is gone or the server stops; or the message that the client did not take in time."""
+    """Until the feed or one of `ends` does; or the message that the client did not take in time."""
     missed = None
     async with anyio.create_task_group() as tasks:
 
-        async def watch() -> None:
-            await gone()
+        async def watch(end: Callable[[], Awaitable[object]]) -> None:
+            await end()
             tasks.cancel_scope.cancel()
 
-        tasks.start_soon(watch)
+        for end in ends:
+            tasks.start_soon(watch, end)
         async with aclosing(subscription.messages()) as messages:
             async for message in messages:
                 with anyio.move_on_after(timeout_s) as patience:

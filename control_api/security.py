@@ -34,7 +34,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
 }
 
 
@@ -58,6 +57,8 @@ def _add_headers(headers: MutableHeaders) -> None:
     headers.setdefault("Content-Security-Policy", _PAGE_POLICY if is_page else _API_POLICY)
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
+    if "etag" not in headers:
+        headers.setdefault("Cache-Control", "no-store")
 
 
 @dataclass(frozen=True, slots=True)

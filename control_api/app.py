@@ -1,0 +1,84 @@
+"""The control plane as one ASGI application."""
+
+import asyncio
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import ProcessCollector
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from control_api import errors, openapi
+from control_api.mapping import API
+from control_api.observability import REQUEST_ID, EngineCollector, Requests
+from control_api.options import ControlOptions, ControlUseCases
+from control_api.routes import datasets, events, ingestions, queries, system
+from control_api.security import Guard, GuardOptions, SecurityHeaders
+from control_api.streaming import Streaming
+
+_EXPOSED_HEADERS = [
+    "ETag",
+    "Link",
+    "Location",
+    "Preference-Applied",
+    "Retry-After",
+    "Skein-Affected-Rows",
+    "Skein-Datasets",
+    "Skein-Query-Id",
+    REQUEST_ID,
+]
+
+
+def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
+    """Stateless but for what the use cases hold. Set `app.state.stopping` before the server stops,
+    so that event streams end: they would go on for ever."""
+    app = FastAPI(
+        title="Skein",
+        version=options.version,
+        description=openapi.DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        responses=openapi.PROBLEMS,
+        middleware=_middleware(use_cases, options),
+    )
+    app.state.use_cases = use_cases
+    app.state.options = options
+    app.state.streaming = Streaming(options.stall_timeout_s)
+    app.state.stopping = asyncio.Event()
+    options.registry.register(EngineCollector(use_cases))
+    ProcessCollector(registry=options.registry)
+    errors.install(app)
+    openapi.install(app)
+    api = APIRouter(prefix=API)
+    for part in (datasets, ingestions, queries, events):
+        api.include_router(part.router)
+    app.include_router(api)
+    app.include_router(system.router)
+    app.include_router(system.pages)
+    # Swagger UI and ReDoc as their makers ship them, so that the pages work without the internet.
+    app.mount("/static/vendor", StaticFiles(packages=[("fastapi_offline", "static")]))
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    return app
+
+
+def _middleware(use_cases: ControlUseCases, options: ControlOptions) -> list[Middleware]:
+    """The outermost first."""
+    guard = GuardOptions(
+        hosts=frozenset(host.lower() for host in options.hosts),
+        origins=frozenset(options.origins),
+        max_body_bytes=options.max_body_bytes,
+    )
+    cross_origin = Middleware(
+        CORSMiddleware,
+        allow_origins=options.origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED_HEADERS,
+    )
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(Requests, options.registry),
+        *([cross_origin] if options.origins else []),
+        Middleware(Guard, guard, use_cases.authenticator),
+    ]

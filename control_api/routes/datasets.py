@@ -1,0 +1,174 @@
+"""Datasets: list, describe, read a window of rows, drop."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from control_api import mapping
+from control_api.dependencies import (
+    Caller,
+    Name,
+    Responses,
+    UseCases,
+    Wanted,
+    etag_of,
+    is_fresh,
+    require_match,
+)
+from control_api.openapi import NOT_MODIFIED, RESULT
+from control_api.streaming import QueryResponse, Run
+from flight_core.domain.dataset import Dataset, DatasetName
+from flight_core.domain.errors import InvalidRequest
+from flight_core.domain.query import Statement
+from schemas import http
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+# A representation may be kept, and is to be checked each time.
+_REVALIDATE = "private, no-cache"
+
+VersionText = Annotated[
+    str | None, Query(description="A number, `v3`, or a moment in ISO 8601; the current one if left out.")
+]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.get("")
+def list_datasets(
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    q: Annotated[
+        str | None, Query(description="Text in the name, description, tags or column names.")
+    ] = None,
+    limit: Limit = 100,
+    cursor: Annotated[str | None, Query(description="From the `next` link of the page before.")] = None,
+) -> http.DatasetPage:
+    """All datasets, ordered by name."""
+    after = mapping.parse_cursor(cursor) if cursor else ""
+    found = [
+        dataset
+        for dataset in use_cases.list_datasets(actor=caller)
+        if dataset.name.key > after and (q is None or _mentions(dataset, q.lower()))
+    ]
+    found.sort(key=lambda dataset: dataset.name.key)
+    next_page = None
+    if len(found) > limit:
+        last = mapping.cursor(found[limit - 1].name.key)
+        next_page = mapping.next_page(request.url.path, {"q": q, "limit": limit, "cursor": last})
+        response.headers["Link"] = f'<{next_page}>; rel="next"'
+    return http.DatasetPage(items=[mapping.dataset(dataset) for dataset in found[:limit]], next=next_page)
+
+
+def _mentions(dataset: Dataset, text: str) -> bool:
+    texts = [dataset.name.value, dataset.description, *dataset.tags, *dataset.current.schema.names]
+    return any(text in each.lower() for each in texts)
+
+
+@router.get("/{name}", responses=NOT_MODIFIED, response_model=http.DatasetDescription)
+def describe_dataset(
+    name: Name,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    version: VersionText = None,
+) -> http.DatasetDescription | Response:
+    """Columns with statistics, size and history of a dataset, as of one of its versions.
+
+    The ETag of the current version is what `If-Match` of DELETE compares with.
+    """
+    at = mapping.parse_version(version)
+    dataset = use_cases.get_dataset(name, actor=caller)
+    if at is None and is_fresh(request, _etag(dataset)):
+        return Response(status_code=304, headers={"ETag": _etag(dataset)})
+    described = use_cases.describe_dataset(name, actor=caller, at=at)
+    response.headers["Cache-Control"] = _REVALIDATE
+    response.headers["ETag"] = (
+        _etag(described.dataset)
+        if at is None
+        else etag_of(described.dataset.id, described.dataset.version, described.version.ref.version)
+    )
+    return mapping.description(described)
+
+
+def _etag(dataset: Dataset) -> str:
+    return etag_of(dataset.id, dataset.version)
+
+
+@router.delete("/{name}", status_code=204)
+def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Caller) -> None:
+    """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
+    require_match(request, _etag(use_cases.get_dataset(name, actor=caller)))
+    use_cases.drop_dataset(name, actor=caller)
+
+
+@router.get("/{name}/versions")
+def list_versions(
+    name: Name,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    limit: Limit = 100,
+    cursor: Annotated[str | None, Query(description="From the `next` link of the page before.")] = None,
+) -> http.VersionPage:
+    """The versions of a dataset, newest first."""
+    versions = use_cases.describe_dataset(name, actor=caller).versions
+    if cursor:
+        before = _number(mapping.parse_cursor(cursor))
+        versions = [version for version in versions if version.ref.version < before]
+    next_page = None
+    if len(versions) > limit:
+        last = mapping.cursor(str(versions[limit - 1].ref.version))
+        next_page = mapping.next_page(request.url.path, {"limit": limit, "cursor": last})
+        response.headers["Link"] = f'<{next_page}>; rel="next"'
+    return http.VersionPage(items=[mapping.version(version) for version in versions[:limit]], next=next_page)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidRequest("the cursor is not one of this list; follow its `next` links")
+    return int(text)
+
+
+@router.get("/{name}/rows", responses=RESULT | NOT_MODIFIED, response_class=Response)
+def read_rows(
+    name: Name,
+    request: Request,
+    use_cases: UseCases,
+    caller: Caller,
+    streaming: Responses,
+    format: Wanted,
+    version: VersionText = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=0)] = 1000,
+    columns: Annotated[
+        list[str] | None, Query(description="Repeat it for each column; all if left out.")
+    ] = None,
+) -> Response:
+    """A window of rows, in the order they are stored. The same URL with a version never changes."""
+    at = mapping.parse_version(version)
+    dataset = use_cases.get_dataset(name, actor=caller)
+    number = dataset.version if at is None else at
+    headers = {"Cache-Control": _REVALIDATE, "Vary": "Accept"}
+    if isinstance(number, int):
+        headers["ETag"] = etag_of(dataset.id, number, format.name)
+        if is_fresh(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+    table = f"v{number}" if isinstance(number, int) else number.isoformat()
+    statement = _window(dataset.name, table, columns, offset=offset, limit=limit)
+    run = Run(use_cases, statement, actor=caller, format=format)
+    return QueryResponse(run, format, streaming, headers=headers)
+
+
+def _window(name: DatasetName, at: str, columns: list[str] | None, *, offset: int, limit: int) -> Statement:
+    wanted = ", ".join(map(_quoted, columns)) if columns else "*"
+    table = _quoted(f"{name}@{at}")
+    return Statement(f"SELECT {wanted} FROM datasets.{table} LIMIT {limit} OFFSET {offset}")
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

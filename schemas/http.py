@@ -1,0 +1,243 @@
+"""Requests and replies of the control plane, `/api/v1`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.sources import Source
+
+_EXAMPLE_TIME = "2026-01-31T12:00:00Z"
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Page(BaseModel):
+    """`next` is the URL of the following page; null on the last one."""
+
+    next: str | None = Field(None, examples=["/api/v1/datasets?limit=50&cursor=ZmxpZ2h0cw"])
+
+
+class Column(BaseModel):
+    name: str = Field(examples=["delay"])
+    type: str = Field(examples=["int64"])
+    nullable: bool = True
+
+
+class ColumnProfile(Column):
+    """Statistics are null where the files do not tell them exactly. `minimum` and `maximum` are
+    written as in JSON results."""
+
+    null_count: int | None = Field(None, examples=[0])
+    minimum: Any = Field(None, examples=[-91])
+    maximum: Any = Field(None, examples=[1127])
+    size_bytes: int = Field(description="Compressed, on disk.", examples=[183211])
+
+
+class Version(BaseModel):
+    version: int = Field(examples=[3])
+    rows: int = Field(examples=[200000])
+    added_rows: int = Field(description="By this commit alone.", examples=[50000])
+    size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
+    operation: str = Field(examples=["append"])
+    committed_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    info: dict[str, str] = Field(default_factory=dict, description="Who committed it, and from where.")
+
+
+class VersionPage(Page):
+    items: list[Version]
+
+
+class Dataset(BaseModel):
+    id: str = Field(examples=["0f8b6c0a7f0e4a8e8a4f4f7f3e2d1c0b"])
+    name: str = Field(examples=["flights"])
+    href: str = Field(examples=["/api/v1/datasets/flights"])
+    description: str = ""
+    tags: list[str] = Field(default_factory=list)
+    version: int = Field(description="What readers get who name no other.", examples=[3])
+    rows: int = Field(examples=[200000])
+    size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
+    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    updated_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    columns: list[Column]
+
+
+class DatasetPage(Page):
+    items: list[Dataset]
+
+
+class DatasetDescription(BaseModel):
+    """One version of a dataset, the current one if none was named, and the versions there are."""
+
+    id: str
+    name: str = Field(examples=["flights"])
+    description: str = ""
+    tags: list[str] = Field(default_factory=list)
+    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    current_version: int = Field(examples=[3])
+    version: int = Field(description="The one described.", examples=[3])
+    rows: int = Field(examples=[200000])
+    size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
+    updated_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    columns: list[ColumnProfile]
+    versions: list[Version] = Field(description="Newest first.")
+
+
+class IngestionRequest(_Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"dataset": "flights", "source": {"kind": "file", "path": "flights-3m.parquet"}},
+                {
+                    "dataset": "zipcodes",
+                    "source": {"kind": "http", "url": "https://example.org/zipcodes.csv.gz"},
+                    "format": "csv",
+                    "mode": "replace",
+                    "options": {"delimiter": ";"},
+                },
+            ]
+        }
+    )
+
+    dataset: str
+    source: Source
+    mode: Literal["create", "append", "replace"] = "append"
+    format: str | None = Field(None, description="Found out from the content where it is left out.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
+
+
+class Failure(BaseModel):
+    code: str = Field(examples=["unreadable_data"])
+    message: str = Field(examples=["zipcodes.csv: line 17 has 5 fields, the header has 4"])
+
+
+class Ingestion(BaseModel):
+    """`progress` is between 0 and 1 within the phase, null where the total is not known."""
+
+    id: str = Field(examples=["6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
+    href: str = Field(examples=["/api/v1/ingestions/6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
+    dataset: str = Field(examples=["zipcodes"])
+    kind: str = Field(description="Of the source.", examples=["http"])
+    mode: str = Field(examples=["replace"])
+    format: str | None = Field(None, examples=["csv"])
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    cancel_requested: bool = False
+    phase: Literal["fetching", "parsing", "committing"] | None = None
+    progress: float | None = Field(None, ge=0, le=1, examples=[0.42])
+    done_bytes: int = Field(0, description="Of the phase.", examples=[844000])
+    total_bytes: int | None = Field(None, description="Of the phase, if known.", examples=[2018388])
+    rows: int = Field(0, examples=[33144])
+    version: int | None = Field(None, description="The version it committed.", examples=[1])
+    error: Failure | None = None
+    actor: str = Field(examples=["local"])
+    attempt: int = Field(0, examples=[1])
+    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class IngestionPage(BaseModel):
+    """Newest first."""
+
+    items: list[Ingestion]
+
+
+class SourceKind(BaseModel):
+    """`fields` is the JSON schema of what goes into `source`, next to `kind`."""
+
+    kind: str = Field(examples=["http"])
+    fields: dict[str, Any]
+
+
+class SourcePage(BaseModel):
+    items: list[SourceKind]
+
+
+class QueryRequest(_Request):
+    """`params` is a list for `?` and `$1`, an object for `$name`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "sql": "SELECT origin, count(*) AS n FROM flights WHERE delay > ? GROUP BY ALL",
+                    "params": [60],
+                    "limit": 10,
+                },
+                {
+                    "sql": 'SELECT count(*) AS n FROM "flights@v1" WHERE origin = $origin',
+                    "params": {"origin": "SEA"},
+                },
+            ]
+        }
+    )
+
+    sql: str = Field(description='One statement. Datasets are tables; "name@v3" is one of their versions.')
+    params: list[Any] | dict[str, Any] = Field(default_factory=list)
+    limit: Annotated[int, Field(ge=0)] | None = Field(None, description="At most so many rows.")
+
+
+class ResultColumn(BaseModel):
+    """`type` is the Arrow type. A second column of the same name is called `name_1`, and so on."""
+
+    name: str = Field(examples=["n"])
+    type: str = Field(examples=["int64"])
+
+
+class QueryResult(BaseModel):
+    """A result in JSON. `rows` hold the values by column name; see the reference for their form.
+
+    `row_count` comes last: a body without it was cut off. Statements that change something tell
+    `affected_rows` where that is known.
+    """
+
+    query_id: str | None = None
+    datasets: dict[str, int] = Field(description="The version that was read of each dataset.")
+    affected_rows: int | None = None
+    columns: list[ResultColumn]
+    rows: list[dict[str, Any]]
+    row_count: int
+
+
+class Query(BaseModel):
+    """A statement that runs or ran in this process, whichever door it came through."""
+
+    id: str = Field(examples=["9b0e6c0a7f0e4a8e8a4f4f7f3e2d1c0b"])
+    sql: str = Field(examples=["SELECT count(*) FROM flights"])
+    actor: str = Field(examples=["local"])
+    door: str = Field(examples=["http"])
+    state: Literal["planned", "queued", "running", "succeeded", "failed", "cancelled"]
+    rows: int = Field(description="Produced so far.", examples=[1])
+    size_bytes: int = Field(description="Produced so far, as Arrow.", examples=[8])
+    datasets: dict[str, int] = Field(description="The version that it reads of each dataset.")
+    error: str | None = Field(None, description="The code of its failure.")
+    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    finished_at: datetime | None = None
+
+
+class QueryPage(BaseModel):
+    """Newest first."""
+
+    items: list[Query]
+
+
+class About(BaseModel):
+    """What runs here. `flight_uri` is null where this process does not know of a Flight server."""
+
+    name: Literal["skein"] = "skein"
+    version: str = Field(examples=["0.1.0"])
+    flight_uri: str | None = Field(None, examples=["grpc://127.0.0.1:8815"])
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+    version: str = Field(examples=["0.1.0"])
+
+
+class Readiness(BaseModel):
+    """`checks` tells of each part whether it works: `ok`, or what is wrong."""
+
+    status: Literal["ready", "not ready"]
+    checks: dict[str, str] = Field(examples=[{"catalog": "ok", "engine": "ok", "disk": "ok"}])
