@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from importlib import resources
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +28,7 @@ _MINUTE_US = 60_000_000
 _NEIGHBOURS = 128
 _BATCH_ROWS = 1 << 16
 
+Array: TypeAlias = pa.Array[Any]
 Advance = Callable[[int], None]  # told the number of rows of each batch
 
 
@@ -46,11 +48,11 @@ def flights(rows: int, base: pa.Table | None = None) -> Iterator[pa.RecordBatch]
     base = base if base is not None else shipped_flights()
     periods = -(-rows // _ROWS_PER_PERIOD)
     for start in range(0, rows, _BATCH_ROWS):
-        numbers = pa.arange(start, min(start + _BATCH_ROWS, rows))
+        numbers = pa.arange(start, min(start + _BATCH_ROWS, rows))  # type: ignore[attr-defined] # the stubs are older
         yield _drawn(base, numbers, rows=rows, periods=periods)
 
 
-def _drawn(base: pa.Table, numbers: pa.Array, *, rows: int, periods: int) -> pa.RecordBatch:
+def _drawn(base: pa.Table, numbers: Array, *, rows: int, periods: int) -> pa.RecordBatch:
     scaled = pc.multiply(numbers, base.num_rows * periods)
     position = pc.divide(scaled, rows)
     period = pc.divide(position, base.num_rows)
@@ -62,14 +64,15 @@ def _drawn(base: pa.Table, numbers: pa.Array, *, rows: int, periods: int) -> pa.
     return pa.RecordBatch.from_pydict(columns, schema=base.schema)
 
 
-def _neighbour(index: pa.Array, numbers: pa.Array, count: int) -> pa.Array:
+def _neighbour(index: Array, numbers: Array, count: int) -> Array:
     """A row near `index`, chosen by a multiplicative hash of the row's number."""
     hashed = pc.bit_wise_and(pc.shift_right(pc.multiply(numbers, 0x9E3779B1), 16), _NEIGHBOURS - 1)
     near = pc.subtract(pc.add(index, hashed), _NEIGHBOURS // 2)
-    return pc.min_element_wise(pc.max_element_wise(near, 0), count - 1)
+    inside: Array = pc.min_element_wise(pc.max_element_wise(near, 0), count - 1)
+    return inside
 
 
-def _departures(dates: pa.Array, index: pa.Array, part: pa.Array, period: pa.Array) -> pa.Array:
+def _departures(dates: Array, index: Array, part: Array, period: Array) -> Array:
     """Between the departures before and after, on the minute, moved on by whole periods."""
     moments = dates.cast(pa.int64())
     before = moments.take(index)
@@ -77,7 +80,8 @@ def _departures(dates: pa.Array, index: pa.Array, part: pa.Array, period: pa.Arr
     gap = pc.cast(pc.subtract(after, before), pa.float64())
     minutes = pc.divide(pc.cast(pc.floor(pc.multiply(gap, part)), pa.int64()), _MINUTE_US)
     moved = pc.add(pc.add(before, pc.multiply(minutes, _MINUTE_US)), pc.multiply(period, _PERIOD_US))
-    return moved.cast(dates.type)
+    departures: Array = moved.cast(dates.type)
+    return departures
 
 
 def ensure_demo(get: GetDataset, write: WriteDataset, *, rows: int | None, advance: Advance) -> bool:

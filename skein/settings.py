@@ -7,7 +7,7 @@ import ipaddress
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import psutil
 from pydantic import (
@@ -18,6 +18,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -71,6 +72,13 @@ class Settings(BaseSettings):
     tokens: SecretStr = Field(SecretStr(""), description="API tokens: `NAME=TOKEN`, comma-separated.")
     users: SecretStr = Field(SecretStr(""), description="Logins: `NAME=PASSWORD`, comma-separated.")
     session_ttl_s: PositiveFloat = Field(86_400.0, description="How long a login is good.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Host names that HTTP requests may use besides the usual ones, comma-separated."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins of web pages elsewhere that may use the HTTP API, comma-separated."
+    )
+    max_body_bytes: ByteSize = Field(ByteSize(4 << 20), description="What one HTTP request may send.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) of both servers.")
     tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
     tls_client_ca: Path | None = Field(None, description="Clients must show a certificate of this CA (PEM).")
@@ -79,7 +87,7 @@ class Settings(BaseSettings):
         default_factory=lambda: ByteSize(machine_memory_bytes() // 2),
         description="What the SQL engine may hold in memory.",
     )
-    spill_limit: ByteSize = Field(ByteSize(20 << 30), description="What the SQL engine may spill to disk.")
+    temp_limit: ByteSize = Field(ByteSize(20 << 30), description="What the SQL engine may spill to disk.")
     threads: PositiveInt = Field(
         default_factory=lambda: os.cpu_count() or 1, description="Threads of the SQL engine."
     )
@@ -96,6 +104,18 @@ class Settings(BaseSettings):
         None, description="Folders that ingestions may read local files from, as a path list."
     )
     ingest_jobs: PositiveInt = Field(2, description="How many ingestions run at a time.")
+    ingest_allow_private: bool = Field(
+        False, description="Whether ingestions may fetch from private and link-local addresses."
+    )
+    ingest_max_bytes: ByteSize = Field(
+        ByteSize(64 << 30), description="What one ingestion may fetch, and decompress to."
+    )
+    ingest_max_ratio: PositiveInt = Field(250, description="How many times larger a file may decompress.")
+    ingest_memory_bytes: ByteSize = Field(
+        ByteSize(3 << 30), description="What the process that parses a file may hold in memory."
+    )
+    ingest_parse_timeout_s: PositiveFloat = Field(3600.0, description="How long parsing may take.")
+    ingest_fetch_timeout_s: PositiveFloat = Field(3600.0, description="How long fetching may take.")
     catalog_url: SecretStr | None = Field(None, description="SQLAlchemy URL of the catalog.")
     keep_events: PositiveInt = Field(100_000, description="How many events the log keeps.")
     orphan_grace_s: PositiveFloat = Field(
@@ -105,13 +125,15 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(LogLevel.INFO, description="What is worth a line in the log.")
     log_format: LogFormat = Field(LogFormat.AUTO, description="How a line looks.")
 
-    @model_validator(mode="before")
+    @field_validator("ingest_roots", mode="before")
     @classmethod
-    def _split_paths(cls, values: dict[str, Any]) -> dict[str, Any]:
-        roots = values.get("ingest_roots")
-        if isinstance(roots, str):
-            values["ingest_roots"] = tuple(part for part in roots.split(os.pathsep) if part)
-        return values
+    def _paths(cls, value: object) -> object:
+        return _parts(value, os.pathsep)
+
+    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return _parts(value, ",")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -135,6 +157,14 @@ class Settings(BaseSettings):
             return self.host == "localhost"
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host names that HTTP requests may use. Where credentials are needed to do anything, a web
+        page gains nothing by pointing a name of its own at this server."""
+        if self.loopback:
+            return ("localhost", "127.0.0.1", "[::1]", *self.allowed_hosts)
+        return self.allowed_hosts or ("*",)
+
+    @property
     def roots(self) -> tuple[Path, ...]:
         """The folders that ingestions may read from, absolute."""
         if self.ingest_roots is not None:
@@ -146,6 +176,12 @@ class Settings(BaseSettings):
         secret: SecretStr = getattr(self, kind)
         entries = [entry.strip() for entry in secret.get_secret_value().split(",")]
         return tuple(_credential(entry, kind) for entry in entries if entry)
+
+
+def _parts(value: object, separator: str) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(separator) if part.strip())
 
 
 def _credential(entry: str, kind: str) -> Credential:

@@ -1,0 +1,111 @@
+"""The data directory: what lies where, and who may use it.
+
+lake/              the datasets, one Delta table each
+catalog.sqlite     names, jobs and events
+workspace.duckdb   the users' own tables
+jobs/              scratch of running ingestions
+tmp/               what the SQL engine spills
+secret.key         signs tickets and sessions
+skein.json         where the servers are, while they are ready
+*.lock             held by the processes that use the directory
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+
+from flight_core.domain.errors import Conflict, InvalidOption
+
+_KEY_BYTES = 32
+
+
+class Role(StrEnum):
+    """Which server a process runs; `skein serve` runs both."""
+
+    FLIGHT = "flight"
+    CONTROL = "control"
+
+
+class DataDirectory:
+    """Makes the folder when it is first used."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.lake = self.root / "lake"
+        self.jobs = self.root / "jobs"
+        self.workspace = self.root / "workspace.duckdb"
+        self.runtime_file = self.root / "skein.json"
+
+    @property
+    def catalog_url(self) -> str:
+        return f"sqlite:///{self.root / 'catalog.sqlite'}"
+
+    def prepare(self) -> None:
+        """
+        Raises:
+            InvalidOption: the folder cannot be made or written to.
+        """
+        try:
+            for folder in (self.root, self.lake, self.jobs):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidOption(
+                f"the data directory '{self.root}' cannot be used: {error.strerror};"
+                " choose another with --data"
+            ) from None
+        if not os.access(self.root, os.W_OK):
+            raise InvalidOption(
+                f"the data directory '{self.root}' cannot be written to; choose another with --data"
+            )
+
+    def temp(self, roles: Iterable[Role]) -> Path:
+        """A folder of the process that runs these roles."""
+        return self.root / "tmp" / "+".join(sorted(roles))
+
+    def secret_key(self) -> bytes:
+        """The same key for every process, made by the first one."""
+        path = self.root / "secret.key"
+        if not path.exists():
+            draft = path.with_suffix(f".{secrets.token_hex(4)}")
+            draft.touch(mode=0o600, exist_ok=False)
+            with draft.open("wb") as file:
+                file.write(secrets.token_bytes(_KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another process was first
+                path.hardlink_to(draft)
+            draft.unlink()
+        return path.read_bytes()
+
+    @contextmanager
+    def claimed(self, roles: Iterable[Role]) -> Iterator[None]:
+        """Be the only process with these roles here.
+
+        Raises:
+            Conflict: another process has one of them.
+        """
+        with ExitStack() as stack:
+            for role in sorted(roles):
+                stack.enter_context(self._lock(role))
+            yield
+
+    @contextmanager
+    def _lock(self, role: Role) -> Iterator[None]:
+        with (self.root / f"{role}.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise Conflict(
+                    f"the data directory '{self.root}' is in use by the process {holder}; stop that one,"
+                    " or choose another directory with --data"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield

@@ -1,0 +1,63 @@
+"""uvicorn, started and stopped by us."""
+
+import math
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+from fastapi import FastAPI
+
+from skein.ports import bind, client_uri
+from skein.settings import Settings
+
+
+class HttpServer:
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
+                ssl_ca_certs=str(settings.tls_client_ca) if settings.tls_client_ca else None,
+                ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
+            )
+        )
+
+    async def run(self, stop: anyio.Event, *, task_status: TaskStatus[str]) -> None:
+        """Serve until `stop` is set, then drain; tells its address once it listens. Raises as `bind`."""
+        settings = self._settings
+        with bind(settings.host, settings.http_port, flag="--http-port") as listener:
+            scheme = "https" if settings.tls_cert else "http"
+            uri = client_uri(scheme, settings.host, listener.getsockname()[1])
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._server.serve, [listener])
+                await self._server.listening.wait()
+                task_status.started(uri)
+                await stop.wait()
+                self._app.state.stopping.set()  # event streams would never end by themselves
+                self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are not uvicorn's business here."""
+        yield

@@ -1,0 +1,159 @@
+"""Starting, serving and stopping: claim, open, listen, tell; then the other way round."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import NoReturn
+
+import anyio
+import anyio.to_thread
+import uvloop
+from anyio.abc import TaskStatus
+
+from skein.directory import DataDirectory, Role
+from skein.http_server import HttpServer
+from skein.ports import check_ports, flight_uri
+from skein.runtime import Endpoints, RuntimeFile
+from skein.settings import Settings
+from skein.wiring import VERSION, Skein, flight_server, http_app, open_skein
+
+logger = logging.getLogger(__name__)
+
+_HOUSEKEEPING_S = 3600.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+Prepare = Callable[[Skein], object]  # runs before anybody is told that the servers are ready
+Announce = Callable[[Endpoints], object]
+
+
+class _Stopped(BaseException):
+    """A signal came before the servers were ready."""
+
+
+def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Announce) -> None:
+    """Serve until SIGINT or SIGTERM, then drain and return; a second signal ends the process at once.
+
+    Raises:
+        InvalidOption, Conflict: it cannot start, and why.
+    """
+    directory = DataDirectory(settings.data)
+    directory.prepare()
+    drained = True
+    try:
+        with _signals_raise(), directory.claimed(roles):
+            check_ports(settings, roles)
+            with open_skein(settings, directory, roles) as skein:
+                skein.reconcile()
+                prepare(skein)
+                servers = Servers(skein, roles)
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    runner.run(_until_signal(servers, announce))
+                drained = servers.drained
+    except _Stopped:
+        pass
+    if not drained:
+        logging.shutdown()
+        os._exit(0)  # the thread of a client that neither reads nor leaves would never end
+
+
+class Servers:
+    """The servers of one process, and what runs beside them in the same event loop."""
+
+    def __init__(self, skein: Skein, roles: Set[Role]) -> None:
+        self._skein = skein
+        self._roles = roles
+        self._runtime = RuntimeFile(skein.directory.runtime_file)
+        self.drained = True  # False once a stream would not end; its thread stays behind
+
+    async def run(self, stop: anyio.Event, *, task_status: TaskStatus[Endpoints]) -> None:
+        """Serve until `stop` is set. Open streams then get `drain_timeout_s` seconds to end."""
+        flight = http = None
+        async with anyio.create_task_group() as tasks:
+            if Role.FLIGHT in self._roles:
+                flight = await tasks.start(self._serve_flight, stop)
+            if Role.CONTROL in self._roles:
+                http = await tasks.start(self._serve_http, stop, flight)
+                tasks.start_soon(self._work, stop)
+                tasks.start_soon(self._keep_house, stop)
+            self._runtime.add(Endpoints(flight, http), VERSION)
+            try:
+                task_status.started(Endpoints(flight, http))
+                await stop.wait()
+            finally:
+                self._runtime.remove()
+
+    async def _serve_flight(self, stop: anyio.Event, *, task_status: TaskStatus[str]) -> None:
+        server = flight_server(self._skein)
+        try:
+            task_status.started(server.uri)
+            await stop.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                deadline_s = self._skein.settings.drain_timeout_s
+                self.drained = await anyio.to_thread.run_sync(server.stop, deadline_s)
+
+    async def _serve_http(
+        self, stop: anyio.Event, flight: str | None, *, task_status: TaskStatus[str]
+    ) -> None:
+        uri = flight or flight_uri(self._skein.settings, self._runtime)
+        await HttpServer(http_app(self._skein, flight_uri=uri), self._skein.settings).run(
+            stop, task_status=task_status
+        )
+
+    async def _work(self, stop: anyio.Event) -> None:
+        """Run ingestions; those that have not ended by then are given back, for the next start."""
+        worker = self._skein.new_worker()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(worker.run)
+            await stop.wait()
+            worker.stop()
+
+    async def _keep_house(self, stop: anyio.Event) -> None:
+        """Delete what nobody needs any more, now and every hour."""
+        while not stop.is_set():
+            try:
+                await anyio.to_thread.run_sync(self._skein.sweep_orphans)
+                await anyio.to_thread.run_sync(
+                    partial(self._skein.events.prune, keep=self._skein.settings.keep_events)
+                )
+            except Exception:
+                logger.exception("housekeeping failed; the next try is in an hour")
+            with anyio.move_on_after(_HOUSEKEEPING_S):
+                await stop.wait()
+
+
+async def _until_signal(servers: Servers, announce: Announce) -> None:
+    stop = anyio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            logger.warning("stopped without waiting for open streams")
+            os._exit(1)
+        logger.info("stopping; another signal stops at once")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    async with anyio.create_task_group() as tasks:
+        announce(await tasks.start(servers.run, stop))
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let a signal that comes during start-up unwind what was begun."""
+
+    def raise_stopped(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise _Stopped
+
+    before = {number: signal.signal(number, raise_stopped) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

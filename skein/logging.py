@@ -1,0 +1,43 @@
+"""Log lines on standard error: readable on a terminal, JSON for machines."""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+from skein.settings import LogFormat, LogLevel
+
+_OURS = ("skein", "flight_server", "control_api", "flight_core")
+
+_SHARED: tuple[Processor, ...] = (
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure_logging(level: LogLevel, format: LogFormat) -> None:
+    """Our own packages from `level` on, all others from WARNING on. Idempotent."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(format)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+def _renderer(format: LogFormat) -> tuple[Processor, ...]:
+    on_terminal = sys.stderr.isatty()
+    if format is LogFormat.CONSOLE or (format is LogFormat.AUTO and on_terminal):
+        plain = structlog.dev.plain_traceback
+        return (structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=plain),)
+    return (structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str))

@@ -1,0 +1,45 @@
+"""Which adapter serves which kind of source. Factories import late: nobody pays for what is not used."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flight_core.application.ingestion import Sources
+from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.sources import Source
+from schemas.sources import SOURCES
+from skein.directory import DataDirectory
+from skein.settings import Settings
+
+SourceFactory = Callable[[Settings, DataDirectory], Source]
+
+
+def _file(settings: Settings, directory: DataDirectory) -> Source:
+    from flight_core.adapters.sources.file import FileSource, FileSourceOptions
+
+    return FileSource(FileSourceOptions(roots=settings.roots, closed=(directory.root,)))
+
+
+# Kind -> factory; `schemas/sources.py` has the model of each kind's fields.
+SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file}
+
+
+def build_sources(settings: Settings, directory: DataDirectory) -> Sources:
+    return {kind: factory(settings, directory) for kind, factory in SOURCE_FACTORIES.items()}
+
+
+def source_fields() -> Mapping[str, Mapping[str, Any]]:
+    """The JSON schema of each kind's fields."""
+    return {kind: SOURCES[kind].model_json_schema() for kind in SOURCE_FACTORIES}
+
+
+def build_parser(settings: Settings) -> Parser:
+    from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
+
+    return PolarsParser(
+        ParserOptions(
+            memory_bytes=settings.ingest_memory_bytes,
+            timeout_s=settings.ingest_parse_timeout_s,
+            max_bytes=settings.ingest_max_bytes,
+            max_ratio=settings.ingest_max_ratio,
+        )
+    )

@@ -1,0 +1,149 @@
+"""A whole Skein for tests: in this process, or as the installed command; free ports, temporary folder.
+
+    with skein_stack(tmp_path) as stack:
+        fl.connect(stack.flight_uri) ... httpx.get(stack.http_url + "/healthz")
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import httpx
+import pyarrow as pa
+import pyarrow.flight as fl
+from anyio.from_thread import start_blocking_portal
+
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
+from skein.directory import DataDirectory, Role
+from skein.lifecycle import Servers
+from skein.runtime import RuntimeFile
+from skein.settings import load_settings
+from skein.wiring import Skein, open_skein
+
+BOTH = frozenset(Role)
+COMMAND = Path(sys.executable).parent / "skein"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """`flight_uri` and `http_url` are empty where the role was not asked for."""
+
+    flight_uri: str
+    http_url: str
+    skein: Skein
+    data: Path
+
+    def flight(self, **options) -> fl.FlightClient:
+        return fl.connect(self.flight_uri, **options)
+
+    def http(self, **options) -> httpx.Client:
+        return httpx.Client(base_url=self.http_url, **options)
+
+    def write(self, name: str, table: pa.Table, mode: WriteMode = WriteMode.APPEND) -> DatasetVersion:
+        return self.skein.flight.write_dataset(
+            DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL
+        )
+
+
+@contextmanager
+def skein_stack(data: Path, *, roles: Set[Role] = BOTH, **settings) -> Iterator[Stack]:
+    """Serve from threads of this process. `settings` are those of `Settings`."""
+    defaults = {"flight_port": 0, "http_port": 0, "drain_timeout_s": 1.0, "memory_limit": "1GB"}
+    loaded = load_settings(**{**defaults, **settings, "data": data})
+    directory = DataDirectory(data)
+    directory.prepare()
+    with (
+        directory.claimed(roles),
+        open_skein(loaded, directory, roles) as skein,
+        start_blocking_portal() as portal,
+    ):
+        skein.reconcile()
+        stop = portal.call(anyio.Event)
+        running, ends = portal.start_task(Servers(skein, roles).run, stop)
+        try:
+            yield Stack(ends.flight or "", ends.http or "", skein, data)
+        finally:
+            portal.call(stop.set)
+            running.result(30)
+
+
+class SkeinProcess:
+    """`skein serve` and its relatives as a process of their own, from the moment it is ready."""
+
+    def __init__(self, data: Path, *arguments: str, command: str = "serve", **environment: str) -> None:
+        self.data = data
+        flags = ["--data", str(data)]
+        flags += ["--flight-port", "0"] if command != "serve-control" else []
+        flags += ["--http-port", "0"] if command != "serve-flight" else []
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SKEIN_")}
+        self.process = subprocess.Popen(
+            [str(COMMAND), command, *flags, *arguments],
+            env={**inherited, "COLUMNS": "160", "SKEIN_MEMORY_LIMIT": "1GB", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.output: list[str] = []
+        self.errors: list[str] = []
+        self._ready = threading.Event()
+        self._readers = [
+            threading.Thread(target=self._read_output, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def wait_ready(self, timeout_s: float = 60.0) -> "SkeinProcess":
+        assert self._ready.wait(timeout_s), "not ready in time"
+        assert self.endpoints, "".join(self.errors)
+        return self
+
+    @property
+    def endpoints(self) -> dict:
+        return dict(RuntimeFile(self.data / "skein.json").read())
+
+    def stop(self, number: int | None = None, timeout_s: float = 30.0) -> int:
+        """Send a signal (SIGTERM) and wait; the exit code."""
+        if number is None:
+            self.process.terminate()
+        else:
+            self.process.send_signal(number)
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        code = self.process.wait(timeout_s)
+        for reader in self._readers:
+            reader.join(timeout_s)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+    def _read_output(self) -> None:
+        for line in self.process.stdout:
+            self.output.append(line)
+            if line.startswith("Stop it with"):
+                self._ready.set()
+        self._ready.set()
+
+    def _read_errors(self) -> None:
+        self.errors.extend(self.process.stderr)
+
+
+@contextmanager
+def skein_process(
+    data: Path, *arguments: str, command: str = "serve", **environment: str
+) -> Iterator[SkeinProcess]:
+    server = SkeinProcess(data, *arguments, command=command, **environment)
+    try:
+        yield server.wait_ready()
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.wait()
