@@ -1,0 +1,140 @@
+"""Files on the server's own disks, under the folders that an operator allowed."""
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import anyio.to_thread
+
+from flight_core.adapters.sources.fields import fields_of
+from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.domain.errors import InvalidSource, LimitExceeded, SourceNotAllowed
+from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+
+MAX_FILES = 10_000
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSourceOptions:
+    """Files under `roots` may be read, unless they are under `closed` (the server's own data)."""
+
+    roots: tuple[Path, ...] = ()
+    closed: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """See `Source`. Reads files in place.
+
+    Fields: `path`, a file, a folder (all files in it, at any depth, but none whose name starts with
+    `.` or `_`) or a pattern; or a list of these.
+    """
+
+    options: FileSourceOptions
+
+    def check(self, spec: SourceSpec) -> None:
+        for given in _paths(spec):
+            with _readable(given):
+                self._locate(given)
+
+    async def fetch(self, spec: SourceSpec, folder: Path, report: Report) -> Sequence[FetchedFile]:
+        files = await anyio.to_thread.run_sync(self._find_all, spec)
+        size_bytes = sum(file.size_bytes for file in files)
+        await report(Progress(Phase.FETCHING, size_bytes, size_bytes))
+        return files
+
+    def _find_all(self, spec: SourceSpec) -> list[FetchedFile]:
+        found: dict[Path, FetchedFile] = {}
+        for given in _paths(spec):
+            with _readable(given):
+                found |= {file.path: file for file in self._find(given)}
+            if len(found) > MAX_FILES:
+                raise LimitExceeded(f"'{given}' makes it more than {MAX_FILES} files; ingest them in parts")
+        return list(found.values())
+
+    def _find(self, given: str) -> Iterator[FetchedFile]:
+        located = self._locate(given)
+        if located.is_dir():
+            matches = sorted(path for path in located.rglob("*") if _counts(path.relative_to(located)))
+            base = located
+        elif located.exists() or not _MAGIC.search(given):
+            matches, base = [located], located.parent
+        else:
+            matches = [Path(path) for path in sorted(glob.glob(str(located), recursive=True))]  # noqa: PTH207
+            base = _fixed_part(located)
+        files = [path for path in matches if path.is_file()]
+        if not files:
+            raise InvalidSource(f"there is no file '{given}'; check the path", path=given)
+        for path in files:
+            resolved = path.resolve()
+            self._check_allowed(resolved, given)
+            with resolved.open("rb"):  # whether that is permitted
+                pass
+            yield FetchedFile(resolved, str(path.relative_to(base)), resolved.stat().st_size, temporary=False)
+
+    def _locate(self, given: str) -> Path:
+        """Where `given` is, which may be a pattern; what is fixed of it is resolved and checked."""
+        candidates = (
+            [Path(given)] if PurePath(given).is_absolute() else [r / given for r in self.options.roots]
+        )
+        located = [self._resolved(path) for path in candidates]
+        if not located:
+            raise self._not_allowed(given)
+        best = next((path for path in located if _fixed_part(path).exists()), located[0])
+        self._check_allowed(_fixed_part(best), given)
+        return best
+
+    def _resolved(self, path: Path) -> Path:
+        fixed = _fixed_part(path)
+        return fixed.resolve() / path.relative_to(fixed)
+
+    def _check_allowed(self, path: Path, given: str) -> None:
+        inside = any(path.is_relative_to(root.resolve()) for root in self.options.roots)
+        closed = any(path.is_relative_to(folder.resolve()) for folder in self.options.closed)
+        if closed or not inside:
+            raise self._not_allowed(given)
+
+    def _not_allowed(self, given: str) -> SourceNotAllowed:
+        return SourceNotAllowed(
+            f"'{given}' is not under a folder that ingestions may read; an operator can add its folder to"
+            " SKEIN_INGEST_ROOTS",
+            path=given,
+        )
+
+
+def _paths(spec: SourceSpec) -> list[str]:
+    value = fields_of(spec, "path").get("path")
+    paths = value if isinstance(value, list | tuple) else [value]
+    if not paths or not all(isinstance(path, str) and path and "\0" not in path for path in paths):
+        raise InvalidSource("a source of kind 'file' needs 'path': a file, a folder, a pattern, or a list")
+    return list(paths)
+
+
+@contextmanager
+def _readable(given: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidSource(
+            f"the server cannot read '{given}': {error.strerror}; check the path and its permissions",
+            path=given,
+        ) from None
+
+
+def _fixed_part(path: Path) -> Path:
+    """`path` up to its first component with a wildcard; all of it if it exists as it stands."""
+    if path.exists():
+        return path
+    for parent in reversed(path.parents):
+        if _MAGIC.search(parent.name):
+            return parent.parent
+    return path.parent if _MAGIC.search(path.name) else path
+
+
+def _counts(path: PurePath) -> bool:
+    return not any(part.startswith((".", "_")) for part in path.parts)

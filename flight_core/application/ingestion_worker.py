@@ -1,0 +1,322 @@
+"""Running ingestions: claim a job, hold its lease, fetch, parse, commit, finish."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from flight_core.application.catalog import DatasetWrite, OpenWrite
+from flight_core.application.ingestion import Sources, Wakeup, event_of, source_of
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.parsing import ParsedFiles, Parser
+from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.domain.access import Actor
+from flight_core.domain.dataset import DatasetVersion
+from flight_core.domain.errors import CommitConflict, Conflict, FlightCoreError
+from flight_core.domain.events import EventKind
+from flight_core.domain.ingestion import Ingestion, IngestionState, Phase, Progress
+from flight_core.domain.repositories import EventRepository, IngestionRepository
+
+logger = logging.getLogger(__name__)
+
+_COMMIT_ATTEMPTS = 5
+_FINISHED = {
+    IngestionState.SUCCEEDED: EventKind.INGESTION_SUCCEEDED,
+    IngestionState.FAILED: EventKind.INGESTION_FAILED,
+    IngestionState.CANCELLED: EventKind.INGESTION_CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunIngestion:
+    """Fetch, parse, commit and publish one job, using `folder` for scratch.
+
+    Safe to repeat: a job that has committed already answers with that version. Cancelling it leaves
+    the dataset as it was, up to the moment the commit begins.
+    """
+
+    open_write: OpenWrite
+    sources: Sources
+    parser: Parser
+
+    async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> DatasetVersion:
+        """Raises as `Source.fetch`, `Parser.parse`, `OpenWrite` and `StagedWrite`."""
+        request = ingestion.request
+        committed = await anyio.to_thread.run_sync(self._committed_before, ingestion)
+        if committed is not None:
+            return committed
+        fetched = await source_of(self.sources, request).fetch(
+            request.source, _subfolder(folder, "fetched"), report
+        )
+        parsed = await self.parser.parse(
+            fetched,
+            _subfolder(folder, "parsed"),
+            report,
+            format=request.format,
+            options=request.options,
+        )
+        size_bytes = sum(file.size_bytes for file in fetched)
+        await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
+        with anyio.CancelScope(shield=True):  # from here on it is all or nothing
+            version = await anyio.to_thread.run_sync(self._commit, ingestion, parsed, _describe(fetched))
+        return version
+
+    def _committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
+        """Also refuses early what the commit would refuse: a name that is taken."""
+        with self._open(ingestion, "") as write:
+            return write.commit() if write.committed else None
+
+    def _commit(self, ingestion: Ingestion, parsed: ParsedFiles, source: str) -> DatasetVersion:
+        for _ in range(_COMMIT_ATTEMPTS - 1):
+            with suppress(CommitConflict):
+                return self._commit_once(ingestion, parsed, source)
+        return self._commit_once(ingestion, parsed, source)
+
+    def _commit_once(self, ingestion: Ingestion, parsed: ParsedFiles, source: str) -> DatasetVersion:
+        with self._open(ingestion, source) as write:
+            if not write.committed:
+                write.staged.adopt([_placed(file, write.staged.folder) for file in parsed.files])
+            return write.commit()
+
+    def _open(self, ingestion: Ingestion, source: str) -> DatasetWrite:
+        request = ingestion.request
+        return self.open_write(
+            request.dataset,
+            None,
+            request.mode,
+            actor=Actor(ingestion.actor),
+            source=source,
+            allow_lossy=bool(request.options.get("allow_lossy")),
+            job_id=ingestion.id,
+        )
+
+
+def _subfolder(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.mkdir(parents=True)
+    return path
+
+
+def _placed(file: Path, folder: Path) -> Path:
+    """Put a parsed file where storage can take it, so that a lost race for the commit can be re-run."""
+    target = folder / file.name
+    try:
+        os.link(file, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(file, target)
+    return target
+
+
+def _describe(fetched: Sequence[FetchedFile]) -> str:
+    more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
+    return f"{fetched[0].label}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """`name` tells this worker from all others that share the catalog."""
+
+    name: str
+    scratch: Path
+    concurrency: int = 2
+    max_attempts: int = 3
+    lease_s: float = 10.0  # another worker may take the job after that much silence
+    heartbeat_s: float = 1.0
+    progress_s: float = 0.25
+    poll_s: float = 1.0  # how soon jobs queued by other processes are noticed
+    release_s: float = 5.0  # for giving jobs back at shutdown
+
+
+class _Lease:
+    """A claimed job, its latest progress, and why it has to end early."""
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        self.ingestion = ingestion
+        self.progress = ingestion.progress
+        self.stored = ingestion.progress
+        self.cancelled = False
+        self.final: Ingestion | None = None
+
+    async def report(self, progress: Progress) -> None:
+        self.progress = progress
+
+
+class IngestionWorker:
+    """Claims jobs and runs up to `concurrency` of them at a time, until `stop`.
+
+    Any number of workers, in any number of processes, may share a catalog: a job belongs to whoever
+    holds its lease. What a worker that died held is taken up again when the lease runs out.
+    """
+
+    def __init__(
+        self,
+        run_ingestion: RunIngestion,
+        *,
+        ingestions: IngestionRepository,
+        events: EventRepository,
+        clock: Clock,
+        wakeup: Wakeup,
+        options: WorkerOptions,
+    ) -> None:
+        self._run_ingestion = run_ingestion
+        self._ingestions = ingestions
+        self._events = events
+        self._clock = clock
+        self._wakeup = wakeup
+        self._options = options
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Work until `stop` is called or the caller's scope is cancelled. Running jobs are then
+        given back, to be started again by the next worker."""
+        self._wakeup.listen()
+        slots = anyio.Semaphore(self._options.concurrency)
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    await slots.acquire()
+                    ingestion = await self._claim()
+                    if ingestion is None:
+                        slots.release()
+                        await self._wakeup.wait(self._options.poll_s)
+                    else:
+                        tasks.start_soon(self._work, ingestion, slots.release)
+
+    def stop(self) -> None:
+        """Let go of everything; `run` returns within `release_s` seconds. Call it in the worker's loop."""
+        self._scope.cancel()
+
+    async def _claim(self) -> Ingestion | None:
+        try:
+            return await anyio.to_thread.run_sync(self._claim_sync)
+        except Exception:
+            logger.exception("the catalog could not be asked for work")
+            return None
+
+    def _claim_sync(self) -> Ingestion | None:
+        ingestion = self._ingestions.claim(worker=self._options.name, lease_until=self._lease_until())
+        if ingestion is not None:
+            self._events.append(event_of(EventKind.INGESTION_STARTED, ingestion, self._clock))
+        return ingestion
+
+    async def _work(self, ingestion: Ingestion, done: Callable[[], None]) -> None:
+        lease = _Lease(ingestion)
+        folder = self._options.scratch / ingestion.id
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._hold, lease, tasks.cancel_scope)
+                lease.final = await self._attempt(lease, folder)
+                tasks.cancel_scope.cancel()
+            if lease.final is None and lease.cancelled:
+                lease.final = self._ended(lease, IngestionState.CANCELLED)
+        finally:
+            with anyio.move_on_after(self._options.release_s, shield=True):
+                await anyio.to_thread.run_sync(self._settle, lease, folder, abandon_on_cancel=True)
+            done()
+
+    async def _hold(self, lease: _Lease, scope: anyio.CancelScope) -> None:
+        """Store progress and extend the lease, until the job is over, cancelled, or somebody else's."""
+        silent_s = 0.0
+        while True:
+            await anyio.sleep(self._options.progress_s)
+            silent_s += self._options.progress_s
+            if lease.progress is lease.stored and silent_s < self._options.heartbeat_s:
+                continue
+            silent_s = 0.0
+            try:
+                record = await anyio.to_thread.run_sync(self._store_progress, lease)
+            except Conflict:
+                logger.warning("lost the lease of an ingestion", extra={"ingestion": lease.ingestion.id})
+                scope.cancel()
+            except Exception:
+                logger.exception("progress could not be stored", extra={"ingestion": lease.ingestion.id})
+            else:
+                if record.cancel_requested:
+                    lease.cancelled = True
+                    scope.cancel()
+
+    def _store_progress(self, lease: _Lease) -> Ingestion:
+        progress = lease.progress
+        record = self._ingestions.report(
+            lease.ingestion.id,
+            progress,
+            worker=self._options.name,
+            lease_until=self._lease_until(),
+        )
+        if progress is not lease.stored:
+            lease.stored = progress
+            self._events.append(event_of(EventKind.INGESTION_PROGRESSED, record, self._clock))
+        return record
+
+    async def _attempt(self, lease: _Lease, folder: Path) -> Ingestion:
+        """The job's final record, whatever happened."""
+        ingestion = lease.ingestion
+        context = {"ingestion": ingestion.id, "dataset": ingestion.request.dataset.value}
+        try:
+            if ingestion.attempt > self._options.max_attempts:
+                return self._failed(lease, "internal_error", _gave_up(self._options.max_attempts))
+            await anyio.to_thread.run_sync(_empty, folder)
+            version = await self._run_ingestion(ingestion, folder, lease.report)
+        except FlightCoreError as error:
+            logger.info("ingestion failed", extra={**context, "error": str(error)})
+            return self._failed(lease, error.code, error.message)
+        except Exception:
+            logger.exception("ingestion failed", extra=context)
+            return self._failed(
+                lease, "internal_error", "internal error; the server's log has it under this ingestion's id"
+            )
+        return self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
+
+    def _failed(self, lease: _Lease, code: str, message: str) -> Ingestion:
+        return self._ended(lease, IngestionState.FAILED, error_code=code, error_message=message)
+
+    def _ended(
+        self,
+        lease: _Lease,
+        state: IngestionState,
+        *,
+        version: int | None = None,
+        error_code: str | None = None,
+        error_message: str | None = None,
+    ) -> Ingestion:
+        return replace(
+            lease.ingestion,
+            state=state,
+            progress=lease.progress,
+            finished_at=self._clock(),
+            version=version,
+            error_code=error_code,
+            error_message=error_message,
+            cancel_requested=lease.cancelled,
+        )
+
+    def _settle(self, lease: _Lease, folder: Path) -> None:
+        """Store how the job ended, or give it back; clean up."""
+        try:
+            if lease.final is None:
+                self._ingestions.release(lease.ingestion.id, worker=self._options.name)
+            else:
+                event = event_of(_FINISHED[lease.final.state], lease.final, self._clock)
+                self._ingestions.finish(lease.final, event)
+        except Exception:  # the lease runs out, and the next attempt sees what was committed
+            logger.exception("an ingestion's end was not stored", extra={"ingestion": lease.ingestion.id})
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _lease_until(self) -> datetime:
+        return self._clock() + timedelta(seconds=self._options.lease_s)
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _gave_up(attempts: int) -> str:
+    return f"given up after {attempts} attempts: the server ended each time while this job ran"
