@@ -26,6 +26,14 @@ class Cancellation:
             if self._interrupt is not None:
                 self._keep_interrupting()
 
+    def check(self) -> None:
+        """
+        Raises:
+            Cancelled: it was requested.
+        """
+        if self._requested:
+            raise Cancelled("the query was cancelled")
+
     @contextmanager
     def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
         """While the block runs, a request calls `interrupt`, again and again: one may come a moment early
@@ -35,8 +43,7 @@ class Cancellation:
             Cancelled: it was requested before.
         """
         with self._lock:
-            if self._requested:
-                raise Cancelled("the query was cancelled")
+            self.check()
             self._interrupt = interrupt
         try:
             yield

@@ -10,6 +10,7 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog, RunningQuery, require
+from flight_core.application.session_writes import WriteDatasetInSession
 from flight_core.application.sessions import Bindings, ClientSession, SessionRead
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
@@ -94,6 +95,7 @@ class AnswerInSession:
     """
 
     plan_query: PlanQuery
+    write_dataset: WriteDatasetInSession
     log: QueryLog
     clock: Clock
 
@@ -136,16 +138,45 @@ class AnswerInSession:
         cancellation = Cancellation()
         with session.connection(transaction) as connection, self.log.running(record, cancellation.request):
             started(cancellation.request)
-            outcome = self._execute(connection, sql, bindings, cancellation)
+            outcome = self._execute(
+                session, connection, sql, bindings, transaction, actor=actor, cancellation=cancellation
+            )
             record.rows, record.size_bytes = outcome.table.num_rows, outcome.table.nbytes
         return SessionResult(record.query_id, outcome)
 
     def _execute(
-        self, connection: Session, sql: str, bindings: Bindings, cancellation: Cancellation
+        self,
+        session: ClientSession,
+        connection: Session,
+        sql: str,
+        bindings: Bindings,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        cancellation: Cancellation,
     ) -> Outcome:
-        if bindings is None or bindings.num_rows == 1:
-            return connection.execute(_first(sql, bindings), self._lake(), cancellation)
-        return connection.execute_many(sql, bindings, self._lake(), cancellation)
+        lake = self._lake()
+        one_run = bindings is None or bindings.num_rows == 1
+        of_dataset = connection.dataset_statement(sql, lake)
+        if of_dataset is not None:
+            if not one_run:
+                raise InvalidParameters(
+                    "send the rows of a dataset in bulk, or with one INSERT, not row by row"
+                )
+            return self.write_dataset.run(
+                session,
+                connection,
+                of_dataset,
+                _first(sql, bindings).parameters,
+                lake,
+                transaction,
+                actor=actor,
+                cancellation=cancellation,
+            )
+        if one_run:
+            return connection.execute(_first(sql, bindings), lake, cancellation)
+        assert bindings is not None
+        return connection.execute_many(sql, bindings, lake, cancellation)
 
     def _lake(self) -> LakeState:
         return self.plan_query.datasets.lake_state()

@@ -9,14 +9,15 @@ and so do statements outside of the transaction that home is in.
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pyarrow as pa
 
 from flight_core.application.ports.engine import QueryEngine, Session
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import EngineUnavailable, FlightCoreError, HandleNotFound, LimitExceeded
 from flight_core.domain.query import StatementInfo
 
@@ -42,6 +43,19 @@ class SessionLimits:
     max_held_bytes: int = 256 << 20  # of results, a session
 
 
+def _nothing() -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A change to a dataset that waits for the end of its transaction. `drops`: it is gone after that."""
+
+    dataset: DatasetName
+    commit: Callable[[], object]
+    discard: Callable[[], None] = _nothing
+    drops: bool = False
+
+
 @dataclass(slots=True)
 class Transaction:
     """Begun by a client with a call of its own; the connection comes with the first statement."""
@@ -49,6 +63,7 @@ class Transaction:
     handle: bytes
     used_at: float
     connection: Session | None = None
+    deferred: list[Deferred] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -138,16 +153,20 @@ class ClientSession:
 
     def _of_transaction(self, handle: bytes) -> Session:
         with self._lock:
-            transaction = self._transactions.get(handle)
-            if transaction is None:
-                raise HandleNotFound("there is no such transaction; it has ended or timed out")
-            transaction.used_at = self._clock()
+            transaction = self._transaction(handle)
             if transaction.connection is None:
                 free = not self._at_home() and not self._opened_home().in_transaction
                 transaction.connection = self._opened_home() if free else self._sibling()
             if not transaction.connection.in_transaction:
                 transaction.connection.begin()
             return transaction.connection
+
+    def _transaction(self, handle: bytes) -> Transaction:
+        transaction = self._transactions.get(handle)
+        if transaction is None:
+            raise HandleNotFound("there is no such transaction; it has ended or timed out")
+        transaction.used_at = self._clock()
+        return transaction
 
     def _at_home(self) -> bool:
         """Whether a transaction occupies the home connection."""
@@ -196,17 +215,33 @@ class ClientSession:
             TransactionFailed: it could not be committed, and was rolled back.
         """
         with self._lock:
-            transaction = self._transactions.get(handle)
-            if transaction is None:
-                raise HandleNotFound("there is no such transaction; it has ended or timed out")
+            transaction = self._transaction(handle)
             connection = transaction.connection
             try:
                 if connection is not None and connection.in_transaction:
                     with self._forgetting_lost_connections():
                         connection.commit() if commit else connection.rollback()
+                for change in transaction.deferred if commit else ():
+                    change.commit()
             finally:
+                for change in transaction.deferred:
+                    change.discard()
                 self._transactions.pop(handle, None)
                 self._leave(connection)
+
+    def defer(self, handle: bytes | None, change: Deferred) -> None:
+        """Make a change when the transaction is committed; at once, if there is none."""
+        if handle:
+            self._transaction(handle).deferred.append(change)
+            return
+        try:
+            change.commit()
+        finally:
+            change.discard()
+
+    def deferred(self, handle: bytes | None) -> Sequence[Deferred]:
+        """In the order in which they will be made."""
+        return tuple(self._transaction(handle).deferred) if handle else ()
 
     def roll_back_idle(self, now: float) -> None:
         with self._lock:

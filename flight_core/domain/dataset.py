@@ -11,6 +11,10 @@ import pyarrow as pa
 
 from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName
 
+# Where SQL finds datasets: `lake.datasets.name`.
+LAKE = "lake"
+LAKE_SCHEMA = "datasets"
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,127}")
 
 

@@ -8,9 +8,10 @@
     │   ├── SchemaMismatch, LossyType, UnsupportedType
     │   └── InvalidOption
     ├── NotFound                the thing named does not exist
-    │   └── DatasetNotFound, VersionNotFound, IngestionNotFound, QueryNotFound, HandleNotFound
+    │   ├── DatasetNotFound, TableNotFound, VersionNotFound
+    │   └── IngestionNotFound, QueryNotFound, HandleNotFound
     ├── Conflict                somebody else was first, or the state forbids it
-    │   └── DatasetExists, CommitConflict, TransactionFailed, IngestionFinished
+    │   └── DatasetExists, TableExists, CommitConflict, TransactionFailed, IngestionFinished
     ├── Unauthenticated         no valid credentials
     ├── PermissionDenied        valid credentials, not allowed
     │   └── StatementNotAllowed, SourceNotAllowed
@@ -118,6 +119,10 @@ class DatasetNotFound(NotFound):
     code = "dataset_not_found"
 
 
+class TableNotFound(NotFound):
+    code = "table_not_found"
+
+
 class VersionNotFound(NotFound):
     code = "version_not_found"
 
@@ -142,6 +147,10 @@ class Conflict(FlightCoreError):
 
 class DatasetExists(Conflict):
     code = "dataset_exists"
+
+
+class TableExists(Conflict):
+    code = "table_exists"
 
 
 class CommitConflict(Conflict):

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from flight_core.domain.dataset import VersionRef
+from flight_core.domain.dataset import DatasetName, VersionRef
 
 # Python objects, or pyarrow scalars where Python would lose information (nanoseconds, MAP, INTERVAL).
 Parameters = tuple[object, ...] | Mapping[str, object]
@@ -18,11 +18,16 @@ Pins = Mapping[str, VersionRef]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text, its parameters, and an optional cap on the rows of the result."""
+    """SQL text, its parameters, and an optional cap on the rows of the result.
+
+    `narrow_decimals` asks for DECIMALs of up to 18 digits in 32 or 64 bits instead of 128, for
+    clients that read those Arrow types: half the bytes, and less work at both ends.
+    """
 
     sql: str
     parameters: Parameters = ()
     row_limit: int | None = None
+    narrow_decimals: bool = False
 
 
 def row_of(table: pa.Table, row: int) -> Parameters:
@@ -57,6 +62,53 @@ class Outcome:
 
     table: pa.Table
     affected_rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableTarget:
+    """Where rows are to go; None where the session's own catalog and schema are meant."""
+
+    table: str
+    schema: str | None = None
+    catalog: str | None = None
+    temporary: bool = False
+
+
+class IfExists(StrEnum):
+    """What a bulk load does with a table that is there already."""
+
+    FAIL = "fail"
+    APPEND = "append"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadMode:
+    """`create`: make the table if it is missing, with the columns of the data."""
+
+    create: bool
+    if_exists: IfExists
+
+
+class DatasetVerb(StrEnum):
+    CREATE = "create"
+    INSERT = "insert"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatement:
+    """SQL that writes a dataset: not for the engine to run, whose datasets are views.
+
+    `source` is a SELECT of the rows, with the parameters of the statement. `lenient`: IF EXISTS of a
+    DROP, IF NOT EXISTS of a CREATE.
+    """
+
+    verb: DatasetVerb
+    dataset: DatasetName
+    source: str = ""
+    replace: bool = False
+    lenient: bool = False
 
 
 class QueryState(StrEnum):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 
-LAKE = "lake"
-LAKE_SCHEMA = "datasets"
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
+
 WORKSPACE = "workspace"
 WORKSPACE_SCHEMA = "main"
 DATASETS = f"{LAKE}.{LAKE_SCHEMA}"

@@ -43,12 +43,15 @@ def own_ticket(command: Message, schema: pa.Schema, descriptor: fl.FlightDescrip
     return fl.FlightInfo(schema, descriptor, [fl.FlightEndpoint(envelope.pack(command), [])])
 
 
-def answer_update(writer: fl.FlightMetadataWriter, outcome: Outcome) -> None:
-    """The number of rows that an update changed; 0 for statements that change none, -1 if unknown."""
-    count = outcome.affected_rows
-    if count is None:
-        count = -1 if outcome.table.num_columns else 0
-    writer.write(pa.py_buffer(DoPutUpdateResult(record_count=count).SerializeToString()))
+def changed_rows(outcome: Outcome) -> int:
+    """0 for statements that change none, -1 if it is unknown."""
+    if outcome.affected_rows is not None:
+        return outcome.affected_rows
+    return -1 if outcome.table.num_columns else 0
+
+
+def answer_update(writer: fl.FlightMetadataWriter, rows: int) -> None:
+    writer.write(pa.py_buffer(DoPutUpdateResult(record_count=rows).SerializeToString()))
 
 
 def _info(

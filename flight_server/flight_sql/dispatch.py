@@ -12,6 +12,7 @@ from flight_server.auth import Call
 from flight_server.flight_sql.actions import actions
 from flight_server.flight_sql.answers import Answers
 from flight_server.flight_sql.cancel import Cancel
+from flight_server.flight_sql.ingest import Ingest
 from flight_server.flight_sql.metadata import COMMANDS, MetadataCommands
 from flight_server.flight_sql.prepared import PreparedStatements
 from flight_server.flight_sql.session_options import SessionOptions
@@ -61,6 +62,7 @@ class FlightSql:
         }
         self._puts: Handlers = {
             "CommandStatementUpdate": statements.do_put,
+            "CommandStatementIngest": Ingest(use_cases).do_put,
             "CommandStatementSubstraitPlan": refuse,
             "CommandPreparedStatementQuery": prepared.bind,
             "CommandPreparedStatementUpdate": prepared.update,

@@ -8,7 +8,7 @@ import pyarrow.flight as fl
 from flight_core.application.sessions import ClientSession, Prepared
 from flight_core.domain.query import StatementKind
 from flight_server.auth import Call
-from flight_server.flight_sql.answers import Answers, answer_update
+from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.bindings import read_bindings
 from flight_server.flight_sql.substrait import no_substrait
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_holding, session_of
@@ -100,7 +100,7 @@ class PreparedStatements:
             actor=call.actor,
             started=call.scope.on_cancel,
         )
-        answer_update(writer, result.outcome)
+        answer_update(writer, changed_rows(result.outcome))
 
     def _prepared(self, call: Call, handle: bytes) -> tuple[ClientSession, Prepared]:
         session = session_holding(handle, call, self._use_cases.sessions)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_server.auth import Call
-from flight_server.flight_sql.answers import Answers, answer_update
+from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_holding, session_of
 from flight_server.streams import Streams
 from schemas.flight_sql.sql_pb2 import CommandStatementQuery, CommandStatementUpdate, TicketStatementQuery
@@ -63,4 +63,4 @@ class Statements:
             actor=call.actor,
             started=call.scope.on_cancel,
         )
-        answer_update(writer, result.outcome)
+        answer_update(writer, changed_rows(result.outcome))

@@ -10,6 +10,7 @@ from flight_core.application.session_statements import (
     InspectInSession,
     ReadInSession,
 )
+from flight_core.application.session_writes import LoadInSession
 from flight_core.application.sessions import ClientSession
 from flight_server.auth import Call
 
@@ -20,6 +21,7 @@ class FlightSqlUseCases:
     inspect: InspectInSession
     answer: AnswerInSession
     read: ReadInSession
+    load: LoadInSession
     catalog: BrowseCatalog
     queries: QueryLog
 

@@ -54,7 +54,7 @@ def test_the_tables_a_select_reads_are_found_exactly(parser, sql, names):
         ("INSERT INTO t VALUES (1)", StatementKind.WRITE),
         ("MERGE INTO t USING u ON t.i = u.i WHEN MATCHED THEN DELETE", StatementKind.WRITE),
         ("CREATE TABLE t (i INTEGER)", StatementKind.COMMAND),
-        ("BEGIN", StatementKind.COMMAND),
+        ("BEGIN", StatementKind.LOCAL),
         ("EXPLAIN SELECT 1", StatementKind.READ),
         ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", StatementKind.WRITE),
     ],

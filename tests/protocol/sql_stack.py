@@ -33,6 +33,7 @@ from flight_core.application.session_statements import (
     InspectInSession,
     ReadInSession,
 )
+from flight_core.application.session_writes import LoadInSession, WriteDatasetInSession
 from flight_core.application.sessions import SessionLimits
 from flight_core.application.statements import InspectStatement, RunStatement
 from flight_core.domain.access import LOCAL
@@ -105,10 +106,12 @@ def sql_stack(
         run_statement=RunStatement(datasets, engine, admission, log, utc_now, new_id),
         queries=log,
     )
+    write_dataset = WriteDatasetInSession(datasets, open_write, drop_dataset)
     sql = FlightSqlUseCases(
         sessions=SessionRegistry(engine, limits),
         inspect=InspectInSession(datasets, engine),
-        answer=AnswerInSession(plan_query, log, utc_now),
+        answer=AnswerInSession(plan_query, write_dataset, log, utc_now),
+        load=LoadInSession(write_dataset, log, utc_now, new_id),
         read=ReadInSession(datasets, open_query),
         catalog=BrowseCatalog(datasets, engine),
         queries=log,

@@ -8,7 +8,16 @@ import pyarrow as pa
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.domain.dataset import LakeState
-from flight_core.domain.query import Outcome, Pins, Statement, StatementInfo, StatementKind
+from flight_core.domain.query import (
+    DatasetStatement,
+    LoadMode,
+    Outcome,
+    Pins,
+    Statement,
+    StatementInfo,
+    StatementKind,
+    TableTarget,
+)
 
 
 class Query(Protocol):
@@ -97,6 +106,30 @@ class Session(Protocol):
         cancellation: Cancellation | None = None,
     ) -> Outcome:
         """Run a statement once a row of parameters (see `row_of`), all or nothing; sums the affected rows."""
+
+    def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
+        """What a text says if it creates, drops or inserts into a dataset; None if it does not.
+
+        Raises:
+            InvalidSql, StatementNotAllowed: it does, in a way that datasets do not know.
+        """
+
+    def load(
+        self,
+        target: TableTarget,
+        batches: pa.RecordBatchReader,
+        mode: LoadMode,
+        cancellation: Cancellation | None = None,
+    ) -> int:
+        """Put rows into a table of the users', all or nothing, columns matched by name; how many there were.
+
+        The batches have been validated; what their reader raises comes out unchanged.
+
+        Raises:
+            TableExists, TableNotFound: the table's existence does not fit `mode`.
+            QueryFailed, InvalidSql: values or columns do not fit the table.
+            StatementNotAllowed: the target belongs to the datasets.
+        """
 
     def metadata(self, lake: LakeState) -> Metadata:
         """What the session sees: its own temporary tables too, and what its transaction did."""

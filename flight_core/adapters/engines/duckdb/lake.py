@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
 from flight_core.application.ports.storage import TableFiles, TableStore
-from flight_core.domain.dataset import LakeEntry, LakeState, VersionRef, dataset_not_found
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeEntry, LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import FlightCoreError, VersionNotFound
-from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
 
 logger = logging.getLogger(__name__)
 

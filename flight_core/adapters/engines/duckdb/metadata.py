@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
 from flight_core.application.ports.metadata import TableFilter, TableName
-from flight_core.infrastructure.duckdb_pool import LAKE
+from flight_core.domain.dataset import LAKE
 
 # Runs a piece of work on a connection that sees what the caller may see.
 Work = Callable[[duckdb.DuckDBPyConnection], Any]

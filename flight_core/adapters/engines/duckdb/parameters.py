@@ -14,8 +14,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flight_core.adapters.engines.duckdb.loading import registered
 from flight_core.adapters.engines.duckdb.statements import byte_tokens
-from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier
+from flight_core.adapters.engines.duckdb.types import duckdb_type
 from flight_core.domain.errors import InvalidParameters
 from flight_core.domain.query import Parameters
 
@@ -116,11 +117,8 @@ def _store(cursor: duckdb.DuckDBPyConnection, variable: str, value: Any) -> None
     array: pa.Array[Any] = pa.repeat(scalar, 1)
     if array.type == pa.float16():
         array = array.cast(pa.float32())
-    cursor.register(_TABLE, pa.table([array], ["value"]))
-    try:
-        cursor.execute(f"SET VARIABLE {variable} = (SELECT value FROM {identifier(_TABLE)})")
-    finally:
-        cursor.unregister(_TABLE)
+    with registered(cursor, _TABLE, pa.table([array], ["value"])):
+        cursor.execute(f"SET VARIABLE {variable} = (SELECT value FROM {_TABLE})")
 
 
 def _with_variables(sql: str, variables: Mapping[str, str]) -> str:

@@ -9,9 +9,8 @@ import copy
 from collections.abc import Callable, Mapping
 
 from flight_core.adapters.engines.duckdb.statements import Json, names_common_table, table_name, walk
-from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeState, VersionRef, dataset_not_found
 from flight_core.domain.query import Pins
-from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
 
 
 def outdated(pins: Pins, live: Mapping[str, VersionRef], lake: LakeState) -> dict[str, VersionRef]:

@@ -10,9 +10,10 @@ import re
 from duckdb import StatementType
 
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, Token
+from flight_core.domain.dataset import LAKE
 from flight_core.domain.errors import StatementNotAllowed
 from flight_core.domain.query import StatementKind
-from flight_core.infrastructure.duckdb_pool import LAKE, WORKSPACE
+from flight_core.infrastructure.duckdb_pool import WORKSPACE
 
 _TYPES = {
     StatementType.COPY: "COPY",

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -10,17 +10,28 @@ from duckdb import StatementType
 
 from flight_core.adapters.engines.duckdb import session_options
 from flight_core.adapters.engines.duckdb.bulk import run_once_a_row
+from flight_core.adapters.engines.duckdb.dataset_statements import dataset_statement
 from flight_core.adapters.engines.duckdb.instance import Instance
+from flight_core.adapters.engines.duckdb.loading import load, resolve
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget, placeholder_names, runnable
-from flight_core.adapters.engines.duckdb.statements import ParsedStatement
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
-from flight_core.adapters.engines.duckdb.targets import in_lake, returning, target
+from flight_core.adapters.engines.duckdb.targets import in_lake, returning, table_name_of, target
 from flight_core.adapters.engines.duckdb.types import literal
 from flight_core.application.cancellation import Cancellation
-from flight_core.domain.dataset import LakeState
+from flight_core.domain.dataset import LAKE, LakeState
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
-from flight_core.domain.query import Outcome, Parameters, Statement, StatementInfo, StatementKind
+from flight_core.domain.query import (
+    DatasetStatement,
+    LoadMode,
+    Outcome,
+    Parameters,
+    Statement,
+    StatementInfo,
+    StatementKind,
+    TableTarget,
+)
 from flight_core.infrastructure.duckdb_pool import DATASETS
 
 _NOTHING = Outcome(pa.table({}), None)
@@ -107,6 +118,32 @@ class DuckDbSession:
             self._protect_lake(parsed)
             with self._atomically():
                 return run_once_a_row(self._connection, parsed, parameters, self._run)
+
+    def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
+        statements = self._parse(sql)
+        if len(statements) > 1 or statements[0].kind is StatementKind.READ:
+            return None
+        with self._turn():
+            self._instance.show(statements, lake)
+            return dataset_statement(statements[0], self._connection, self._is_dataset)
+
+    def load(
+        self,
+        target: TableTarget,
+        batches: pa.RecordBatchReader,
+        mode: LoadMode,
+        cancellation: Cancellation | None = None,
+    ) -> int:
+        with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
+            place = resolve(self._connection, target)
+            if place[0].lower() == LAKE:
+                raise StatementNotAllowed(
+                    f"'{target.table[:140]}' would be a dataset; those are not loaded here"
+                )
+            self._changed |= target.temporary
+            self._untouched = False
+            with self._atomically():
+                return load(self._connection, place, batches, mode)
 
     def metadata(self, lake: LakeState) -> DuckDbMetadata:
         self._instance.require()
@@ -239,16 +276,24 @@ class DuckDbSession:
         changed = target(parsed)
         if changed is None or changed.temporary:
             return
-        ((catalog, schema),) = self._connection.execute(
-            "SELECT current_database(), current_schema()"
-        ).fetchall()
         name = changed.name.name or changed.name.schema
         hidden = changed.verb in ("drop", "alter", "comment") and self._instance.means_dataset(changed.name)
-        if hidden or in_lake(changed.name, current_catalog=catalog, current_schema=schema):
+        if hidden or self._in_lake(changed.name):
             raise StatementNotAllowed(
                 f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
                 " write them with DoPut, bulk ingest or the API, and drop them with `skein drop`"
             )
+
+    def _in_lake(self, name: TableName) -> bool:
+        ((catalog, schema),) = self._connection.execute(
+            "SELECT current_database(), current_schema()"
+        ).fetchall()
+        return in_lake(name, current_catalog=catalog, current_schema=schema)
+
+    def _is_dataset(self, parts: Sequence[str], *, new: bool) -> bool:
+        """Whether a name means a dataset, or would if it were created."""
+        name = table_name_of(parts)
+        return self._in_lake(name) or (not new and self._instance.means_dataset(name))
 
     def _keep_lake_in_sight(self) -> None:
         """USE replaces the search path; datasets stay visible by name all the same."""

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import duckdb
 
 from flight_core.adapters.engines.duckdb.types import identifier, literal
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import InvalidOption
-from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA, SEARCH_PATH, WORKSPACE_SCHEMA
+from flight_core.infrastructure.duckdb_pool import SEARCH_PATH, WORKSPACE_SCHEMA
 
 _SETTINGS: dict[str, type] = {
     "TimeZone": str,

@@ -14,9 +14,9 @@ from typing import Any
 import duckdb
 from duckdb import StatementType
 
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import InvalidSql
 from flight_core.domain.query import StatementKind
-from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
 
 MAX_SQL_BYTES = 4 << 20
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName, Token
 from flight_core.adapters.engines.duckdb.types import identifier
-from flight_core.infrastructure.duckdb_pool import LAKE, LAKE_SCHEMA
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 
 _DDL = {"create", "drop", "alter", "comment"}
 _DML = {"insert": "into", "merge": "into", "delete": "from", "update": "", "truncate": ""}
@@ -95,7 +95,7 @@ def _ddl(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
             kind = word
         elif kind and word not in _NOISE:
             parts = _dotted(tokens[index:])
-            name = _schema_name(parts) if kind == "schema" else _table_name(parts)
+            name = _schema_name(parts) if kind == "schema" else table_name_of(parts)
             before = words[:index]
             temporary = "temp" in before or "temporary" in before or name.catalog.lower() == "temp"
             return Target(verb, kind, name, temporary=temporary, replaces="replace" in before)
@@ -108,7 +108,7 @@ def _dml(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
     if start < len(words) and words[start] in ("table", "only"):
         start += 1
     parts = _dotted(tokens[start:])
-    return Target(verb, "table", _table_name(parts)) if parts else None
+    return Target(verb, "table", table_name_of(parts)) if parts else None
 
 
 def _dotted(tokens: Sequence[Token]) -> list[str]:
@@ -129,7 +129,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1].replace('""', '"') if text.startswith('"') else text
 
 
-def _table_name(parts: list[str]) -> TableName:
+def table_name_of(parts: Sequence[str]) -> TableName:
     padded = ["", "", "", *parts][-3:]
     return TableName(*padded)
 

@@ -1,0 +1,216 @@
+"""Writing tables and datasets from a session: bulk loads, INSERT, CREATE TABLE, DROP TABLE.
+
+A dataset's new version is published when its statement ends, or when the transaction that the
+statement belongs to is committed. Until then nobody sees it, not even that transaction.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flight_core.application.cancellation import Cancellation
+from flight_core.application.catalog import DropDataset, OpenWrite
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.engine import Session
+from flight_core.application.queries import QueryLog, require
+from flight_core.application.sessions import ClientSession, Deferred
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName, LakeState, WriteMode, dataset_not_found
+from flight_core.domain.errors import DatasetExists, InvalidRequest
+from flight_core.domain.query import (
+    DatasetStatement,
+    DatasetVerb,
+    IfExists,
+    LoadMode,
+    Outcome,
+    Parameters,
+    QueryRecord,
+    QueryState,
+    Statement,
+    TableTarget,
+)
+from flight_core.domain.repositories import DatasetRepository
+
+_SOURCE = "flight_sql"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDatasetInSession:
+    """Rows into a dataset, within the transaction if one is named; how many there were.
+
+    Raises as `OpenWrite` and `StagedWrite.write`; DatasetNotFound or DatasetExists where the mode says so.
+    """
+
+    datasets: DatasetRepository
+    open_write: OpenWrite
+    drop_dataset: DropDataset
+
+    def load(
+        self,
+        session: ClientSession,
+        name: DatasetName,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        mode: LoadMode,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        allow_lossy: bool = False,
+    ) -> int:
+        write_mode = self._mode(session, name, mode, transaction)
+        write = self.open_write(
+            name, schema, write_mode, actor=actor, source=_SOURCE, allow_lossy=allow_lossy
+        )
+        try:
+            for batch in batches:
+                write.staged.write(batch)
+            rows = write.staged.row_count
+            session.defer(transaction, Deferred(name, write.commit, write.close))
+        except BaseException:
+            write.close()
+            raise
+        return rows
+
+    def run(
+        self,
+        session: ClientSession,
+        connection: Session,
+        statement: DatasetStatement,
+        parameters: Parameters,
+        lake: LakeState,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        cancellation: Cancellation,
+    ) -> Outcome:
+        if statement.verb is DatasetVerb.DROP:
+            return self._drop(session, statement, transaction, actor=actor)
+        exists = self._exists(session, statement.dataset, transaction)
+        if statement.verb is DatasetVerb.CREATE and statement.lenient and exists:
+            return Outcome(pa.table({}), 0)
+        query = connection.plan(Statement(statement.source, parameters), lake)
+        try:
+            with cancellation.interrupting(query.cancel):
+                rows = self.load(
+                    session,
+                    statement.dataset,
+                    query.schema,
+                    query,
+                    _mode_of(statement),
+                    transaction,
+                    actor=actor,
+                )
+        finally:
+            query.close()
+        return Outcome(pa.table({"Count": pa.array([rows], pa.int64())}), rows)
+
+    def _drop(
+        self, session: ClientSession, statement: DatasetStatement, transaction: bytes | None, *, actor: Actor
+    ) -> Outcome:
+        name = statement.dataset
+        if not self._exists(session, name, transaction):
+            if not statement.lenient:
+                raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
+        else:
+            session.defer(
+                transaction, Deferred(name, lambda: self.drop_dataset(name, actor=actor), drops=True)
+            )
+        return Outcome(pa.table({}), None)
+
+    def _mode(
+        self, session: ClientSession, name: DatasetName, mode: LoadMode, transaction: bytes | None
+    ) -> WriteMode:
+        exists = self._exists(session, name, transaction)
+        if not exists:
+            if not mode.create:
+                raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
+            dropped = self.datasets.find(name) is not None
+            return WriteMode.REPLACE if dropped or mode.if_exists is IfExists.REPLACE else WriteMode.CREATE
+        if mode.if_exists is IfExists.FAIL:
+            raise DatasetExists(
+                f"dataset '{name}' exists already; append to it, replace it, or choose another name",
+                name=name.value,
+            )
+        return WriteMode.REPLACE if mode.if_exists is IfExists.REPLACE else WriteMode.APPEND
+
+    def _exists(self, session: ClientSession, name: DatasetName, transaction: bytes | None) -> bool:
+        """As the transaction sees it, with what it wrote and dropped so far."""
+        last = [one for one in session.deferred(transaction) if one.dataset.key == name.key][-1:]
+        return not last[0].drops if last else self.datasets.find(name) is not None
+
+
+def _mode_of(statement: DatasetStatement) -> LoadMode:
+    if statement.verb is DatasetVerb.INSERT:
+        return LoadMode(create=False, if_exists=IfExists.APPEND)
+    return LoadMode(create=True, if_exists=IfExists.REPLACE if statement.replace else IfExists.FAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadInSession:
+    """Bulk load an Arrow stream into a table of the users' or a dataset; how many rows there were.
+
+    The batches have been validated. Raises as `Session.load` and `WriteDatasetInSession`.
+    """
+
+    write_dataset: WriteDatasetInSession
+    log: QueryLog
+    clock: Clock
+    new_id: NewId
+
+    def __call__(
+        self,
+        session: ClientSession,
+        target: TableTarget,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        mode: LoadMode,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        allow_lossy: bool = False,
+    ) -> int:
+        require(actor, Scope.WRITE)
+        if not len(schema):
+            raise InvalidRequest("the data has no columns; a table needs at least one")
+        record = QueryRecord(
+            self.new_id(), f"LOAD {target.table}", actor.name, _SOURCE, QueryState.QUEUED, self.clock()
+        )
+        cancellation = Cancellation()
+        with self.log.running(record, cancellation.request):
+            heeded = _heeding(batches, cancellation)
+            if _names_dataset(target, session):
+                record.rows = self.write_dataset.load(
+                    session,
+                    DatasetName(target.table),
+                    schema,
+                    heeded,
+                    mode,
+                    transaction,
+                    actor=actor,
+                    allow_lossy=allow_lossy,
+                )
+            else:
+                reader = pa.RecordBatchReader.from_batches(schema, heeded)
+                with session.connection(transaction) as connection:
+                    record.rows = connection.load(target, reader, mode, cancellation)
+        return record.rows
+
+
+def _names_dataset(target: TableTarget, session: ClientSession) -> bool:
+    if target.temporary:
+        return False
+    catalog, schema = target.catalog, target.schema
+    if catalog is None and schema is None:
+        home = session.home()
+        options = home.options() if home and not home.pristine else {}
+        catalog, schema = options.get("catalog"), options.get("schema")  # type: ignore[assignment]
+    if catalog is None:
+        return schema is not None and schema.lower() == LAKE_SCHEMA
+    return catalog.lower() == LAKE and (schema or LAKE_SCHEMA).lower() == LAKE_SCHEMA
+
+
+def _heeding(batches: Iterable[pa.RecordBatch], cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        cancellation.check()
+        yield batch

@@ -1,0 +1,72 @@
+"""Bulk ingestion: an Arrow stream becomes rows of a table or of a dataset."""
+
+import pyarrow.flight as fl
+
+from flight_core.domain.errors import InvalidRequest
+from flight_core.domain.query import IfExists, LoadMode, TableTarget
+from flight_server.auth import Call
+from flight_server.flight_sql.answers import answer_update
+from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_of
+from flight_server.uploads import Upload
+from schemas.flight_sql.sql_pb2 import CommandStatementIngest
+
+_Options = CommandStatementIngest.TableDefinitionOptions
+
+_IF_EXISTS = {
+    _Options.TABLE_EXISTS_OPTION_FAIL: IfExists.FAIL,
+    _Options.TABLE_EXISTS_OPTION_APPEND: IfExists.APPEND,
+    _Options.TABLE_EXISTS_OPTION_REPLACE: IfExists.REPLACE,
+}
+_CREATE = {
+    _Options.TABLE_NOT_EXIST_OPTION_CREATE: True,
+    _Options.TABLE_NOT_EXIST_OPTION_FAIL: False,
+}
+
+
+class Ingest:
+    def __init__(self, use_cases: FlightSqlUseCases) -> None:
+        self._use_cases = use_cases
+
+    def do_put(
+        self,
+        call: Call,
+        command: CommandStatementIngest,
+        reader: fl.MetadataRecordBatchReader,
+        writer: fl.FlightMetadataWriter,
+    ) -> None:
+        """The option `allow_lossy` = `true` stores in a dataset what its types cannot hold exactly."""
+        target, mode = _target(command), _mode(command)
+        upload = Upload(call, reader)
+        rows = self._use_cases.load(
+            session_of(call, self._use_cases.sessions),
+            target,
+            upload.schema(),
+            upload,
+            mode,
+            command.transaction_id,
+            actor=call.actor,
+            allow_lossy=command.options.get("allow_lossy", "").lower() == "true",
+        )
+        answer_update(writer, rows)
+
+
+def _target(command: CommandStatementIngest) -> TableTarget:
+    if not command.table:
+        raise InvalidRequest("the table to ingest into has no name")
+    if command.temporary and (command.schema or command.catalog):
+        raise InvalidRequest("a temporary table has no catalog and no schema; leave them out")
+    return TableTarget(
+        command.table, command.schema or None, command.catalog or None, temporary=command.temporary
+    )
+
+
+def _mode(command: CommandStatementIngest) -> LoadMode:
+    wanted = command.table_definition_options
+    create, if_exists = _CREATE.get(wanted.if_not_exist), _IF_EXISTS.get(wanted.if_exists)
+    if create is None or if_exists is None:
+        raise InvalidRequest(
+            "say what to do if the table is missing (create, fail) and if it exists (fail, append, replace)"
+        )
+    if not create and if_exists is IfExists.FAIL:
+        raise InvalidRequest("to fail if the table is missing and to fail if it exists cannot succeed")
+    return LoadMode(create=create, if_exists=if_exists)
