@@ -51,6 +51,7 @@ from flight_core.application.session_statements import (
     InspectInSession,
     ReadInSession,
 )
+from flight_core.application.session_writes import LoadInSession, WriteDatasetInSession
 from flight_core.application.sessions import SessionLimits
 from flight_core.application.statements import InspectStatement, RunStatement
 from flight_core.domain.errors import InvalidOption, OutOfDisk
@@ -152,6 +153,8 @@ def _wire(
     open_write = OpenWrite(datasets, store, publish, new_id)
     plan_query = PlanQuery(datasets, engine, new_id)
     open_query = OpenQuery(datasets, engine, admission, log, utc_now, new_id)
+    drop_dataset = DropDataset(datasets, utc_now)
+    write_in_session = WriteDatasetInSession(datasets, open_write, drop_dataset)
     sources, parser, wakeup = build_sources(settings, directory), build_parser(settings), Wakeup()
     flight = FlightUseCases(
         authenticator=StaticAuthenticator(
@@ -163,7 +166,7 @@ def _wire(
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
         describe_dataset=DescribeDataset(datasets, store),
-        drop_dataset=DropDataset(datasets, utc_now),
+        drop_dataset=drop_dataset,
         write_dataset=WriteDataset(open_write),
         plan_query=plan_query,
         open_query=open_query,
@@ -179,7 +182,9 @@ def _wire(
         flight_sql=FlightSqlUseCases(
             sessions=sessions,
             inspect=InspectInSession(datasets, engine),
-            answer=AnswerInSession(plan_query, log, utc_now),
+            answer=AnswerInSession(
+                plan_query, WriteDatasetInSession(flight.write_dataset), log, utc_now
+            ),
             read=ReadInSession(datasets, open_query),
             catalog=BrowseCatalog(datasets, engine),
             queries=log,
