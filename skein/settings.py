@@ -5,9 +5,10 @@ The only place where the environment is read. `docs/reference/settings.md` has a
 
 import ipaddress
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import psutil
 from pydantic import (
@@ -26,6 +27,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from flight_core.adapters.authentication.static import Credential
 from flight_core.domain.access import ALL_SCOPES, Scope
 from flight_core.domain.errors import InvalidOption
+
+Model = TypeVar("Model", bound=BaseSettings)
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -205,15 +208,35 @@ def _credential(entry: str, kind: str) -> Credential:
         ) from None
 
 
+class ClientSettings(BaseSettings):
+    """What the client commands need to find a server and be let in."""
+
+    model_config = SettingsConfigDict(env_prefix="SKEIN_", extra="ignore", frozen=True)
+
+    server: str | None = Field(None, description="URL of the HTTP server; a local one if left out.")
+    data: Path = Field(Path("skein-data"), description="The data directory of the local server.")
+    token: SecretStr = Field(SecretStr(""), description="The API token to show.")
+    ca: Path | None = Field(None, description="The CA (PEM) that signed the server's certificate.")
+
+
 def load_settings(**flags: object) -> Settings:
     """The environment, overridden by the flags that are not None.
 
     Raises:
         InvalidOption: a value does not fit; the message names the variable and never holds a secret.
     """
+    return _load(Settings, flags)
+
+
+def load_client_settings(**flags: object) -> ClientSettings:
+    """Likewise."""
+    return _load(ClientSettings, flags)
+
+
+def _load(model: type[Model], flags: Mapping[str, object]) -> Model:
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type] # pydantic checks them
+        return model(**given)  # type: ignore[arg-type] # pydantic checks them
     except ValidationError as error:
         raise _invalid(error) from None
 
