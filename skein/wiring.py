@@ -36,12 +36,14 @@ from flight_core.application.ingestion import (
     CancelIngestion,
     GetIngestion,
     ListIngestions,
+    Sources,
     StartIngestion,
     Wakeup,
 )
 from flight_core.application.ingestion_worker import IngestionWorker, RunIngestion, WorkerOptions
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.engine import QueryEngine
+from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.session_registry import SessionRegistry
@@ -55,7 +57,7 @@ from flight_core.application.session_writes import LoadInSession, WriteDatasetIn
 from flight_core.application.sessions import SessionLimits
 from flight_core.application.statements import InspectStatement, RunStatement
 from flight_core.domain.errors import InvalidOption, OutOfDisk
-from flight_core.domain.repositories import DatasetRepository, EventRepository
+from flight_core.domain.repositories import DatasetRepository, EventRepository, IngestionRepository
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from flight_server.flight_sql.dispatch import FlightSql
@@ -94,17 +96,23 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
     The file of the users' own tables can be open in one process only: it belongs to the one that
     serves Flight. Elsewhere such tables live in memory, and end with the process.
     """
-    key = directory.secret_key()
     with ExitStack() as stack:
-        database = Database(_catalog_url(settings, directory))
-        stack.callback(database.close)
-        database.migrate()
-        store: TableStore = DeltaTableStore(directory.lake)
-        engine: QueryEngine = DuckDbEngine(_duckdb_options(settings, directory, roles), store)
-        stack.callback(engine.close)
-        sessions = SessionRegistry(engine, _session_limits(settings))
-        stack.callback(sessions.close)
-        yield _wire(settings, directory, key, database, store, engine, sessions)
+        parts = _parts(settings, directory, roles, stack)
+        flight = _flight(parts)
+        yield Skein(
+            settings=settings,
+            directory=directory,
+            key=parts.key,
+            flight=flight,
+            flight_sql=_flight_sql(parts, flight),
+            control=_control(parts, flight),
+            new_worker=partial(_worker, parts),
+            reconcile=Reconcile(parts.datasets, parts.store, parts.open_write.publish),
+            sweep_orphans=SweepOrphans(
+                parts.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
+            ),
+            events=parts.events,
+        )
 
 
 def flight_server(skein: Skein) -> SkeinFlightServer:
@@ -135,99 +143,135 @@ def http_app(skein: Skein, *, flight_uri: str) -> FastAPI:
     return create_app(skein.control, options)
 
 
-def _wire(
-    settings: Settings,
-    directory: DataDirectory,
-    key: bytes,
-    database: Database,
-    store: TableStore,
-    engine: QueryEngine,
-    sessions: SessionRegistry,
-) -> Skein:
-    datasets: DatasetRepository = SqlDatasetRepository(database)
-    events = SqlEventRepository(database)
-    ingestions = SqlIngestionRepository(database, utc_now)
-    admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
-    log = QueryLog(utc_now)
-    publish = Publish(datasets, utc_now)
-    open_write = OpenWrite(datasets, store, publish, new_id)
-    plan_query = PlanQuery(datasets, engine, new_id)
-    open_query = OpenQuery(datasets, engine, admission, log, utc_now, new_id)
-    drop_dataset = DropDataset(datasets, utc_now)
-    write_in_session = WriteDatasetInSession(datasets, open_write, drop_dataset)
-    sources, parser, wakeup = build_sources(settings, directory), build_parser(settings), Wakeup()
-    flight = FlightUseCases(
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The adapters, and what several use cases share."""
+
+    settings: Settings
+    directory: DataDirectory
+    key: bytes
+    database: Database
+    store: TableStore
+    engine: QueryEngine
+    sessions: SessionRegistry
+    datasets: DatasetRepository
+    events: EventRepository
+    ingestions: IngestionRepository
+    admission: Admission
+    log: QueryLog
+    open_write: OpenWrite
+    sources: Sources
+    parser: Parser
+    wakeup: Wakeup
+
+
+def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> _Parts:
+    database = Database(_catalog_url(settings, directory))
+    stack.callback(database.close)
+    database.migrate()
+    store = DeltaTableStore(directory.lake)
+    engine = DuckDbEngine(_duckdb_options(settings, directory, roles), store)
+    stack.callback(engine.close)
+    sessions = SessionRegistry(engine, _session_limits(settings))
+    stack.callback(sessions.close)
+    datasets = SqlDatasetRepository(database)
+    return _Parts(
+        settings=settings,
+        directory=directory,
+        key=directory.secret_key(),
+        database=database,
+        store=store,
+        engine=engine,
+        sessions=sessions,
+        datasets=datasets,
+        events=SqlEventRepository(database),
+        ingestions=SqlIngestionRepository(database, utc_now),
+        admission=Admission(
+            AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s)
+        ),
+        log=QueryLog(utc_now),
+        open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id),
+        sources=build_sources(settings, directory),
+        parser=build_parser(settings),
+        wakeup=Wakeup(),
+    )
+
+
+def _flight(parts: _Parts) -> FlightUseCases:
+    datasets, engine = parts.datasets, parts.engine
+    return FlightUseCases(
         authenticator=StaticAuthenticator(
-            settings.credentials("users"),
-            settings.credentials("tokens"),
-            key=key,
-            session_ttl_s=settings.session_ttl_s,
+            parts.settings.credentials("users"),
+            parts.settings.credentials("tokens"),
+            key=parts.key,
+            session_ttl_s=parts.settings.session_ttl_s,
         ),
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
-        describe_dataset=DescribeDataset(datasets, store),
-        drop_dataset=drop_dataset,
-        write_dataset=WriteDataset(open_write),
-        plan_query=plan_query,
-        open_query=open_query,
+        describe_dataset=DescribeDataset(datasets, parts.store),
+        drop_dataset=DropDataset(datasets, utc_now),
+        write_dataset=WriteDataset(parts.open_write),
+        plan_query=PlanQuery(datasets, engine, new_id),
+        open_query=OpenQuery(datasets, engine, parts.admission, parts.log, utc_now, new_id),
         inspect_statement=InspectStatement(datasets, engine),
-        run_statement=RunStatement(datasets, engine, admission, log, utc_now, new_id),
-        queries=log,
+        run_statement=RunStatement(datasets, engine, parts.admission, parts.log, utc_now, new_id),
+        queries=parts.log,
     )
-    return Skein(
-        settings=settings,
-        directory=directory,
-        key=key,
-        flight=flight,
-        flight_sql=FlightSqlUseCases(
-            sessions=sessions,
-            inspect=InspectInSession(datasets, engine),
-            answer=AnswerInSession(
-                plan_query, WriteDatasetInSession(flight.write_dataset), log, utc_now
-            ),
-            read=ReadInSession(datasets, open_query),
-            catalog=BrowseCatalog(datasets, engine),
-            queries=log,
+
+
+def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
+    write = WriteDatasetInSession(parts.datasets, parts.open_write, flight.drop_dataset)
+    return FlightSqlUseCases(
+        sessions=parts.sessions,
+        inspect=InspectInSession(parts.datasets, parts.engine),
+        answer=AnswerInSession(flight.plan_query, write, parts.log, utc_now),
+        read=ReadInSession(parts.datasets, flight.open_query),
+        load=LoadInSession(write, parts.log, utc_now, new_id),
+        catalog=BrowseCatalog(parts.datasets, parts.engine),
+        queries=parts.log,
+    )
+
+
+def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
+    return ControlUseCases(
+        authenticator=flight.authenticator,
+        list_datasets=flight.list_datasets,
+        get_dataset=flight.get_dataset,
+        describe_dataset=flight.describe_dataset,
+        drop_dataset=flight.drop_dataset,
+        start_ingestion=StartIngestion(
+            parts.ingestions, parts.datasets, parts.sources, parts.parser, utc_now, new_id, parts.wakeup
         ),
-        control=ControlUseCases(
-            authenticator=flight.authenticator,
-            list_datasets=flight.list_datasets,
-            get_dataset=flight.get_dataset,
-            describe_dataset=flight.describe_dataset,
-            drop_dataset=flight.drop_dataset,
-            start_ingestion=StartIngestion(ingestions, datasets, sources, parser, utc_now, new_id, wakeup),
-            get_ingestion=GetIngestion(ingestions),
-            list_ingestions=ListIngestions(ingestions),
-            cancel_ingestion=CancelIngestion(ingestions, events, utc_now, wakeup),
-            open_query=open_query,
-            inspect_statement=flight.inspect_statement,
-            run_statement=flight.run_statement,
-            queries=log,
-            admission=admission,
-            events=events,
-            feed=LogEventFeed(events),
-            clock=utc_now,
-            sources=source_fields(),
-            checks={
-                "catalog": datasets.lake_state,
-                "engine": lambda: engine.classify("select 1"),
-                "disk": lambda: _require_space(directory.root),
-            },
+        get_ingestion=GetIngestion(parts.ingestions),
+        list_ingestions=ListIngestions(parts.ingestions),
+        cancel_ingestion=CancelIngestion(parts.ingestions, parts.events, utc_now, parts.wakeup),
+        open_query=flight.open_query,
+        inspect_statement=flight.inspect_statement,
+        run_statement=flight.run_statement,
+        queries=parts.log,
+        admission=parts.admission,
+        events=parts.events,
+        feed=LogEventFeed(parts.events),
+        clock=utc_now,
+        sources=source_fields(),
+        checks={
+            "catalog": parts.datasets.lake_state,
+            "engine": lambda: parts.engine.classify("select 1"),
+            "disk": lambda: _require_space(parts.directory.root),
+        },
+    )
+
+
+def _worker(parts: _Parts) -> IngestionWorker:
+    return IngestionWorker(
+        RunIngestion(parts.open_write, parts.sources, parts.parser),
+        ingestions=parts.ingestions,
+        events=parts.events,
+        clock=utc_now,
+        wakeup=parts.wakeup,
+        options=WorkerOptions(
+            name=new_id(), scratch=parts.directory.jobs, concurrency=parts.settings.ingest_jobs
         ),
-        new_worker=partial(
-            IngestionWorker,
-            RunIngestion(open_write, sources, parser),
-            ingestions=ingestions,
-            events=events,
-            clock=utc_now,
-            wakeup=wakeup,
-            options=WorkerOptions(name=new_id(), scratch=directory.jobs, concurrency=settings.ingest_jobs),
-        ),
-        reconcile=Reconcile(datasets, store, publish),
-        sweep_orphans=SweepOrphans(
-            datasets, store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
-        ),
-        events=events,
     )
 
 
