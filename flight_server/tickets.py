@@ -41,6 +41,7 @@ class TicketOffice:
                 parameters=pack(plan.statement.parameters),
                 pins={key: (ref.dataset_id, ref.version) for key, ref in plan.pins.items()},
                 row_limit=plan.statement.row_limit,
+                narrow_decimals=plan.statement.narrow_decimals,
             )
         )
 
@@ -73,7 +74,7 @@ class TicketOffice:
             raise InvalidTicket(f"{error}; get a new one with GetFlightInfo") from None
         if isinstance(opened, InlineTicket):
             return pa.ipc.open_stream(opened.result).read_all()
-        statement = Statement(opened.sql, unpack(opened.parameters), opened.row_limit)
+        statement = Statement(opened.sql, unpack(opened.parameters), opened.row_limit, opened.narrow_decimals)
         pins = {key: VersionRef(dataset_id, version) for key, (dataset_id, version) in opened.pins.items()}
         return PlannedRead(opened.query_id, statement, pins)
 

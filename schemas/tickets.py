@@ -36,6 +36,7 @@ class QueryTicket:
     parameters: bytes = b""
     pins: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     row_limit: int | None = None
+    narrow_decimals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,10 @@ class TicketSealer:
 
 def _parts(ticket: Ticket) -> tuple[dict[str, Any], bytes]:
     match ticket:
-        case QueryTicket(query_id, sql, parameters, pins, row_limit):
-            header = {"kind": "query", "query_id": query_id, "sql": sql, "pins": dict(pins)}
+        case QueryTicket(query_id, sql, parameters, pins, row_limit, narrow_decimals):
+            header: dict[str, Any] = {"kind": "query", "query_id": query_id, "sql": sql, "pins": dict(pins)}
+            if narrow_decimals:  # left out otherwise: tickets of earlier releases keep their bytes
+                header["narrow_decimals"] = True
             return {**header, "row_limit": row_limit}, parameters
         case InlineTicket(result):
             return {"kind": "inline"}, result
@@ -104,4 +107,11 @@ def _ticket(header: dict[str, Any], attachment: bytes) -> Ticket:
     if header["kind"] == "inline":
         return InlineTicket(attachment)
     pins = {key: (dataset_id, version) for key, (dataset_id, version) in header["pins"].items()}
-    return QueryTicket(header["query_id"], header["sql"], attachment, pins, header["row_limit"])
+    return QueryTicket(
+        header["query_id"],
+        header["sql"],
+        attachment,
+        pins,
+        header["row_limit"],
+        header.get("narrow_decimals", False),
+    )

@@ -121,10 +121,14 @@ class CursorPool:
     """Cursors of one instance, ready for a read. Thread-safe.
 
     A cursor that comes back must hold no open result; it is rolled back before the next use.
+    With `narrow_decimals`, results hold DECIMALs in 32 or 64 bits where that is enough.
     """
 
-    def __init__(self, root: duckdb.DuckDBPyConnection, *, keep: int = 16) -> None:
+    def __init__(
+        self, root: duckdb.DuckDBPyConnection, *, narrow_decimals: bool = False, keep: int = 16
+    ) -> None:
         self._root = root
+        self._narrow_decimals = narrow_decimals
         self._keep = keep
         self._lock = threading.Lock()
         self._idle: list[duckdb.DuckDBPyConnection] = []
@@ -140,6 +144,8 @@ class CursorPool:
         """A cursor for a session of its own; the caller closes it."""
         cursor = self._root.cursor()
         cursor.execute(f"SET search_path='{SEARCH_PATH}'")
+        if self._narrow_decimals:
+            cursor.execute("SET SESSION arrow_output_version='1.5'")
         return cursor
 
     @contextmanager

@@ -178,6 +178,20 @@ def test_a_row_limit_caps_the_result_and_keeps_the_order(engine, lake):
     assert read(query).column("name").to_pylist() == ["swan", "goose"]
 
 
+def test_narrow_decimals_hold_the_same_values_in_fewer_bits(engine, lake):
+    sql = "SELECT 1.25::DECIMAL(15,2) AS d, 1.5::DECIMAL(38,2) AS wide, [0.1::DECIMAL(4,1)] AS l"
+    query = engine.plan(Statement(sql, narrow_decimals=True), lake.state)
+    assert query.schema.types == [
+        pa.decimal64(15, 2),
+        pa.decimal128(38, 2),
+        pa.list_(pa.field("l", pa.decimal32(4, 1))),
+    ]
+    narrow = read(query)
+    wide = read(engine.plan(Statement(sql), lake.state))
+    assert wide.schema.types[0] == pa.decimal128(15, 2)
+    assert narrow.to_pylist() == wide.to_pylist()
+
+
 def test_a_failure_after_the_first_batch_is_still_ours(engine, lake):
     sql = "SELECT CASE WHEN i = 900000 THEN CAST('x' AS INTEGER) ELSE i END AS i FROM range(1000000) t(i)"
     query = engine.plan(Statement(sql), lake.state)

@@ -18,7 +18,7 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
-from flight_core.infrastructure.duckdb_pool import DuckDbOptions
+from flight_core.infrastructure.duckdb_pool import CursorPool, DuckDbOptions
 
 _ATTEMPTS = 10
 
@@ -38,11 +38,12 @@ class DuckDbEngine:
     def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> DuckDbQuery:
         instance = self._ready()
         parsed = self._single_read(instance, statement)
-        cursor = instance.pool.take()
+        pool = instance.narrow_pool if statement.narrow_decimals else instance.pool
+        cursor = pool.take()
         try:
             bound = self._bind(instance, cursor, parsed, statement, lake, pins)
         except BaseException:
-            self._release(instance, cursor)
+            self._release(pool, cursor)
             raise
         query = DuckDbQuery(
             cursor,
@@ -51,7 +52,7 @@ class DuckDbEngine:
             bound.pins,
             batch_bytes=self._batch_bytes,
             failures=instance.failures,
-            release=lambda used: self._release(instance, used, bound.runnable),
+            release=lambda used: self._release(pool, used, bound.runnable),
         )
         instance.track(query)
         return query
@@ -141,7 +142,7 @@ class DuckDbEngine:
         raise EngineUnavailable("the datasets of this query change faster than it can be planned; try again")
 
     @staticmethod
-    def _release(instance: Instance, cursor: duckdb.DuckDBPyConnection, used: Runnable | None = None) -> None:
+    def _release(pool: CursorPool, cursor: duckdb.DuckDBPyConnection, used: Runnable | None = None) -> None:
         try:
             if used is not None:
                 forget(cursor, used)
@@ -150,4 +151,4 @@ class DuckDbEngine:
         except duckdb.Error:
             cursor.close()
         else:
-            instance.pool.give_back(cursor)
+            pool.give_back(cursor)

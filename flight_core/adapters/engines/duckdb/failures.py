@@ -73,7 +73,7 @@ FAILURES: dict[str, type[FlightCoreError]] = {
     "Out of Memory": OutOfMemory,
     "Resource In Use": ResourceExhausted,
     "IO": QueryFailed,
-    "Connection": EngineUnavailable,
+    "Connection": Cancelled,  # closed under a running query
     "FATAL": EngineUnavailable,
     "Fatal": EngineUnavailable,
     "INTERNAL": EngineUnavailable,
@@ -85,10 +85,6 @@ _POSITION = re.compile(r"\s*\n\s*LINE (\d+): ([^\n]*)\n( *)\^+\s*$")
 _NO_TABLE = re.compile(r"Table with name (.+?) does not exist!(?:\s*Did you mean (.+?)\?)?", re.DOTALL)
 _PARAMETERS = re.compile(r"[Pp]arameter(?: argument|/argument|s?:| count)|Values were not provided")
 _MAX_TEXT = 1200
-
-
-class FatalFailure(EngineUnavailable):
-    """The instance is invalid from now on and has to be opened again."""
 
 
 class Failures:
@@ -112,7 +108,7 @@ class Failures:
         except (duckdb.Error, OSError, RuntimeError, ValueError, TypeError) as error:
             logger.debug("engine failure", exc_info=error)
             failure = translate(type(error).__name__, self._redact(str(error)))
-            if isinstance(failure, FatalFailure):
+            if isinstance(failure, EngineUnavailable):
                 logger.error("engine instance lost", exc_info=error)
                 self._on_fatal()
             raise failure from None
@@ -130,7 +126,9 @@ def translate(class_name: str, text: str) -> FlightCoreError:
     body = text[match.end() :].strip() if match else text.strip()
     failure = FAILURES.get(kind, QueryFailed)
     if failure is EngineUnavailable:
-        return FatalFailure("the engine had to restart; try again, and report the statement if it repeats")
+        return EngineUnavailable(
+            "the engine had to restart; try again, and report the statement if it repeats"
+        )
     if failure is Cancelled:
         return Cancelled("the query was cancelled")
     if failure is OutOfMemory:

@@ -66,6 +66,8 @@ class Instance:
         self.views = LakeViews(self.root.cursor(), store)
         self.parser = Parser()
         self.fields = ArrowFields()
+        self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
+        self.narrow_fields = ArrowFields()
         self._live_lock = threading.Lock()
         self._live: WeakSet[Closable] = WeakSet()
 
@@ -89,7 +91,8 @@ class Instance:
             relation = cursor.sql(made.sql, params=made.parameters)
             if statement.row_limit is not None and parsed.tree is not None:
                 relation = relation.limit(statement.row_limit)
-            return Bound(relation, self.fields.schema(relation, cursor), pins, made)
+            fields = self.narrow_fields if statement.narrow_decimals else self.fields
+            return Bound(relation, fields.schema(relation, cursor), pins, made)
 
     def at_pins(self, parsed: ParsedStatement, pins: Pins, lake: LakeState) -> ParsedStatement:
         """The statement as it has to run to read exactly the pinned versions."""
@@ -122,6 +125,7 @@ class Instance:
         for item in live:
             item.close()
         self.pool.close()
+        self.narrow_pool.close()
         self.parser.close()
         with contextlib.suppress(duckdb.Error):
             self.views.close()
