@@ -17,6 +17,7 @@ from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DatasetNotFound
 
 DEMO_NAME = DatasetName("flights")
+SHIPPED_ROWS = 200_000
 _SOURCE = "Skein demo"
 
 # The sample covers 181 days, in which about this many flights took off. More rows cover more half-years.
@@ -28,12 +29,12 @@ _MINUTE_US = 60_000_000
 _NEIGHBOURS = 128
 _BATCH_ROWS = 1 << 16
 
-Array: TypeAlias = pa.Array[Any]
+Array: TypeAlias = "pa.Array[Any]"
 Advance = Callable[[int], None]  # told the number of rows of each batch
 
 
 def shipped_flights() -> pa.Table:
-    """200,000 flights, in the order of departure."""
+    """`SHIPPED_ROWS` flights, in the order of departure."""
     with resources.files("skein").joinpath("data/flights.parquet").open("rb") as file:
         return pq.read_table(file).combine_chunks()
 

@@ -28,7 +28,7 @@ _HOUSEKEEPING_S = 3600.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Prepare = Callable[[Skein], object]  # runs before anybody is told that the servers are ready
-Announce = Callable[[Endpoints], object]
+Announce = Callable[[Skein, Endpoints], object]
 
 
 class _Stopped(BaseException):
@@ -52,10 +52,12 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
                 prepare(skein)
                 servers = Servers(skein, roles)
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    runner.run(_until_signal(servers, announce))
+                    runner.run(_until_signal(servers, partial(announce, skein)))
                 drained = servers.drained
     except _Stopped:
         pass
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from failures
     if not drained:
         logging.shutdown()
         os._exit(0)  # the thread of a client that neither reads nor leaves would never end
@@ -127,7 +129,7 @@ class Servers:
                 await stop.wait()
 
 
-async def _until_signal(servers: Servers, announce: Announce) -> None:
+async def _until_signal(servers: Servers, announce: Callable[[Endpoints], object]) -> None:
     stop = anyio.Event()
 
     def on_signal() -> None:
@@ -142,6 +144,11 @@ async def _until_signal(servers: Servers, announce: Announce) -> None:
         loop.add_signal_handler(number, on_signal)
     async with anyio.create_task_group() as tasks:
         announce(await tasks.start(servers.run, stop))
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 @contextmanager

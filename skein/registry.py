@@ -19,8 +19,21 @@ def _file(settings: Settings, directory: DataDirectory) -> Source:
     return FileSource(FileSourceOptions(roots=settings.roots, closed=(directory.root,)))
 
 
+def _http(settings: Settings, _directory: DataDirectory) -> Source:
+    from flight_core.adapters.sources.http import HttpSource, HttpSourceOptions
+
+    return HttpSource(
+        HttpSourceOptions(
+            allow_private=settings.ingest_allow_private,
+            allow_loopback=settings.loopback,
+            max_bytes=settings.ingest_max_bytes,
+            timeout_s=settings.ingest_fetch_timeout_s,
+        )
+    )
+
+
 # Kind -> factory; `schemas/sources.py` has the model of each kind's fields.
-SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file}
+SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http}
 
 
 def build_sources(settings: Settings, directory: DataDirectory) -> Sources:

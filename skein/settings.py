@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import psutil
 from pydantic import (
@@ -234,7 +234,7 @@ def load_client_settings(**flags: object) -> ClientSettings:
 
 
 def _load(model: type[Model], flags: Mapping[str, object]) -> Model:
-    given = {name: value for name, value in flags.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
         return model(**given)  # type: ignore[arg-type] # pydantic checks them
     except ValidationError as error:
