@@ -110,9 +110,12 @@ def _row_bytes(batch: pa.RecordBatch) -> int:
 
 
 def _stream(call: Call, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> fl.FlightDataStream:
-    # Flight sends the dictionaries of tables only.
-    items = (pa.Table.from_batches([batch]) for batch in batches) if _has_dictionary(schema) else batches
-    return fl.GeneratorStream(schema, items, options=_write_options(call))
+    options = _write_options(call)
+    if not _has_dictionary(schema):
+        return fl.GeneratorStream(schema, batches, options=options)
+    # Flight sends no dictionaries with batches, only with streams.
+    streams = (fl.RecordBatchStream(pa.Table.from_batches([batch]), options=options) for batch in batches)
+    return fl.GeneratorStream(schema, streams, options=options)
 
 
 def _write_options(call: Call) -> pa.ipc.IpcWriteOptions:

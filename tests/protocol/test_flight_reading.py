@@ -10,6 +10,7 @@ import pyarrow.flight as fl
 import pytest
 
 from flight_core.domain.dataset import WriteMode
+from tests.protocol.counting import counted
 from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of
 
 SALES = pa.table(
@@ -207,10 +208,19 @@ def test_wide_rows_come_in_messages_that_clients_accept(client):
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_streams_are_compressed_for_those_who_ask(client, codec):
-    ticket = ticket_of(client, path("sales"))
+@pytest.mark.parametrize("column", ["repeat('x', 100)", "'yes'::ENUM('yes', 'no')"], ids=["text", "enum"])
+def test_streams_are_compressed_for_those_who_ask(stack, codec, column):
+    query = command(f"SELECT {column} AS c FROM range(300000)")
     options = fl.FlightCallOptions(headers=[(b"x-skein-compression", codec.encode())])
-    assert client.do_get(ticket, options).read_all().equals(SALES)
+
+    def through(options=None):
+        with counted(stack.server.port) as (port, received), fl.connect(f"grpc://127.0.0.1:{port}") as client:
+            return client.do_get(ticket_of(client, query), options).read_all(), received
+
+    plain, received_plain = through()
+    small, received_small = through(options)
+    assert small.equals(plain)
+    assert received_small() < received_plain() / 5
 
 
 def test_a_statement_that_writes_runs_once_and_its_outcome_is_read_from_the_ticket(client):

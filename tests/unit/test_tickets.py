@@ -60,6 +60,7 @@ tickets = st.one_of(
         st.binary(),
         st.dictionaries(texts, st.tuples(texts, st.integers(0, 2**63))),
         st.none() | st.integers(0, 2**63),
+        st.booleans(),
     ),
 )
 
