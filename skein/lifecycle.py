@@ -15,6 +15,7 @@ import anyio.to_thread
 import uvloop
 from anyio.abc import TaskStatus
 
+from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role
 from skein.http_server import HttpServer
 from skein.ports import check_ports, flight_uri
@@ -41,6 +42,7 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
     Raises:
         InvalidOption, Conflict: it cannot start, and why.
     """
+    keep_freed_memory()
     directory = DataDirectory(settings.data)
     directory.prepare()
     drained = True
