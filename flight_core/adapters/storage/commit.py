@@ -2,29 +2,46 @@
 
 The entry is written for exactly the version after the one looked at; when somebody else was
 faster, the commit looks again. So what is checked is what the entry is written onto.
+
+The entries are ours rather than deltalake's: its writers bring a table into a state that it then
+refuses to open, when a replacement adds timestamps without a zone to a table that had none, or
+hides them in a map (seen in 1.6.6). It reads what is written here, and makes the checkpoints.
 """
 
+import json
+import logging
+import os
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from deltalake import CommitProperties, PostCommitHookProperties, Schema, Transaction
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, log_file, open_table
-from flight_core.adapters.storage.parquet import DataFile, disk_errors, sync
+from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, live_files, log_file
+from flight_core.adapters.storage.parquet import disk_errors, sync
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.adapters.storage.statistics import delta_statistics, summarize
 from flight_core.domain.dataset import DatasetVersion, WriteMode
-from flight_core.domain.errors import CommitConflict, DatasetExists, DependencyFailed, OutOfDisk
+from flight_core.domain.errors import CommitConflict, DatasetExists
+
+logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 40
 _MAX_BACKOFF_S = 0.25
+_CHECKPOINT_INTERVAL = 100
+_FEATURES = ["timestampNtz"]
+_PROTOCOL = {
+    "minReaderVersion": 3,
+    "minWriterVersion": 7,
+    "readerFeatures": _FEATURES,
+    "writerFeatures": _FEATURES,
+}
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
-_HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
 
 
 def commit_files(log: CommitLog, table: Path, mode: WriteMode, staged: StagedFiles) -> DatasetVersion:
@@ -51,19 +68,18 @@ class _Committing:
                 shutil.rmtree(self._files, ignore_errors=True)
 
     def _retry(self) -> Commit:
-        actions: Sequence[AddAction] | None = None
+        added: Sequence[dict[str, Any]] | None = None
         for attempt in range(_ATTEMPTS):
             commits = self._commits()
             if (done := self._done(commits)) is not None:
                 return done
             base = commits[-1].version if commits else None
             self._check(base)
-            if actions is None:
-                actions = self._move()
-            self._try(base, actions)
-            if (done := self._done(self._commits())) is not None:
-                self._sync_log(done.version.ref.version)
-                return done
+            if added is None:
+                added = self._move()
+            if self._write_entry(base, added):
+                _checkpoint(self._table, len(commits))
+                return self._commits()[len(commits)]
             longest_s = min(_MAX_BACKOFF_S, 0.005 * 2**attempt)
             time.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret depends on it
         raise CommitConflict("others kept committing to the dataset; try again")
@@ -90,59 +106,63 @@ class _Committing:
         if self._mode is WriteMode.APPEND and not base.schema.equals(self._staged.schema):
             raise CommitConflict("somebody else changed the columns of the dataset meanwhile; try again")
 
-    def _move(self) -> Sequence[AddAction]:
-        """Bring the files to where the log entry will say they are."""
+    def _move(self) -> Sequence[dict[str, Any]]:
+        """Bring the files to where the log entry will say they are; what it will say of them."""
         staged = self._staged
-        statistics = [
-            delta_statistics(summarize(file.path, staged.schema), file.nan_columns) for file in staged.files
+        added = [
+            {
+                "path": f"{staged.write_id}/{file.path.name}",
+                "partitionValues": {},
+                "size": file.size_bytes,
+                "modificationTime": int(file.path.stat().st_mtime * 1000),
+                "dataChange": True,
+                "stats": delta_statistics(summarize(file.path, staged.schema), file.nan_columns),
+            }
+            for file in staged.files
         ]
         with disk_errors():
             sync(staged.folder)
             staged.folder.touch()  # a sweep looks at the age
             staged.folder.rename(self._files)
             sync(self._table)
-        return [
-            _add_action(f"{staged.write_id}/{file.path.name}", file, stats)
-            for file, stats in zip(staged.files, statistics, strict=True)
-        ]
+        return added
 
-    def _try(self, base: DatasetVersion | None, actions: Sequence[AddAction]) -> None:
-        """Write the entry after `base`, unless there is one by now."""
-        number = 0 if base is None else base.ref.version + 1
-        try:
-            with disk_errors():
-                self._write_entry(base, actions)
-        except DeltaError as error:
-            if "No space left" in str(error):
-                raise OutOfDisk("the disk that holds the lake is full; make room and try again") from error
-            if not log_file(self._table, number).exists():
-                raise DependencyFailed("the dataset's log could not be written; try again") from error
+    def _write_entry(self, base: DatasetVersion | None, added: Sequence[dict[str, Any]]) -> bool:
+        """Write the entry after `base`; False if there is one by now."""
+        moment_ms = int(time.time() * 1000)
+        if base is not None:  # so that the version of a moment is one and the same for everybody
+            moment_ms = max(moment_ms, _milliseconds(base.committed_at) + 1)
+        lines = [json.dumps(action) for action in self._actions(base, added, moment_ms)]
+        draft = self._staged.folder.parent / "entry.json"
+        entry = log_file(self._table, 0 if base is None else base.ref.version + 1)
+        with disk_errors():
+            draft.write_text("\n".join(lines), encoding="utf-8")
+            sync(draft)
+            entry.parent.mkdir(exist_ok=True)
+            try:
+                os.link(draft, entry)  # all of it or nothing, and never over another
+            except FileExistsError:
+                return False
+            sync(entry.parent)
+        return True
 
-    def _write_entry(self, base: DatasetVersion | None, actions: Sequence[AddAction]) -> None:
-        schema = Schema.from_arrow(self._staged.schema)
-        properties = self._properties(base)
+    def _actions(
+        self, base: DatasetVersion | None, added: Sequence[dict[str, Any]], moment_ms: int
+    ) -> Iterator[dict[str, Any]]:
+        yield {"commitInfo": self._info(base, moment_ms)}
         if base is None:
-            create_table_with_add_actions(
-                str(self._table),
-                schema,
-                list(actions),
-                mode="error",
-                configuration=_CONFIGURATION,
-                commit_properties=properties,
-                post_commithook_properties=_HOOKS,
-            )
-            return
-        table = open_table(self._table, base.ref.version)
-        assert table is not None
-        table.create_write_transaction(
-            [*actions],
-            "overwrite" if self._mode is WriteMode.REPLACE else "append",
-            schema,
-            commit_properties=properties,
-            post_commithook_properties=_HOOKS,
-        )
+            yield {"protocol": _PROTOCOL}
+        if base is None or self._mode is WriteMode.REPLACE:
+            yield {"metaData": self._metadata(moment_ms)}
+        if base is not None and self._mode is WriteMode.REPLACE:
+            for file in live_files(self._table, base.ref.version):
+                yield {"remove": {"path": file.path, "deletionTimestamp": moment_ms, "dataChange": True}}
+        for action in added:
+            yield {"add": action}
+        if self._staged.job_id is not None:
+            yield {"txn": {"appId": self._staged.job_id, "version": 1, "lastUpdated": moment_ms}}
 
-    def _properties(self, base: DatasetVersion | None) -> CommitProperties:
+    def _info(self, base: DatasetVersion | None, moment_ms: int) -> dict[str, Any]:
         staged = self._staged
         kept = base if self._mode is WriteMode.APPEND else None
         rows = sum(file.row_count for file in staged.files)
@@ -153,20 +173,26 @@ class _Committing:
             added_rows=rows,
             write_id=staged.write_id,
             job_id=staged.job_id,
-            nan_columns=sorted(frozenset().union(*(file.nan_columns for file in staged.files))),
+            nan_columns=sorted({name for file in staged.files for name in file.nan_columns}),
             info=staged.info,
         )
-        return CommitProperties(
-            custom_metadata=note.metadata(),
-            max_commit_retries=0,
-            app_transactions=[Transaction(staged.job_id, 1)] if staged.job_id else None,
-        )
+        return {
+            "timestamp": moment_ms,
+            "operation": "CREATE TABLE" if base is None else "WRITE",
+            "operationParameters": {"mode": "Overwrite" if self._mode is WriteMode.REPLACE else "Append"},
+            "isBlindAppend": base is not None and self._mode is WriteMode.APPEND,
+            **note.metadata(),
+        }
 
-    def _sync_log(self, number: int) -> None:
-        entry = log_file(self._table, number)
-        with disk_errors():
-            sync(entry)
-            sync(entry.parent)
+    def _metadata(self, moment_ms: int) -> dict[str, Any]:
+        return {
+            "id": self._table.name,
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": Schema.from_arrow(self._staged.schema).to_json(),
+            "partitionColumns": [],
+            "configuration": _CONFIGURATION,
+            "createdTime": moment_ms,
+        }
 
 
 def _operation(base: DatasetVersion | None, mode: WriteMode) -> str:
@@ -175,6 +201,14 @@ def _operation(base: DatasetVersion | None, mode: WriteMode) -> str:
     return "replace" if mode is WriteMode.REPLACE else "append"
 
 
-def _add_action(path: str, file: DataFile, statistics: str) -> AddAction:
-    moment_ms = int(time.time() * 1000)
-    return AddAction(path, file.size_bytes, {}, moment_ms, True, statistics)
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.astimezone(UTC).timestamp() * 1000)
+
+
+def _checkpoint(table: Path, version: int) -> None:
+    """Spare readers the entries so far, now and then. They manage without."""
+    if version % _CHECKPOINT_INTERVAL == 0 and version > 0:
+        try:
+            DeltaTable(table, version=version).create_checkpoint()
+        except (DeltaError, OSError):
+            logger.exception("a checkpoint was not written", extra={"dataset_id": table.name})

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 
 from flight_core.adapters.storage.commit import commit_files
-from flight_core.adapters.storage.log import CommitLog, open_table
+from flight_core.adapters.storage.log import CommitLog, live_files
 from flight_core.adapters.storage.staged import DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
 from flight_core.application.ports.storage import ColumnStatistics, StagedWrite, TableFiles
@@ -108,23 +107,21 @@ class DeltaTableStore:
                     shutil.rmtree(part, ignore_errors=True)
 
     def _load_files(self, ref: VersionRef) -> TableFiles:
-        folder = self._root / ref.dataset_id
-        table = open_table(folder, ref.version)
-        if table is None:
-            raise VersionNotFound(f"version {ref.version} does not exist", version=ref.version)
-        actions: Any = pa.table(table.get_add_actions(flatten=True))
         commits = self._log.commits(ref.dataset_id)
+        if not 0 <= ref.version < len(commits):
+            raise VersionNotFound(f"version {ref.version} does not exist", version=ref.version)
+        folder = self._root / ref.dataset_id
         order = {commit.write_id: number for number, commit in enumerate(commits)}
         files = sorted(
-            actions.select(["path", "num_records", "size_bytes"]).to_pylist(),
-            key=lambda file: (order.get(file["path"].partition("/")[0], -1), file["path"]),
+            live_files(folder, ref.version),
+            key=lambda file: (order.get(file.path.partition("/")[0], -1), file.path),
         )
         return TableFiles(
             ref=ref,
-            uris=tuple(str(folder / file["path"]) for file in files),
+            uris=tuple(str(folder / file.path) for file in files),
             schema=commits[ref.version].version.schema,
-            row_counts=tuple(file["num_records"] for file in files),
-            size_bytes=tuple(file["size_bytes"] for file in files),
+            row_counts=tuple(file.row_count for file in files),
+            size_bytes=tuple(file.size_bytes for file in files),
         )
 
     def _nan_columns(self, ref: VersionRef) -> frozenset[str]:

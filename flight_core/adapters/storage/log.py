@@ -13,6 +13,7 @@ from deltalake import DeltaTable, Schema
 
 from flight_core.domain.dataset import DatasetVersion, VersionRef
 
+_FILE = ("path", "num_records", "size_bytes")
 _KEY = "skein"  # in the commit's own metadata
 
 
@@ -54,9 +55,17 @@ class CommitNote:
         }
 
 
-def open_table(folder: Path, version: int) -> DeltaTable | None:
-    """The table as of that version; None where there is none."""
-    return DeltaTable(folder, version=version) if log_file(folder, version).exists() else None
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    path: str  # below the table's folder
+    row_count: int
+    size_bytes: int
+
+
+def live_files(folder: Path, version: int) -> Sequence[LiveFile]:
+    """The files that make up that version, in no order."""
+    actions: Any = pa.table(DeltaTable(folder, version=version).get_add_actions(flatten=True))
+    return [LiveFile(*row) for row in zip(*(actions[name].to_pylist() for name in _FILE), strict=True)]
 
 
 def log_file(folder: Path, version: int) -> Path:
