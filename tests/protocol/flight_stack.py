@@ -1,6 +1,5 @@
-"""A Flight server with real parts behind it, in this process, on a free port and a temporary folder."""
+"""A Flight server as Skein wires it, in this process, on a free port and a temporary folder."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,29 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.adapters.authentication.static import Credential, StaticAuthenticator
-from flight_core.adapters.catalog.datasets import SqlDatasetRepository
-from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
-from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.application.admission import Admission, AdmissionLimits
-from flight_core.application.catalog import (
-    DescribeDataset,
-    DropDataset,
-    GetDataset,
-    ListDatasets,
-    OpenWrite,
-    Publish,
-    WriteDataset,
-)
-from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
-from flight_core.application.statements import InspectStatement, RunStatement
+from flight_core.application.admission import Admission
+from flight_core.application.queries import QueryLog
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
-from flight_core.infrastructure.database import Database
-from flight_core.infrastructure.duckdb_pool import DuckDbOptions
-from flight_server.options import FlightOptions, FlightUseCases
+from flight_server.options import FlightUseCases
 from flight_server.service import SkeinFlightServer
+from skein.directory import DataDirectory, Role
+from skein.settings import load_settings
+from skein.wiring import flight_server, open_skein
 
 path = fl.FlightDescriptor.for_path
 command = fl.FlightDescriptor.for_command
@@ -55,42 +40,17 @@ class FlightStack:
 
 
 @contextmanager
-def flight_stack(
-    folder: Path,
-    *,
-    limits: AdmissionLimits | None = None,
-    users: tuple[Credential, ...] = (),
-    tokens: tuple[Credential, ...] = (),
-    **options,
-) -> Iterator[FlightStack]:
-    lake, temp = folder / "lake", folder / "temp"
-    lake.mkdir()
-    temp.mkdir()
-    database = Database(f"sqlite:///{folder}/catalog.sqlite")
-    database.migrate()
-    datasets, store = SqlDatasetRepository(database), DeltaTableStore(lake)
-    engine = DuckDbEngine(DuckDbOptions(folder / "workspace.duckdb", (lake,), temp), store)
-    admission, log, key = Admission(limits or AdmissionLimits()), QueryLog(utc_now), secrets.token_bytes(32)
-    use_cases = FlightUseCases(
-        authenticator=StaticAuthenticator(users, tokens, key=key),
-        list_datasets=ListDatasets(datasets),
-        get_dataset=GetDataset(datasets),
-        describe_dataset=DescribeDataset(datasets, store),
-        drop_dataset=DropDataset(datasets, utc_now),
-        write_dataset=WriteDataset(OpenWrite(datasets, store, Publish(datasets, utc_now), new_id)),
-        plan_query=PlanQuery(datasets, engine, new_id),
-        open_query=OpenQuery(datasets, engine, admission, log, utc_now, new_id),
-        inspect_statement=InspectStatement(datasets, engine),
-        run_statement=RunStatement(datasets, engine, admission, log, utc_now, new_id),
-        queries=log,
-    )
-    server = SkeinFlightServer(use_cases, FlightOptions(**{"ticket_key": key, **options}))
-    try:
-        yield FlightStack(server, use_cases, admission, log)
-    finally:
-        server.stop(deadline_s=0)
-        engine.close()
-        database.close()
+def flight_stack(folder: Path, **settings) -> Iterator[FlightStack]:
+    """`settings` are those of `Settings`. Unlike in `tests.stack`, the server itself can be reached."""
+    directory, roles = DataDirectory(folder / "data"), {Role.FLIGHT}
+    loaded = load_settings(**{"flight_port": 0, "memory_limit": "1GB", **settings, "data": directory.root})
+    directory.prepare()
+    with directory.claimed(roles), open_skein(loaded, directory, roles) as skein:
+        server = flight_server(skein)
+        try:
+            yield FlightStack(server, skein.flight, skein.control.admission, skein.flight.queries)
+        finally:
+            server.stop(deadline_s=0)
 
 
 def read(client: fl.FlightClient, descriptor: fl.FlightDescriptor) -> pa.Table:

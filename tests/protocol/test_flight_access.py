@@ -8,15 +8,13 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.adapters.authentication.static import Credential
-from flight_core.domain.access import Scope
 from flight_server.options import TlsOptions
 from tests.protocol import certificates
 from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of
 
 ROWS = pa.table({"id": pa.array(range(10), pa.int64())})
-USERS = (Credential("ada", "pä:ss"), Credential("eve", "eve", frozenset({Scope.READ})))
-TOKENS = (Credential("loader", "t0ken"), Credential("reader", "r3ader", frozenset({Scope.READ})))
+USERS = "ada=pä:ss,eve/read=eve"
+TOKENS = "loader=t0ken,reader/read=r3ader"
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +179,16 @@ def test_without_credentials_configured_every_login_is_welcome(tmp_path):
         assert client.get_flight_info(path("sales"), bearer("whatever")).total_records == 10
 
 
-def server_tls(**more) -> TlsOptions:
-    return TlsOptions(cert_chain=certificates.SERVER, private_key=certificates.SERVER_KEY, **more)
+@pytest.fixture
+def tls(tmp_path):
+    """The settings of a server with a certificate."""
+    for name, content in {"cert": certificates.SERVER, "key": certificates.SERVER_KEY}.items():
+        (tmp_path / name).write_bytes(content)
+    return {"tls_cert": tmp_path / "cert", "tls_key": tmp_path / "key"}
 
 
-def test_tls_encrypts(tmp_path):
-    with flight_stack(tmp_path, tls=server_tls()) as stack:
+def test_tls_encrypts(tmp_path, tls):
+    with flight_stack(tmp_path, **tls) as stack:
         stack.write("sales", ROWS)
         assert stack.server.uri.startswith("grpc+tls://")
         with stack.connect(tls_root_certs=certificates.CA) as client:
@@ -195,9 +197,9 @@ def test_tls_encrypts(tmp_path):
             stranger.get_flight_info(path("sales"))
 
 
-def test_mutual_tls_wants_a_certificate_of_the_client(tmp_path):
-    tls = server_tls(root_certs=certificates.CA, verify_client=True)
-    with flight_stack(tmp_path, tls=tls) as stack:
+def test_mutual_tls_wants_a_certificate_of_the_client(tmp_path, tls):
+    (tmp_path / "ca").write_bytes(certificates.CA)
+    with flight_stack(tmp_path, tls_client_ca=tmp_path / "ca", **tls) as stack:
         stack.write("sales", ROWS)
         known = {"cert_chain": certificates.CLIENT, "private_key": certificates.CLIENT_KEY}
         with stack.connect(tls_root_certs=certificates.CA, **known) as client:
@@ -210,5 +212,6 @@ def test_mutual_tls_wants_a_certificate_of_the_client(tmp_path):
 
 
 def test_no_key_shows_in_a_repr():
+    options = TlsOptions(cert_chain=certificates.SERVER, private_key=certificates.SERVER_KEY)
     assert b"PRIVATE" in certificates.SERVER_KEY
-    assert "PRIVATE" not in repr(server_tls())
+    assert "PRIVATE" not in repr(options)

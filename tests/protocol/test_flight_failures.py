@@ -128,7 +128,7 @@ def test_a_ticket_of_another_server_is_refused(client, tmp_path):
 
 
 def test_a_ticket_expires(tmp_path):
-    with flight_stack(tmp_path, ticket_ttl_s=-1) as stack, stack.connect() as client:
+    with flight_stack(tmp_path, ticket_ttl_s=0.001) as stack, stack.connect() as client:
         stack.write("sales", ROWS)
         with pytest.raises(pa.ArrowInvalid, match="expired"):
             client.do_get(ticket_of(client, path("sales"))).read_all()

@@ -22,7 +22,8 @@ def headings(section: str) -> set[str]:
 def test_every_action_has_a_heading_and_a_description(tmp_path):
     with flight_stack(tmp_path) as stack, stack.connect() as client:
         actions = client.list_actions()
-    assert {action.type for action in actions} == headings("DoAction")
+    ours = {action.type for action in actions if action.type.islower()}  # Flight SQL's are CamelCase
+    assert ours == headings("DoAction")
     assert all(action.description for action in actions)
 
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.application.admission import AdmissionLimits
 from tests.protocol.flight_stack import command, flight_stack, read, ticket_of, until
 
 # Works for minutes before the first batch.
@@ -21,12 +20,12 @@ BLOCKED = command("SELECT count(*) FROM range(1000000) a(i), range(1000000) b(j)
 FLOWING = command("SELECT i, repeat('x', 100) AS s FROM range(100000000) t(i)")
 SMALL = command("SELECT 1 AS x")
 
-LIMITS = AdmissionLimits(max_streams=4, max_queue=4, queue_timeout_s=30)
+LIMITS = {"max_streams": 4, "max_queue": 4, "queue_timeout_s": 30}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    with flight_stack(tmp_path_factory.mktemp("streams"), limits=LIMITS) as stack:
+    with flight_stack(tmp_path_factory.mktemp("streams"), **LIMITS) as stack:
         yield stack
 
 
@@ -161,8 +160,7 @@ def test_a_slow_query_is_no_stalled_client(tmp_path):
 
 
 def test_one_stream_too_many_is_refused_when_the_queue_is_full(tmp_path):
-    limits = AdmissionLimits(max_streams=1, max_queue=0)
-    with flight_stack(tmp_path, limits=limits) as stack, stack.connect() as client:
+    with flight_stack(tmp_path, max_streams=1, max_queue=0) as stack, stack.connect() as client:
         first = started(stack, client)
         with pytest.raises(fl.FlightUnavailableError, match=r"\[too_many_streams\]") as caught:
             read(client, SMALL)
@@ -173,8 +171,8 @@ def test_one_stream_too_many_is_refused_when_the_queue_is_full(tmp_path):
 
 
 def test_a_stream_waits_for_its_turn(tmp_path):
-    limits = AdmissionLimits(max_streams=1, max_queue=1, queue_timeout_s=60)
-    with flight_stack(tmp_path, limits=limits) as stack, stack.connect() as client:
+    limits = {"max_streams": 1, "max_queue": 1, "queue_timeout_s": 60}
+    with flight_stack(tmp_path, **limits) as stack, stack.connect() as client:
         first = started(stack, client)
         with ThreadPoolExecutor() as threads:
             second = threads.submit(read, client, SMALL)
