@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import InvalidTicket, LimitExceeded
-from flight_core.domain.query import Pins, QueryPlan, Statement
+from flight_core.domain.query import Part, Pins, QueryPlan, Statement
 from flight_server.options import FlightOptions
 from flight_server.parameters import pack, unpack
 from schemas.tickets import BadTicket, InlineTicket, QueryTicket, TicketSealer
@@ -34,6 +34,7 @@ class TicketOffice:
 
     def for_plan(self, plan: QueryPlan) -> bytes:
         """Raises InvalidParameters for values that cannot travel."""
+        part = plan.statement.part
         return self._seal(
             QueryTicket(
                 query_id=plan.query_id,
@@ -42,6 +43,7 @@ class TicketOffice:
                 pins={key: (ref.dataset_id, ref.version) for key, ref in plan.pins.items()},
                 row_limit=plan.statement.row_limit,
                 narrow_decimals=plan.statement.narrow_decimals,
+                part=(part.index, part.count) if part else None,
             )
         )
 
@@ -74,7 +76,13 @@ class TicketOffice:
             raise InvalidTicket(f"{error}; get a new one with GetFlightInfo") from None
         if isinstance(opened, InlineTicket):
             return pa.ipc.open_stream(opened.result).read_all()
-        statement = Statement(opened.sql, unpack(opened.parameters), opened.row_limit, opened.narrow_decimals)
+        statement = Statement(
+            opened.sql,
+            unpack(opened.parameters),
+            opened.row_limit,
+            opened.narrow_decimals,
+            Part(*opened.part) if opened.part else None,
+        )
         pins = {key: VersionRef(dataset_id, version) for key, (dataset_id, version) in opened.pins.items()}
         return PlannedRead(opened.query_id, statement, pins)
 

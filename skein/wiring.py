@@ -41,8 +41,8 @@ from flight_core.application.ingestion import (
     Wakeup,
 )
 from flight_core.application.ingestion_worker import IngestionWorker, RunIngestion, WorkerOptions
+from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
@@ -152,7 +152,7 @@ class _Parts:
     key: bytes
     database: Database
     store: TableStore
-    engine: QueryEngine
+    engine: DuckDbEngine
     sessions: SessionRegistry
     datasets: DatasetRepository
     events: EventRepository
@@ -225,6 +225,7 @@ def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
         sessions=parts.sessions,
         inspect=InspectInSession(parts.datasets, parts.engine),
         answer=AnswerInSession(flight.plan_query, write, parts.log, utc_now),
+        split=SplitPlan(parts.engine),
         read=ReadInSession(parts.datasets, flight.open_query),
         load=LoadInSession(write, parts.log, utc_now, new_id),
         catalog=BrowseCatalog(parts.datasets, parts.engine),

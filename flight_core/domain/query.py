@@ -17,6 +17,14 @@ Pins = Mapping[str, VersionRef]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One of `count` pieces of a result; all of them in order of `index` (from 0) are the whole."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """SQL text, its parameters, and an optional cap on the rows of the result.
 
@@ -28,6 +36,7 @@ class Statement:
     parameters: Parameters = ()
     row_limit: int | None = None
     narrow_decimals: bool = False
+    part: Part | None = None  # None: the whole result
 
 
 def row_of(table: pa.Table, row: int) -> Parameters:

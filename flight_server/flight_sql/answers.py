@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 from google.protobuf.message import Message
 
+from flight_core.application.parts import SplitPlan
 from flight_core.application.session_statements import SessionPlan, SessionResult
 from flight_core.application.sessions import ClientSession
 from flight_core.domain.query import Outcome, QueryPlan
@@ -16,26 +17,32 @@ _HEADROOM = 4096  # of an inline ticket, for what Arrow adds to the rows
 
 
 class Answers:
-    def __init__(self, tickets: TicketOffice) -> None:
+    def __init__(self, tickets: TicketOffice, split: SplitPlan) -> None:
         self._tickets = tickets
+        self._split = split
 
     def info(
         self,
         descriptor: fl.FlightDescriptor,
         session: ClientSession,
         answer: QueryPlan | SessionPlan | SessionResult,
+        endpoints: int,
     ) -> fl.FlightInfo:
-        """One endpoint, always: some clients fail without, even where there is nothing to fetch."""
+        """One endpoint at least: some clients fail without, even where there is nothing to fetch.
+
+        `endpoints` is how many the client would like for a result that can be split.
+        """
         match answer:
             case QueryPlan():
-                return _info(descriptor, answer.schema, self._tickets.for_plan(answer), answer.query_id)
+                tickets = [self._tickets.for_plan(part) for part in self._split(answer, endpoints)]
+                return _info(descriptor, answer.schema, tickets, answer.query_id)
             case SessionPlan():
-                return _info(descriptor, answer.schema, _ticket(answer.handle), answer.query_id)
+                return _info(descriptor, answer.schema, [_ticket(answer.handle)], answer.query_id)
             case SessionResult():
                 table = answer.outcome.table
                 small = table.nbytes + _HEADROOM <= MAX_INLINE_BYTES
                 ticket = self._tickets.for_result(table) if small else _ticket(session.hold(table))
-                return _info(descriptor, table.schema, ticket, answer.query_id, answer.outcome)
+                return _info(descriptor, table.schema, [ticket], answer.query_id, answer.outcome)
 
 
 def own_ticket(command: Message, schema: pa.Schema, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
@@ -57,7 +64,7 @@ def answer_update(writer: fl.FlightMetadataWriter, rows: int) -> None:
 def _info(
     descriptor: fl.FlightDescriptor,
     schema: pa.Schema,
-    ticket: bytes,
+    tickets: list[bytes],
     query_id: str,
     outcome: Outcome | None = None,
 ) -> fl.FlightInfo:
@@ -66,8 +73,9 @@ def _info(
     return fl.FlightInfo(
         schema,
         descriptor,
-        [fl.FlightEndpoint(ticket, [])],
+        [fl.FlightEndpoint(ticket, []) for ticket in tickets],
         total_records=-1 if affected is None else affected,
+        ordered=len(tickets) > 1,
         app_metadata=metadata.model_dump_json(exclude_none=True),
     )
 

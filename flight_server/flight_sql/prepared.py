@@ -10,6 +10,7 @@ from flight_core.domain.query import StatementKind
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.bindings import read_bindings
+from flight_server.flight_sql.partitions import wanted_endpoints
 from flight_server.flight_sql.substrait import no_substrait
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_holding, session_of
 from schemas.flight_sql.sql_pb2 import (
@@ -64,7 +65,7 @@ class PreparedStatements:
             actor=call.actor,
             started=call.scope.on_cancel,
         )
-        return self._answers.info(descriptor, session, answer)
+        return self._answers.info(descriptor, session, answer, wanted_endpoints(call, session))
 
     def get_schema(self, call: Call, command: CommandPreparedStatementQuery) -> pa.Schema:
         _, prepared = self._prepared(call, command.prepared_statement_handle)

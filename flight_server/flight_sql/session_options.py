@@ -6,6 +6,7 @@ from flight_core.application.queries import require
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import InvalidOption
 from flight_server.auth import Call
+from flight_server.flight_sql.partitions import OPTION, checked
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_of
 from schemas.flight_sql.flight_pb2 import (
     CloseSessionRequest,
@@ -33,7 +34,10 @@ class SessionOptions:
         result = SetSessionOptionsResult()
         for name, value in request.session_options.items():
             try:
-                session.set_option(name, _plain(value))
+                if name == OPTION:
+                    session.parallel_endpoints = checked(_plain(value))
+                else:
+                    session.set_option(name, _plain(value))
             except InvalidOption as error:
                 reason = str(error.details.get("reason"))
                 result.errors[name].value = _REASONS.get(reason, SetSessionOptionsResult.ERROR)
@@ -43,7 +47,8 @@ class SessionOptions:
         require(call.actor, Scope.READ)
         session = session_of(call, self._use_cases.sessions)
         result = GetSessionOptionsResult()
-        for name, value in session.options().items():
+        options = {**session.options(), OPTION: session.parallel_endpoints}
+        for name, value in options.items():
             result.session_options[name].CopyFrom(_wire(value))
         yield result
 

@@ -9,6 +9,7 @@ import pyarrow.flight as fl
 
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
+from flight_server.flight_sql.partitions import wanted_endpoints
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_holding, session_of
 from flight_server.streams import Streams
 from schemas.flight_sql.sql_pb2 import CommandStatementQuery, CommandStatementUpdate, TicketStatementQuery
@@ -32,7 +33,7 @@ class Statements:
             actor=call.actor,
             started=call.scope.on_cancel,
         )
-        return self._answers.info(descriptor, session, answer)
+        return self._answers.info(descriptor, session, answer, wanted_endpoints(call, session))
 
     def get_schema(self, call: Call, command: CommandStatementQuery) -> pa.Schema:
         session = session_of(call, self._use_cases.sessions)

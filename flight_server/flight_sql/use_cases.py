@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flight_core.application.parts import SplitPlan
 from flight_core.application.queries import QueryLog
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
@@ -20,6 +21,7 @@ class FlightSqlUseCases:
     sessions: SessionRegistry
     inspect: InspectInSession
     answer: AnswerInSession
+    split: SplitPlan
     read: ReadInSession
     load: LoadInSession
     catalog: BrowseCatalog

@@ -24,6 +24,7 @@ from flight_core.application.catalog import (
     Publish,
     WriteDataset,
 )
+from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.session_registry import SessionRegistry
@@ -112,6 +113,7 @@ def sql_stack(
         inspect=InspectInSession(datasets, engine),
         answer=AnswerInSession(plan_query, write_dataset, log, utc_now),
         load=LoadInSession(write_dataset, log, utc_now, new_id),
+        split=SplitPlan(engine),
         read=ReadInSession(datasets, open_query),
         catalog=BrowseCatalog(datasets, engine),
         queries=log,

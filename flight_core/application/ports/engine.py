@@ -77,6 +77,13 @@ class QueryEngine(Protocol):
     def close(self) -> None: ...
 
 
+class PartitionedEngine(Protocol):
+    """Can read a result in parts, each on its own: `plan` takes a statement with a `part`, and its pins."""
+
+    def count_parts(self, statement: Statement, pins: Pins, *, wanted: int) -> int:
+        """Into how many parts, `wanted` at most, the result can be split; 1: not at all."""
+
+
 class Session(Protocol):
     """A connection of its own: temp tables, variables, settings and a transaction live in it.
 

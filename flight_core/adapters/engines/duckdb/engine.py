@@ -9,6 +9,7 @@ import duckdb
 from flight_core.adapters.engines.duckdb.instance import Bound, Instance
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
+from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
@@ -60,6 +61,19 @@ class DuckDbEngine:
     def classify(self, sql: str) -> StatementKind:
         statements = self._ready().parse(sql)
         return statements[0].kind if len(statements) == 1 else StatementKind.COMMAND
+
+    def count_parts(self, statement: Statement, pins: Pins, *, wanted: int) -> int:
+        instance = self._ready()
+        (parsed, *more) = instance.parse(statement.sql)
+        if more or statement.row_limit is not None or len(pins) != 1:
+            return 1
+        if not is_scan(parsed, instance.row_functions):
+            return 1
+        (ref,) = pins.values()
+        files = self._store.files(ref)
+        if NUMBER_COLUMN in (name.lower() for name in files.schema.names):
+            return 1
+        return min(wanted, most_parts(files.row_counts))
 
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
         session = self.open_session()
@@ -132,7 +146,7 @@ class DuckDbEngine:
         for _ in range(_ATTEMPTS):
             seen = instance.views.refresh(lake) if not pins else instance.views.live
             read = instance.show([parsed], lake) if pins is None else pins
-            runnable = parsed if pins is None else instance.at_pins(parsed, pins, lake)
+            runnable = parsed if pins is None else instance.at_pins(parsed, pins, lake, statement.part)
             with instance.failures.translated():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
             bound = instance.bind(cursor, runnable, statement, read)

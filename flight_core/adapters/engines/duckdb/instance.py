@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 from weakref import WeakSet
 
@@ -20,7 +21,7 @@ from flight_core.adapters.engines.duckdb.types import ArrowFields
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, UnreadableData
-from flight_core.domain.query import Pins, Statement
+from flight_core.domain.query import Part, Pins, Statement
 from flight_core.infrastructure.duckdb_pool import (
     WORKSPACE,
     WORKSPACE_SCHEMA,
@@ -33,6 +34,12 @@ _SHADOW = (
     "SELECT 1 FROM information_schema.tables"
     f" WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}' AND lower(table_name) = ?"
 )
+
+
+_ROW_FUNCTIONS = """
+    SELECT lower(function_name) FROM duckdb_functions()
+    WHERE internal GROUP BY ALL HAVING bool_and(function_type = 'scalar')
+"""
 
 
 class Closable(Protocol):
@@ -71,6 +78,12 @@ class Instance:
         self._live_lock = threading.Lock()
         self._live: WeakSet[Closable] = WeakSet()
 
+    @cached_property
+    def row_functions(self) -> frozenset[str]:
+        """The built-in functions that look at one row alone."""
+        with self.pool.borrowed() as cursor, self.failures.translated():
+            return frozenset(name for (name,) in cursor.execute(_ROW_FUNCTIONS).fetchall())
+
     def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
         """The statements of a text, each of them allowed."""
         with self.failures.translated():
@@ -94,15 +107,20 @@ class Instance:
             fields = self.narrow_fields if statement.narrow_decimals else self.fields
             return Bound(relation, fields.schema(relation, cursor), pins, made)
 
-    def at_pins(self, parsed: ParsedStatement, pins: Pins, lake: LakeState) -> ParsedStatement:
-        """The statement as it has to run to read exactly the pinned versions."""
+    def at_pins(
+        self, parsed: ParsedStatement, pins: Pins, lake: LakeState, part: Part | None = None
+    ) -> ParsedStatement:
+        """The statement as it has to run to read exactly the pinned versions, or a part of them."""
         with self.failures.translated():
             live = self.views.refresh(lake)
             self._pins(parsed.tables, lake, live)
             moved = pinning.outdated(pins, live.refs, lake)
-            if not moved or parsed.tree is None:
+            if parsed.tree is None or not (moved or part):
                 return parsed
-            views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
+            if part:
+                views = {key: self.views.show_part(key, ref, part) for key, ref in pins.items()}
+            else:
+                views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
             tree = pinning.renamed(parsed.tree, views, is_shadowed=self._is_shadowed)
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow as pa
 
+from flight_core.adapters.engines.duckdb.parts import rows_of_part
 from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeEntry, LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import FlightCoreError, VersionNotFound
+from flight_core.domain.query import Part
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,16 @@ class LakeViews:
         self._show(name, ref)
         return name
 
+    def show_part(self, key: str, ref: VersionRef, part: Part) -> str:
+        """The name of a view that shows that part of the rows of `ref`."""
+        name = f"{key}@{ref.dataset_id}@{ref.version}@{part.index}of{part.count}"
+        with self._lock:
+            if self._versions.get(name) != ref:
+                select = scan_part(self._store.files(ref), part)
+                self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
+                self._versions[name] = ref
+        return name
+
     def close(self) -> None:
         self._connection.close()
 
@@ -117,8 +129,11 @@ class LakeViews:
         self._connection.execute(f"DROP VIEW IF EXISTS {_view(name)}")
 
 
-def scan(uris: Iterable[str], schema: pa.Schema) -> str:
-    """SQL that reads Parquet files under one schema: columns a file lacks are NULL."""
+def scan(uris: Iterable[str], schema: pa.Schema, *, numbered: bool = False) -> str:
+    """SQL that reads Parquet files under one schema: columns a file lacks are NULL.
+
+    `numbered` adds the column `file_row_number`.
+    """
     columns = [(field.name, duckdb_type(field.type)) for field in schema]
     listed = ", ".join(literal(uri) for uri in uris)
     if not listed:
@@ -128,7 +143,31 @@ def scan(uris: Iterable[str], schema: pa.Schema) -> str:
         f"{literal(name)}: {{'name': {literal(name)}, 'type': {literal(type_)}, 'default_value': NULL}}"
         for name, type_ in columns
     )
-    return f"SELECT * FROM read_parquet([{listed}], schema=MAP {{{entries}}})"
+    numbers = ", file_row_number=true" if numbered else ""
+    return f"SELECT * FROM read_parquet([{listed}], schema=MAP {{{entries}}}{numbers})"
+
+
+def scan_part(files: TableFiles, part: Part) -> str:
+    """SQL that reads one part of the rows in order: whole files, and pieces of those at its ends."""
+    pieces = rows_of_part(files.row_counts, part)
+    whole = [uri for uri, piece in zip(files.uris, pieces, strict=True) if piece]
+    if not whole:
+        return scan((), files.schema)
+    return " UNION ALL ".join(
+        _piece(uri, files.schema, piece, rows)
+        for uri, piece, rows in zip(files.uris, pieces, files.row_counts, strict=True)
+        if piece
+    )
+
+
+def _piece(uri: str, schema: pa.Schema, piece: range, rows: int) -> str:
+    if piece == range(rows):
+        return scan([uri], schema)
+    numbered = scan([uri], schema, numbered=True)
+    return (
+        f"SELECT * EXCLUDE (file_row_number) FROM ({numbered})"
+        f" WHERE file_row_number >= {piece.start} AND file_row_number < {piece.stop}"
+    )
 
 
 def _view(name: str) -> str:
