@@ -40,7 +40,7 @@ class RuntimeFile:
             content = json.loads(self._path.read_text())
             started_at = datetime.fromisoformat(content["started_at"]).timestamp()
             alive = {server: pid for server, pid in content["pids"].items() if _alive(pid, started_at)}
-        except (FileNotFoundError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or not ours
             return {}
         if not alive:
             return {}

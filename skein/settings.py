@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     )
     ingest_max_ratio: PositiveInt = Field(250, description="How many times larger a file may decompress.")
     ingest_memory_bytes: ByteSize = Field(
-        ByteSize(3 << 30), description="What the process that parses a file may hold in memory."
+        default_factory=lambda: ByteSize(min(3 << 30, machine_memory_bytes() // 4)),
+        description="What the process that parses a file may hold in memory.",
     )
     ingest_parse_timeout_s: PositiveFloat = Field(3600.0, description="How long parsing may take.")
     ingest_fetch_timeout_s: PositiveFloat = Field(3600.0, description="How long fetching may take.")
@@ -236,7 +237,7 @@ def load_client_settings(**flags: object) -> ClientSettings:
 def _load(model: type[Model], flags: Mapping[str, object]) -> Model:
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
-        return model(**given)  # type: ignore[arg-type] # pydantic checks them
+        return model(**given)
     except ValidationError as error:
         raise _invalid(error) from None
 

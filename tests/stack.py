@@ -1,7 +1,7 @@
 """A whole Skein for tests: in this process, or as the installed command; free ports, temporary folder.
 
-    with skein_stack(tmp_path) as stack:
-        fl.connect(stack.flight_uri) ... httpx.get(stack.http_url + "/healthz")
+with skein_stack(tmp_path) as stack:
+    fl.connect(stack.flight_uri) ... httpx.get(stack.http_url + "/healthz")
 """
 
 import os
