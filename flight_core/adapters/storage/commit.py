@@ -15,7 +15,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, live
 from flight_core.adapters.storage.parquet import disk_errors, sync
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.adapters.storage.statistics import delta_statistics, summarize
+from flight_core.application.ports.clock import Clock
 from flight_core.domain.dataset import DatasetVersion, WriteMode
 from flight_core.domain.errors import CommitConflict, DatasetExists
 
 logger = logging.getLogger(__name__)
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTEMPTS = 40
 _MAX_BACKOFF_S = 0.25
 _CHECKPOINT_INTERVAL = 100
@@ -44,20 +46,21 @@ _PROTOCOL = {
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 
-def commit_files(log: CommitLog, table: Path, mode: WriteMode, staged: StagedFiles) -> DatasetVersion:
-    """Commit to the table in that folder. Raises as `StagedWrite.commit`."""
-    return _Committing(log, table, mode, staged).run()
+class Committing:
+    """One commit to the table in the folder `table`."""
 
-
-class _Committing:
-    def __init__(self, log: CommitLog, table: Path, mode: WriteMode, staged: StagedFiles) -> None:
+    def __init__(
+        self, log: CommitLog, table: Path, mode: WriteMode, staged: StagedFiles, *, clock: Clock
+    ) -> None:
         self._log = log
         self._table = table
         self._mode = mode
         self._staged = staged
+        self._clock = clock
         self._files = table / staged.write_id
 
     def run(self) -> DatasetVersion:
+        """Raises as `StagedWrite.commit`."""
         commit: Commit | None = None
         try:
             commit = self._retry()
@@ -129,7 +132,7 @@ class _Committing:
 
     def _write_entry(self, base: DatasetVersion | None, added: Sequence[dict[str, Any]]) -> bool:
         """Write the entry after `base`; False if there is one by now."""
-        moment_ms = int(time.time() * 1000)
+        moment_ms = _milliseconds(self._clock())
         if base is not None:  # so that the version of a moment is one and the same for everybody
             moment_ms = max(moment_ms, _milliseconds(base.committed_at) + 1)
         lines = [json.dumps(action) for action in self._actions(base, added, moment_ms)]
@@ -202,7 +205,7 @@ def _operation(base: DatasetVersion | None, mode: WriteMode) -> str:
 
 
 def _milliseconds(moment: datetime) -> int:
-    return round(moment.astimezone(UTC).timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _checkpoint(table: Path, version: int) -> None:

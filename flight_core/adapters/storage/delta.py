@@ -18,10 +18,11 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from flight_core.adapters.storage.commit import commit_files
+from flight_core.adapters.storage.commit import Committing
 from flight_core.adapters.storage.log import CommitLog, live_files
 from flight_core.adapters.storage.staged import DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
+from flight_core.application.ports.clock import Clock, utc_now
 from flight_core.application.ports.storage import ColumnStatistics, StagedWrite, TableFiles
 from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
 from flight_core.domain.errors import VersionNotFound
@@ -33,8 +34,9 @@ _LOCKS = 64
 class DeltaTableStore:
     """See `TableStore`. Any number of processes may share `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, clock: Clock = utc_now) -> None:
         self._root = root
+        self._clock = clock
         self._log = CommitLog(root)
         # Fairness within this process only; between processes the Delta log decides.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
@@ -134,7 +136,8 @@ class DeltaTableStore:
 
     def _commit(self, dataset_id: str, mode: WriteMode, staged: StagedFiles) -> DatasetVersion:
         with self._locks[hash(dataset_id) % _LOCKS]:
-            return commit_files(self._log, self._root / dataset_id, mode, staged)
+            table = self._root / dataset_id
+            return Committing(self._log, table, mode, staged, clock=self._clock).run()
 
 
 def _subfolders(folder: Path) -> Sequence[Path]:

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from deltalake import DeltaTable, Schema
 
 from flight_core.domain.dataset import DatasetVersion, VersionRef
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FILE = ("path", "num_records", "size_bytes")
 _KEY = "skein"  # in the commit's own metadata
 
@@ -111,7 +112,7 @@ class CommitLog:
             schema=_schema(actions.get("metaData"), old),
             row_count=note.get("row_count", old.row_count if old else 0),
             size_bytes=note.get("size_bytes", old.size_bytes if old else 0),
-            committed_at=datetime.fromtimestamp(entry.get("timestamp", 0) / 1000, UTC),
+            committed_at=_EPOCH + timedelta(milliseconds=entry.get("timestamp", 0)),
             operation=note.get("operation", str(entry.get("operation", "unknown")).lower()),
             commit_info=note.get("info", {}),
             added_rows=note.get("added_rows", 0),
