@@ -4,7 +4,8 @@ Everything is written anew: what engines get to read was made here. IPC batches 
 before anything touches them, because offsets that lie crash whoever follows them.
 """
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +24,8 @@ from flight_core.domain.errors import SchemaMismatch, UnreadableData, Unsupporte
 
 _FILE_MAGIC = b"ARROW1"
 _MAX_PRECISION = 38
+
+Alike = Callable[[pa.DataType, pa.DataType], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,16 @@ def parse_parquet(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> 
         counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
         with _damage_of(files[0], "a Parquet file"):
             if all(_plain(schema) for schema in schemas):
-                frames = [pl.scan_parquet(file.path, glob=False) for file in files]
+                _check_types(files, schemas, _widen)
+                days = [field.name for field in schemas[0] if pat.is_date32(field.type)]
+                frames = [
+                    # Polars makes moments of what was a date64 before it was Parquet.
+                    pl.scan_parquet(file.path, glob=False).with_columns(pl.col(days).cast(pl.Date))
+                    for file in files
+                ]
                 write_parquet(pl.concat(frames, how="vertical_relaxed"), target, counter)
             else:
-                _check_types(files, schemas)
+                _check_types(files, schemas, operator.eq)
                 batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
                 _write(batches, schemas[0], target, counter)
         if counter.rows != rows:
@@ -71,7 +80,7 @@ def parse_arrow(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> No
             schemas.append(schema)
             parts.append(_validated(source, batches, meter))
         _check_columns(files, schemas)
-        _check_types(files, schemas)
+        _check_types(files, schemas, operator.eq)
         with _damage_of(files[0], "Arrow IPC data"):
             _write(chain.from_iterable(parts), schemas[0], target, RowCounter(meter, bytes_per_row=0))
 
@@ -156,8 +165,18 @@ def _replaced(array: Any, type: pa.DataType) -> "pa.Array[Any]":
         return _replaced(array.storage, type)
     if pat.is_run_end_encoded(array.type):
         return _replaced(pc.call_function("run_end_decode", [array]), type)
+    if pat.is_list_view(array.type) or pat.is_large_list_view(array.type):
+        return _from_view(array, type)
     replaced: pa.Array[Any] = array if array.type == type else array.cast(type)
     return replaced
+
+
+def _from_view(array: Any, type: Any) -> "pa.Array[Any]":
+    """Arrow's own cast leaves offsets that fall where there are nulls."""
+    lengths: Any = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), 0)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
+    values = _replaced(pc.list_flatten(array), type.value_type)
+    return pa.LargeListArray.from_arrays(offsets, values, mask=array.is_null())
 
 
 def _check_columns(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema]) -> None:
@@ -175,15 +194,25 @@ def _check_columns(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema]) 
             )
 
 
-def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema]) -> None:
+def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], alike: Alike) -> None:
     for file, schema in zip(files, schemas, strict=True):
         for mine, want in zip(schema, schemas[0], strict=True):
-            if mine.type != want.type:
+            if not alike(mine.type, want.type):
                 raise SchemaMismatch(
                     f"column '{mine.name}' is {mine.type} in {file.label} and {want.type} in"
                     f" {files[0].label}; ingest them one by one",
                     column=mine.name,
                 )
+
+
+def _widen(one: pa.DataType, other: pa.DataType) -> bool:
+    """Numbers of several widths, or times of several units: there is a type for both."""
+    kinds = (_is_number, pat.is_timestamp, pat.is_duration)
+    return one == other or any(is_kind(one) and is_kind(other) for is_kind in kinds)
+
+
+def _is_number(type: pa.DataType) -> bool:
+    return pat.is_integer(type) or pat.is_floating(type)
 
 
 @contextmanager

@@ -155,9 +155,8 @@ def _nulled(table: Table, options: DelimitedOptions) -> pl.LazyFrame:
 def _open(file: TextFile, options: DelimitedOptions, scratch: Path) -> Table:
     path = as_utf8(file, scratch)
     sample = _sample(path, file.label)
-    if options.encoding is None and not _is_utf8(sample):
-        fitting = replace(file, encoding=encoding_that_fits(path, file.label))
-        path = as_utf8(fitting, scratch)
+    if not _is_utf8(sample):
+        path = _transcoded(path, file.label, options, scratch)
         sample = _sample(path, file.label)
     text = sample.decode("utf-8-sig", errors="replace")
     delimiter = options.delimiter or _delimiter(text, options.quote)
@@ -191,6 +190,11 @@ def _sample(path: Path, label: str) -> bytes:
             limit=MAX_RECORD_BYTES,
         )
     return sample[: end + 1]
+
+
+def _transcoded(path: Path, label: str, options: DelimitedOptions, scratch: Path) -> Path:
+    encoding = encoding_that_fits(path, label, guess=options.encoding is None)
+    return as_utf8(TextFile(path, label, encoding), scratch)
 
 
 def _is_utf8(sample: bytes) -> bool:
@@ -304,10 +308,7 @@ def _mend(table: Table, options: DelimitedOptions, scratch: Path) -> Table:
     Raises:
         UnreadableData: naming the line that is at fault.
     """
-    path = table.path
-    if options.encoding is None:
-        encoding = encoding_that_fits(path, table.label)
-        path = as_utf8(TextFile(path, table.label, encoding), scratch)
+    path = _transcoded(table.path, table.label, options, scratch)
     mended = scratch / f"{table.path.name}.mended"
     with path.open(encoding="utf-8-sig", newline="") as source, mended.open("w", newline="") as out:
         writer = csv.writer(out, delimiter=table.delimiter, lineterminator="\n")

@@ -10,7 +10,6 @@ from typing import Any
 from flight_core.domain.errors import InvalidOption, LimitExceeded, UnreadableData
 
 MAX_RECORD_CHARACTERS = 64 << 20
-MAX_DEPTH = 100
 
 _CHUNK_CHARACTERS = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -53,8 +52,9 @@ class _Reader:
             except RecursionError:
                 raise UnreadableData(f"{self._label} is nested too deeply to be a table") from None
             except json.JSONDecodeError as error:
+                offset = error.pos - self._at
                 if not self._more():
-                    self._at = error.pos
+                    self._at += offset
                     raise self._failure(error.msg) from None
             else:
                 if end < len(self._text) or not self._more():  # a number may go on in the next chunk

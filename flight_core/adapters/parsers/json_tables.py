@@ -17,7 +17,15 @@ from pathlib import Path
 import polars as pl
 
 from flight_core.adapters.parsers.json_records import Record, records
-from flight_core.adapters.parsers.json_types import conformed, instance, merged_fields, storable, types_of
+from flight_core.adapters.parsers.json_types import (
+    MAX_DEPTH,
+    TooDeep,
+    conformed,
+    instance,
+    merged_fields,
+    storable,
+    types_of,
+)
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import JsonOptions, NdjsonOptions
 from flight_core.adapters.parsers.output import RowCounter, write_parquet
@@ -71,17 +79,18 @@ def _parse(
 ) -> None:
     label = files[0].label
     try:
-        schema = _schema(_types(paths, meter), label)
-        _read(paths, schema, target, meter)
-    except _Difficult:
-        schema = _schema(types_of(_records(files, record_path), label), label)
-        path = scratch / "conforming.ndjson"
-        shape = pl.Struct(schema)
-        _dump((conformed(record, shape) for record in _records(files, record_path)), path, label)
         try:
+            _read(paths, _schema(_types(paths, meter), label), target, meter)
+        except _Difficult:
+            schema = _schema(types_of(_records(files, record_path)), label)
+            path = scratch / "conforming.ndjson"
+            shape = pl.Struct(schema)
+            _dump((conformed(record, shape) for record in _records(files, record_path)), path, label)
             _read([path], schema, target, meter)
-        except _Difficult as error:
-            raise UnreadableData(f"{label} cannot be read as JSON records") from error
+    except _Difficult as error:
+        raise UnreadableData(f"{label} cannot be read as JSON records") from error
+    except TooDeep:
+        raise UnreadableData(f"{label} is nested deeper than {MAX_DEPTH} levels; that is no table") from None
 
 
 def _records(files: Sequence[TextFile], record_path: str | None) -> Iterator[Record]:

@@ -7,15 +7,17 @@ from typing import Any
 
 import polars as pl
 
-from flight_core.domain.errors import UnreadableData
-
-MAX_DEPTH = 64
+MAX_DEPTH = 32  # Parquet readers give up not far beyond
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _MAX_SHAPES = 10_000
 
 # What values look like: a type for scalars, ("list", shapes), ("record", ((key, shape), ...)).
 Shape = pl.DataType | tuple[str, tuple[Any, ...]]
+
+
+class TooDeep(Exception):
+    """Nested deeper than a column can be."""
 
 
 def merged(left: pl.DataType, right: pl.DataType) -> pl.DataType:
@@ -43,12 +45,18 @@ def merged_fields(
     return both
 
 
-def storable(type: pl.DataType) -> pl.DataType:
-    """`type` without what a table cannot hold: no type at all, no fields, more than 64 bits."""
+def storable(type: pl.DataType, depth: int = MAX_DEPTH) -> pl.DataType:
+    """`type` without what a table cannot hold: no type at all, no fields, more than 64 bits.
+
+    Raises:
+        TooDeep
+    """
+    if depth == 0:
+        raise TooDeep
     if isinstance(type, pl.List):
-        return pl.List(storable(instance(type.inner)))
+        return pl.List(storable(instance(type.inner), depth - 1))
     if isinstance(type, pl.Struct) and type.fields:
-        return pl.Struct({name: storable(field) for name, field in _fields(type).items()})
+        return pl.Struct({name: storable(field, depth - 1) for name, field in _fields(type).items()})
     if type in (pl.Int64(), pl.Float64(), pl.Boolean()):
         return type
     return pl.String()
@@ -67,16 +75,12 @@ def conformed(value: Any, type: pl.DataType) -> Any:
     return value
 
 
-def types_of(records: Iterable[Mapping[str, Any]], label: str) -> dict[str, pl.DataType]:
-    """The types of all fields of all records.
-
-    Raises:
-        UnreadableData: nested deeper than 64 levels.
-    """
+def types_of(records: Iterable[Mapping[str, Any]]) -> dict[str, pl.DataType]:
+    """The types of all fields of all records. Raises TooDeep."""
     types: dict[str, pl.DataType] = {}
     shapes: set[Shape] = set()
     for record in records:
-        shapes.add(_shape(record, label, MAX_DEPTH))
+        shapes.add(_shape(record, MAX_DEPTH))
         if len(shapes) > _MAX_SHAPES:
             types, shapes = _with_shapes(types, shapes), set()
     return _with_shapes(types, shapes)
@@ -90,13 +94,13 @@ def _with_shapes(types: dict[str, pl.DataType], shapes: Iterable[Shape]) -> dict
     return types
 
 
-def _shape(value: Any, label: str, depth: int) -> Shape:
+def _shape(value: Any, depth: int) -> Shape:
     if depth == 0:
-        raise UnreadableData(f"{label} is nested deeper than {MAX_DEPTH} levels; that is no table")
+        raise TooDeep
     if isinstance(value, dict):
-        return ("record", tuple((key, _shape(item, label, depth - 1)) for key, item in value.items()))
+        return ("record", tuple((key, _shape(item, depth - 1)) for key, item in value.items()))
     if isinstance(value, list):
-        return ("list", tuple(dict.fromkeys(_shape(item, label, depth - 1) for item in value)))
+        return ("list", tuple(dict.fromkeys(_shape(item, depth - 1) for item in value)))
     if type(value) is int and value not in _INT64:
         return pl.Int128()
     return _SCALARS[type(value)]

@@ -27,7 +27,7 @@ def as_utf8(file: TextFile, folder: Path) -> Path:
     Raises:
         UnreadableData: the bytes are not in that encoding.
     """
-    if file.encoding in ("utf-8", "ascii"):
+    if file.encoding == "utf-8":
         return file.path
     target = folder / f"{file.path.name}.utf8"
     decoder = codecs.getincrementaldecoder(file.encoding)()
@@ -39,22 +39,23 @@ def as_utf8(file: TextFile, folder: Path) -> Path:
                 line += text.count("\n")
                 out.write(text)
             out.write(decoder.decode(b"", final=True))
-    except UnicodeError:
+    except UnicodeError as error:
+        if isinstance(error, UnicodeDecodeError):
+            line += error.object[: error.start].decode(file.encoding, "replace").count("\n")
         raise UnreadableData(
-            f"{file.label} is not {file.encoding} text after line {line};"
-            " set the option 'encoding' to what it is",
+            f"{file.label}, line {line}: not {file.encoding}; set the option 'encoding' to what it is",
             line=line,
         ) from None
     return target
 
 
-def encoding_that_fits(path: Path, label: str) -> str:
-    """UTF-8, or Windows' Western encoding for text that is clearly that.
+def encoding_that_fits(path: Path, label: str, *, guess: bool) -> str:
+    """UTF-8, or with `guess` Windows' Western encoding for text that is clearly that.
 
     Raises:
         UnreadableData: it is neither; names the first line that tells.
     """
-    western = True
+    western = guess
     first_bad_line = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):

@@ -1,0 +1,122 @@
+"""The parsing process: it may crash, explode or hang, and nothing else does."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
+from flight_core.application.ports.sources import FetchedFile
+from flight_core.domain.errors import DeadlineExceeded, LimitExceeded, UnreadableData
+
+DEADLINE_S = 20
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def endless(tmp_path) -> FetchedFile:
+    """A file that keeps whoever reads it waiting."""
+    path = tmp_path / "endless"
+    os.mkfifo(path)
+    return FetchedFile(path, "endless.csv", 0, temporary=True)
+
+
+async def parse(file: FetchedFile, folder: Path, **options) -> None:
+    async def report(progress) -> None: ...
+
+    out = folder / "out"
+    out.mkdir()
+    await PolarsParser(ParserOptions(**options)).parse([file], out, report, format=None, options={})
+
+
+def parsing_processes(parent: int) -> list[psutil.Process]:
+    """The children that got as far as being what they are to be."""
+    children = psutil.Process(parent).children()
+    return [child for child in children if "flight_core.adapters.parsers.worker" in child.cmdline()]
+
+
+async def started(parent: int) -> psutil.Process:
+    with anyio.fail_after(DEADLINE_S):
+        while not (found := parsing_processes(parent)):
+            await anyio.sleep(0.01)
+    return found[0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("number", "failure", "text"),
+    [
+        (signal.SIGSEGV, UnreadableData, "endless.csv crashed the parser"),
+        (signal.SIGABRT, UnreadableData, "endless.csv crashed the parser"),
+        (signal.SIGKILL, LimitExceeded, "SKEIN_INGEST_MEMORY_BYTES"),
+    ],
+    ids=["segmentation fault", "abort", "killed for its memory"],
+)
+async def test_a_crash_is_a_failure_of_the_file(endless, tmp_path, number, failure, text):
+    caught = []
+    async with anyio.create_task_group() as tasks:
+
+        async def run() -> None:
+            try:
+                await parse(endless, tmp_path)
+            except failure as error:
+                caught.append(error)
+
+        tasks.start_soon(run)
+        (await started(os.getpid())).send_signal(number)
+    assert text in caught[0].message
+
+
+@pytest.mark.anyio
+async def test_a_parse_that_takes_too_much_memory_is_stopped(endless, tmp_path):
+    with anyio.fail_after(DEADLINE_S), pytest.raises(LimitExceeded, match="more than 1 MiB of memory"):
+        await parse(endless, tmp_path, memory_bytes=1 << 20)
+    assert parsing_processes(os.getpid()) == []
+
+
+@pytest.mark.anyio
+async def test_a_parse_that_takes_too_long_is_stopped(endless, tmp_path):
+    with anyio.fail_after(DEADLINE_S), pytest.raises(DeadlineExceeded, match=r"not parsed within 0\.2 s"):
+        await parse(endless, tmp_path, timeout_s=0.2)
+    assert parsing_processes(os.getpid()) == []
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_parse_leaves_no_process(endless, tmp_path):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(parse, endless, tmp_path)
+        process = await started(os.getpid())
+        tasks.cancel_scope.cancel()
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_process_ends_with_the_server(endless, tmp_path):
+    program = textwrap.dedent("""
+        import sys, anyio
+        from pathlib import Path
+        from tests.adapters.test_polars_parser import FetchedFile, parse
+        anyio.run(parse, FetchedFile(Path(sys.argv[1]), "endless.csv", 0, True), Path(sys.argv[2]))
+    """)
+    server = subprocess.Popen(
+        [sys.executable, "-c", program, endless.path, tmp_path], cwd=Path(__file__).parents[2]
+    )
+    try:
+        process = anyio.run(started, server.pid)
+    finally:
+        server.kill()
+        server.wait()
+    deadline = time.monotonic() + DEADLINE_S
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the parsing process outlived its server"
+        time.sleep(0.01)
