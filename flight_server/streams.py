@@ -84,6 +84,10 @@ def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.Reco
     """
     limit = min(FIRST_BYTES, batch_bytes)
     for batch in batches:
+        if batch.num_rows and batch.get_total_buffer_size() <= limit:
+            yield batch
+            limit = batch_bytes
+            continue
         rows_differ = any(_varies(field.type) for field in batch.schema)
         average = max(1, _row_bytes(batch) // max(1, batch.num_rows))
         offset = 0

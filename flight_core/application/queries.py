@@ -184,7 +184,7 @@ class RunningQuery:
         try:
             for batch in self._query:
                 record.rows += batch.num_rows
-                record.size_bytes += batch.nbytes
+                record.size_bytes += batch.get_total_buffer_size()  # a tenth of the cost of nbytes
                 yield batch
             self._exhausted = True
         except FlightCoreError as error:
