@@ -67,8 +67,9 @@ def go(child):
 
 
 def ended(child):
-    output, _errors = child.communicate(timeout=60)
-    return child.returncode, [int(line) for line in output.split()]
+    with child.stdin, child.stdout:
+        output = child.stdout.read()
+    return child.wait(60), [int(line) for line in output.split()]
 
 
 def writes_in(store):

@@ -22,7 +22,7 @@ from typing import Any
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
-from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, live_files, log_file
+from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, log_file
 from flight_core.adapters.storage.parquet import disk_errors, sync
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.adapters.storage.statistics import delta_statistics, summarize
@@ -158,7 +158,7 @@ class Committing:
         if base is None or self._mode is WriteMode.REPLACE:
             yield {"metaData": self._metadata(moment_ms)}
         if base is not None and self._mode is WriteMode.REPLACE:
-            for file in live_files(self._table, base.ref.version):
+            for file in self._log.files(base.ref):
                 yield {"remove": {"path": file.path, "deletionTimestamp": moment_ms, "dataChange": True}}
         for action in added:
             yield {"add": action}

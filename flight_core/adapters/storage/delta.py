@@ -19,7 +19,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from flight_core.adapters.storage.commit import Committing
-from flight_core.adapters.storage.log import CommitLog, live_files
+from flight_core.adapters.storage.log import CommitLog
 from flight_core.adapters.storage.staged import DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
 from flight_core.application.ports.clock import Clock, utc_now
@@ -113,11 +113,7 @@ class DeltaTableStore:
         if not 0 <= ref.version < len(commits):
             raise VersionNotFound(f"version {ref.version} does not exist", version=ref.version)
         folder = self._root / ref.dataset_id
-        order = {commit.write_id: number for number, commit in enumerate(commits)}
-        files = sorted(
-            live_files(folder, ref.version),
-            key=lambda file: (order.get(file.path.partition("/")[0], -1), file.path),
-        )
+        files = self._log.files(ref)
         return TableFiles(
             ref=ref,
             uris=tuple(str(folder / file.path) for file in files),

@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable, Schema
+from deltalake import Schema
 
 from flight_core.domain.dataset import DatasetVersion, VersionRef
+from flight_core.domain.errors import Unsupported
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FILE = ("path", "num_records", "size_bytes")
 _KEY = "skein"  # in the commit's own metadata
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    path: str  # below the table's folder
+    row_count: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,11 @@ class Commit:
     """One version, with what only the store needs to know of it."""
 
     version: DatasetVersion
+    added: Sequence[LiveFile]
+    removed: frozenset[str]  # paths
     write_id: str | None  # the folder that its files are in
     job_id: str | None
-    nan_columns: frozenset[str]  # in this commit's files
+    nan_columns: frozenset[str]  # in the files added
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +66,6 @@ class CommitNote:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class LiveFile:
-    path: str  # below the table's folder
-    row_count: int
-    size_bytes: int
-
-
-def live_files(folder: Path, version: int) -> Sequence[LiveFile]:
-    """The files that make up that version, in no order."""
-    actions: Any = pa.table(DeltaTable(folder, version=version).get_add_actions(flatten=True))
-    return [LiveFile(*row) for row in zip(*(actions[name].to_pylist() for name in _FILE), strict=True)]
-
-
 def log_file(folder: Path, version: int) -> Path:
     return folder / "_delta_log" / f"{version:020}.json"
 
@@ -94,6 +91,15 @@ class CommitLog:
                 self._known[dataset_id] = known
             return tuple(known)
 
+    def files(self, ref: VersionRef) -> Sequence[LiveFile]:
+        """The files of a version that exists, in the order in which they were added."""
+        live: dict[str, LiveFile] = {}
+        for commit in self.commits(ref.dataset_id)[: ref.version + 1]:
+            for path in commit.removed:
+                live.pop(path, None)
+            live.update((file.path, file) for file in commit.added)
+        return list(live.values())
+
     def forget(self, dataset_id: str) -> None:
         with self._lock:
             self._known.pop(dataset_id, None)
@@ -101,15 +107,13 @@ class CommitLog:
     def _read(self, ref: VersionRef, before: Sequence[Commit]) -> Commit:
         """A commit that is not ours (an optimisation, say) keeps the rows, or so we believe."""
         lines = log_file(self._root / ref.dataset_id, ref.version).read_text(encoding="utf-8").splitlines()
-        actions: dict[str, Any] = {
-            name: action for line in lines for name, action in json.loads(line).items()
-        }
-        entry = actions.get("commitInfo", {})
+        actions = [action for line in lines for action in json.loads(line).items()]
+        entry = dict(actions).get("commitInfo", {})
         note = entry.get(_KEY, {})
         old = before[-1].version if before else None
         version = DatasetVersion(
             ref=ref,
-            schema=_schema(actions.get("metaData"), old),
+            schema=_schema(dict(actions).get("metaData"), old),
             row_count=note.get("row_count", old.row_count if old else 0),
             size_bytes=note.get("size_bytes", old.size_bytes if old else 0),
             committed_at=_EPOCH + timedelta(milliseconds=entry.get("timestamp", 0)),
@@ -117,8 +121,20 @@ class CommitLog:
             commit_info=note.get("info", {}),
             added_rows=note.get("added_rows", 0),
         )
-        nan_columns = frozenset(note.get("nan_columns", ()))
-        return Commit(version, note.get("write_id"), note.get("job_id"), nan_columns)
+        return Commit(
+            version=version,
+            added=[_live_file(action) for kind, action in actions if kind == "add"],
+            removed=frozenset(unquote(action["path"]) for kind, action in actions if kind == "remove"),
+            write_id=note.get("write_id"),
+            job_id=note.get("job_id"),
+            nan_columns=frozenset(note.get("nan_columns", ())),
+        )
+
+
+def _live_file(add: Mapping[str, Any]) -> LiveFile:
+    if add.get("deletionVector") is not None:
+        raise Unsupported("another program has deleted single rows of the table; let it purge them")
+    return LiveFile(unquote(add["path"]), json.loads(add["stats"])["numRecords"], add["size"])
 
 
 def _schema(metadata: Mapping[str, Any] | None, old: DatasetVersion | None) -> pa.Schema:
