@@ -105,9 +105,10 @@ def test_a_client_that_dies_stops_its_query(stack, descriptor):
 
 def test_a_query_is_cancelled_by_its_id_from_another_connection(stack, client):
     info = client.get_flight_info(BLOCKED)
+    query_id = json.loads(info.app_metadata)["query_id"]
     with ThreadPoolExecutor() as threads, stack.connect() as another:
         reading = threads.submit(lambda: client.do_get(info.endpoints[0].ticket).read_all())
-        until(lambda: stack.admission.open_streams == 1)
+        until(lambda: any(query.query_id == query_id for query in stack.log.list()))
         (answer,) = another.do_action(("cancel", info.app_metadata))
         with pytest.raises(fl.FlightServerError, match=r"\[cancelled\]"):
             reading.result()
