@@ -4,9 +4,7 @@ Datasets are views that only Skein writes. A statement aimed at one is split int
 and a SELECT for the rows; DuckDB runs that, and casts the values as an INSERT would.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import duckdb
 from duckdb import StatementType
@@ -17,15 +15,8 @@ from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import DatasetStatement, DatasetVerb
 
-_TYPES = {StatementType.CREATE, StatementType.INSERT, StatementType.DROP}
 _SHAPE = "__skein_shape"
 _REFUSED = {"on", "returning", "default"}
-
-
-class IsDataset(Protocol):
-    """Whether a name means a dataset; with `new`, one that may be about to be made."""
-
-    def __call__(self, parts: Sequence[str], *, new: bool) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,32 +102,28 @@ class _Scanner:
 
 
 def dataset_statement(
-    parsed: ParsedStatement, connection: duckdb.DuckDBPyConnection, is_dataset: IsDataset
+    parsed: ParsedStatement, connection: duckdb.DuckDBPyConnection
 ) -> DatasetStatement | None:
-    """See `Session.dataset_statement`. `is_dataset` tells whether a name means one."""
-    if parsed.type not in _TYPES:
-        return None
+    """Of a statement that is aimed at a dataset; None if it does something else to it."""
     scanner = _Scanner(parsed.sql)
     match parsed.type:
         case StatementType.CREATE:
-            return _create(scanner, connection, is_dataset)
+            return _create(scanner, connection)
         case StatementType.DROP:
-            return _drop(scanner, is_dataset)
+            return _drop(scanner)
+        case StatementType.INSERT:
+            return _insert(scanner, connection)
         case _:
-            return _insert(scanner, connection, is_dataset)
+            return None
 
 
-def _create(
-    scanner: _Scanner, connection: duckdb.DuckDBPyConnection, is_dataset: IsDataset
-) -> DatasetStatement | None:
+def _create(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetStatement | None:
     scanner.accept("create")
     replace = scanner.accept("or", "replace")
     if not scanner.accept("table"):
         return None
     lenient = scanner.accept("if", "not", "exists")
     name = scanner.name()
-    if not is_dataset(name, new=True):
-        return None
     columns = scanner.parenthesised()
     if scanner.accept("as"):
         aliases = "" if columns is None else f"({columns})"
@@ -160,26 +147,20 @@ def _empty(connection: duckdb.DuckDBPyConnection, definitions: str) -> str:
     return f"SELECT {', '.join(columns)} WHERE false"
 
 
-def _drop(scanner: _Scanner, is_dataset: IsDataset) -> DatasetStatement | None:
+def _drop(scanner: _Scanner) -> DatasetStatement | None:
     scanner.accept("drop")
     if not (scanner.accept("table") or scanner.accept("view")):
         return None
     lenient = scanner.accept("if", "exists")
     name = scanner.name()
-    if not is_dataset(name, new=False):
-        return None
     return DatasetStatement(DatasetVerb.DROP, DatasetName(name[-1]), lenient=lenient)
 
 
-def _insert(
-    scanner: _Scanner, connection: duckdb.DuckDBPyConnection, is_dataset: IsDataset
-) -> DatasetStatement | None:
+def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetStatement | None:
     prefix = scanner.skip_to("insert")
     if not scanner.accept("into"):
         return None  # INSERT OR REPLACE, INSERT OR IGNORE: datasets have no keys
     name = scanner.name()
-    if not is_dataset(name, new=False):
-        return None
     listed = scanner.parenthesised()
     by_name = scanner.accept("by", "name")
     scanner.accept("by", "position")

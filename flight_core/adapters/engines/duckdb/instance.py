@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 from weakref import WeakSet
 
@@ -72,6 +72,7 @@ class Instance:
         self.pool = CursorPool(self.root)
         self.views = LakeViews(self.root.cursor(), store)
         self.parser = Parser()
+        self._approved = lru_cache(maxsize=512)(self._approve)
         self.fields = ArrowFields()
         self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
         self.narrow_fields = ArrowFields()
@@ -87,7 +88,7 @@ class Instance:
     def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
         """The statements of a text, each of them allowed."""
         with self.failures.translated():
-            return tuple(approve(statement, self.parser) for statement in self.parser.parse(sql))
+            return self._approved(sql)
 
     def show(self, statements: Iterable[ParsedStatement], lake: LakeState) -> Pins:
         """Make the views the statements need exist; the dataset versions they read."""
@@ -156,6 +157,9 @@ class Instance:
         """
         if self.broken:
             raise EngineUnavailable("the engine was restarted; open a new session and try again")
+
+    def _approve(self, sql: str) -> tuple[ParsedStatement, ...]:
+        return tuple(approve(statement, self.parser) for statement in self.parser.parse(sql))
 
     def _pins(self, tables: Iterable[TableName], lake: LakeState, live: LiveViews) -> dict[str, VersionRef]:
         pins = {}

@@ -104,6 +104,10 @@ class _Source:
             raise
 
 
+def readable(table: pa.Table) -> pa.Table:
+    return table.cast(pa.schema([_readable(field) for field in table.schema]))
+
+
 def _readable(field: "pa.Field[Any]") -> "pa.Field[Any]":
     """DuckDB reads no half floats."""
     return field.with_type(pa.float32()) if field.type == pa.float16() else field

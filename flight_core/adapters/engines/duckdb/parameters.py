@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flight_core.adapters.engines.duckdb.loading import registered
+from flight_core.adapters.engines.duckdb.loading import readable, registered
 from flight_core.adapters.engines.duckdb.statements import byte_tokens
 from flight_core.adapters.engines.duckdb.types import duckdb_type
 from flight_core.domain.errors import InvalidParameters
@@ -35,6 +35,7 @@ _AS_PYTHON = (
     pa.types.is_large_binary,
     pa.types.is_fixed_size_binary,
 )
+_BEYOND = "out of range"  # what Arrow writes for times it has no text for
 _PYTHON_DATES = range(-719_162, 2_932_897)  # days since 1970: the years 1 to 9999
 
 Bound = list[object] | dict[str, object] | None
@@ -49,8 +50,12 @@ class Runnable:
     variables: tuple[str, ...] = ()
 
 
-def runnable(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters) -> Runnable:
+def runnable(
+    cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters, *, typed_nulls: bool = True
+) -> Runnable:
     """`sql` with its parameters, to be run on `cursor`.
+
+    `typed_nulls` costs time and makes a difference only where a NULL's type shows in a result.
 
     Raises:
         InvalidParameters: a value is missing or too many.
@@ -59,11 +64,11 @@ def runnable(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters
     if not parameters:
         return Runnable(sql, None)
     items = dict(parameters.items() if isinstance(parameters, Mapping) else _numbered(parameters))
-    if all(_is_plain(value) for value in items.values()):
+    if all(_is_plain(value, typed_nulls=typed_nulls) for value in items.values()):
         values = {name: _value(value) for name, value in items.items()}
         return Runnable(sql, values if isinstance(parameters, Mapping) else list(values.values()))
     variables = {name: f"{_VARIABLE}{number}" for number, name in enumerate(items)}
-    text = _with_variables(sql, variables)
+    text = with_expressions(sql, {name: f"getvariable('{place}')" for name, place in variables.items()})
     for name, value in items.items():
         _store(cursor, variables[name], value)
     return Runnable(text, None, tuple(variables.values()))
@@ -86,53 +91,59 @@ def _numbered(parameters: tuple[object, ...]) -> list[tuple[str, object]]:
     return [(str(number), value) for number, value in enumerate(parameters, start=1)]
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object, *, typed_nulls: bool) -> bool:
     """Whether DuckDB's Python values hold it exactly."""
     if not isinstance(value, pa.Scalar) or pa.types.is_null(value.type):
         return True
-    if not value.is_valid or value.type in (pa.time64("ns"), pa.float16()):
+    if not value.is_valid:
+        return not typed_nulls
+    if value.type in (pa.time64("ns"), pa.float16()):
         return False
     if pa.types.is_date32(value.type):
         return pc.cast(value, pa.int32()).as_py() in _PYTHON_DATES
-    return any(is_one(value.type) for is_one in (*_AS_PYTHON, *_AS_TEXT)) or _is_local(value.type)
-
-
-def _is_local(type_: pa.DataType) -> bool:
-    return isinstance(type_, pa.TimestampType) and type_.tz is None
+    if isinstance(value.type, pa.TimestampType):
+        return value.type.tz is None and _BEYOND not in _text(value)
+    return any(is_one(value.type) for is_one in (*_AS_PYTHON, *_AS_TEXT))
 
 
 def _value(value: object) -> object:
     if not isinstance(value, pa.Scalar):
         return value
-    if pa.types.is_null(value.type):
+    if not value.is_valid:
         return None
-    exact: Any = value
-    if any(is_one(value.type) for is_one in _AS_TEXT) or _is_local(value.type):
-        exact = pc.cast(value, pa.string())
-    return duckdb.Value(exact.as_py(), duckdb.type(duckdb_type(value.type)))
+    as_text = any(is_one(value.type) for is_one in (*_AS_TEXT, pa.types.is_timestamp))
+    exact = _text(value) if as_text else value.as_py()
+    return duckdb.Value(exact, duckdb.type(duckdb_type(value.type)))
+
+
+def _text(value: "pa.Scalar[Any]") -> str:
+    return str(pc.cast(value, pa.string()).as_py())
 
 
 def _store(cursor: duckdb.DuckDBPyConnection, variable: str, value: Any) -> None:
     scalar: Any = value if isinstance(value, pa.Scalar) else pa.scalar(value)
     array: pa.Array[Any] = pa.repeat(scalar, 1)
-    if array.type == pa.float16():
-        array = array.cast(pa.float32())
-    with registered(cursor, _TABLE, pa.table([array], ["value"])):
+    with registered(cursor, _TABLE, readable(pa.table([array], ["value"]))):
         cursor.execute(f"SET VARIABLE {variable} = (SELECT value FROM {_TABLE})")
 
 
-def _with_variables(sql: str, variables: Mapping[str, str]) -> str:
+def with_expressions(sql: str, expressions: Mapping[str, str]) -> str:
+    """`sql` with an expression in the place of each parameter.
+
+    Raises:
+        InvalidParameters: the names differ.
+    """
     pieces, position, encoded = [], 0, sql.encode()
     found = set()
     for start, end, name in _placeholders(sql):
-        if name not in variables:
+        if name not in expressions:
             raise InvalidParameters(f"there is no value for the parameter '{name[:64]}'")
         found.add(name)
-        pieces += [encoded[position:start], f"getvariable('{variables[name]}')".encode()]
+        pieces += [encoded[position:start], expressions[name].encode()]
         position = end
-    if unused := variables.keys() - found:
+    if unused := expressions.keys() - found:
         raise InvalidParameters(
-            f"the statement has {len(found)} parameters and got {len(variables)} values;"
+            f"the statement has {len(found)} parameters and got {len(expressions)} values;"
             f" no use for '{min(unused)[:64]}'"
         )
     return b"".join([*pieces, encoded[position:]]).decode()
@@ -140,6 +151,8 @@ def _with_variables(sql: str, variables: Mapping[str, str]) -> str:
 
 def _placeholders(sql: str) -> list[tuple[int, int, str]]:
     """First byte, end and name of every `?`, `?1`, `$1` and `$name`."""
+    if "?" not in sql and "$" not in sql:
+        return []
     found = []
     tokens = byte_tokens(sql)
     count = 0

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import duckdb
 import pyarrow as pa
@@ -17,7 +17,7 @@ from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget, placeholder_names, runnable
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
-from flight_core.adapters.engines.duckdb.targets import in_lake, returning, table_name_of, target
+from flight_core.adapters.engines.duckdb.targets import Target, in_lake, returning, target
 from flight_core.adapters.engines.duckdb.types import literal
 from flight_core.application.cancellation import Cancellation
 from flight_core.domain.dataset import LAKE, LakeState
@@ -117,15 +117,22 @@ class DuckDbSession:
             self._instance.show([parsed], lake)
             self._protect_lake(parsed)
             with self._atomically():
-                return run_once_a_row(self._connection, parsed, parameters, self._run)
+                return run_once_a_row(
+                    self._connection, parsed.sql, parameters, lambda row: self._run_checked(parsed, row)
+                )
 
     def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
         statements = self._parse(sql)
         if len(statements) > 1 or statements[0].kind is StatementKind.READ:
             return None
+        changed = target(statements[0])
+        if changed is None or changed.temporary:
+            return None
         with self._turn():
             self._instance.show(statements, lake)
-            return dataset_statement(statements[0], self._connection, self._is_dataset)
+            if not self._is_dataset(changed):
+                return None
+            return dataset_statement(statements[0], self._connection)
 
     def load(
         self,
@@ -244,7 +251,11 @@ class DuckDbSession:
             return self._control(parsed)
         self._untouched = False
         self._protect_lake(parsed)
-        made = runnable(self._connection, parsed.sql, parameters)
+        return self._run_checked(parsed, parameters)
+
+    def _run_checked(self, parsed: ParsedStatement, parameters: Parameters) -> Outcome:
+        reads = parsed.kind is StatementKind.READ
+        made = runnable(self._connection, parsed.sql, parameters, typed_nulls=reads)
         try:
             relation = self._connection.sql(made.sql, params=made.parameters)
             table = relation.to_arrow_table() if relation is not None else pa.table({})
@@ -290,10 +301,10 @@ class DuckDbSession:
         ).fetchall()
         return in_lake(name, current_catalog=catalog, current_schema=schema)
 
-    def _is_dataset(self, parts: Sequence[str], *, new: bool) -> bool:
-        """Whether a name means a dataset, or would if it were created."""
-        name = table_name_of(parts)
-        return self._in_lake(name) or (not new and self._instance.means_dataset(name))
+    def _is_dataset(self, changed: Target) -> bool:
+        """Whether a statement is aimed at a dataset. A new table is one only if its name says so."""
+        found = changed.verb != "create" and self._instance.means_dataset(changed.name)
+        return found or self._in_lake(changed.name)
 
     def _keep_lake_in_sight(self) -> None:
         """USE replaces the search path; datasets stay visible by name all the same."""

@@ -29,6 +29,9 @@ _NOISE = {
 }
 
 
+_NAMED_WITHIN = 32  # words after the verb
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """`verb` and `kind` in lower case, for example `create table`; DML has the kind `table`."""
@@ -46,11 +49,9 @@ def target(statement: ParsedStatement) -> Target | None:
     start = _main_verb(tokens)
     if start is None:
         return None
-    verb = tokens[start].word
-    words = [token.word for token in tokens[start + 1 :]]
-    if verb in _DDL:
-        return _ddl(verb, words, tokens[start + 1 :])
-    return _dml(verb, words, tokens[start + 1 :])
+    verb, rest = tokens[start].word, tokens[start + 1 : start + _NAMED_WITHIN]
+    words = [token.word for token in rest]
+    return _ddl(verb, words, rest) if verb in _DDL else _dml(verb, words, rest)
 
 
 def in_lake(name: TableName, *, current_catalog: str, current_schema: str) -> bool:
