@@ -3,14 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from prometheus_client import ProcessCollector
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from control_api import errors, openapi
-from control_api.mapping import API
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.routes import datasets, events, ingestions, queries, system
@@ -50,11 +49,8 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     ProcessCollector(registry=options.registry)
     errors.install(app)
     openapi.install(app)
-    api = APIRouter(prefix=API)
-    for part in (datasets, ingestions, queries, events):
-        api.include_router(part.router)
-    app.include_router(api)
-    app.include_router(system.router)
+    for router in (datasets.router, ingestions.router, queries.router, events.router, system.router):
+        app.include_router(router)
     app.include_router(system.pages)
     # Swagger UI and ReDoc as their makers ship them, so that the pages work without the internet.
     app.mount("/static/vendor", StaticFiles(packages=[("fastapi_offline", "static")]))

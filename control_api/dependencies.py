@@ -58,7 +58,7 @@ def json_body(request: Request) -> None:
         raise HttpProblem(
             415,
             "unsupported_media_type",
-            f"the body is {media_type[:80] or 'of no type'!r}; send JSON, 'Content-Type: application/json'",
+            f"the body's type is '{media_type[:80]}'; send JSON, with 'Content-Type: application/json'",
         )
 
 

@@ -34,6 +34,8 @@ from schemas.errors import PROBLEM_MEDIA_TYPE, PROBLEM_TYPES, FieldError, Proble
 
 RETRY_AFTER_S = 2
 
+_MAX_FAULTS = 20
+
 # The nearest class among a failure's own and its parents decides.
 _STATUSES: dict[type[FlightCoreError], int] = {
     FlightCoreError: 500,
@@ -101,7 +103,7 @@ def problem_response(scope: Scope, error: Exception) -> Response:
                 scope, error.status_code, error.code, str(error.detail), headers=error.headers or {}
             )
         case RequestValidationError():
-            return _invalid(scope, error.errors())
+            return _invalid(scope, error)
         case HTTPException():
             return _unrouted(scope, error)
     return _respond(scope, 500, "internal_error", "internal error; the server's log tells more")
@@ -157,22 +159,32 @@ def _unrouted(scope: Scope, error: HTTPException) -> Response:
     return _respond(scope, error.status_code, code, detail, headers=error.headers)
 
 
-def _invalid(scope: Scope, faults: Sequence[Any]) -> Response:
-    errors = [_fault(fault) for fault in faults[:20]]
-    detail = "; ".join(f"{error.pointer or error.parameter}: {error.detail}" for error in errors[:5])
-    status = 400 if faults and faults[0]["type"] == "json_invalid" else 422
+def _invalid(scope: Scope, error: RequestValidationError) -> Response:
+    faults = error.errors()
+    errors = [_fault(fault, error.body) for fault in faults[:_MAX_FAULTS]]
+    detail = "; ".join(": ".join(filter(None, (e.pointer or e.parameter, e.detail))) for e in errors[:5])
+    status = 400 if faults[0]["type"] == "json_invalid" else 422
     return _respond(scope, status, "invalid_request", detail, errors=errors)
 
 
-def _fault(fault: Mapping[str, Any]) -> FieldError:
+def _fault(fault: Mapping[str, Any], body: object) -> FieldError:
     where, *path = fault["loc"]
     reason = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "json_invalid":
         return FieldError(detail=f"{reason}: {fault['ctx']['error']} at character {path[0]}", pointer="")
     if where == "body":
-        return FieldError(detail=reason, pointer="".join(f"/{_escaped(part)}" for part in path))
+        return FieldError(detail=reason, pointer=_pointer(path, body, missing=fault["type"] == "missing"))
     return FieldError(detail=reason, parameter=".".join(map(str, path)) or str(where))
 
 
-def _escaped(part: object) -> str:
-    return str(part).replace("~", "~0").replace("/", "~1")
+def _pointer(path: Sequence[str | int], body: Any, *, missing: bool) -> str:
+    """RFC 6901. Pydantic's paths also name the members of unions, which are not in the body."""
+    pointer = ""
+    for index, part in enumerate(path):
+        try:
+            body = body[part]
+        except (LookupError, TypeError):
+            if not (missing and index == len(path) - 1):
+                continue
+        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+    return pointer

@@ -19,10 +19,10 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ResultHead:
-    """What is known of a result before its first row. `datasets` maps names to the versions read."""
+    """What is known of a result before its first row. `datasets` maps names, as in SQL, to versions."""
 
     schema: pa.Schema
-    query_id: str | None = None
+    query_id: str
     datasets: Mapping[str, int] = field(default_factory=dict)
     affected_rows: int | None = None
 
@@ -33,14 +33,17 @@ Encode = Callable[[ResultHead, Iterable[pa.RecordBatch]], Iterator[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Format:
+    """`torn` is no valid end: sent last where a result breaks off, it spoils what was saved of it."""
+
     name: str
     media_type: str  # as announced
     aliases: frozenset[str]  # all the types it answers to
     encode: Encode
+    torn: bytes = b""
 
 
 def encode_arrow(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
-    """An Arrow IPC stream. Without its end-of-stream marker it is incomplete."""
+    """An Arrow IPC stream, with its end-of-stream marker."""
     sink = _Sink()
     with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), head.schema) as writer:
         for batch in batches:
@@ -86,14 +89,27 @@ def encode_csv(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[
 JSON = Format("json", "application/json", frozenset({"application/json"}), encode_json)
 FORMATS = (
     JSON,
-    Format("arrow", ARROW_STREAM, frozenset({ARROW_STREAM, "application/vnd.apache.arrow"}), encode_arrow),
+    Format(
+        "arrow",
+        ARROW_STREAM,
+        frozenset({ARROW_STREAM, "application/vnd.apache.arrow"}),
+        encode_arrow,
+        torn=b"\xff\xff\xff\xff\x08\x00\x00\x00",  # a message of 8 bytes, without them
+    ),
     Format(
         "ndjson",
         "application/x-ndjson",
         frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"}),
         encode_ndjson,
+        torn=b'{"',
     ),
-    Format("csv", "text/csv; charset=utf-8; header=present", frozenset({"text/csv"}), encode_csv),
+    Format(
+        "csv",
+        "text/csv; charset=utf-8; header=present",
+        frozenset({"text/csv"}),
+        encode_csv,
+        torn=b'"',
+    ),
 )
 
 

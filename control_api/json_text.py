@@ -20,6 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from flight_core.domain.errors import UnsupportedType
+
 # Arrays of any type: the stubs do not follow what compute functions make of them.
 Array = Any
 Scalar = Any
@@ -71,7 +73,7 @@ def _json(values: Array) -> Array:
     if (nested := _nested(values.type)) is not None:
         return nested(values)
     if (scalar := _scalar_text(values)) is None:
-        raise NotImplementedError(f"no JSON form for the type {values.type}")
+        raise UnsupportedType(f"the type {values.type} has no form as text; cast it, or ask for Arrow")
     return _marked(values, scalar)
 
 

@@ -163,7 +163,8 @@ def parse_cursor(cursor: str) -> str:
         InvalidRequest: it was not made by `cursor`.
     """
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise InvalidRequest(
             f"{cursor[:60]!r} is not a cursor; follow the `next` links, or start without one"

@@ -115,8 +115,9 @@ class Guard:
         )
 
 
-def _check_host(headers: Mapping[str, str], allowed: frozenset[str]) -> None:
-    host = headers.get("host", "")
+def _check_host(headers: Headers, allowed: frozenset[str]) -> None:
+    hosts = headers.getlist("host")
+    host = hosts[0] if len(hosts) == 1 else ""
     name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
     if "*" not in allowed and name.lower() not in allowed:
         raise HttpProblem(

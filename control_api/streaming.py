@@ -17,10 +17,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from control_api.formats import Format, ResultHead
+from control_api.mapping import versions_read
 from control_api.options import ControlUseCases
+from flight_core.application.ports.clock import new_id
 from flight_core.application.queries import RunningQuery
 from flight_core.domain.access import Actor
-from flight_core.domain.errors import Cancelled, FlightCoreError, InvalidSql, StatementNotAllowed
+from flight_core.domain.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FlightCoreError,
+    InvalidSql,
+    StatementNotAllowed,
+)
 from flight_core.domain.query import Statement, StatementKind
 
 logger = logging.getLogger(__name__)
@@ -28,6 +36,7 @@ logger = logging.getLogger(__name__)
 DOOR = "http"
 
 _POLL_S = 0.2
+_LAST_WORDS_S = 0.5
 
 T = TypeVar("T")
 
@@ -48,6 +57,7 @@ class Run:
         self._cancelled = False
         self._running: RunningQuery | None = None
         self._chunks: Iterator[bytes] = iter(())
+        self.query_id = new_id()
         self.head: ResultHead | None = None
 
     def start(self) -> bytes | None:
@@ -56,7 +66,9 @@ class Run:
         Raises as `OpenQuery` and `RunStatement`.
         """
         try:
-            running = self._use_cases.open_query(self._statement, actor=self._actor, door=DOOR)
+            running = self._use_cases.open_query(
+                self._statement, actor=self._actor, door=DOOR, query_id=self.query_id
+            )
         except (StatementNotAllowed, InvalidSql):
             info = self._use_cases.inspect_statement(self._statement, actor=self._actor)
             if info.kind is StatementKind.READ:
@@ -67,7 +79,11 @@ class Run:
         return self.next()
 
     def next(self) -> bytes | None:
-        return next(self._chunks, None)
+        """The next chunk; None at the end, when all that the run held is free again."""
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            self.close()
+        return chunk
 
     @property
     def cancelled(self) -> bool:
@@ -87,15 +103,18 @@ class Run:
     def _read(self, running: RunningQuery) -> None:
         self._running = running
         self._stoppable(running.cancel)
-        datasets = {name: ref.version for name, ref in running.pins.items()}
-        self.head = ResultHead(running.schema, running.query_id, datasets)
+        self.head = ResultHead(running.schema, self.query_id, versions_read(running.pins))
         self._chunks = self._format.encode(self.head, running)
 
     def _run_at_once(self) -> None:
         outcome = self._use_cases.run_statement(
-            self._statement, actor=self._actor, door=DOOR, started=self._stoppable
+            self._statement,
+            actor=self._actor,
+            door=DOOR,
+            started=self._stoppable,
+            query_id=self.query_id,
         )
-        self.head = ResultHead(outcome.table.schema, affected_rows=outcome.affected_rows)
+        self.head = ResultHead(outcome.table.schema, self.query_id, affected_rows=outcome.affected_rows)
         self._chunks = self._format.encode(self.head, outcome.table.to_batches())
 
     def _stoppable(self, stop: Callable[[], None]) -> None:
@@ -128,8 +147,10 @@ class QueryResponse(Response):
     ) -> None:
         super().__init__(media_type=format.media_type, headers=dict(headers or {}))
         self._run = run
+        self._torn = format.torn
         self._streaming = streaming
         self._started = False
+        self._finished = False
         self._client_gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,30 +166,41 @@ class QueryResponse(Response):
                 with anyio.CancelScope(shield=True):
                     await self._streaming.in_thread(self._run.close)
             tasks.cancel_scope.cancel()
-        if not self._started and not self._client_gone:
+        if self._finished or self._client_gone:
+            return
+        if not self._started:
             raise failure
+        await self._break_off(send, failure)
 
     async def _stream(self, send: Send) -> None:
         chunk = await self._streaming.in_thread(self._run.start)
         self._started = True
         await send({"type": "http.response.start", "status": 200, "headers": self._all_headers()})
-        try:
-            while chunk is not None:
-                with anyio.fail_after(self._streaming.stall_timeout_s):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                chunk = await self._streaming.in_thread(self._run.next)
-        except (FlightCoreError, TimeoutError) as failure:
-            logger.warning("result broken off", extra={"reason": str(failure) or "the client stalled"})
-            return
+        while chunk is not None:
+            await self._send_chunk(send, chunk)
+            chunk = await self._streaming.in_thread(self._run.next)
+        self._finished = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_chunk(self, send: Send, chunk: bytes) -> None:
+        stall_timeout_s = self._streaming.stall_timeout_s
+        with anyio.move_on_after(stall_timeout_s) as patience:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if patience.cancelled_caught:
+            raise DeadlineExceeded(f"the client read nothing for {stall_timeout_s:g} s")
+
+    async def _break_off(self, send: Send, failure: FlightCoreError) -> None:
+        """Return without the end of the body, which makes the server close the connection."""
+        logger.warning("result broken off", extra={"query_id": self._run.query_id, "error": str(failure)})
+        with anyio.move_on_after(_LAST_WORDS_S):
+            await send({"type": "http.response.body", "body": self._torn, "more_body": True})
 
     def _all_headers(self) -> list[tuple[bytes, bytes]]:
         head = self._run.head
         assert head is not None
-        if head.query_id is not None:
-            self.headers["Skein-Query-Id"] = head.query_id
+        self.headers["Skein-Query-Id"] = head.query_id
         if head.datasets:
-            self.headers["Skein-Datasets"] = ", ".join(f"{name}@v{v}" for name, v in head.datasets.items())
+            self.headers["Skein-Datasets"] = ", ".join(_versioned(*read) for read in head.datasets.items())
         if head.affected_rows is not None:
             self.headers["Skein-Affected-Rows"] = str(head.affected_rows)
         del self.headers["content-length"]
@@ -189,3 +221,8 @@ class QueryResponse(Response):
         """A blocked thread ends because its query does; waiting for the client ends here."""
         self._run.cancel()
         scope.cancel()
+
+
+def _versioned(name: str, version: int) -> str:
+    """As SQL names it; the statement may have named the version itself."""
+    return name if "@" in name else f"{name}@v{version}"

@@ -63,6 +63,10 @@ class ProblemType(BaseModel):
     advice: str
 
 
+class ProblemPage(BaseModel):
+    items: list[ProblemType]
+
+
 def _types(*rows: tuple[str, str, str]) -> dict[str, ProblemType]:
     return {
         code: ProblemType(type=problem_uri(code), code=code, title=title, advice=advice)
@@ -88,12 +92,14 @@ PROBLEM_TYPES = _types(
     ("unsupported_type", "A column's type cannot be stored", "Cast the column to another type."),
     ("not_found", "There is nothing here", "Check the path against /docs."),
     ("dataset_not_found", "The dataset does not exist", "List the names with GET /api/v1/datasets."),
+    ("table_not_found", "The table does not exist", "Create it first, or correct its name."),
     ("version_not_found", "The version does not exist", "List them with GET .../versions."),
     ("ingestion_not_found", "The ingestion does not exist", "List the ids with GET /api/v1/ingestions."),
     ("query_not_found", "The query is not known", "Queries are forgotten some time after their end."),
     ("handle_not_found", "The handle is unknown or has expired", "Prepare the statement again."),
     ("conflict", "The state forbids it", "Look at the current state and decide again."),
     ("dataset_exists", "The dataset exists already", "Append, replace, or choose another name."),
+    ("table_exists", "The table exists already", "Append to it, drop it, or choose another name."),
     ("commit_conflict", "Somebody else committed first", "Try again."),
     ("transaction_failed", "The transaction has failed", "Roll back and begin again."),
     ("ingestion_finished", "The ingestion has finished", "There is nothing left to cancel."),

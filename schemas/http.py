@@ -193,7 +193,7 @@ class QueryResult(BaseModel):
     `affected_rows` where that is known.
     """
 
-    query_id: str | None = None
+    query_id: str
     datasets: dict[str, int] = Field(description="The version that was read of each dataset.")
     affected_rows: int | None = None
     columns: list[ResultColumn]

@@ -23,7 +23,7 @@ from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import Statement
 from schemas import http
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
 
 # A representation may be kept, and is to be checked each time.
 _REVALIDATE = "private, no-cache"

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from control_api.dependencies import Caller, Options, UseCases
 from control_api.errors import problem_response
 from control_api.events import EventStreamResponse, Filter, Subscription, follow_socket
+from control_api.mapping import API
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.security import TOKEN_SUBPROTOCOL
 from flight_core.application.queries import require
@@ -17,7 +18,7 @@ from flight_core.domain.errors import FlightCoreError, InvalidRequest
 from flight_core.domain.events import EventKind
 from schemas.events import EventMessage
 
-router = APIRouter(prefix="/events", tags=["events"])
+router = APIRouter(prefix=f"{API}/events", tags=["events"])
 
 Many = Annotated[list[str], Query(default_factory=list)]
 

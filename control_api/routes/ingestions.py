@@ -18,7 +18,7 @@ from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from schemas import http
 
-router = APIRouter(tags=["ingestions"])
+router = APIRouter(prefix=mapping.API, tags=["ingestions"])
 
 _POLL_AFTER_S = 1
 

@@ -14,7 +14,7 @@ from flight_core.domain.errors import PermissionDenied
 from flight_core.domain.query import QueryRecord, Statement
 from schemas import http
 
-router = APIRouter(tags=["queries"])
+router = APIRouter(prefix=mapping.API, tags=["queries"])
 
 
 @router.post("/query", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import HTMLResponse, Response
 
 from control_api.dependencies import Options, UseCases
+from control_api.mapping import API
 from control_api.options import Check
 from flight_core.domain.errors import FlightCoreError, NotFound
 from schemas.errors import PROBLEM_TYPES, ProblemPage, ProblemType
@@ -79,7 +80,7 @@ async def problem(code: str) -> ProblemType:
     return PROBLEM_TYPES[code]
 
 
-@router.get("/api/v1")
+@router.get(API)
 async def about(options: Options) -> About:
     """What runs here."""
     return About(version=options.version, flight_uri=options.flight_uri or None)

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from flight_core.application.admission import Admission
+from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries import QueryLog, require
@@ -47,10 +48,12 @@ class RunStatement:
         actor: Actor,
         door: str,
         started: Callable[[Callable[[], None]], None],
+        query_id: str | None = None,
     ) -> Outcome:
         require(actor, Scope.WRITE)
+        cancellation = Cancellation()
         record = QueryRecord(
-            query_id=self.new_id(),
+            query_id=query_id or self.new_id(),
             sql=statement.sql,
             actor=actor.name,
             door=door,
@@ -60,10 +63,10 @@ class RunStatement:
         with (
             self.admission.slot(),
             closing(self.engine.open_session()) as session,
-            self.log.running(record, session.cancel),
+            self.log.running(record, cancellation.request),
         ):
-            started(session.cancel)
-            outcome = session.execute(statement, self.datasets.lake_state())
+            started(cancellation.request)
+            outcome = session.execute(statement, self.datasets.lake_state(), cancellation)
             record.rows = outcome.table.num_rows
             record.size_bytes = outcome.table.nbytes
         return outcome

@@ -1,0 +1,396 @@
+"""Who may talk to the HTTP door: hosts, origins, credentials, sizes; and what it says of itself."""
+
+import base64
+import json
+import socket
+import threading
+from dataclasses import replace
+
+import httpx
+import pyarrow as pa
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from flight_core.domain.errors import OutOfDisk
+from schemas.errors import PROBLEM_TYPES
+from tests.protocol.http_stack import serving
+from tests.stack import Stack, skein_stack
+
+QUERY = {"sql": "SELECT 1 AS a"}
+EVENTS = "/api/v1/events"
+TOKENS = "alice=s3cret,reader/read=readonly"
+OPEN_PATHS = ["/healthz"]
+CLOSED_PATHS = [
+    "/",
+    "/api/v1",
+    "/api/v1/datasets",
+    "/api/v1/events/stream",
+    "/docs",
+    "/metrics",
+    "/openapi.json",
+    "/problems",
+    "/readyz",
+    "/static/page.js",
+    "/nope",
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
+        stack.write("d", pa.table({"x": [1]}))
+        yield stack
+
+
+@pytest.fixture
+def client(stack: Stack):
+    with stack.http() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    with skein_stack(tmp_path_factory.mktemp("data"), tokens=TOKENS, users="bob=pässword") as stack:
+        yield stack
+
+
+def socket_url(stack: Stack) -> str:
+    return stack.http_url.replace("http", "ws", 1) + EVENTS
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LocalHost"])
+def test_this_machine_goes_by_these_names(client, host):
+    assert client.get("/healthz", headers={"Host": f"{host}:1234"}).status_code == 200
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "[::2]"])
+def test_a_name_that_was_bent_to_this_machine_is_refused(stack, client, host):
+    for header in (host, f"{host}:{client.base_url.port}"):
+        response = client.get("/api/v1/datasets", headers={"Host": header})
+        assert (response.status_code, response.json()["code"]) == (421, "host_not_allowed")
+    bent = socket.create_connection((client.base_url.host, client.base_url.port))
+    url = f"ws://{host}:{client.base_url.port}{EVENTS}"
+    with pytest.raises(InvalidStatus) as refusal, connect(url, sock=bent):
+        pass
+    assert refusal.value.response.status_code == 421
+
+
+@pytest.mark.parametrize("hosts", ["", "Host:\r\n", "Host: localhost\r\nHost: evil.example\r\n"])
+def test_a_request_names_exactly_one_host(client, hosts):
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as raw:
+        raw.sendall(f"GET /healthz HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n".encode())
+        assert raw.recv(64).split()[1] in (b"400", b"421")
+
+
+def test_other_host_names_can_be_allowed(stack):
+    with serving(stack.skein.control, hosts=("data.example",)) as url:
+        assert httpx.get(url + "/healthz", headers={"Host": "data.example"}).status_code == 200
+        assert httpx.get(url + "/healthz").status_code == 421
+    with serving(stack.skein.control, hosts=("*",)) as url:
+        assert httpx.get(url + "/healthz", headers={"Host": "any.example"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_pages_of_other_origins_cannot_send_anything(stack, client, headers):
+    for response in (
+        client.post("/api/v1/query", json=QUERY, headers=headers),
+        client.delete("/api/v1/datasets/d", headers=headers),
+    ):
+        assert (response.status_code, response.json()["code"]) == (403, "origin_not_allowed")
+    with pytest.raises(InvalidStatus) as refusal, connect(socket_url(stack), additional_headers=headers):
+        pass
+    assert refusal.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({}, 200),
+    ],
+)
+def test_pages_of_other_origins_cannot_read_but_links_work(client, headers, status):
+    assert client.get("/api/v1/datasets", headers=headers).status_code == status
+
+
+def test_the_own_pages_may_do_everything(stack, client):
+    own = {"Origin": stack.http_url, "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/api/v1/query", json=QUERY, headers=own).status_code == 200
+    with connect(socket_url(stack), origin=stack.http_url) as connection:
+        assert json.loads(connection.recv())["type"] == "skein.hello"
+
+
+def test_an_origin_can_be_allowed(stack):
+    page = {"Origin": "http://localhost:5173", "Sec-Fetch-Site": "cross-site"}
+    with serving(stack.skein.control, origins=("http://localhost:5173",)) as url:
+        response = httpx.post(url + "/api/v1/query", json=QUERY, headers=page)
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == "http://localhost:5173"
+        assert "Skein-Query-Id" in response.headers["access-control-expose-headers"]
+        ask = {**page, "Access-Control-Request-Method": "POST"}
+        assert httpx.options(url + "/api/v1/query", headers=ask).status_code == 200
+        with connect(url.replace("http", "ws", 1) + EVENTS, origin="http://localhost:5173"):
+            pass
+        other = httpx.post(url + "/api/v1/query", json=QUERY, headers={"Origin": "http://evil.example"})
+        assert other.status_code == 403
+
+
+@pytest.mark.parametrize("path", CLOSED_PATHS)
+def test_every_path_wants_credentials(guarded, path):
+    with guarded.http() as client:
+        response = client.get(path)
+        assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+        assert "Bearer" in response.headers["www-authenticate"]
+
+
+def test_every_route_of_the_application_is_among_those(guarded):
+    with guarded.http(headers=bearer("s3cret")) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    with guarded.http() as stranger:
+        for path in paths:
+            wanted = 200 if path in OPEN_PATHS else 401
+            assert (
+                stranger.get(path.format(name="d", code="c", query_id="q", ingestion_id="i")).status_code
+                == wanted
+            )
+
+
+def test_health_is_open_to_all(guarded):
+    with guarded.http() as client:
+        assert client.get("/healthz").json()["status"] == "ok"
+
+
+def test_a_token_or_a_password_opens(guarded):
+    password = base64.b64encode("bob:pässword".encode()).decode()
+    with guarded.http() as client:
+        for headers in (bearer("s3cret"), {"Authorization": f"Basic {password}"}):
+            assert client.post("/api/v1/query", json=QUERY, headers=headers).json()["rows"] == [{"a": 1}]
+        for header in (
+            "Bearer wrong",
+            "Bearer",
+            "Basic !!",
+            "Basic " + base64.b64encode(b"bob:x").decode(),
+            "x",
+        ):
+            assert client.get("/api/v1/datasets", headers={"Authorization": header}).status_code == 401, (
+                header
+            )
+
+
+def test_sockets_want_credentials_in_a_header_or_a_subprotocol(guarded):
+    offer = "skein.token." + base64.urlsafe_b64encode(b"s3cret").decode().rstrip("=")
+    with pytest.raises(InvalidStatus) as refusal, connect(socket_url(guarded)):
+        pass
+    assert refusal.value.response.status_code == 401
+    with connect(socket_url(guarded), additional_headers=bearer("s3cret")) as connection:
+        assert json.loads(connection.recv())["type"] == "skein.hello"
+    with connect(socket_url(guarded), subprotocols=["skein.events", offer]) as connection:
+        assert connection.subprotocol == "skein.events"
+        assert json.loads(connection.recv())["type"] == "skein.hello"
+
+
+def test_who_may_only_read_cannot_write(guarded):
+    guarded.write("kept", pa.table({"x": [1]}))
+    with guarded.http(headers=bearer("readonly")) as client:
+        assert client.get("/api/v1/datasets/kept").status_code == 200
+        assert client.post("/api/v1/query", json={"sql": "SELECT * FROM kept"}).status_code == 200
+        source = {"dataset": "n", "source": {"kind": "http", "url": "https://example.org/a.csv"}}
+        for response in (
+            client.delete("/api/v1/datasets/kept"),
+            client.post("/api/v1/query", json={"sql": "CREATE TABLE n (i INTEGER)"}),
+            client.post("/api/v1/ingestions", json=source),
+        ):
+            assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
+
+
+def test_queries_of_others_are_hidden_without_the_scope_admin(guarded):
+    with guarded.http(headers=bearer("s3cret")) as alice:
+        query_id = alice.post("/api/v1/query", json=QUERY).headers["skein-query-id"]
+    with guarded.http(headers=bearer("readonly")) as reader:
+        assert query_id not in [item["id"] for item in reader.get("/api/v1/queries").json()["items"]]
+        for response in (
+            reader.get(f"/api/v1/queries/{query_id}"),
+            reader.delete(f"/api/v1/queries/{query_id}"),
+        ):
+            assert response.status_code == 403
+
+
+def test_a_body_that_is_too_large_is_refused(stack):
+    with serving(stack.skein.control, max_body_bytes=1000) as url, httpx.Client(base_url=url) as client:
+        large = json.dumps({"sql": f"SELECT '{'x' * 1000}'"}).encode()
+        known = client.post("/api/v1/query", content=large, headers={"Content-Type": "application/json"})
+        chunked = client.post(
+            "/api/v1/query",
+            content=(large[place : place + 100] for place in range(0, len(large), 100)),
+            headers={"Content-Type": "application/json"},
+        )
+        for response in (known, chunked):
+            assert (response.status_code, response.json()["code"]) == (413, "limit_exceeded")
+            assert response.headers["connection"] == "close"
+        assert client.post("/api/v1/query", json=QUERY).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "invalid_request"),
+        (b"\xff\xfe", "application/json", 400, "invalid_request"),
+        (b"[]", "application/json", 422, "invalid_request"),
+        (b"", "application/json", 422, "invalid_request"),
+        (b'{"sql": 1}', "application/json", 422, "invalid_request"),
+        (b'{"sql": "SELECT 1", "limit": -1}', "application/json", 422, "invalid_request"),
+        (b'{"sql": "SELECT 1", "limt": 1}', "application/json", 422, "invalid_request"),
+        (b'{"sql": "SELECT 1"}', "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b"SELECT 1", "text/plain", 415, "unsupported_media_type"),
+    ],
+)
+def test_a_body_that_is_not_what_it_should_be_is_refused(client, body, media_type, status, code):
+    response = client.post("/api/v1/query", content=body, headers={"Content-Type": media_type})
+    assert (response.status_code, response.json()["code"]) == (status, code), response.text
+
+
+def test_paths_and_methods_that_there_are_not_are_problems(client):
+    for response, status, code in (
+        (client.get("/api/v1/nope"), 404, "not_found"),
+        (client.put("/api/v1/query", json=QUERY), 405, "method_not_allowed"),
+        (client.get("/static/nope.js"), 404, "not_found"),
+    ):
+        assert (response.status_code, response.json()["code"]) == (status, code)
+        assert response.headers["content-type"] == "application/problem+json"
+    assert client.put("/api/v1/query").headers["allow"] == "POST"
+
+
+def test_a_surprise_is_answered_with_a_reference_and_nothing_more(stack, caplog):
+    def fail(**_: object) -> None:
+        raise RuntimeError("/srv/secret/path")
+
+    with serving(replace(stack.skein.control, list_datasets=fail)) as url:
+        response = httpx.get(url + "/api/v1/datasets", headers={"X-Request-Id": "my-own.id_1"})
+        assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+        assert response.json()["request_id"] == response.headers["x-request-id"] == "my-own.id_1"
+        assert "secret" not in response.text
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.request_id == "my-own.id_1"
+    assert "/srv/secret/path" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/api/v1/datasets", "/nope", "/static/page.js"])
+def test_every_answer_says_how_to_treat_it(client, path):
+    headers = client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe-eval" not in headers["content-security-policy"]
+    assert len(headers["x-request-id"]) == 32
+
+
+def test_a_request_id_that_is_no_good_is_replaced(client):
+    for given in ("x" * 65, "a b", "a;b"):
+        assert client.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] != given
+
+
+@pytest.mark.parametrize("page", ["/", "/docs", "/redoc"])
+def test_pages_bring_everything_they_need(client, page):
+    html = client.get(page).text
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "<script>" not in html
+    for name in ("src", "href"):
+        for reference in html.split(f'{name}="')[1:]:
+            target = reference.partition('"')[0]
+            if target.startswith("/"):
+                assert client.get(target).status_code == 200, target
+
+
+def test_problem_types_lead_somewhere(client):
+    problem = client.get("/api/v1/datasets/nope").json()
+    explained = client.get(problem["type"]).json()
+    assert (explained["code"], explained["title"]) == (problem["code"], problem["title"])
+    assert {item["code"] for item in client.get("/problems").json()["items"]} == set(PROBLEM_TYPES)
+    assert client.get("/problems/nope").status_code == 404
+
+
+def test_readiness_tries_every_part(stack, client):
+    assert client.get("/readyz").json() == {
+        "status": "ready",
+        "checks": {"catalog": "ok", "disk": "ok", "engine": "ok"},
+    }
+
+
+def test_a_part_that_does_not_work_is_named(stack):
+    stuck = threading.Event()
+
+    def refused() -> None:
+        raise OutOfDisk("no room")
+
+    checks = {"good": lambda: None, "full": refused, "broken": lambda: 1 / 0, "stuck": stuck.wait}
+    with serving(replace(stack.skein.control, checks=checks), check_timeout_s=0.2) as url:
+        response = httpx.get(url + "/readyz")
+        stuck.set()
+    assert response.status_code == 503
+    assert response.json() == {
+        "status": "not ready",
+        "checks": {
+            "broken": "failed; the server's log tells more",
+            "full": "[out_of_disk] no room",
+            "good": "ok",
+            "stuck": "no answer within 0.2 s",
+        },
+    }
+
+
+def test_metrics_count_requests_queries_streams_and_jobs(stack):
+    with serving(stack.skein.control) as url, httpx.Client(base_url=url) as client:
+        client.post("/api/v1/query", json={"sql": "SELECT * FROM range(17)"})
+        client.get("/api/v1/datasets/nope")
+        client.get("/made/up/by/the/client")
+        metrics = client.get("/metrics").text
+    assert 'skein_http_requests_total{method="POST",route="/api/v1/query",status="200"} 1.0' in metrics
+    assert (
+        'skein_http_requests_total{method="GET",route="/api/v1/datasets/{name}",status="404"} 1.0' in metrics
+    )
+    assert "made/up" not in metrics
+    values = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+    assert float(values['skein_query_rows_total{door="http"}']) >= 17
+    assert float(values['skein_query_bytes_total{door="http"}']) >= 17 * 8
+    assert float(values['skein_queries_total{door="http",state="succeeded"}']) >= 1
+    assert values["skein_streams_open"] == values["skein_streams_waiting"] == "0.0"
+    assert values['skein_ingestions{state="failed"}'] == "0.0"
+
+
+def test_the_document_describes_what_the_routes_answer(client):
+    document = client.get("/openapi.json").json()
+    query = document["paths"]["/api/v1/query"]["post"]
+    assert query["responses"]["200"]["content"].keys() == {
+        "application/json",
+        "application/vnd.apache.arrow.stream",
+        "application/x-ndjson",
+        "text/csv",
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert list(operation["responses"]["422"]["content"]) == ["application/problem+json"]
+            assert operation["description"]
+    schemas = document["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas
+    assert schemas["QueryRequest"]["examples"]
+    assert schemas["IngestionRequest"]["examples"]
