@@ -43,7 +43,7 @@ class FileSource:
                 self._locate(given)
 
     async def fetch(self, spec: SourceSpec, folder: Path, report: Report) -> Sequence[FetchedFile]:
-        files = await anyio.to_thread.run_sync(self._find_all, spec)
+        files = await anyio.to_thread.run_sync(self._find_all, spec, abandon_on_cancel=True)
         size_bytes = sum(file.size_bytes for file in files)
         await report(Progress(Phase.FETCHING, size_bytes, size_bytes))
         return files
@@ -58,24 +58,30 @@ class FileSource:
         return list(found.values())
 
     def _find(self, given: str) -> Iterator[FetchedFile]:
-        located = self._locate(given)
-        if located.is_dir():
-            matches = sorted(path for path in located.rglob("*") if _counts(path.relative_to(located)))
-            base = located
-        elif located.exists() or not _MAGIC.search(given):
-            matches, base = [located], located.parent
-        else:
-            matches = [Path(path) for path in sorted(glob.glob(str(located), recursive=True))]  # noqa: PTH207
-            base = _fixed_part(located)
-        files = [path for path in matches if path.is_file()]
+        files = [(path, label) for path, label in self._matches(given) if path.is_file()]
         if not files:
             raise InvalidSource(f"there is no file '{given}'; check the path", path=given)
-        for path in files:
+        for path, label in files:
             resolved = path.resolve()
             self._check_allowed(resolved, given)
             with resolved.open("rb"):  # whether that is permitted
                 pass
-            yield FetchedFile(resolved, str(path.relative_to(base)), resolved.stat().st_size, temporary=False)
+            yield FetchedFile(resolved, label, resolved.stat().st_size, temporary=False)
+
+    def _matches(self, given: str) -> Iterator[tuple[Path, str]]:
+        """What `given` may stand for, and what to call it."""
+        located = self._locate(given)
+        if located.is_dir():
+            for path in sorted(located.rglob("*")):
+                label = path.relative_to(located)
+                if not any(part.startswith((".", "_")) for part in label.parts):
+                    yield path, str(label)
+        elif located.exists() or not _MAGIC.search(given):
+            yield located, PurePath(given).name
+        else:
+            base = _fixed_part(located)
+            for match in sorted(glob.glob(str(located), recursive=True)):  # noqa: PTH207
+                yield Path(match), str(PurePath(match).relative_to(base))
 
     def _locate(self, given: str) -> Path:
         """Where `given` is, which may be a pattern; what is fixed of it is resolved and checked."""
@@ -85,7 +91,7 @@ class FileSource:
         located = [self._resolved(path) for path in candidates]
         if not located:
             raise self._not_allowed(given)
-        best = next((path for path in located if _fixed_part(path).exists()), located[0])
+        best = next((path for path in located if _exists(_fixed_part(path))), located[0])
         self._check_allowed(_fixed_part(best), given)
         return best
 
@@ -128,7 +134,7 @@ def _readable(given: str) -> Iterator[None]:
 
 def _fixed_part(path: Path) -> Path:
     """`path` up to its first component with a wildcard; all of it if it exists as it stands."""
-    if path.exists():
+    if _exists(path):
         return path
     for parent in reversed(path.parents):
         if _MAGIC.search(parent.name):
@@ -136,5 +142,8 @@ def _fixed_part(path: Path) -> Path:
     return path.parent if _MAGIC.search(path.name) else path
 
 
-def _counts(path: PurePath) -> bool:
-    return not any(part.startswith((".", "_")) for part in path.parts)
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # not for us to know
+        return False

@@ -3,7 +3,7 @@
 import errno
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -140,8 +140,8 @@ class _Download:
 
     async def attempt(self) -> None:
         try:
-            async with AsyncExitStack() as stack:
-                response = await self._open(stack)
+            response = await self._open()
+            async with aclosing(response):
                 self._begin(response)
                 await self._receive(response)
         except httpx.TransportError as error:
@@ -151,15 +151,15 @@ class _Download:
         if self._total is not None and self.received != self._total:
             raise _Interrupted(f"it promised {self._total} bytes and sent {self.received}")
 
-    async def _open(self, stack: AsyncExitStack) -> httpx.Response:
-        """Ask for what is still missing, following redirects."""
+    async def _open(self) -> httpx.Response:
+        """Ask for what is still missing, following redirects. The caller closes the answer."""
         url, headers = self._url, dict(self._headers)
         for _ in range(_MAX_REDIRECTS + 1):
             request = self._client.build_request("GET", url, headers=headers | self._rest_headers())
             response = await self._client.send(request, stream=True)
-            stack.push_async_callback(response.aclose)
             if not response.has_redirect_location:
                 return response
+            await response.aclose()
             target = url.join(response.headers["location"])
             if target.scheme not in ("http", "https"):
                 raise SourceNotAllowed(f"{self.label} redirects to '{target.scheme}:', which is not allowed")
