@@ -1,0 +1,212 @@
+"""`skein serve` as people and supervisors use it: start, find, stop, restart."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+
+import httpx
+import psutil
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+from websockets.sync.client import connect as websocket
+
+from tests.protocol.flight_stack import until
+from tests.stack import COMMAND, SkeinProcess, skein_process, skein_stack
+
+# Streamed in many batches, with work for the server in each.
+MANY_ROWS = 20_000_000
+MANY = f"SELECT i, i % 7 AS j, 'row ' || i AS k FROM range({MANY_ROWS}) t(i)"
+
+
+def ask(uri: str, sql: str) -> pa.Table:
+    with fl.connect(uri) as client:
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(sql))
+        return client.do_get(info.endpoints[0].ticket).read_all()
+
+
+def opened(client: fl.FlightClient, sql: str) -> fl.FlightStreamReader:
+    return client.do_get(client.get_flight_info(fl.FlightDescriptor.for_command(sql)).endpoints[0].ticket)
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """The one line that a start ends with which cannot work."""
+    result = subprocess.run(
+        [COMMAND, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_server_cleanly(tmp_path, number):
+    with skein_process(tmp_path) as server:
+        ends = server.endpoints
+        assert ends["pid"] == server.process.pid
+        assert ask(ends["flight"], "SELECT 42 AS answer").to_pylist() == [{"answer": 42}]
+        assert httpx.get(ends["http"] + "/readyz").json()["status"] == "ready"
+        assert ends["flight"] in "".join(server.output)
+        assert ends["http"] in "".join(server.output)
+        assert server.stop(number) == 0
+        assert not (tmp_path / "skein.json").exists()
+        assert "Traceback" not in "".join(server.errors)
+
+
+def test_every_log_line_of_a_supervised_server_is_json(tmp_path):
+    with skein_process(tmp_path) as server:
+        ask(server.endpoints["flight"], "SELECT 1")
+        assert server.stop() == 0
+        events = [json.loads(line)["event"] for line in server.errors]
+        assert "query ended" in events
+
+
+def test_a_stream_that_is_being_read_is_drained_before_the_server_stops(tmp_path):
+    with (
+        skein_process(tmp_path, SKEIN_DRAIN_TIMEOUT_S="60") as server,
+        fl.connect(server.endpoints["flight"]) as client,
+    ):
+        reader = opened(client, MANY)
+        rows = reader.read_chunk().data.num_rows
+        server.process.terminate()
+        until(lambda: not (tmp_path / "skein.json").exists())
+        with contextlib.suppress(StopIteration):
+            while True:
+                rows += reader.read_chunk().data.num_rows
+        assert rows == MANY_ROWS
+        assert server.wait() == 0
+
+
+def test_a_stream_that_nobody_reads_does_not_keep_the_server_alive(tmp_path):
+    with (
+        skein_process(tmp_path, SKEIN_DRAIN_TIMEOUT_S="0.5") as server,
+        fl.connect(server.endpoints["flight"]) as client,
+    ):
+        reader = opened(client, MANY)
+        reader.read_chunk()
+        assert server.stop() == 0
+
+
+def test_an_http_result_and_an_event_stream_do_not_keep_the_server_alive(tmp_path):
+    with (
+        skein_process(tmp_path, SKEIN_DRAIN_TIMEOUT_S="0.5") as server,
+        httpx.Client(base_url=server.endpoints["http"], timeout=None) as client,
+        client.stream("POST", "/api/v1/query", json={"sql": MANY}) as reply,
+        websocket(server.endpoints["http"].replace("http", "ws") + "/api/v1/events") as events,
+    ):
+        next(reply.iter_raw())
+        events.recv(10)
+        assert server.stop() == 0
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    with (
+        skein_process(tmp_path, SKEIN_DRAIN_TIMEOUT_S="600") as server,
+        fl.connect(server.endpoints["flight"]) as client,
+    ):
+        reader = opened(client, MANY)
+        reader.read_chunk()
+        server.process.terminate()
+        until(lambda: not (tmp_path / "skein.json").exists())
+        assert server.stop() == 1
+
+
+def test_a_stopped_server_leaves_no_process_behind(tmp_path):
+    with skein_process(tmp_path) as server:
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert server.stop() == 0
+        assert not any(child.is_running() for child in children)
+
+
+def test_a_data_directory_serves_one_process_at_a_time(tmp_path):
+    with skein_process(tmp_path) as server:
+        line = refused("serve", "--data", str(tmp_path), "--flight-port", "0", "--http-port", "0")
+        assert line.startswith("error: [conflict] the data directory")
+        assert f"process {server.process.pid};" in line
+        assert "--data" in line
+
+
+@pytest.mark.parametrize("flag", ["--flight-port", "--http-port"])
+def test_a_taken_port_is_told_with_the_flag_that_changes_it(tmp_path, flag):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"--flight-port": "0", "--http-port": "0", flag: str(taken.getsockname()[1])}
+        line = refused("serve", "--data", str(tmp_path), *(part for pair in ports.items() for part in pair))
+    assert line.startswith("error: [conflict] the port ")
+    assert flag in line
+
+
+def test_a_server_that_others_can_reach_needs_credentials(tmp_path):
+    line = refused("serve", "--data", str(tmp_path), "--host", "0.0.0.0")
+    assert line.startswith("error: [invalid_option] SKEIN_HOST")
+    assert "SKEIN_TOKENS" in line
+
+
+def test_data_and_tables_outlive_a_restart(tmp_path):
+    with skein_process(tmp_path) as server:
+        ask(server.endpoints["flight"], "SELECT 1")
+        sql = {"sql": "CREATE TABLE mine AS SELECT 42 AS answer"}
+        assert httpx.post(server.endpoints["http"] + "/api/v1/query", json=sql).is_success
+        assert server.stop() == 0
+    with skein_process(tmp_path) as server:
+        assert ask(server.endpoints["flight"], "SELECT * FROM mine").to_pylist() == [{"answer": 42}]
+
+
+def test_the_demo_is_there_once_and_stays_as_it_is(tmp_path):
+    def dataset(server):
+        return httpx.get(server.endpoints["http"] + "/api/v1/datasets/flights").json()
+
+    with skein_process(tmp_path, "--demo") as server:
+        first = dataset(server)
+        assert first["rows"] == 200_000
+    with skein_process(tmp_path, "--demo") as server:
+        assert dataset(server)["version"] == first["version"]
+    with skein_process(tmp_path, "--demo-rows", "1000") as server:
+        assert dataset(server)["rows"] == 1000
+        assert dataset(server)["version"] == first["version"] + 1
+    with skein_process(tmp_path, "--demo-rows", "1000") as server:
+        assert dataset(server)["version"] == first["version"] + 1
+
+
+def test_a_dataset_that_is_not_the_demo_is_left_alone(tmp_path):
+    with skein_process(tmp_path) as server, fl.connect(server.endpoints["flight"]) as client:
+        table = pa.table({"mine": [1, 2, 3]})
+        writer, _ = client.do_put(fl.FlightDescriptor.for_path("flights"), table.schema)
+        with writer:
+            writer.write_table(table)
+    with skein_process(tmp_path, "--demo-rows", "1000") as server:
+        assert ask(server.endpoints["flight"], "FROM flights").num_rows == 3
+
+
+def test_a_signal_during_start_up_ends_it_cleanly(tmp_path):
+    server = SkeinProcess(tmp_path, "--demo-rows", "80000000")
+    until(lambda: any((tmp_path / "lake").rglob("*.parquet")), deadline_s=60)
+    assert server.stop() == 0
+    assert not (tmp_path / "skein.json").exists()
+    assert not any((tmp_path / "lake").rglob("*.parquet"))
+    assert "Traceback" not in "".join(server.errors)
+
+
+def test_servers_come_and_go_without_leaving_threads_or_files(tmp_path):
+    def counts():
+        return threading.active_count(), psutil.Process().num_fds()
+
+    def round_trip():
+        with skein_stack(tmp_path) as stack:
+            assert ask(stack.flight_uri, "SELECT 1 AS one").num_rows == 1
+            assert httpx.get(stack.http_url + "/healthz").is_success
+
+    for _ in range(3):
+        round_trip()
+    before = counts()
+    for _ in range(10):
+        round_trip()
+    until(lambda: counts() <= before)

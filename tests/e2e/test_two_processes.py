@@ -1,0 +1,95 @@
+"""`skein serve-flight` and `skein serve-control` on one data directory."""
+
+import json
+
+import httpx
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+from websockets.sync.client import connect as websocket
+
+from tests.stack import skein_process
+
+TABLE = pa.table({"id": pa.array(range(1000), pa.int64()), "name": [f"row {i}" for i in range(1000)]})
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """The control process was started first: the order does not matter."""
+    with (
+        skein_process(tmp_path, command="serve-control", SKEIN_INGEST_ROOTS=str(tmp_path.parent)) as control,
+        skein_process(tmp_path, command="serve-flight") as flight,
+    ):
+        yield control, flight
+
+
+def put(uri, name, table):
+    with fl.connect(uri) as client:
+        writer, _ = client.do_put(fl.FlightDescriptor.for_path(name), table.schema)
+        with writer:
+            writer.write_table(table)
+
+
+def read(uri, sql):
+    with fl.connect(uri) as client:
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(sql))
+        return client.do_get(info.endpoints[0].ticket).read_all()
+
+
+def test_the_runtime_file_names_both_servers_until_each_one_stops(pair):
+    control, flight = pair
+    both = flight.endpoints
+    assert both["pids"] == {"flight": flight.process.pid, "http": control.process.pid}
+    assert httpx.get(both["http"] + "/readyz").json()["status"] == "ready"
+    assert read(both["flight"], "SELECT 1 AS one").num_rows == 1
+    assert control.stop() == 0
+    assert flight.endpoints["pids"] == {"flight": flight.process.pid}
+    assert "http" not in flight.endpoints
+    assert flight.stop() == 0
+    assert not (flight.data / "skein.json").exists()
+
+
+def test_events_of_one_process_arrive_in_the_other(pair):
+    control, flight = pair
+    with websocket(control.endpoints["http"].replace("http", "ws") + "/api/v1/events") as events:
+        assert json.loads(events.recv(10))["type"] == "skein.hello"
+        put(flight.endpoints["flight"], "sent", TABLE)
+        message = json.loads(events.recv(10))
+        while message["type"] != "skein.dataset.committed":
+            message = json.loads(events.recv(10))
+        assert message["subject"] == "sent"
+        assert message["data"]["rows"] == 1000
+
+
+def test_what_one_process_wrote_the_other_one_reads_at_once(pair, tmp_path):
+    control, flight = pair
+    source = tmp_path.parent / f"{tmp_path.name}.csv"
+    source.write_text("id,name\n1,one\n2,two\n")
+    reply = httpx.post(
+        control.endpoints["http"] + "/api/v1/ingestions",
+        json={"dataset": "loaded", "source": {"kind": "file", "path": str(source)}},
+        headers={"Prefer": "wait=30"},
+        timeout=60,
+    )
+    assert reply.json()["state"] == "succeeded", reply.text
+    loaded = read(flight.endpoints["flight"], "SELECT * FROM loaded ORDER BY id")
+    assert loaded.to_pylist() == [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
+
+    put(flight.endpoints["flight"], "sent", TABLE)
+    query = {"sql": "SELECT count(*) AS n, sum(id) AS s FROM sent"}
+    rows = httpx.post(control.endpoints["http"] + "/api/v1/query", json=query).json()["rows"]
+    assert rows == [{"n": 1000, "s": 499_500}]
+
+
+def test_a_ticket_of_the_flight_process_survives_its_restart(tmp_path):
+    with skein_process(tmp_path, command="serve-flight") as flight:
+        put(flight.endpoints["flight"], "sent", TABLE)
+        with fl.connect(flight.endpoints["flight"]) as client:
+            info = client.get_flight_info(fl.FlightDescriptor.for_command("SELECT count(*) AS n FROM sent"))
+            ticket = info.endpoints[0].ticket
+        put(flight.endpoints["flight"], "sent", TABLE)
+    with (
+        skein_process(tmp_path, command="serve-flight") as flight,
+        fl.connect(flight.endpoints["flight"]) as client,
+    ):
+        assert client.do_get(ticket).read_all().to_pylist() == [{"n": 1000}]
