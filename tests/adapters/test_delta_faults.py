@@ -162,7 +162,7 @@ def test_a_full_disk_is_told_as_such_and_nothing_is_committed(store, root):
     kept = first.commit()
     first.close()
     staged = store.stage("d", None, WriteMode.APPEND)
-    (staged.folder / "files" / "w00000.parquet").symlink_to("/dev/full")
+    (staged.folder / "files" / "00000.parquet").symlink_to("/dev/full")
     staged.write(pa.record_batch({"write": [1] * ROWS, "row": range(ROWS)}))
     with pytest.raises(OutOfDisk) as failure:
         staged.commit()

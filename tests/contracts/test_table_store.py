@@ -255,6 +255,29 @@ def test_files_of_other_types_are_brought_to_the_table_s(store):
     assert read(store, version.ref) == [(1, "a"), (2, "b")]
 
 
+def test_rows_of_files_stay_in_order_whether_or_not_the_files_have_to_be_rewritten(store):
+    write(store, table(0))
+    types = (pl.Int64, pl.Int8, pl.Int64, pl.Int16)
+    frames = [
+        pl.DataFrame({"n": [10 * number, 10 * number + 1]}, schema_overrides={"n": type})
+        for number, type in enumerate(types, 1)
+    ]
+    version = adopt(store, frames)
+    assert numbers(store, version) == [0, 10, 11, 20, 21, 30, 31, 40, 41]
+
+
+def test_files_that_make_a_table_together_may_each_lack_something(store):
+    unknown = pl.DataFrame({"n": [1], "s": [None]})
+    version = adopt(store, [unknown, pl.DataFrame({"s": ["a"], "n": [2], "more": [0.5]})])
+    assert read(store, version.ref) == [(1, None, None), (2, "a", 0.5)]
+
+
+def test_files_that_contradict_each_other_are_refused(store):
+    with pytest.raises(SchemaMismatch, match="column 'n'"):
+        adopt(store, [pl.DataFrame({"n": [1]}), pl.DataFrame({"n": ["a"]})])
+    assert store.latest("d1") is None
+
+
 def test_a_file_with_columns_that_the_table_lacks_is_refused(store):
     write(store, table(1))
     with pytest.raises(SchemaMismatch, match="'extra'"):
@@ -492,7 +515,7 @@ def test_a_sweep_takes_what_dead_writers_left_and_nothing_else(store, reopen, tm
     never_created = reopen().stage("d2", None, CREATE)
     half_committed = tmp_path / "lake" / "d1" / ("0" * 32)
     half_committed.mkdir()
-    (half_committed / "w00000.parquet").write_bytes(b"renamed, never committed")
+    (half_committed / "00000.parquet").write_bytes(b"renamed, never committed")
     store.sweep(before=datetime.now(UTC) - timedelta(hours=1))
     assert dead.folder.exists()
     assert half_committed.exists()

@@ -8,6 +8,7 @@ A commit renames the folder of its files and then writes one log entry. Files an
 to disk before anybody is told.
 """
 
+import re
 import shutil
 import threading
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
 from flight_core.domain.errors import VersionNotFound
 
 _STAGING = "_staging"
+_WRITE_ID = re.compile(r"[0-9a-f]{32}")  # other folders are not ours
 _LOCKS = 64
 
 
@@ -40,7 +42,7 @@ class DeltaTableStore:
         self._log = CommitLog(root)
         # Fairness within this process only; between processes the Delta log decides.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
-        self._files = lru_cache(maxsize=256)(self._load_files)
+        self._files = lru_cache(maxsize=64)(self._load_files)
         self._summary = lru_cache(maxsize=4096)(summarize)
 
     def stage(
@@ -100,7 +102,7 @@ class DeltaTableStore:
         old = [
             part
             for part in _subfolders(folder)
-            if not part.name.startswith("_") and part.stat().st_mtime < before.timestamp()
+            if _WRITE_ID.fullmatch(part.name) and part.stat().st_mtime < before.timestamp()
         ]
         if old:  # looked at before the log: what is committed meanwhile is in the log
             committed = {commit.write_id for commit in self._log.commits(folder.name)}
@@ -116,7 +118,7 @@ class DeltaTableStore:
         files = self._log.files(ref)
         return TableFiles(
             ref=ref,
-            uris=tuple(str(folder / file.path) for file in files),
+            uris=tuple(f"{folder}/{file.path}" for file in files),
             schema=commits[ref.version].version.schema,
             row_counts=tuple(file.row_count for file in files),
             size_bytes=tuple(file.size_bytes for file in files),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,11 +35,12 @@ class DataFile:
 
 
 class PartWriter:
-    """Writes batches as row groups into numbered files of a folder, a new file when one is full."""
+    """Writes batches as row groups into files of a folder: from number `first`, a new one when one is full."""
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, *, first: int = 0) -> None:
         self._folder = folder
         self._schema = schema
+        self._first = first
         self._writer: pq.ParquetWriter | None = None
         self._path = folder
         self._groups = 0
@@ -63,7 +65,7 @@ class PartWriter:
             if self._groups == FILE_GROUPS or self._path.stat().st_size >= FILE_BYTES:
                 self._finish()
 
-    def close(self, *, at_least_one: bool) -> Sequence[DataFile]:
+    def close(self, *, at_least_one: bool = False) -> Sequence[DataFile]:
         """The files, on disk for good."""
         with disk_errors():
             if at_least_one and self._writer is None and not self._files:
@@ -79,7 +81,7 @@ class PartWriter:
                 writer.close()
 
     def _open(self) -> None:
-        self._path = self._folder / f"w{len(self._files):05}.parquet"
+        self._path = self._folder / file_name(self._first + len(self._files))
         self._groups = self._rows = 0
         self._nan_columns = set()
         self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd", store_schema=False)
@@ -91,6 +93,10 @@ class PartWriter:
             self._files.append(finished(self._path, self._rows, frozenset(self._nan_columns)))
 
 
+def file_name(number: int) -> str:
+    return f"{number:05}.parquet"
+
+
 def finished(path: Path, row_count: int, nan_columns: frozenset[str]) -> DataFile:
     """The file, once it is on disk for good."""
     sync(path)
@@ -98,11 +104,14 @@ def finished(path: Path, row_count: int, nan_columns: frozenset[str]) -> DataFil
 
 
 class ParquetSource:
-    """A Parquet file that somebody else wrote. `label` is what errors call it."""
+    """A Parquet file that somebody else wrote. Use it with `with`.
 
-    def __init__(self, path: Path, label: str) -> None:
+    Raises:
+        UnreadableData: on construction and on reading; it calls the file by its name.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._label = label
         with self._readable():
             self._file = pq.ParquetFile(path)
             self.schema: pa.Schema = self._file.schema_arrow
@@ -121,7 +130,10 @@ class ParquetSource:
                 found |= nan_columns(batch)
         return frozenset(found)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         self._file.close()
 
     @contextmanager
@@ -130,8 +142,8 @@ class ParquetSource:
             yield
         except (pa.ArrowException, OSError) as error:
             raise UnreadableData(
-                f"'{self._label}' is not a readable Parquet file; it may be truncated or damaged",
-                file=self._label,
+                f"'{self.path.name}' is not a readable Parquet file; it may be truncated or damaged",
+                file=self.path.name,
             ) from error
 
 

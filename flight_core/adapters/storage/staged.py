@@ -16,6 +16,7 @@ from flight_core.adapters.storage.parquet import (
     ParquetSource,
     PartWriter,
     disk_errors,
+    file_name,
     finished,
 )
 from flight_core.adapters.storage.types import stored_schema
@@ -56,7 +57,7 @@ class DeltaStagedWrite:
         self._fits: dict[pa.Schema, Fit] = {}
         self._gathering = _Gathering()
         self._writer: PartWriter | None = None
-        self._adopted: list[DataFile] = []
+        self._files: list[DataFile] = []
         self._row_count = 0
 
     @property
@@ -83,26 +84,28 @@ class DeltaStagedWrite:
         self._row_count += batch.num_rows
 
     def adopt(self, files: Sequence[Path]) -> None:
+        if self._target is None and files:
+            self._target = stored_schema(_common_schema(files), allow_lossy=self._allow_lossy)
         for path in files:
-            source = ParquetSource(path, path.name)
-            try:
-                self._adopt(source)
-            finally:
-                source.close()
+            with ParquetSource(path) as source:
+                if self._fit(source.schema).changes_nothing:
+                    self._take(source)
+                else:
+                    for batch in source.batches():
+                        self.write(batch)
 
     def commit(self, *, job_id: str | None = None, info: Mapping[str, str] | None = None) -> DatasetVersion:
         if self._target is None:
             raise SchemaMismatch("there is nothing to write: the data has no columns")
-        if (rest := self._gathering.drain()) is not None:
-            self._part_writer().write(rest)
-        needs_file = self._new_table and not self._adopted
-        written = self._part_writer().close(at_least_one=needs_file)
+        self._finish_writing()
+        if self._new_table and not self._files:  # readers need a file to learn the columns from
+            self._files += PartWriter(self._finished, self._target).close(at_least_one=True)
         return self._commit(
             StagedFiles(
                 write_id=self._folder.name,
                 folder=self._finished,
                 schema=self._target,
-                files=[*self._adopted, *written],
+                files=self._files,
                 job_id=job_id,
                 info=info or MappingProxyType({}),
             )
@@ -124,20 +127,37 @@ class DeltaStagedWrite:
     def _part_writer(self) -> PartWriter:
         if self._writer is None:
             assert self._target is not None
-            self._writer = PartWriter(self._finished, self._target)
+            self._writer = PartWriter(self._finished, self._target, first=len(self._files))
         return self._writer
 
-    def _adopt(self, source: ParquetSource) -> None:
-        if not self._fit(source.schema).changes_nothing:
-            for batch in source.batches():
-                self.write(batch)
-            return
-        target = self._finished / f"a{len(self._adopted):05}.parquet"
+    def _finish_writing(self) -> None:
+        if (rest := self._gathering.drain()) is not None:
+            self._part_writer().write(rest)
+        if self._writer is not None:
+            self._files += self._writer.close()
+            self._writer = None
+
+    def _take(self, source: ParquetSource) -> None:
+        """The file as it is, after the rows that came before it."""
         nan_columns = source.nan_columns()
+        self._finish_writing()
+        target = self._finished / file_name(len(self._files))
         with disk_errors():
             source.path.rename(target)
-            self._adopted.append(finished(target, source.row_count, nan_columns))
+            self._files.append(finished(target, source.row_count, nan_columns))
         self._row_count += source.row_count
+
+
+def _common_schema(files: Sequence[Path]) -> pa.Schema:
+    """The columns of all files together; those of nothing but nulls have the type they have elsewhere."""
+    schemas = []
+    for path in files:
+        with ParquetSource(path) as source:
+            schemas.append(source.schema)
+    try:
+        return pa.unify_schemas(schemas)
+    except pa.ArrowException:  # the files do not fit together; it will be said of the first that does not
+        return schemas[0]
 
 
 class _Gathering:
