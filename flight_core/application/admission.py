@@ -5,11 +5,14 @@ of streams is what bounds the server's memory.
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flight_core.domain.errors import TooManyStreams
+
+_CHECK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,16 @@ class Admission:
     def waiting(self) -> int:
         return self._waiting
 
-    def acquire(self) -> None:
+    def acquire(self, check: Callable[[], None] = lambda: None) -> None:
         """Take a slot, waiting up to `queue_timeout_s` seconds.
+
+        `check` is called now and then meanwhile; what it raises ends the wait.
 
         Raises:
             TooManyStreams: the queue is full, or no slot came free in time.
         """
         if not self._slots.acquire(blocking=False):
-            self._wait()
+            self._wait(check)
         with self._lock:
             self._open += 1
 
@@ -61,14 +66,17 @@ class Admission:
         finally:
             self.release()
 
-    def _wait(self) -> None:
+    def _wait(self, check: Callable[[], None]) -> None:
         with self._lock:
             if self._waiting >= self._limits.max_queue:
                 raise self._full("and the queue is full")
             self._waiting += 1
         try:
-            if not self._slots.acquire(timeout=self._limits.queue_timeout_s):
-                raise self._full(f"and none came free in {self._limits.queue_timeout_s:g} s")
+            deadline = time.monotonic() + self._limits.queue_timeout_s
+            while not self._slots.acquire(timeout=_CHECK_S):
+                check()
+                if time.monotonic() > deadline:
+                    raise self._full(f"and none came free in {self._limits.queue_timeout_s:g} s")
         finally:
             with self._lock:
                 self._waiting -= 1

@@ -26,6 +26,10 @@ class Cancellation:
             if self._interrupt is not None:
                 self._keep_interrupting()
 
+    @property
+    def requested(self) -> bool:
+        return self._requested
+
     def check(self) -> None:
         """
         Raises:

@@ -12,6 +12,7 @@ from typing import Self
 import pyarrow as pa
 
 from flight_core.application.admission import Admission
+from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Query, QueryEngine
 from flight_core.domain.access import Actor, Scope
@@ -83,18 +84,21 @@ class QueryLog:
     @contextmanager
     def running(self, record: QueryRecord, cancel: Callable[[], None]) -> Iterator[None]:
         """Log what runs at once, within the block."""
-        self.begin(record, cancel)
         record.state = QueryState.RUNNING
-        state, error = QueryState.FAILED, None
+        with self.until_open(record, cancel):
+            yield
+        self.end(record, QueryState.SUCCEEDED, None)
+
+    @contextmanager
+    def until_open(self, record: QueryRecord, cancel: Callable[[], None]) -> Iterator[None]:
+        """Log what waits and is planned within the block; it ends there only if the block fails."""
+        self.begin(record, cancel)
         try:
             yield
-            state = QueryState.SUCCEEDED
-        except FlightCoreError as failure:
-            error = failure.code
-            state = QueryState.CANCELLED if isinstance(failure, Cancelled) else QueryState.FAILED
+        except BaseException as failure:
+            code = failure.code if isinstance(failure, FlightCoreError) else FlightCoreError.code
+            self.end(record, QueryState.CANCELLED if code == Cancelled.code else QueryState.FAILED, code)
             raise
-        finally:
-            self.end(record, state, error)
 
     def cancel(self, query_id: str, *, actor: Actor) -> bool:
         """Ask a running query to stop; False if it has already ended.
@@ -159,6 +163,7 @@ class RunningQuery:
         self._closed = False
         self._exhausted = False
         self._error: str | None = None
+        record.pins = query.pins
         log.begin(record, self.cancel)
 
     @property
@@ -187,8 +192,8 @@ class RunningQuery:
                 record.size_bytes += batch.get_total_buffer_size()  # a tenth of the cost of nbytes
                 yield batch
             self._exhausted = True
-        except FlightCoreError as error:
-            self._error = error.code
+        except Exception as error:
+            self._error = error.code if isinstance(error, FlightCoreError) else FlightCoreError.code
             raise
 
     def cancel(self) -> None:
@@ -260,28 +265,35 @@ class OpenQuery:
         query_id: str | None = None,
     ) -> RunningQuery:
         require(actor, Scope.READ)
-        self.admission.acquire()
-        try:
-            query = self.engine.plan(statement, self.datasets.lake_state(), pins=pins)
-        except BaseException:
-            self.admission.release()
-            raise
-        return self.admitted(query, statement.sql, actor=actor, door=door, query_id=query_id)
+        record = self._record(statement.sql, actor, door, query_id)
+        waiting = Cancellation()
+        with self.log.until_open(record, waiting.request):
+            self.admission.acquire(waiting.check)
+            try:
+                query = self.engine.plan(statement, self.datasets.lake_state(), pins=pins)
+            except BaseException:
+                self.admission.release()
+                raise
+        running = RunningQuery(query, record, self.admission, self.log)
+        if waiting.requested:
+            running.cancel()
+        return running
 
     def admitted(
         self, query: Query, sql: str, *, actor: Actor, door: str, query_id: str | None = None
     ) -> RunningQuery:
         """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
-        record = QueryRecord(
+        return RunningQuery(query, self._record(sql, actor, door, query_id), self.admission, self.log)
+
+    def _record(self, sql: str, actor: Actor, door: str, query_id: str | None) -> QueryRecord:
+        return QueryRecord(
             query_id=query_id or self.new_id(),
             sql=sql,
             actor=actor.name,
             door=door,
             state=QueryState.QUEUED,
             created_at=self.clock(),
-            pins=query.pins,
         )
-        return RunningQuery(query, record, self.admission, self.log)
 
 
 def require(actor: Actor, scope: Scope) -> None:

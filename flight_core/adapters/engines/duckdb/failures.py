@@ -84,6 +84,7 @@ _KIND = re.compile(r"^\s*(?:Error: )?([A-Za-z ]+?) (?:Error|Exception): ?")
 _POSITION = re.compile(r"\s*\n\s*LINE (\d+): ([^\n]*)\n( *)\^+\s*$")
 _NO_TABLE = re.compile(r"Table with name (.+?) does not exist!(?:\s*Did you mean (.+?)\?)?", re.DOTALL)
 _PARAMETERS = re.compile(r"[Pp]arameter(?: argument|/argument|s?:| count)|Values were not provided")
+_SYSTEM = ("pg_", "sqlite_", "duckdb_", "pragma_", "information_schema", "system.")
 _MAX_TEXT = 1200
 
 
@@ -166,7 +167,9 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
     missing = _NO_TABLE.search(body)
     if missing:
         name, near = missing.group(1), missing.group(2)
-        hint = f"did you mean '{_plain(near)}'?" if near else "list the datasets with `skein datasets`"
+        guess = _plain(near) if near else ""
+        known = guess and not guess.startswith(_SYSTEM)
+        hint = f"did you mean '{guess}'?" if known else "list the datasets with `skein datasets`"
         return DatasetNotFound(f"table or dataset '{name[:140]}' does not exist; {hint}", name=name[:140])
     if _PARAMETERS.search(body):
         return InvalidParameters(_shorten(body))
