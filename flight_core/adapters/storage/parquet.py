@@ -35,7 +35,7 @@ class DataFile:
 
 
 class PartWriter:
-    """Writes batches as row groups into files of a folder: from number `first`, a new one when one is full."""
+    """Writes batches as row groups into files of a folder, a new one when one is full; numbers from `first`."""
 
     def __init__(self, folder: Path, schema: pa.Schema, *, first: int = 0) -> None:
         self._folder = folder
