@@ -1,0 +1,147 @@
+"""`skein datasets`, `describe` and `drop`."""
+
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from flight_core.domain.errors import InvalidOption
+from schemas.http import Dataset, DatasetDescription, DatasetPage
+from skein.cli.client import Api, path_of
+from skein.cli.tables import Column, show_table
+from skein.cli.wording import as_json, count, short, size, when
+
+_PAGE = 1000
+
+
+def show_datasets(api: Api, *, json: bool) -> None:
+    """All of them, by name."""
+    datasets = list(_all(api))
+    if json:
+        typer.echo(as_json(datasets))
+        return
+    columns = ["name", "rows", "size", "version", "updated", "description"]
+    show_table(
+        [Column(name, right=name in ("rows", "size", "version")) for name in columns],
+        [
+            (
+                dataset.name,
+                f"{dataset.rows:,}",
+                size(dataset.size_bytes),
+                str(dataset.version),
+                when(dataset.updated_at),
+                dataset.description,
+            )
+            for dataset in datasets
+        ],
+    )
+
+
+def describe(api: Api, name: str, *, version: str | None, json: bool) -> None:
+    """One version of a dataset, the current one where none is named."""
+    described = api.get(DatasetDescription, path_of("datasets", name), version=version)
+    if json:
+        typer.echo(as_json(described))
+        return
+    typer.echo(_headline(described))
+    for line in (described.description, " ".join(f"#{tag}" for tag in described.tags)):
+        if line:
+            typer.echo(line)
+    typer.echo()
+    _show_columns(described)
+    typer.echo()
+    _show_versions(described)
+
+
+def drop(api: Api, name: str, *, sure: bool) -> None:
+    """
+    Raises:
+        CliError: there is no such dataset.
+        InvalidOption: nobody is there to be asked.
+        typer.Abort: the answer was no.
+    """
+    if not sure:
+        described = api.get(DatasetDescription, path_of("datasets", name))
+        if not sys.stdin.isatty():
+            raise InvalidOption(f"nobody can be asked whether to drop '{name}'; add --yes")
+        versions = count(len(described.versions), "version")
+        typer.confirm(
+            f"Drop '{described.name}', {count(described.rows, 'row')} and {versions}?", abort=True, err=True
+        )
+    api.delete(path_of("datasets", name))
+    typer.echo(f"dropped '{name}'")
+
+
+def _all(api: Api) -> Iterator[Dataset]:
+    page = api.get(DatasetPage, path_of("datasets"), limit=_PAGE)
+    yield from page.items
+    while page.next is not None:
+        page = api.get(DatasetPage, page.next)
+        yield from page.items
+
+
+def _headline(described: DatasetDescription) -> str:
+    version = f"version {described.version}"
+    if described.version != described.current_version:
+        version += f" (the current one is {described.current_version})"
+    return (
+        f"{described.name}: {version}, {count(described.rows, 'row')}, {size(described.size_bytes)},"
+        f" committed {when(described.updated_at)}"
+    )
+
+
+def _show_columns(described: DatasetDescription) -> None:
+    show_table(
+        [
+            Column("column"),
+            Column("type"),
+            Column("nulls", right=True),
+            Column("minimum"),
+            Column("maximum"),
+            Column("size", right=True),
+        ],
+        [
+            (
+                column.name,
+                column.type,
+                "" if column.null_count is None else f"{column.null_count:,}",
+                _bound(column.minimum, column.type),
+                _bound(column.maximum, column.type),
+                size(column.size_bytes),
+            )
+            for column in described.columns
+        ],
+    )
+
+
+def _show_versions(described: DatasetDescription) -> None:
+    show_table(
+        [
+            Column("version", right=True),
+            Column("rows", right=True),
+            Column("added", right=True),
+            Column("size", right=True),
+            Column("operation"),
+            Column("committed"),
+            Column("source"),
+        ],
+        [
+            (
+                str(version.version),
+                f"{version.rows:,}",
+                f"{version.added_rows:,}",
+                size(version.size_bytes),
+                version.operation,
+                when(version.committed_at),
+                version.info.get("source", ""),
+            )
+            for version in described.versions
+        ],
+    )
+
+
+def _bound(value: object, type: str) -> str:
+    """Bounds that are not known are left empty."""
+    if value is None:
+        return ""
+    return short(str(value)) if type.startswith("timestamp") else str(value)

@@ -1,0 +1,246 @@
+"""`skein`: every command with its options. What a command needs is imported when it runs."""
+
+import os
+import sys
+import traceback
+from contextlib import suppress
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flight_core.domain.errors import FlightCoreError
+from skein.cli.failures import INTERRUPTED, CliError, one_line
+from skein.cli.serve import serve, serve_control, serve_flight
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve)
+app.command()(serve_flight)
+app.command()(serve_control)
+
+Name = Annotated[str, typer.Argument(help="The dataset.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP API has it.")]
+Server = Annotated[
+    str | None,
+    typer.Option(help="URL of the HTTP server; SKEIN_SERVER if left out, else a local server."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Data directory of the local server; SKEIN_DATA if left out, else skein-data."),
+]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"skein {installed_version('skein-flight')}")
+        raise typer.Exit
+
+
+@app.callback()
+def skein(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """Keep big tables as versioned Parquet, ask them in SQL, stream the answers as Arrow."""
+
+
+@app.command()
+def ingest(
+    source: Annotated[list[str], typer.Argument(help="Files, folders or patterns; or one http(s) URL.")],
+    *,
+    name: Annotated[str, typer.Option("--as", help="The dataset to write.")],
+    mode: Annotated[
+        Literal["create", "append", "replace"],
+        typer.Option(help="create fails if the dataset exists; append and replace make it if need be."),
+    ] = "append",
+    format: Annotated[
+        str | None,
+        typer.Option(help="csv, tsv, ndjson, json, parquet or arrow; found out if left out."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the format, such as delimiter=';'; repeat it."),
+    ] = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Turn files or a URL into a dataset, and watch it happen.
+
+    The server reads the files, from folders that it allows. Ctrl-C cancels; the dataset is then as before.
+    """
+    from skein.cli.arguments import options_of, source_of
+    from skein.cli.client import connect
+    from skein.cli.ingest import ingest
+
+    request = {
+        "dataset": name,
+        "source": source_of(source),
+        "mode": mode,
+        "format": format,
+        "options": options_of(option or []),
+    }
+    with connect(server, data) as api:
+        ingest(api, request)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One statement; - reads it from standard input.")],
+    *,
+    format: Annotated[
+        Literal["table", "csv", "json", "arrow", "parquet"] | None,
+        typer.Option(
+            help="json is one object a line. If left out: by the name of the file; a table on a terminal;"
+            " else csv."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; standard output if left out.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Fetch at most so many rows.")] = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="How many rows a table shows.")] = 40,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="A value for ? or $1, as JSON or text; repeat it for each."),
+    ] = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Run SQL; show the result, or stream it into a file or a pipe."""
+    from skein.cli.query import query
+    from skein.settings import load_client_settings
+
+    settings = load_client_settings(server=server, data=data)
+    query(sql, settings, format=format, output=output, limit=limit, max_rows=max_rows, params=param or [])
+
+
+@app.command()
+def datasets(*, json: Json = False, server: Server = None, data: Data = None) -> None:
+    """List the datasets."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import show_datasets
+
+    with connect(server, data) as api:
+        show_datasets(api, json=json)
+
+
+@app.command()
+def describe(
+    name: Name,
+    *,
+    version: Annotated[
+        str | None,
+        typer.Option(help="3, v3, or a moment such as 2026-01-31T12:00:00Z; the current one if left out."),
+    ] = None,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Show a dataset's columns with statistics, and its versions."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import describe
+
+    with connect(server, data) as api:
+        describe(api, name, version=version, json=json)
+
+
+@app.command()
+def drop(
+    name: Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Forget a dataset with all its versions. Who is reading it reads on."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import drop
+
+    with connect(server, data) as api:
+        drop(api, name, sure=yes)
+
+
+@app.command()
+def ingestions(
+    *,
+    dataset: Annotated[str | None, typer.Option(help="Only those for this dataset.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """List the latest ingestions, newest first."""
+    from skein.cli.client import connect
+    from skein.cli.ingest import show_ingestions
+
+    with connect(server, data) as api:
+        show_ingestions(api, dataset=dataset, limit=limit, json=json)
+
+
+@app.command()
+def cancel(
+    ingestion: Annotated[str, typer.Argument(help="The id of the ingestion.")],
+    *,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Ask an ingestion to stop."""
+    from skein.cli.client import connect
+    from skein.cli.ingest import cancel
+
+    with connect(server, data) as api:
+        cancel(api, ingestion)
+
+
+@app.command()
+def doctor(*, server: Server = None, data: Data = None) -> None:
+    """Check the installation, the sandbox, the ports, the disk and the server."""
+    from skein.cli.doctor import examine
+
+    if not examine(server=server, data=data):
+        raise typer.Exit(1)
+
+
+def run() -> None:
+    """What the console script starts."""
+    status = _status(sys.argv[1:] or ["--help"])
+    if status == INTERRUPTED:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)  # a thread may still wait for the server
+    sys.exit(status)
+
+
+def _status(arguments: list[str]) -> int:
+    """The exit code: 0, 1 for a failure, 2 for a wrong use, 130 after Ctrl-C."""
+    try:
+        return app(arguments, prog_name="skein", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "skein"
+        return _told(CliError("usage", f"{error.format_message()} Try '{command} --help'."), error.exit_code)
+    except typer.Abort:
+        return INTERRUPTED
+    except (CliError, FlightCoreError) as error:
+        return _told(error)
+    except Exception as error:
+        return _told(CliError("internal_error", _bug(error)))
+
+
+def _bug(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno});"
+        " see what 'skein doctor' says, or report it"
+    )
+
+
+def _told(error: Exception, status: int = 1) -> int:
+    typer.echo(one_line(error), err=True)
+    return status
