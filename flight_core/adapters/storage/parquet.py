@@ -35,7 +35,7 @@ class DataFile:
 
 
 class PartWriter:
-    """Writes batches as row groups into files of a folder, a new one when one is full; numbers from `first`."""
+    """Writes batches as row groups into numbered files of a folder, a new file when one is full."""
 
     def __init__(self, folder: Path, schema: pa.Schema, *, first: int = 0) -> None:
         self._folder = folder
