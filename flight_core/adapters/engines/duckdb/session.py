@@ -34,6 +34,10 @@ from flight_core.domain.query import (
 )
 from flight_core.infrastructure.duckdb_pool import DATASETS
 
+_OWN_TABLE = """
+    SELECT 1 FROM information_schema.tables WHERE lower(table_name) = lower($1)
+      AND (table_catalog, table_schema) IN (('temp', 'main'), (current_database(), current_schema()))
+"""
 _NOTHING = Outcome(pa.table({}), None)
 
 
@@ -287,9 +291,8 @@ class DuckDbSession:
         changed = target(parsed)
         if changed is None or changed.temporary:
             return
-        name = changed.name.name or changed.name.schema
-        hidden = changed.verb in ("drop", "alter", "comment") and self._instance.means_dataset(changed.name)
-        if hidden or self._in_lake(changed.name):
+        if self._is_dataset(changed):
+            name = changed.name.name or changed.name.schema
             raise StatementNotAllowed(
                 f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
                 " write them with DoPut, bulk ingest or the API, and drop them with `skein drop`"
@@ -303,8 +306,11 @@ class DuckDbSession:
 
     def _is_dataset(self, changed: Target) -> bool:
         """Whether a statement is aimed at a dataset. A new table is one only if its name says so."""
-        found = changed.verb != "create" and self._instance.means_dataset(changed.name)
-        return found or self._in_lake(changed.name)
+        if self._in_lake(changed.name):
+            return True
+        if changed.verb == "create" or not self._instance.means_dataset(changed.name):
+            return False
+        return not self._connection.execute(_OWN_TABLE, [changed.name.name]).fetchall()
 
     def _keep_lake_in_sight(self) -> None:
         """USE replaces the search path; datasets stay visible by name all the same."""
