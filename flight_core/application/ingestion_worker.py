@@ -1,5 +1,6 @@
 """Running ingestions: claim a job, hold its lease, fetch, parse, commit, finish."""
 
+import itertools
 import logging
 import os
 import shutil
@@ -27,6 +28,8 @@ from flight_core.domain.repositories import EventRepository, IngestionRepository
 logger = logging.getLogger(__name__)
 
 _COMMIT_ATTEMPTS = 5
+_INTERNAL_ERROR = "internal error; the server's log has it under this ingestion's id"
+_GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
 _FINISHED = {
     IngestionState.SUCCEEDED: EventKind.INGESTION_SUCCEEDED,
     IngestionState.FAILED: EventKind.INGESTION_FAILED,
@@ -49,7 +52,7 @@ class RunIngestion:
     async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> DatasetVersion:
         """Raises as `Source.fetch`, `Parser.parse`, `OpenWrite` and `StagedWrite`."""
         request = ingestion.request
-        committed = await anyio.to_thread.run_sync(self._committed_before, ingestion)
+        committed = await anyio.to_thread.run_sync(self.committed_before, ingestion)
         if committed is not None:
             return committed
         fetched = await source_of(self.sources, request).fetch(
@@ -64,12 +67,15 @@ class RunIngestion:
         )
         size_bytes = sum(file.size_bytes for file in fetched)
         await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
-        with anyio.CancelScope(shield=True):  # from here on it is all or nothing
-            version = await anyio.to_thread.run_sync(self._commit, ingestion, parsed, _describe(fetched))
-        return version
+        # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
+        return await anyio.to_thread.run_sync(self._commit, ingestion, parsed, _describe(fetched))
 
-    def _committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
-        """Also refuses early what the commit would refuse: a name that is taken."""
+    def committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
+        """What an earlier attempt committed, published by now.
+
+        Raises:
+            DatasetExists: what the commit would refuse as well.
+        """
         with self._open(ingestion, "") as write:
             return write.commit() if write.committed else None
 
@@ -135,14 +141,20 @@ class WorkerOptions:
 
 
 class _Lease:
-    """A claimed job, its latest progress, and why it has to end early."""
+    """A job that was claimed as `holder`: its latest progress, and how it ended."""
 
-    def __init__(self, ingestion: Ingestion) -> None:
+    def __init__(self, ingestion: Ingestion, holder: str) -> None:
         self.ingestion = ingestion
+        self.holder = holder
         self.progress = ingestion.progress
         self.stored = ingestion.progress
-        self.cancelled = False
+        self.cancelled = ingestion.cancel_requested
         self.final: Ingestion | None = None
+        self.context = {
+            "ingestion": ingestion.id,
+            "dataset": ingestion.request.dataset.value,
+            "attempt": ingestion.attempt,
+        }
 
     async def report(self, progress: Progress) -> None:
         self.progress = progress
@@ -172,6 +184,9 @@ class IngestionWorker:
         self._wakeup = wakeup
         self._options = options
         self._scope = anyio.CancelScope()
+        self._claims = itertools.count(1)
+        # Of its own: heartbeats must not queue behind other people's threads.
+        self._threads = anyio.CapacityLimiter(options.concurrency + 1)
 
     async def run(self) -> None:
         """Work until `stop` is called or the caller's scope is cancelled. Running jobs are then
@@ -182,33 +197,35 @@ class IngestionWorker:
             async with anyio.create_task_group() as tasks:
                 while True:
                     await slots.acquire()
-                    ingestion = await self._claim()
-                    if ingestion is None:
+                    lease = await self._claim()
+                    if lease is None:
                         slots.release()
                         await self._wakeup.wait(self._options.poll_s)
                     else:
-                        tasks.start_soon(self._work, ingestion, slots.release)
+                        tasks.start_soon(self._work, lease, slots.release)
 
     def stop(self) -> None:
         """Let go of everything; `run` returns within `release_s` seconds. Call it in the worker's loop."""
         self._scope.cancel()
 
-    async def _claim(self) -> Ingestion | None:
+    async def _claim(self) -> _Lease | None:
         try:
-            return await anyio.to_thread.run_sync(self._claim_sync)
+            return await anyio.to_thread.run_sync(self._claim_now, limiter=self._threads)
         except Exception:
             logger.exception("the catalog could not be asked for work")
             return None
 
-    def _claim_sync(self) -> Ingestion | None:
-        ingestion = self._ingestions.claim(worker=self._options.name, lease_until=self._lease_until())
-        if ingestion is not None:
-            self._events.append(event_of(EventKind.INGESTION_STARTED, ingestion, self._clock))
-        return ingestion
+    def _claim_now(self) -> _Lease | None:
+        holder = f"{self._options.name}-{next(self._claims)}"
+        ingestion = self._ingestions.claim(worker=holder, lease_until=self._lease_until())
+        if ingestion is None:
+            return None
+        self._events.append(event_of(EventKind.INGESTION_STARTED, ingestion, self._clock))
+        return _Lease(ingestion, holder)
 
-    async def _work(self, ingestion: Ingestion, done: Callable[[], None]) -> None:
-        lease = _Lease(ingestion)
-        folder = self._options.scratch / ingestion.id
+    async def _work(self, lease: _Lease, done: Callable[[], None]) -> None:
+        ingestion = lease.ingestion
+        folder = self._options.scratch / ingestion.id / str(ingestion.attempt)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._hold, lease, tasks.cancel_scope)
@@ -218,7 +235,9 @@ class IngestionWorker:
                 lease.final = self._ended(lease, IngestionState.CANCELLED)
         finally:
             with anyio.move_on_after(self._options.release_s, shield=True):
-                await anyio.to_thread.run_sync(self._settle, lease, folder, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(
+                    self._settle, lease, folder, limiter=self._threads, abandon_on_cancel=True
+                )
             done()
 
     async def _hold(self, lease: _Lease, scope: anyio.CancelScope) -> None:
@@ -231,12 +250,12 @@ class IngestionWorker:
                 continue
             silent_s = 0.0
             try:
-                record = await anyio.to_thread.run_sync(self._store_progress, lease)
+                record = await anyio.to_thread.run_sync(self._store_progress, lease, limiter=self._threads)
             except Conflict:
-                logger.warning("lost the lease of an ingestion", extra={"ingestion": lease.ingestion.id})
+                logger.warning("lost the lease of an ingestion", extra=lease.context)
                 scope.cancel()
             except Exception:
-                logger.exception("progress could not be stored", extra={"ingestion": lease.ingestion.id})
+                logger.exception("progress could not be stored", extra=lease.context)
             else:
                 if record.cancel_requested:
                     lease.cancelled = True
@@ -245,10 +264,7 @@ class IngestionWorker:
     def _store_progress(self, lease: _Lease) -> Ingestion:
         progress = lease.progress
         record = self._ingestions.report(
-            lease.ingestion.id,
-            progress,
-            worker=self._options.name,
-            lease_until=self._lease_until(),
+            lease.ingestion.id, progress, worker=lease.holder, lease_until=self._lease_until()
         )
         if progress is not lease.stored:
             lease.stored = progress
@@ -257,22 +273,28 @@ class IngestionWorker:
 
     async def _attempt(self, lease: _Lease, folder: Path) -> Ingestion:
         """The job's final record, whatever happened."""
-        ingestion = lease.ingestion
-        context = {"ingestion": ingestion.id, "dataset": ingestion.request.dataset.value}
         try:
-            if ingestion.attempt > self._options.max_attempts:
-                return self._failed(lease, "internal_error", _gave_up(self._options.max_attempts))
-            await anyio.to_thread.run_sync(_empty, folder)
-            version = await self._run_ingestion(ingestion, folder, lease.report)
+            version = await self._version(lease, folder)
         except FlightCoreError as error:
-            logger.info("ingestion failed", extra={**context, "error": str(error)})
+            logger.info("ingestion failed", extra={**lease.context, "error": str(error)})
             return self._failed(lease, error.code, error.message)
         except Exception:
-            logger.exception("ingestion failed", extra=context)
-            return self._failed(
-                lease, "internal_error", "internal error; the server's log has it under this ingestion's id"
-            )
-        return self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
+            logger.exception("ingestion failed", extra=lease.context)
+            return self._failed(lease, FlightCoreError.code, _INTERNAL_ERROR)
+        if version is not None:
+            lease.progress = replace(lease.progress, rows=version.added_rows)
+            return self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
+        if lease.cancelled:
+            return self._ended(lease, IngestionState.CANCELLED)
+        return self._failed(lease, FlightCoreError.code, _GIVEN_UP.format(self._options.max_attempts))
+
+    async def _version(self, lease: _Lease, folder: Path) -> DatasetVersion | None:
+        """What the job committed, now or earlier; None if it did not and is not to be tried again."""
+        ingestion = lease.ingestion
+        if lease.cancelled or ingestion.attempt > self._options.max_attempts:
+            return await anyio.to_thread.run_sync(self._run_ingestion.committed_before, ingestion)
+        await anyio.to_thread.run_sync(_prepare, folder)
+        return await self._run_ingestion(ingestion, folder, lease.report)
 
     def _failed(self, lease: _Lease, code: str, message: str) -> Ingestion:
         return self._ended(lease, IngestionState.FAILED, error_code=code, error_message=message)
@@ -301,22 +323,21 @@ class IngestionWorker:
         """Store how the job ended, or give it back; clean up."""
         try:
             if lease.final is None:
-                self._ingestions.release(lease.ingestion.id, worker=self._options.name)
+                self._ingestions.release(lease.ingestion.id, worker=lease.holder)
             else:
                 event = event_of(_FINISHED[lease.final.state], lease.final, self._clock)
                 self._ingestions.finish(lease.final, event)
         except Exception:  # the lease runs out, and the next attempt sees what was committed
-            logger.exception("an ingestion's end was not stored", extra={"ingestion": lease.ingestion.id})
+            logger.exception("an ingestion's end was not stored", extra=lease.context)
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another attempt may be at work there
+            folder.parent.rmdir()
 
     def _lease_until(self) -> datetime:
         return self._clock() + timedelta(seconds=self._options.lease_s)
 
 
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _prepare(folder: Path) -> None:
+    """Make it, without what earlier attempts of the job may have left beside it."""
+    shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
-
-
-def _gave_up(attempts: int) -> str:
-    return f"given up after {attempts} attempts: the server ended each time while this job ran"

@@ -66,7 +66,7 @@ class WriteDatasetInSession:
             for batch in batches:
                 write.staged.write(batch)
             rows = write.staged.row_count
-            session.defer(transaction, Deferred(name, write.commit, write.close))
+            session.defer(transaction, Deferred(name.key, write.commit, write.close))
         except BaseException:
             write.close()
             raise
@@ -114,7 +114,7 @@ class WriteDatasetInSession:
                 raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
         else:
             session.defer(
-                transaction, Deferred(name, lambda: self.drop_dataset(name, actor=actor), drops=True)
+                transaction, Deferred(name.key, lambda: self.drop_dataset(name, actor=actor), drops=True)
             )
         return Outcome(pa.table({}), None)
 
@@ -136,7 +136,7 @@ class WriteDatasetInSession:
 
     def _exists(self, session: ClientSession, name: DatasetName, transaction: bytes | None) -> bool:
         """As the transaction sees it, with what it wrote and dropped so far."""
-        last = [one for one in session.deferred(transaction) if one.dataset.key == name.key][-1:]
+        last = [one for one in session.deferred(transaction) if one.dataset == name.key][-1:]
         return not last[0].drops if last else self.datasets.find(name) is not None
 
 

@@ -17,7 +17,6 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from flight_core.application.ports.engine import QueryEngine, Session
-from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import EngineUnavailable, FlightCoreError, HandleNotFound, LimitExceeded
 from flight_core.domain.query import StatementInfo
 
@@ -50,7 +49,7 @@ def _nothing() -> None: ...
 class Deferred:
     """A change to a dataset that waits for the end of its transaction. `drops`: it is gone after that."""
 
-    dataset: DatasetName
+    dataset: str  # `DatasetName.key`
     commit: Callable[[], object]
     discard: Callable[[], None] = _nothing
     drops: bool = False
@@ -233,7 +232,10 @@ class ClientSession:
     def defer(self, handle: bytes | None, change: Deferred) -> None:
         """Make a change when the transaction is committed; at once, if there is none."""
         if handle:
-            self._transaction(handle).deferred.append(change)
+            waiting = self._transaction(handle).deferred
+            if not change.drops:  # what it writes replaces what is dropped
+                waiting[:] = [one for one in waiting if not (one.drops and one.dataset == change.dataset)]
+            waiting.append(change)
             return
         try:
             change.commit()
