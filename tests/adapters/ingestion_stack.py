@@ -1,0 +1,131 @@
+"""Ingestion with all its real parts, in a folder: catalog, Delta store, sources, parser, worker."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
+from flight_core.adapters.sources.file import FileSource, FileSourceOptions
+from flight_core.adapters.sources.http import HttpSource, HttpSourceOptions
+from flight_core.adapters.storage.delta import DeltaTableStore
+from flight_core.application.catalog import OpenWrite, Publish
+from flight_core.application.ingestion import (
+    CancelIngestion,
+    GetIngestion,
+    StartIngestion,
+    Wakeup,
+)
+from flight_core.application.ingestion_worker import IngestionWorker, RunIngestion, WorkerOptions
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.sources import Source
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.events import StoredEvent
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, IngestionState, SourceSpec
+from flight_core.infrastructure.database import Database
+
+DEADLINE_S = 60
+
+
+class IngestionStack:
+    """Files in `inputs` can be ingested. Parts may be replaced before `worker` is called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.inputs = folder / "inputs"
+        self.jobs = folder / "jobs"
+        for path in (self.inputs, self.jobs, folder / "lake"):
+            path.mkdir(exist_ok=True)
+        self.database = Database(f"sqlite:///{folder}/catalog.sqlite")
+        self.database.migrate()
+        self.events = SqlEventRepository(self.database)
+        self.datasets = SqlDatasetRepository(self.database)
+        self.ingestions = SqlIngestionRepository(self.database, utc_now)
+        self.store = DeltaTableStore(folder / "lake")
+        self.sources: Mapping[str, Source] = {
+            "file": FileSource(FileSourceOptions(roots=(self.inputs,))),
+            "http": HttpSource(HttpSourceOptions(allow_loopback=True, retry_wait_s=0.01)),
+        }
+        self.parser: Parser = PolarsParser(ParserOptions())
+        self.wakeup = Wakeup()
+        self.publish = Publish(self.datasets, utc_now)
+        self.open_write = OpenWrite(self.datasets, self.store, self.publish, new_id)
+        self.options = WorkerOptions(name="w", scratch=self.jobs, poll_s=0.05, progress_s=0.02)
+
+    def close(self) -> None:
+        self.database.close()
+
+    def worker(self, **options) -> IngestionWorker:
+        return IngestionWorker(
+            RunIngestion(self.open_write, self.sources, self.parser),
+            ingestions=self.ingestions,
+            events=self.events,
+            clock=utc_now,
+            wakeup=self.wakeup,
+            options=replace(self.options, **options),
+        )
+
+    @asynccontextmanager
+    async def working(self, **options) -> AsyncIterator[IngestionWorker]:
+        """A worker that runs meanwhile; it is stopped at the end."""
+        async with anyio.create_task_group() as tasks:
+            worker = self.worker(**options)
+            tasks.start_soon(worker.run)
+            yield worker
+            worker.stop()
+
+    def start(self, name: str, *, mode=WriteMode.APPEND, format=None, options=None, actor=LOCAL, **source):
+        """Queue a job; `source` are the fields of a file or http source."""
+        start = StartIngestion(
+            self.ingestions, self.datasets, self.sources, self.parser, utc_now, new_id, self.wakeup
+        )
+        spec = SourceSpec("http" if "url" in source else "file", source)
+        request = IngestionRequest(DatasetName(name), spec, mode, format, options or {})
+        return start(request, actor=actor)
+
+    def cancel(self, ingestion: Ingestion) -> Ingestion:
+        return CancelIngestion(self.ingestions, self.events, utc_now, self.wakeup)(ingestion.id, actor=LOCAL)
+
+    def get(self, ingestion: Ingestion) -> Ingestion:
+        return GetIngestion(self.ingestions)(ingestion.id, actor=LOCAL)
+
+    async def until(self, ingestion: Ingestion, *states: IngestionState) -> Ingestion:
+        """The job as soon as it is in one of the states (none: any final one)."""
+        with anyio.fail_after(DEADLINE_S):
+            while True:
+                found = self.get(ingestion)
+                if found.state in states if states else found.state.final:
+                    return found
+                await anyio.sleep(0.01)
+
+    async def until_phase(self, ingestion: Ingestion, phase) -> None:
+        with anyio.fail_after(DEADLINE_S):
+            while self.get(ingestion).progress.phase is not phase:
+                await anyio.sleep(0.01)
+
+    def file(self, name: str, content: bytes) -> str:
+        (self.inputs / name).write_bytes(content)
+        return name
+
+    def table(self, name: str) -> pa.Table:
+        """All rows of the current version, files in their order."""
+        dataset = self.datasets.get(DatasetName(name))
+        files = self.store.files(dataset.current.ref)
+        return pa.concat_tables(pq.read_table(uri, schema=files.schema) for uri in files.uris)
+
+    def events_of(self, ingestion: Ingestion) -> list[StoredEvent]:
+        return [
+            stored for stored in self.events.after(0) if stored.event.data.get("ingestion") == ingestion.id
+        ]
+
+    def leftovers(self) -> list[Path]:
+        """What jobs have left behind."""
+        return list(self.jobs.rglob("*"))
