@@ -1,0 +1,71 @@
+"""Jobs, events, sources and parsers in memory, for tests of the use cases that ask for ingestions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.errors import FlightCoreError, IngestionFinished, IngestionNotFound
+from flight_core.domain.events import Event, StoredEvent
+from flight_core.domain.ingestion import Ingestion, IngestionState, SourceSpec
+
+
+class MemoryEvents:
+    """The part of `EventRepository` that writes."""
+
+    def __init__(self) -> None:
+        self.stored: list[StoredEvent] = []
+
+    def append(self, event: Event) -> StoredEvent:
+        self.stored.append(StoredEvent(len(self.stored) + 1, event))
+        return self.stored[-1]
+
+
+class MemoryIngestions:
+    """The part of `IngestionRepository` that users reach; `set_state` is what workers do."""
+
+    def __init__(self, events: MemoryEvents) -> None:
+        self._events = events
+        self._jobs: dict[str, Ingestion] = {}
+
+    def add(self, ingestion: Ingestion, event: Event) -> None:
+        self._jobs[ingestion.id] = ingestion
+        self._events.append(event)
+
+    def get(self, ingestion_id: str) -> Ingestion:
+        if ingestion_id not in self._jobs:
+            raise IngestionNotFound(f"ingestion '{ingestion_id}' does not exist")
+        return self._jobs[ingestion_id]
+
+    def list(self, *, limit: int = 100, dataset: DatasetName | None = None) -> Sequence[Ingestion]:
+        found = [job for job in self._jobs.values() if dataset in (None, job.request.dataset)]
+        return found[::-1][:limit]
+
+    def request_cancel(self, ingestion_id: str) -> Ingestion:
+        job = self.get(ingestion_id)
+        if job.state.final:
+            raise IngestionFinished(f"ingestion '{ingestion_id}' has ended")
+        state = IngestionState.CANCELLED if job.state is IngestionState.QUEUED else job.state
+        self._jobs[ingestion_id] = replace(job, state=state, cancel_requested=True)
+        return self._jobs[ingestion_id]
+
+    def set_state(self, ingestion_id: str, state: IngestionState) -> None:
+        self._jobs[ingestion_id] = replace(self.get(ingestion_id), state=state)
+
+
+class Judge:
+    """The checking part of a source and of a parser: raises what it is told to."""
+
+    def __init__(self, failure: FlightCoreError | None = None) -> None:
+        self.failure = failure
+        self.asked: list[object] = []
+
+    def check(
+        self,
+        spec: SourceSpec | None = None,
+        *,
+        format: str | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> None:
+        self.asked.append(spec or (format, options))
+        if self.failure is not None:
+            raise self.failure
