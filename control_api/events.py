@@ -128,7 +128,7 @@ async def follow_socket(socket: WebSocket, subscription: Subscription, *, timeou
 
     missed = await _deliver(subscription, take, (gone,), timeout_s)
     reason = "the server stops" if missed is None else "too slow; resume with after=<the last id>"
-    with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(RuntimeError):
+    with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
         await socket.close(TRY_AGAIN_LATER, reason)
 
 
