@@ -50,6 +50,7 @@ _PRAGMAS = {
     "user_agent",
     "version",
 }
+_BEFORE_KIND = {"or", "replace", "temp", "temporary", "persistent"}  # words between CREATE and what is made
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?(\s*\([^()]*\))?\s+", re.IGNORECASE)
 
 
@@ -134,7 +135,8 @@ def _check_pragma(words: list[str]) -> None:
 
 
 def _check_create(words: list[str]) -> None:
-    if "secret" in words[1:5]:
+    kind = next((word for word in words[1:] if word not in _BEFORE_KIND), "")
+    if kind == "secret":
         raise _refused("secrets are not available to clients")
 
 
