@@ -106,7 +106,7 @@ def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
 
 def _texts(column: "pa.Array[Any]") -> list[str | None]:
     texts: list[str | None] = plain_text(column).to_pylist()
-    if pa.types.is_timestamp(column.type):
+    if pa.types.is_timestamp(column.type) or pa.types.is_time(column.type):
         return [text and short(text) for text in texts]
     return texts
 

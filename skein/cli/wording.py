@@ -18,9 +18,9 @@ def size(number: int) -> str:
     return decimal(number)
 
 
-def short(timestamp: str) -> str:
+def short(time: str) -> str:
     """ISO 8601 without a fraction of the second that is zero."""
-    return re.sub(r"\.0+(?=Z?$)", "", timestamp)
+    return re.sub(r"\.0+(?=Z?$)", "", time)
 
 
 def when(moment: datetime) -> str:

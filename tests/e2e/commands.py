@@ -1,0 +1,132 @@
+"""The installed `skein` command as people and scripts start it: with pipes, or on a terminal."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.stack import COMMAND
+
+DEADLINE_S = 30.0
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def environment(**variables: object) -> dict[str, str]:
+    """Of this process without its SKEIN_ settings; `variables` are set, those that are None are not."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SKEIN_")}
+    kept.pop("COLUMNS", None)
+    given = {name: str(value) for name, value in variables.items() if value is not None}
+    return {**kept, "TERM": "xterm", **given}
+
+
+def skein(
+    *arguments: object, stdin: str | None = None, cwd: Path | None = None, **variables: object
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end, with pipes for standard output and error."""
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        cwd=cwd,
+        env=environment(**variables),
+        check=False,
+    )
+
+
+@contextmanager
+def started(*arguments: object, **variables: object) -> Iterator[subprocess.Popen[str]]:
+    """Running, with pipes; killed at the end if it still does."""
+    process = subprocess.Popen(
+        [COMMAND, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**variables),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+class Terminal:
+    """The command on a terminal of its own; `screen` is all that was written to it so far."""
+
+    def __init__(self, *arguments: object, columns: int = 80, **variables: object) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [COMMAND, *map(str, arguments)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env=environment(**variables),
+        )
+        os.close(theirs)
+        self.raw = ""
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        os.close(self._ours)
+
+    @property
+    def screen(self) -> str:
+        """Without colours and cursor movements."""
+        return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def wait_for(self, text: str) -> None:
+        with self._news:
+            assert self._news.wait_for(lambda: text in self.screen, DEADLINE_S), self.screen
+
+    def wait(self) -> int:
+        """Its exit code, once all it wrote has been read."""
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        return code
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._ours, 1 << 16)
+            except OSError:  # the other side is closed
+                data = b""
+            with self._news:
+                self.raw += data.decode(errors="replace")
+                self._news.notify_all()
+            if not data:
+                return
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what happens in the server and tells nobody."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
