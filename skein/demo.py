@@ -67,10 +67,11 @@ def _drawn(base: pa.Table, numbers: Array, *, rows: int, periods: int) -> pa.Rec
 
 def _neighbour(index: Array, numbers: Array, count: int) -> Array:
     """A row near `index`, chosen by a multiplicative hash of the row's number."""
+    last = max(0, count - _NEIGHBOURS)
+    first = pc.min_element_wise(pc.max_element_wise(pc.subtract(index, _NEIGHBOURS // 2), 0), last)
     hashed = pc.bit_wise_and(pc.shift_right(pc.multiply(numbers, 0x9E3779B1), 16), _NEIGHBOURS - 1)
-    near = pc.subtract(pc.add(index, hashed), _NEIGHBOURS // 2)
-    inside: Array = pc.min_element_wise(pc.max_element_wise(near, 0), count - 1)
-    return inside
+    near: Array = pc.add(first, hashed)
+    return near
 
 
 def _departures(dates: Array, index: Array, part: Array, period: Array) -> Array:
