@@ -58,11 +58,14 @@ class Cancel:
     def renew(self, call: Call, request: RenewFlightEndpointRequest) -> Iterator[FlightEndpoint]:
         endpoint = FlightEndpoint()
         endpoint.CopyFrom(request.endpoint)
-        ticket = endpoint.ticket.ticket
-        if _handle(ticket) is None:
-            endpoint.ticket.ticket = self._resealed(ticket)
-        else:
-            self._read(call, ticket)  # being used keeps it alive
+        match self._opened(call, endpoint.ticket.ticket):
+            case PlannedRead(query_id, statement, pins):
+                plan = QueryPlan(query_id, statement, pa.schema([]), pins)
+                endpoint.ticket.ticket = self._tickets.for_plan(plan)
+            case pa.Table() as result if envelope.unpack(endpoint.ticket.ticket) is None:
+                endpoint.ticket.ticket = self._tickets.for_result(result)
+            case _:
+                pass  # held by the session, which being used keeps alive, or good for ever
         endpoint.expiration_time.FromSeconds(int(time.time() + self._ttl_s))
         yield endpoint
 
@@ -80,37 +83,23 @@ class Cancel:
             return True
 
     def _query_id(self, call: Call, ticket: bytes) -> str | None:
-        """None where the ticket holds the result itself."""
-        if _handle(ticket) is not None:
-            held = self._read(call, ticket)
-            return held.query_id if isinstance(held, SessionRead) else None
-        opened = self._tickets.open(ticket)
-        return opened.query_id if isinstance(opened, PlannedRead) else None
+        """None where there is no query to stop: the ticket holds or names a result that is there already."""
+        opened = self._opened(call, ticket)
+        return opened.query_id if isinstance(opened, SessionRead | PlannedRead) else None
 
-    def _read(self, call: Call, ticket: bytes) -> SessionRead | pa.Table:
-        handle = _handle(ticket) or b""
+    def _opened(self, call: Call, ticket: bytes) -> SessionRead | PlannedRead | pa.Table | None:
+        """What a ticket stands for; None for a metadata command.
+
+        Raises:
+            InvalidTicket, HandleNotFound
+        """
+        try:
+            message = envelope.unpack(ticket)
+        except envelope.MalformedMessage as error:
+            raise InvalidTicket(str(error)) from None
+        if message is None:
+            return self._tickets.open(ticket)
+        if not isinstance(message, TicketStatementQuery):
+            return None
+        handle = message.statement_handle
         return session_holding(handle, call, self._use_cases.sessions).held(handle)
-
-    def _resealed(self, ticket: bytes) -> bytes:
-        opened = self._tickets.open(ticket)
-        if not isinstance(opened, PlannedRead):
-            return self._tickets.for_result(opened)
-        plan = QueryPlan(opened.query_id, opened.statement, pa.schema([]), opened.pins)
-        return self._tickets.for_plan(plan)
-
-
-def _handle(ticket: bytes) -> bytes | None:
-    """Of a ticket that names something held in a session; None if it is sealed.
-
-    Raises:
-        InvalidTicket: a metadata command, which nothing can be done to, or nonsense.
-    """
-    try:
-        message = envelope.unpack(ticket)
-    except envelope.MalformedMessage as error:
-        raise InvalidTicket(str(error)) from None
-    if message is None:
-        return None
-    if not isinstance(message, TicketStatementQuery):
-        raise InvalidTicket(f"a {type(message).DESCRIPTOR.name} needs neither cancelling nor renewing")
-    return message.statement_handle

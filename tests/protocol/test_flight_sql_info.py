@@ -158,7 +158,9 @@ def test_transactions_are_isolated_as_told(info):
 
 
 def test_a_caller_who_may_only_read_is_told_so(tmp_path):
-    with sql_stack(tmp_path, tokens="reader/read=looking-glass") as stack:
-        with stack.raw(authorization="Bearer looking-glass") as reader:
-            table = reader.metadata(CommandGetSqlInfo(info=[3]))
+    with (
+        sql_stack(tmp_path, tokens="reader/read=looking-glass") as stack,
+        stack.raw(authorization="Bearer looking-glass") as reader,
+    ):
+        table = reader.metadata(CommandGetSqlInfo(info=[3]))
     assert table.column(1).to_pylist() == [True]
