@@ -15,6 +15,7 @@ import anyio.to_thread
 import uvloop
 from anyio.abc import TaskStatus
 
+from flight_core.domain.errors import FlightCoreError
 from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role
 from skein.http_server import HttpServer
@@ -59,7 +60,10 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
     except _Stopped:
         pass
     except BaseExceptionGroup as failures:
-        raise _first(failures) from failures
+        failure = _first(failures)
+        if not isinstance(failure, FlightCoreError):
+            logger.exception("the server failed")
+        raise failure from failures
     if not drained:
         logging.shutdown()
         os._exit(0)  # the thread of a client that neither reads nor leaves would never end

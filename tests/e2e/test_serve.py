@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 
+import duckdb
 import httpx
 import psutil
 import pyarrow as pa
@@ -142,6 +143,13 @@ def test_a_taken_port_is_told_with_the_flag_that_changes_it(tmp_path, flag):
         line = refused("serve", "--data", str(tmp_path), *(part for pair in ports.items() for part in pair))
     assert line.startswith("error: [conflict] the port ")
     assert flag in line
+
+
+def test_a_workspace_that_another_program_has_open_is_told(tmp_path):
+    with duckdb.connect(tmp_path / "workspace.duckdb"):
+        line = refused("serve", "--data", str(tmp_path), "--flight-port", "0", "--http-port", "0")
+    assert line.startswith("error: [engine_unavailable]")
+    assert "workspace.duckdb" in line
 
 
 def test_a_server_that_others_can_reach_needs_credentials(tmp_path):

@@ -68,7 +68,7 @@ class Instance:
             folders[str(options.workspace.parent)] = "<data>"
         self.failures = Failures(folders, self._break)
         self.broken = False
-        self.root = open_database(options)
+        self.root = _opened(options)
         self.pool = CursorPool(self.root)
         self.views = LakeViews(self.root.cursor(), store)
         self.parser = Parser()
@@ -183,3 +183,13 @@ class Instance:
 
     def _break(self) -> None:
         self.broken = True
+
+
+def _opened(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
+    try:
+        return open_database(options)
+    except duckdb.IOException as error:
+        raise EngineUnavailable(
+            "the file of the users' own tables, workspace.duckdb, cannot be opened; if another program has it"
+            " open, close that one and start again"
+        ) from error
