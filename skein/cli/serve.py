@@ -103,7 +103,6 @@ def serve_control(
 
 
 def _serve(roles: set[str], **flags: object) -> None:
-    from skein.allocator import keep_freed_memory
     from skein.directory import Role
     from skein.lifecycle import run
     from skein.logging import configure_logging
@@ -112,5 +111,4 @@ def _serve(roles: set[str], **flags: object) -> None:
 
     settings = load_settings(**flags)
     configure_logging(settings.log_level, settings.log_format)
-    keep_freed_memory()
     run(settings, {Role(role) for role in roles}, prepare=load_demo, announce=welcome)
