@@ -1,0 +1,81 @@
+"""The Python in the tutorial and the how-to guides runs, page by page, and prints what the page says."""
+
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from skein.demo import shipped_flights
+from tests.architecture import documents
+from tests.protocol import certificates
+from tests.stack import skein_stack
+
+# This one shows parts of files of this project; it says itself where they go.
+NOT_RUN = {"docs/how-to/add-a-source-kind.md"}
+
+# Pages about another server than the one that everybody starts first. The files are made beside the data.
+SETTINGS = {
+    "docs/how-to/network.md": {
+        "tokens": "dashboard/read=first-long-random-text,loader/read+write=second-long-random-text",
+        "tls_cert": "cert.pem",
+        "tls_key": "key.pem",
+    }
+}
+
+
+def runnable():
+    pages = [page for kind in ("tutorial", "how-to") for page in sorted((documents.DOCS / kind).glob("*.md"))]
+    return [
+        page
+        for page in pages
+        if documents.name(page) not in NOT_RUN
+        and any(language == "python" for language, _ in documents.blocks(page))
+    ]
+
+
+@pytest.mark.parametrize("page", runnable(), ids=documents.name)
+def test_the_code_of_a_page_prints_what_the_page_says(page, tmp_path):
+    (tmp_path / "cert.pem").write_bytes(certificates.SERVER + certificates.CA)
+    (tmp_path / "key.pem").write_bytes(certificates.SERVER_KEY)
+    settings = dict(SETTINGS.get(documents.name(page), {}))
+    for name in settings.keys() & {"tls_cert", "tls_key"}:
+        settings[name] = tmp_path / settings[name]
+    with skein_stack(tmp_path / "skein-data", ingest_roots=str(tmp_path), **settings) as stack:
+        stack.write("flights", shipped_flights())
+        code = "\n".join(code for language, code in documents.blocks(page) if language == "python")
+        printed = _run(_at(code, stack), tmp_path)
+    for shown in _outputs(page):
+        assert shown in printed
+
+
+def _at(code: str, stack) -> str:
+    """The code, with the address of this server in the place of the usual one."""
+    flight, http = (re.search(r":(\d+)$", uri).group(1) for uri in (stack.flight_uri, stack.http_url))
+    return code.replace(":8815", f":{flight}").replace(":8816", f":{http}")
+
+
+def _run(code: str, folder: Path) -> str:
+    script = folder / "page.py"
+    script.write_text(code)
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def _outputs(page: Path) -> list[str]:
+    """The blocks of text that come right after a block of Python: what it prints."""
+    return [
+        after
+        for (language, _), (kind, after) in pairwise(documents.blocks(page))
+        if (language, kind) == ("python", "text")
+    ]
