@@ -90,17 +90,6 @@ def test_local_files_are_readable_by_default_only_where_only_local_people_come_i
     assert load_settings(host="0.0.0.0", tokens="ann=s3cret").roots == ()
 
 
-def test_every_variable_that_a_message_names_is_a_setting():
-    named = {
-        name
-        for package in ("flight_core", "flight_server", "control_api", "schemas", "skein")
-        for file in (ROOT / package).rglob("*.py")
-        for name in re.findall(r"\bSKEIN_([A-Z_]+[A-Z])\b", file.read_text())
-    }
-    known = {name.upper() for name in Settings.model_fields}
-    assert named <= known | {"SERVER", "TOKEN", "CA"}
-
-
 DEFAULTS_IN_WORDS = {
     "catalog_url": "`catalog.sqlite` in the data directory",
     "demo_rows": "200,000",
