@@ -58,16 +58,16 @@ def drop(api: Api, name: str, *, sure: bool) -> None:
     Raises:
         CliError: there is no such dataset.
         InvalidOption: nobody is there to be asked.
-        typer.Abort: the answer was no.
+        typer.Exit: the answer was no.
     """
     if not sure:
         described = api.get(DatasetDescription, path_of("datasets", name))
         if not sys.stdin.isatty():
             raise InvalidOption(f"nobody can be asked whether to drop '{name}'; add --yes")
         versions = count(len(described.versions), "version")
-        typer.confirm(
-            f"Drop '{described.name}', {count(described.rows, 'row')} and {versions}?", abort=True, err=True
-        )
+        question = f"Drop '{described.name}', {count(described.rows, 'row')} and {versions}?"
+        if not typer.confirm(question, err=True):
+            raise typer.Exit(1)
     api.delete(path_of("datasets", name))
     typer.echo(f"dropped '{name}'")
 

@@ -110,7 +110,8 @@ def _root_certs(ca: Path | None) -> bytes | None:
 
 def _options(settings: ClientSettings) -> fl.FlightCallOptions:
     token = settings.token.get_secret_value()
-    return fl.FlightCallOptions(headers=[("authorization", f"Bearer {token}")] if token else [])
+    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+    return fl.FlightCallOptions(headers=headers)  # type: ignore[arg-type] # the stubs are wrong
 
 
 def _failure(text: str, uri: str) -> CliError:

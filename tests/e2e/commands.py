@@ -103,7 +103,7 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: text in self.screen, DEADLINE_S), self.screen
+            assert self._news.wait_for(lambda: text in self.screen, DEADLINE_S), self.screen[-500:]
 
     def wait(self) -> int:
         """Its exit code, once all it wrote has been read."""
