@@ -44,7 +44,8 @@ imports: install  ## the architecture's import rules
 check: lint types imports test  ## all that CI runs
 
 bench: install  ## speed, as ratios measured side by side
-	$(BIN)/python -P benchmarks/stream.py $(ARGS)
+	$(BIN)/python -P -m benchmarks.stream $(ARGS)
+	$(BIN)/python -P -m benchmarks.endpoints $(ARGS)
 
 constraints: install  ## refresh constraints.txt within the ranges of pyproject.toml
 	$(BIN)/pip-compile --quiet --extra dev --allow-unsafe --generate-hashes --strip-extras \

@@ -1,6 +1,6 @@
 """How fast results reach another process, next to DuckDB in this one.
 
-    python benchmarks/stream.py [--quick] [--rounds 5] [--data FOLDER]
+    python -m benchmarks.stream [--quick] [--rounds 5] [--data FOLDER]
 
 The server runs in a process of its own; client and server share the machine's cores. "speed_of_base"
 is the ratio to DuckDB in this process draining the same files: 1.0 would mean that Flight costs nothing.
