@@ -97,7 +97,7 @@ def test_what_claims_to_be_ours_and_is_not_is_refused():
     unknown = Envelope(type_url="type.googleapis.com/arrow.flight.protocol.sql.CommandMakeCoffee")
     with pytest.raises(envelope.MalformedMessage, match="CommandMakeCoffee"):
         envelope.unpack(unknown.SerializeToString())
-    broken = Any(
+    broken = Envelope(
         type_url="type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery", value=b"\x0a\xff"
     )
     with pytest.raises(envelope.MalformedMessage, match="CommandStatementQuery"):
