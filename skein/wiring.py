@@ -1,7 +1,7 @@
 """Settings -> adapters -> use cases -> servers. Nothing else knows every class."""
 
 from collections.abc import Callable, Iterator, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -55,18 +55,20 @@ from flight_core.application.session_statements import (
 )
 from flight_core.application.session_writes import LoadInSession, WriteDatasetInSession
 from flight_core.application.sessions import SessionLimits
-from flight_core.application.statements import InspectStatement, RunStatement
-from flight_core.domain.errors import InvalidOption, OutOfDisk
+from flight_core.application.statements import ClassifyStatement, InspectStatement, RunStatement
+from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.query import Statement
 from flight_core.domain.repositories import DatasetRepository, EventRepository, IngestionRepository
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from flight_server.flight_sql.dispatch import FlightSql
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
-from flight_server.options import FlightOptions, FlightUseCases, TlsOptions
+from flight_server.options import FlightOptions, FlightUseCases
 from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
 from skein.registry import build_parser, build_sources, source_fields
 from skein.settings import Settings
+from skein.tls import tls_options
 
 VERSION = version("skein-flight")
 
@@ -122,7 +124,7 @@ def flight_server(skein: Skein) -> SkeinFlightServer:
         ticket_key=skein.key,
         host=settings.host,
         port=settings.flight_port,
-        tls=_tls(settings),
+        tls=tls_options(settings),
         version=VERSION,
         stall_timeout_s=settings.stall_timeout_s,
         ticket_ttl_s=settings.ticket_ttl_s,
@@ -247,7 +249,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         list_ingestions=ListIngestions(parts.ingestions),
         cancel_ingestion=CancelIngestion(parts.ingestions, parts.events, utc_now, parts.wakeup),
         open_query=flight.open_query,
-        inspect_statement=flight.inspect_statement,
+        classify_statement=ClassifyStatement(parts.engine),
         run_statement=flight.run_statement,
         queries=parts.log,
         admission=parts.admission,
@@ -257,7 +259,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         sources=source_fields(),
         checks={
             "catalog": parts.datasets.lake_state,
-            "engine": lambda: parts.engine.classify("select 1"),
+            "engine": lambda: _run_something(parts.engine, parts.datasets),
             "disk": lambda: _require_space(parts.directory.root),
         },
     )
@@ -299,22 +301,10 @@ def _session_limits(settings: Settings) -> SessionLimits:
     )
 
 
-def _tls(settings: Settings) -> TlsOptions | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return TlsOptions(
-        cert_chain=_pem(settings.tls_cert, "SKEIN_TLS_CERT"),
-        private_key=_pem(settings.tls_key, "SKEIN_TLS_KEY"),
-        root_certs=_pem(settings.tls_client_ca, "SKEIN_TLS_CLIENT_CA") if settings.tls_client_ca else None,
-        verify_client=settings.tls_client_ca is not None,
-    )
-
-
-def _pem(path: Path, setting: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidOption(f"{setting} is '{path}', which cannot be read: {error.strerror}") from None
+def _run_something(engine: DuckDbEngine, datasets: DatasetRepository) -> None:
+    with closing(engine.plan(Statement("SELECT 1"), datasets.lake_state())) as query:
+        for _ in query:
+            pass
 
 
 def _require_space(folder: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow.flight as fl
 import pytest
 from websockets.sync.client import connect as websocket
 
+from tests.protocol import certificates
 from tests.protocol.flight_stack import until
 from tests.stack import COMMAND, SkeinProcess, skein_process, skein_stack
 
@@ -38,7 +39,7 @@ def refused(*arguments: str, **environment: str) -> str:
     """The one line that a start ends with which cannot work."""
     result = subprocess.run(
         [COMMAND, *arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, "SKEIN_FLIGHT_PORT": "0", "SKEIN_HTTP_PORT": "0", **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -130,7 +131,7 @@ def test_a_stopped_server_leaves_no_process_behind(tmp_path):
 
 def test_a_data_directory_serves_one_process_at_a_time(tmp_path):
     with skein_process(tmp_path) as server:
-        line = refused("serve", "--data", str(tmp_path), "--flight-port", "0", "--http-port", "0")
+        line = refused("serve", "--data", str(tmp_path))
         assert line.startswith("error: [conflict] the data directory")
         assert f"process {server.process.pid};" in line
         assert "--data" in line
@@ -139,15 +140,32 @@ def test_a_data_directory_serves_one_process_at_a_time(tmp_path):
 @pytest.mark.parametrize("flag", ["--flight-port", "--http-port"])
 def test_a_taken_port_is_told_with_the_flag_that_changes_it(tmp_path, flag):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = {"--flight-port": "0", "--http-port": "0", flag: str(taken.getsockname()[1])}
-        line = refused("serve", "--data", str(tmp_path), *(part for pair in ports.items() for part in pair))
+        line = refused("serve", "--data", str(tmp_path), flag, str(taken.getsockname()[1]))
     assert line.startswith("error: [conflict] the port ")
     assert flag in line
 
 
+@pytest.mark.parametrize(
+    ("cert", "key", "said"),
+    [
+        (None, certificates.SERVER_KEY, "SKEIN_TLS_CERT is '"),
+        (b"none", certificates.SERVER_KEY, "SKEIN_TLS_CERT ("),
+        (certificates.SERVER, certificates.CLIENT_KEY, "SKEIN_TLS_CERT ("),
+    ],
+    ids=["missing", "not a certificate", "another key"],
+)
+def test_certificates_that_cannot_work_are_told_by_their_settings(tmp_path, cert, key, said):
+    paths = {"SKEIN_TLS_CERT": tmp_path / "cert.pem", "SKEIN_TLS_KEY": tmp_path / "key.pem"}
+    for path, content in zip(paths.values(), (cert, key), strict=True):
+        if content is not None:
+            path.write_bytes(content)
+    line = refused("serve", "--data", str(tmp_path / "data"), **{k: str(v) for k, v in paths.items()})
+    assert line.startswith(f"error: [invalid_option] {said}")
+
+
 def test_a_workspace_that_another_program_has_open_is_told(tmp_path):
     with duckdb.connect(tmp_path / "workspace.duckdb"):
-        line = refused("serve", "--data", str(tmp_path), "--flight-port", "0", "--http-port", "0")
+        line = refused("serve", "--data", str(tmp_path))
     assert line.startswith("error: [engine_unavailable]")
     assert "workspace.duckdb" in line
 
