@@ -79,12 +79,16 @@ def known_format(name: str) -> Format:
     )
 
 
+def model_of(format: Format) -> type[FormatOptions]:
+    return _MODELS[format]
+
+
 def options_for(format: Format, options: Mapping[str, object]) -> FormatOptions:
     """
     Raises:
         InvalidOption: unknown, with the known ones; or a value that does not fit.
     """
-    model = _MODELS[format]
+    model = model_of(format)
     unknown = sorted(set(options) - set(model.model_fields))
     if unknown:
         raise InvalidOption(
