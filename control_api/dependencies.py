@@ -82,9 +82,15 @@ def etag_of(*parts: object) -> str:
     return '"' + "-".join(map(str, parts)) + '"'
 
 
+def weak(etag: str) -> str:
+    """For representations that say the same, if not in the same bytes."""
+    return "W/" + etag
+
+
 def is_fresh(request: Request, etag: str) -> bool:
     """Whether the client holds this representation already (`If-None-Match`)."""
-    return _names(request.headers.get("if-none-match"), etag)
+    condition = request.headers.get("if-none-match")
+    return condition is not None and _names(condition.replace("W/", ""), etag.removeprefix("W/"))
 
 
 def require_match(request: Request, etag: str) -> None:
@@ -96,8 +102,6 @@ def require_match(request: Request, etag: str) -> None:
         )
 
 
-def _names(condition: str | None, etag: str) -> bool:
-    if condition is None:
-        return False
-    tags = {tag.strip().removeprefix("W/") for tag in condition.split(",")}
+def _names(condition: str, etag: str) -> bool:
+    tags = {tag.strip() for tag in condition.split(",")}
     return "*" in tags or etag in tags

@@ -33,16 +33,22 @@ RESULT: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+# Credentials are wanted where some are configured.
+_SECURITY: list[dict[str, list[str]]] = [{}, {"token": []}, {"password": []}]
+_SECURITY_SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "password": {"type": "http", "scheme": "basic"},
+}
 
 
 def install(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if not app.openapi_schema:
-            app.openapi_schema = _with_problems(
-                get_openapi(
-                    title=app.title, version=app.version, description=app.description, routes=app.routes
-                )
+            document = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
             )
+            app.openapi_schema = _with_problems(document) | {"security": _SECURITY}
+            document["components"]["securitySchemes"] = _SECURITY_SCHEMES
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign] # as FastAPI documents it

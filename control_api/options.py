@@ -18,7 +18,7 @@ from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.queries import OpenQuery, QueryLog
-from flight_core.application.statements import InspectStatement, RunStatement
+from flight_core.application.statements import ClassifyStatement, RunStatement
 from flight_core.domain.repositories import EventRepository
 
 # Raises where the part it looks at does not work; may block for a while.
@@ -61,7 +61,7 @@ class ControlUseCases:
     list_ingestions: ListIngestions
     cancel_ingestion: CancelIngestion
     open_query: OpenQuery
-    inspect_statement: InspectStatement
+    classify_statement: ClassifyStatement
     run_statement: RunStatement
     queries: QueryLog
     admission: Admission

@@ -176,7 +176,8 @@ def _too_large(limit: int) -> HttpProblem:
     return HttpProblem(
         413,
         "limit_exceeded",
-        f"the body is larger than {limit:,} bytes; ingest large data from a file or a URL",
+        f"the body is larger than {limit:,} bytes; ingest large data from a file or a URL,"
+        " or raise SKEIN_MAX_BODY_BYTES",
         headers={"Connection": "close"},
     )
 

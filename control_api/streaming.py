@@ -6,8 +6,8 @@ slowly slows the engine down, and never more than two chunks are in memory.
 
 import logging
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,13 +22,7 @@ from control_api.options import ControlUseCases
 from flight_core.application.ports.clock import new_id
 from flight_core.application.queries import RunningQuery
 from flight_core.domain.access import Actor
-from flight_core.domain.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    FlightCoreError,
-    InvalidSql,
-    StatementNotAllowed,
-)
+from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, QueryNotFound
 from flight_core.domain.query import Statement, StatementKind
 
 logger = logging.getLogger(__name__)
@@ -52,8 +46,6 @@ class Run:
         self._statement = statement
         self._actor = actor
         self._format = format
-        self._lock = threading.Lock()
-        self._stop: Callable[[], None] | None = None
         self._cancelled = False
         self._running: RunningQuery | None = None
         self._chunks: Iterator[bytes] = iter(())
@@ -65,17 +57,11 @@ class Run:
 
         Raises as `OpenQuery` and `RunStatement`.
         """
-        try:
-            running = self._use_cases.open_query(
-                self._statement, actor=self._actor, door=DOOR, query_id=self.query_id
-            )
-        except (StatementNotAllowed, InvalidSql):
-            info = self._use_cases.inspect_statement(self._statement, actor=self._actor)
-            if info.kind is StatementKind.READ:
-                raise
-            self._run_at_once()
+        kind = self._use_cases.classify_statement(self._statement.sql, actor=self._actor)
+        if kind is StatementKind.READ:
+            self._read()
         else:
-            self._read(running)
+            self._run_at_once()
         return self.next()
 
     def next(self) -> bytes | None:
@@ -91,18 +77,21 @@ class Run:
         return self._cancelled or (self._running is not None and self._running.cancelled)
 
     def cancel(self) -> None:
-        with self._lock:
-            self._cancelled = True
-            if self._stop is not None:
-                self._stop()
+        self._cancelled = True
+        queries = self._use_cases.queries
+        queries.refuse(self.query_id)  # should it only be about to begin
+        with suppress(QueryNotFound):
+            queries.cancel(self.query_id, actor=self._actor)
 
     def close(self) -> None:
         if self._running is not None:
             self._running.close()
 
-    def _read(self, running: RunningQuery) -> None:
+    def _read(self) -> None:
+        running = self._use_cases.open_query(
+            self._statement, actor=self._actor, door=DOOR, query_id=self.query_id
+        )
         self._running = running
-        self._stoppable(running.cancel)
         self.head = ResultHead(running.schema, self.query_id, versions_read(running.pins))
         self._chunks = self._format.encode(self.head, running)
 
@@ -111,17 +100,11 @@ class Run:
             self._statement,
             actor=self._actor,
             door=DOOR,
-            started=self._stoppable,
+            started=lambda _: None,  # the log of queries knows how to cancel it
             query_id=self.query_id,
         )
         self.head = ResultHead(outcome.table.schema, self.query_id, affected_rows=outcome.affected_rows)
         self._chunks = self._format.encode(self.head, outcome.table.to_batches())
-
-    def _stoppable(self, stop: Callable[[], None]) -> None:
-        with self._lock:
-            self._stop = stop
-            if self._cancelled:
-                raise Cancelled("the client went away")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from control_api.dependencies import (
     etag_of,
     is_fresh,
     require_match,
+    weak,
 )
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.streaming import QueryResponse, Run
@@ -155,7 +156,7 @@ def read_rows(
     number = dataset.version if at is None else at
     headers = {"Cache-Control": _REVALIDATE, "Vary": "Accept"}
     if isinstance(number, int):
-        headers["ETag"] = etag_of(dataset.id, number, format.name)
+        headers["ETag"] = weak(etag_of(dataset.id, number, format.name))
         if is_fresh(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
     table = f"v{number}" if isinstance(number, int) else number.isoformat()

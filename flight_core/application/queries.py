@@ -49,11 +49,18 @@ class QueryLog:
             self._records[record.query_id] = record
             self._records.move_to_end(record.query_id)
             self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
-            while len(self._records) > self._keep:
-                self._records.popitem(last=False)
+            self._forget_the_oldest()
             refused = record.query_id in self._refused
         if refused:
             cancel()
+
+    def _forget_the_oldest(self) -> None:
+        """Of those that have ended: what runs stays listed."""
+        while len(self._records) > self._keep:
+            ended = next((each for each in self._records if each not in self._cancels), None)
+            if ended is None:
+                return
+            del self._records[ended]
 
     def end(self, record: QueryRecord, state: QueryState, error: str | None) -> None:
         with self._lock:

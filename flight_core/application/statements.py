@@ -10,7 +10,14 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries import QueryLog, require
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.query import Outcome, QueryRecord, QueryState, Statement, StatementInfo
+from flight_core.domain.query import (
+    Outcome,
+    QueryRecord,
+    QueryState,
+    Statement,
+    StatementInfo,
+    StatementKind,
+)
 from flight_core.domain.repositories import DatasetRepository
 
 
@@ -24,6 +31,17 @@ class InspectStatement:
     def __call__(self, statement: Statement, *, actor: Actor) -> StatementInfo:
         require(actor, Scope.READ)
         return self.engine.inspect(statement, self.datasets.lake_state())
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyStatement:
+    """How a statement has to be handled. Cheap. Raises as `QueryEngine.classify`."""
+
+    engine: QueryEngine
+
+    def __call__(self, sql: str, *, actor: Actor) -> StatementKind:
+        require(actor, Scope.READ)
+        return self.engine.classify(sql)
 
 
 @dataclass(frozen=True, slots=True)

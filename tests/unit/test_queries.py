@@ -12,7 +12,7 @@ from flight_core.application.queries import OpenQuery, QueryLog
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import Cancelled, PermissionDenied, QueryFailed, TooManyStreams
-from flight_core.domain.query import QueryState, Statement
+from flight_core.domain.query import QueryRecord, QueryState, Statement
 
 SCHEMA = pa.schema([("i", pa.int64())])
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -132,6 +132,21 @@ def test_a_query_that_waits_for_a_slot_can_be_cancelled():
     assert len(failures) == 1
     assert open_query.log.get("second").state is QueryState.CANCELLED
     first.close()
+
+
+def test_a_log_that_is_full_forgets_what_has_ended_and_nothing_that_runs():
+    log = QueryLog(lambda: NOW, keep=2)
+
+    def begun(query_id: str) -> QueryRecord:
+        record = QueryRecord(query_id, "SELECT 1", "local", "test", QueryState.RUNNING, NOW)
+        log.begin(record, lambda: None)
+        return record
+
+    begun("lasting")
+    for number in range(3):
+        log.end(begun(f"short {number}"), QueryState.SUCCEEDED, None)
+    assert [record.query_id for record in log.list()] == ["short 2", "lasting"]
+    assert log.cancel("lasting", actor=LOCAL)
 
 
 def test_only_its_owner_or_an_admin_cancels_a_query():
