@@ -151,7 +151,7 @@ def flight_uri(settings: ClientSettings, address: Address) -> str:
             uri = api.get(About, "/api/v1").flight_uri
     if uri is None:
         raise CliError("no_server", "no Flight server is running; start one with 'skein serve-flight'")
-    return _as_seen_from_here(uri, str(address.http))
+    return seen_from_here(uri, str(address.http))
 
 
 def path_of(*parts: str) -> str:
@@ -159,7 +159,7 @@ def path_of(*parts: str) -> str:
     return "/".join(("/api/v1", *(quote(part, safe="") for part in parts)))
 
 
-def _as_seen_from_here(uri: str, http: str) -> str:
+def seen_from_here(uri: str, http: str) -> str:
     """A server that listens on every address calls itself by its own: use the name that reached it."""
     flight, host = urlsplit(uri), urlsplit(http).hostname or ""
     if flight.hostname not in _LOOPBACK or host in _LOOPBACK:

@@ -82,7 +82,7 @@ class _Door:
         try:
             return future.result()
         except (pa.ArrowException, fl.FlightError, OSError) as error:
-            raise _failure(str(error), self.uri) from None
+            raise failure_of(str(error), self.uri) from None
 
 
 def _next(reader: fl.FlightStreamReader) -> pa.RecordBatch | None:
@@ -114,7 +114,7 @@ def _options(settings: ClientSettings) -> fl.FlightCallOptions:
     return fl.FlightCallOptions(headers=headers)  # type: ignore[arg-type] # the stubs are wrong
 
 
-def _failure(text: str, uri: str) -> CliError:
+def failure_of(text: str, uri: str) -> CliError:
     message = _WRAPPING.sub("", text)
     coded = _CODED.search(message)
     if coded:

@@ -1,0 +1,41 @@
+import pytest
+
+from skein.cli.client import Address, find_server, flight_uri, path_of, seen_from_here
+from skein.cli.failures import CliError
+from skein.runtime import Endpoints, RuntimeFile
+from skein.settings import load_client_settings
+
+
+def test_a_named_server_wins_over_a_local_one(tmp_path):
+    RuntimeFile(tmp_path / "skein.json").add(Endpoints("grpc://127.0.0.1:1", "http://127.0.0.1:2"), "1")
+
+    local = find_server(load_client_settings(data=tmp_path))
+    named = find_server(load_client_settings(data=tmp_path, server="example.org:8816/"))
+
+    assert local == Address("http://127.0.0.1:2", "grpc://127.0.0.1:1", local=True)
+    assert named == Address("http://example.org:8816", None, local=False)
+
+
+def test_a_local_server_without_flight_is_told_apart(tmp_path):
+    RuntimeFile(tmp_path / "skein.json").add(Endpoints(None, "http://127.0.0.1:2"), "1")
+    settings = load_client_settings(data=tmp_path)
+
+    with pytest.raises(CliError, match="skein serve-flight"):
+        flight_uri(settings, find_server(settings))
+
+
+@pytest.mark.parametrize(
+    ("uri", "http", "seen"),
+    [
+        ("grpc://127.0.0.1:8815", "http://127.0.0.1:8816", "grpc://127.0.0.1:8815"),
+        ("grpc://127.0.0.1:8815", "http://example.org:8816", "grpc://example.org:8815"),
+        ("grpc+tls://[::1]:8815", "https://[2001:db8::1]:443", "grpc+tls://[2001:db8::1]:8815"),
+        ("grpc://data.example.org:8815", "http://example.org:8816", "grpc://data.example.org:8815"),
+    ],
+)
+def test_a_server_that_calls_itself_local_is_reached_by_the_name_that_was_used(uri, http, seen):
+    assert seen_from_here(uri, http) == seen
+
+
+def test_names_cannot_leave_their_place_in_a_path():
+    assert path_of("datasets", "../x y?") == "/api/v1/datasets/..%2Fx%20y%3F"

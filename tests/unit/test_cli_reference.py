@@ -1,0 +1,74 @@
+"""docs/reference/cli.md against the commands and options there are, and the codes the commands use."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from skein.cli.main import app
+
+CLI = Path(__file__).parents[2] / "skein" / "cli"
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+COMMANDS = typer.main.get_command(app)
+HELP = {"--help", "-h"}
+
+
+def sections() -> dict[str, str]:
+    """Command -> its section; "" has what comes before all of them."""
+    first, *others = re.split(r"^## `skein (?=[a-z])", DOCUMENT, flags=re.MULTILINE)
+    return {"": first, **{re.split(r"[ `]", section)[0]: section for section in others}}
+
+
+def documented(section: str) -> set[str]:
+    """The options in the first column of its tables."""
+    rows = re.findall(r"^\| (`-.*?`) \|", section, flags=re.MULTILINE)
+    return {option for row in rows for option in re.findall(r"`(-[-a-z]+)", row)}
+
+
+def options(command) -> set[str]:
+    return {
+        name
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        for name in parameter.opts
+    }
+
+
+def test_every_command_has_a_section():
+    assert set(sections()) - {""} == set(COMMANDS.commands)
+
+
+@pytest.mark.parametrize("name", COMMANDS.commands)
+def test_every_option_is_in_the_section_of_its_command(name):
+    common = set() if name.startswith("serve") else {"--server", "--data"}
+
+    assert documented(sections()[name]) | common | HELP == options(COMMANDS.commands[name]) | HELP
+
+
+def test_options_of_all_commands_are_documented_once():
+    assert documented(sections()[""]) == options(COMMANDS) - HELP | {"--server", "--data"}
+
+
+@pytest.mark.parametrize("name", COMMANDS.commands)
+def test_the_arguments_are_in_the_headings(name):
+    arguments = [
+        parameter for parameter in COMMANDS.commands[name].params if parameter.param_type_name == "argument"
+    ]
+    heading = sections()[name].splitlines()[0]
+
+    assert [word.strip("`.").lower() for word in heading.split()[1:]] == [
+        argument.name for argument in arguments
+    ]
+
+
+def test_codes_of_the_command_itself_are_documented():
+    used = {
+        code
+        for path in CLI.glob("*.py")
+        for code in re.findall(r'CliError\(\s*"([a-z_]+)"', path.read_text())
+    }
+    errors = (CLI.parents[1] / "docs" / "reference" / "errors.md").read_text()
+
+    assert len(used) >= 5
+    assert {code for code in used if f"| `{code}` |" not in DOCUMENT and f"`{code}`" not in errors} == set()
