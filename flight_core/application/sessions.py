@@ -229,6 +229,12 @@ class ClientSession:
                 self._transactions.pop(handle, None)
                 self._leave(connection)
 
+    def only_transaction(self) -> bytes | None:
+        """The open transaction, if there is exactly one."""
+        with self._lock:
+            handles = list(self._transactions)
+        return handles[0] if len(handles) == 1 else None
+
     def defer(self, handle: bytes | None, change: Deferred) -> None:
         """Make a change when the transaction is committed; at once, if there is none."""
         if handle:
