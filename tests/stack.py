@@ -82,10 +82,9 @@ class SkeinProcess:
         flags = ["--data", str(data)]
         flags += ["--flight-port", "0"] if command != "serve-control" else []
         flags += ["--http-port", "0"] if command != "serve-flight" else []
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SKEIN_")}
         self.process = subprocess.Popen(
             [str(COMMAND), command, *flags, *arguments],
-            env={**inherited, "COLUMNS": "160", "SKEIN_MEMORY_LIMIT": "1GB", **environment},
+            env={**os.environ, "COLUMNS": "160", "SKEIN_MEMORY_LIMIT": "1GB", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -13,13 +13,6 @@ from skein.settings import Settings, load_settings
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch):
-    for name in os.environ:
-        if name.startswith("SKEIN_"):
-            monkeypatch.delenv(name)
-
-
 def test_flags_win_over_the_environment_and_the_environment_over_defaults(monkeypatch):
     monkeypatch.setenv("SKEIN_MAX_STREAMS", "7")
     monkeypatch.setenv("SKEIN_FLIGHT_PORT", "1234")
