@@ -1,0 +1,76 @@
+"""The reference has a heading for each thing there is, and none for a thing there is not."""
+
+import re
+
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+
+from control_api.errors import status_of
+from flight_core.domain.errors import FlightCoreError
+from flight_server.errors import to_wire
+from schemas.errors import PROBLEM_TYPES
+from schemas.sources import SOURCES
+from skein.settings import ClientSettings, Settings
+from tests.architecture import documents
+
+REFERENCE = documents.DOCS / "reference"
+
+GRPC = {
+    pa.ArrowInvalid: "INVALID_ARGUMENT",
+    pa.ArrowKeyError: "NOT_FOUND",
+    pa.ArrowNotImplementedError: "UNIMPLEMENTED",
+    fl.FlightUnauthenticatedError: "UNAUTHENTICATED",
+    fl.FlightUnauthorizedError: "PERMISSION_DENIED",
+    fl.FlightUnavailableError: "UNAVAILABLE",
+    fl.FlightTimedOutError: "DEADLINE_EXCEEDED",
+    fl.FlightServerError: "UNKNOWN",
+    fl.FlightInternalError: "INTERNAL",
+}
+
+
+def named_in_headings(page):
+    """What the headings name that hold nothing but one piece of code: `name`."""
+    named = [re.fullmatch(r"`([^`]+)`", heading) for heading in documents.headings(page)]
+    return [match.group(1) for match in named if match]
+
+
+def all_failures(root=FlightCoreError):
+    yield root
+    for kind in root.__subclasses__():
+        yield from all_failures(kind)
+
+
+def test_every_error_code_has_a_heading_and_no_heading_lacks_a_code():
+    headings = named_in_headings(REFERENCE / "errors.md")
+    assert len(headings) == len(set(headings))
+    assert set(headings) == {kind.code for kind in all_failures()} | set(PROBLEM_TYPES)
+
+
+@pytest.mark.parametrize("kind", tuple(all_failures()), ids=lambda kind: kind.code)
+def test_the_reference_tells_how_a_failure_travels(kind):
+    error = kind("what is wrong")
+    grpc = next(GRPC[base] for base in type(to_wire(error)).__mro__ if base in GRPC)
+    retry = "yes" if error.retryable else "no"
+    section = documents.sections(REFERENCE / "errors.md")[f"`{kind.code}`"]
+    assert f"\nHTTP {status_of(error)} · gRPC {grpc} · retry: {retry}\n" in section
+
+
+@pytest.mark.parametrize("code", sorted(PROBLEM_TYPES.keys() - {kind.code for kind in all_failures()}))
+def test_a_code_of_http_alone_tells_its_status(code):
+    section = documents.sections(REFERENCE / "errors.md")[f"`{code}`"]
+    assert re.search(r"\nHTTP 4\d\d · retry: no\n", section)
+
+
+def test_every_failure_is_a_problem_that_http_explains():
+    assert {kind.code for kind in all_failures()} <= PROBLEM_TYPES.keys()
+
+
+def test_every_setting_has_a_heading_and_no_heading_lacks_a_setting():
+    headings = named_in_headings(REFERENCE / "settings.md")
+    fields = {*Settings.model_fields, *ClientSettings.model_fields}
+    assert sorted(headings) == sorted(f"SKEIN_{field.upper()}" for field in fields)
+
+
+def test_every_source_kind_has_a_heading_and_no_heading_lacks_a_source_kind():
+    assert sorted(named_in_headings(REFERENCE / "sources.md")) == sorted(SOURCES)
