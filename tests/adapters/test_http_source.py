@@ -112,7 +112,9 @@ async def test_retry_after_is_obeyed(fetch):
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("wait", ["86400", format_datetime(datetime.now(UTC) + timedelta(days=1))])
+@pytest.mark.parametrize(
+    "wait", ["86400", format_datetime(datetime.now(UTC) + timedelta(days=1))], ids=["seconds", "date"]
+)
 async def test_nobody_waits_for_hours(fetch, wait):
     async with serving(always(answer(b"", "503 Busy", Retry_After=wait))) as server:
         with pytest.raises(SourceUnavailable, match="wants to be left alone"):
