@@ -11,7 +11,7 @@ import uvicorn
 from anyio.abc import TaskStatus
 from fastapi import FastAPI
 
-from skein.ports import bind, client_uri
+from skein.ports import bind, http_uri
 from skein.settings import Settings
 
 
@@ -37,8 +37,7 @@ class HttpServer:
         """Serve until `stop` is set, then drain; tells its address once it listens. Raises as `bind`."""
         settings = self._settings
         with bind(settings.host, settings.http_port, flag="--http-port") as listener:
-            scheme = "https" if settings.tls_cert else "http"
-            uri = client_uri(scheme, settings.host, listener.getsockname()[1])
+            uri = http_uri(settings, listener.getsockname()[1])
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._server.serve, [listener])
                 await self._server.listening.wait()

@@ -98,7 +98,7 @@ class Servers:
     async def _serve_flight(self, stop: anyio.Event, *, task_status: TaskStatus[str]) -> None:
         server = flight_server(self._skein)
         try:
-            task_status.started(server.uri)
+            task_status.started(flight_uri(self._skein.settings, server.port))
             await stop.wait()
         finally:
             with anyio.CancelScope(shield=True):
@@ -108,10 +108,10 @@ class Servers:
     async def _serve_http(
         self, stop: anyio.Event, flight: str | None, *, task_status: TaskStatus[str]
     ) -> None:
-        uri = flight or flight_uri(self._skein.settings, self._runtime)
-        await HttpServer(http_app(self._skein, flight_uri=uri), self._skein.settings).run(
-            stop, task_status=task_status
-        )
+        settings = self._skein.settings
+        elsewhere = self._runtime.read().get("flight") or flight_uri(settings, settings.flight_port)
+        app = http_app(self._skein, flight_uri=flight or elsewhere)
+        await HttpServer(app, settings).run(stop, task_status=task_status)
 
     async def _work(self, stop: anyio.Event) -> None:
         """Run ingestions; those that have not ended by then are given back, for the next start."""

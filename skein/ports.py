@@ -7,7 +7,6 @@ from collections.abc import Set
 
 from flight_core.domain.errors import Conflict, InvalidOption
 from skein.directory import Role
-from skein.runtime import RuntimeFile
 from skein.settings import Settings
 
 
@@ -51,14 +50,15 @@ def check_ports(settings: Settings, roles: Set[Role]) -> None:
         bind(settings.host, settings.http_port, flag="--http-port").close()
 
 
-def client_uri(scheme: str, host: str, port: int) -> str:
+def _client_uri(scheme: str, host: str, port: int) -> str:
     """What a client on this machine connects to."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"{scheme}://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
 
 
-def flight_uri(settings: Settings, runtime: RuntimeFile) -> str:
-    """Where another process serves Flight, or will by these settings."""
-    uri = runtime.read().get("flight")
-    scheme = "grpc+tls" if settings.tls_cert else "grpc"
-    return str(uri) if uri else client_uri(scheme, settings.host, settings.flight_port)
+def flight_uri(settings: Settings, port: int) -> str:
+    return _client_uri("grpc+tls" if settings.tls_cert else "grpc", settings.host, port)
+
+
+def http_uri(settings: Settings, port: int) -> str:
+    return _client_uri("https" if settings.tls_cert else "http", settings.host, port)

@@ -93,5 +93,4 @@ def _statement(dataset: str | None) -> str:
         return "SELECT 42 AS answer"
     if dataset == "flights":
         return "SELECT origin, avg(delay) FROM flights GROUP BY origin ORDER BY 2 DESC LIMIT 5"
-    name = dataset if dataset.isidentifier() else f'"{dataset}"'
-    return f"SELECT * FROM {name} LIMIT 5"
+    return f'SELECT * FROM "{dataset}" LIMIT 5'

@@ -41,7 +41,7 @@ def welcome(skein: Skein, endpoints: Endpoints) -> None:
     names = [str(dataset.name) for dataset in datasets]
     plural = "" if len(names) == 1 else "s"
     console.print(
-        f"Skein {VERSION} is ready: {len(names)} dataset{plural} in {skein.directory.root}", style="bold"
+        f"Skein {VERSION} is ready: {len(names)} dataset{plural} in {skein.settings.data}", style="bold"
     )
     console.print()
     if endpoints.flight:

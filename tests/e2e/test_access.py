@@ -6,6 +6,8 @@ import httpx
 import pyarrow.flight as fl
 import pytest
 
+from flight_core.domain.errors import InvalidOption
+from skein.ports import bind
 from tests.protocol import certificates
 from tests.stack import skein_stack
 
@@ -92,3 +94,21 @@ def test_a_login_with_a_password_opens_flight_for_what_follows(tmp_path):
         assert answer(client, header[1].decode().removeprefix("Bearer ")) == [{"answer": 42}]
         with pytest.raises(fl.FlightUnauthenticatedError):
             client.authenticate_basic_token("ann", "guessed")
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("localhost", "localhost"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")],
+)
+def test_the_addresses_told_are_addresses_that_clients_can_use(tmp_path, host, reached):
+    try:
+        bind(host, 0, flag="").close()
+    except InvalidOption:
+        pytest.skip(f"this machine has no {host}")
+    with skein_stack(tmp_path, host=host, tokens="ann=one") as stack:
+        assert stack.flight_uri.startswith(f"grpc://{reached}:")
+        assert stack.http_url.startswith(f"http://{reached}:")
+        with stack.flight() as client:
+            assert answer(client, "one") == [{"answer": 42}]
+        with stack.http(headers={"Authorization": "Bearer one"}) as client:
+            assert client.get("/api/v1").json()["flight_uri"] == stack.flight_uri
