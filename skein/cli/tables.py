@@ -75,12 +75,14 @@ def _fitting(columns: Sequence[_Filled], room: int) -> tuple[list[_Filled], list
     rest = deque(columns)
     room -= cell_len(_MORE) + _GAP
     while rest:
-        side, column = (front, rest[0]) if len(front) <= len(back) else (back, rest[-1])
-        room -= column.width
+        from_front = len(front) <= len(back)
+        room -= (rest[0] if from_front else rest[-1]).width
         if room < 0 and front:
             break
-        side.append(column)
-        rest.remove(column)
+        if from_front:
+            front.append(rest.popleft())
+        else:
+            back.append(rest.pop())
     return front, back[::-1]
 
 

@@ -1,0 +1,70 @@
+"""What fits on a terminal. Standard output is no terminal here, unless rich is told that it is one."""
+
+import pytest
+
+from skein.cli.tables import Column, show_table
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """Show a table on a terminal of some width; the lines, and how many columns were hidden."""
+
+    def show(columns, rows, *, width: int):
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+        monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(width))
+        hidden = show_table([Column(name) for name in columns], rows)
+        return capsys.readouterr().out.splitlines(), hidden
+
+    return show
+
+
+def test_columns_are_left_out_of_the_middle(terminal):
+    lines, hidden = terminal(["aaaa", "bbbb", "cccc", "dddd", "eeee"], [["1", "2", "3", "4", "5"]], width=26)
+
+    assert hidden == 2
+    assert [line.split() for line in lines] == [
+        ["aaaa", "bbbb", "…", "eeee"],
+        ["─" * 22],
+        ["1", "2", "…", "5"],
+    ]
+
+
+def test_columns_that_look_the_same_keep_their_places(terminal):
+    lines, _ = terminal(["b", "a", "c", "a"], [["0"] * 4], width=12)
+
+    assert lines[0].split() == ["b", "…", "a"]
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(25, 0), (24, 1)])
+def test_all_columns_are_shown_where_all_fit(terminal, width, hidden):
+    lines, left_out = terminal(["aaaa", "bbbb", "cccc", "dddd"], [["1", "2", "3", "4"]], width=width)
+
+    assert left_out == hidden
+    assert max(map(len, lines)) <= width
+
+
+def test_wide_characters_count_twice(terminal):
+    lines, hidden = terminal(["東京", "b"], [["1", "2"]], width=8)
+
+    assert hidden == 0
+    assert lines[1] == "─" * 8
+
+
+def test_a_single_column_is_shown_however_narrow_the_terminal(terminal):
+    lines, hidden = terminal(["a" * 100, "b"], [["1", "2"]], width=20)
+
+    assert hidden == 1
+    assert lines[0].startswith("aaa")
+
+
+def test_elsewhere_nothing_is_cut(capsys):
+    hidden = show_table([Column("x" * 300, "int64", right=True), Column("y", "bool")], [["1", None]], null="NULL")
+
+    head, types, rule, row = capsys.readouterr().out.splitlines()
+    assert hidden == 0
+    assert head == "x" * 300 + "   y"
+    assert types == "int64".rjust(300) + "   bool"
+    assert rule == "─" * 307
+    assert row == "1".rjust(300) + "   NULL"
