@@ -1,4 +1,4 @@
-"""The Python in the tutorial and the how-to guides runs, page by page, and prints what the page says."""
+"""The Python in the README and the guides runs, page by page, and prints what the page says."""
 
 import re
 import subprocess
@@ -16,39 +16,39 @@ from tests.stack import skein_stack
 # This one shows parts of files of this project; it says itself where they go.
 NOT_RUN = {"docs/how-to/add-a-source-kind.md"}
 
-# Pages about another server than the one that everybody starts first. The files are made beside the data.
-SETTINGS = {
-    "docs/how-to/network.md": {
-        "tokens": "dashboard/read=first-long-random-text,loader/read+write=second-long-random-text",
-        "tls_cert": "cert.pem",
-        "tls_key": "key.pem",
-    }
-}
-
 
 def runnable():
-    pages = [page for kind in ("tutorial", "how-to") for page in sorted((documents.DOCS / kind).glob("*.md"))]
-    return [
-        page
-        for page in pages
-        if documents.name(page) not in NOT_RUN
-        and any(language == "python" for language, _ in documents.blocks(page))
+    pages = [
+        documents.ROOT / "README.md",
+        *documents.DOCS.glob("tutorial/*.md"),
+        *documents.DOCS.glob("how-to/*.md"),
     ]
+    return [page for page in sorted(pages) if _python(page) and documents.name(page) not in NOT_RUN]
+
+
+def _python(page: Path) -> str:
+    return "\n".join(code for language, code in documents.blocks(page) if language == "python")
 
 
 @pytest.mark.parametrize("page", runnable(), ids=documents.name)
 def test_the_code_of_a_page_prints_what_the_page_says(page, tmp_path):
-    (tmp_path / "cert.pem").write_bytes(certificates.SERVER + certificates.CA)
-    (tmp_path / "key.pem").write_bytes(certificates.SERVER_KEY)
-    settings = dict(SETTINGS.get(documents.name(page), {}))
-    for name in settings.keys() & {"tls_cert", "tls_key"}:
-        settings[name] = tmp_path / settings[name]
+    settings = _network(tmp_path) if page.stem == "network" else {}
     with skein_stack(tmp_path / "skein-data", ingest_roots=str(tmp_path), **settings) as stack:
         stack.write("flights", shipped_flights())
-        code = "\n".join(code for language, code in documents.blocks(page) if language == "python")
-        printed = _run(_at(code, stack), tmp_path)
+        printed = _run(_at(_python(page), stack), tmp_path)
     for shown in _outputs(page):
         assert shown in printed
+
+
+def _network(folder: Path) -> dict[str, object]:
+    """The server of the page about networks, with its certificate where the page has it."""
+    (folder / "cert.pem").write_bytes(certificates.SERVER + certificates.CA)
+    (folder / "key.pem").write_bytes(certificates.SERVER_KEY)
+    return {
+        "tokens": "dashboard/read=first-long-random-text,loader/read+write=second-long-random-text",
+        "tls_cert": folder / "cert.pem",
+        "tls_key": folder / "key.pem",
+    }
 
 
 def _at(code: str, stack) -> str:
