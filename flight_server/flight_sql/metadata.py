@@ -20,10 +20,10 @@ from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_of
 from flight_server.streams import Streams
 from schemas.flight_sql.sql_pb2 import CommandGetDbSchemas, CommandGetTables
 
-TABLE_TYPES = ("BASE TABLE", "LOCAL TEMPORARY", "VIEW")
+TABLE_TYPES = ("LOCAL TEMPORARY", "TABLE", "VIEW")
 
-# What many tools ask for, though no such type is reported.
-_ALIASES = {"TABLE": "BASE TABLE"}
+# DuckDB's own name; many tools know no tables but those of the type TABLE.
+_ALIASES = {"BASE TABLE": "TABLE"}
 
 
 def _text(name: str, *, nullable: bool = True) -> "pa.Field[Any]":
@@ -85,7 +85,7 @@ def _tables(metadata: Metadata, command: CommandGetTables) -> pa.Table:
         _given(command, "catalog"),
         _given(command, "db_schema_filter_pattern"),
         _given(command, "table_name_filter_pattern"),
-        [_ALIASES.get(name, name) for name in command.table_types],
+        [_ALIASES.get(name.upper(), name.upper()) for name in command.table_types],
     )
     found = metadata.tables(wanted)
     if not command.include_schema:

@@ -147,15 +147,15 @@ def test_schemas_are_filtered_and_ordered(client, filters, expected):
 
 
 EVERY_TABLE = [
-    ("lake", "datasets", "birds", "BASE TABLE"),
-    ("workspace", "attic", "b%x", "BASE TABLE"),
-    ("workspace", "attic", "b_x", "BASE TABLE"),
-    ("workspace", "attic", "box", "BASE TABLE"),
-    ("workspace", "main", "child", "BASE TABLE"),
+    ("lake", "datasets", "birds", "TABLE"),
+    ("workspace", "attic", "b%x", "TABLE"),
+    ("workspace", "attic", "b_x", "TABLE"),
+    ("workspace", "attic", "box", "TABLE"),
+    ("workspace", "main", "child", "TABLE"),
     ("workspace", "main", "looking", "VIEW"),
-    ("workspace", "main", "parent", "BASE TABLE"),
-    ("workspace", "main", "single", "BASE TABLE"),
-    ("workspace", "main", "typed", "BASE TABLE"),
+    ("workspace", "main", "parent", "TABLE"),
+    ("workspace", "main", "single", "TABLE"),
+    ("workspace", "main", "typed", "TABLE"),
 ]
 
 
@@ -171,8 +171,8 @@ EVERY_TABLE = [
         ({"table_name_filter_pattern": r"b\%x"}, EVERY_TABLE[1:2]),
         ({"table_name_filter_pattern": "BIRDS"}, []),
         ({"table_types": ["VIEW"]}, EVERY_TABLE[5:6]),
-        ({"table_types": ["TABLE"], "catalog": "lake"}, EVERY_TABLE[:1]),
-        ({"table_types": ["VIEW", "BASE TABLE"]}, EVERY_TABLE),
+        ({"table_types": ["BASE TABLE"], "catalog": "lake"}, EVERY_TABLE[:1]),
+        ({"table_types": ["view", "TABLE"]}, EVERY_TABLE),
         ({"table_types": ["SYNONYM"]}, []),
     ],
 )

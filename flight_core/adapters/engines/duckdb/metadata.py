@@ -17,7 +17,8 @@ Use = Callable[[Work], Any]
 _INTERNAL = "('memory', 'system')"
 _TABLES = f"""
     SELECT table_catalog AS catalog_name, table_schema AS db_schema_name, table_name,
-           CASE WHEN table_catalog = '{LAKE}' THEN 'BASE TABLE' ELSE table_type END AS table_type
+           CASE WHEN table_catalog = '{LAKE}' OR table_type = 'BASE TABLE' THEN 'TABLE' ELSE table_type END
+               AS table_type
     FROM information_schema.tables
     WHERE table_catalog NOT IN {_INTERNAL} AND NOT (table_catalog = '{LAKE}' AND contains(table_name, '@'))
 """
