@@ -25,7 +25,7 @@ serve: install  ## run Skein with its demo catalog (ARGS="--demo-rows 3000000" a
 	exec $(BIN)/skein serve --demo $(ARGS)
 
 test: install  ## every test (ARGS="-k name" for some)
-	$(BIN)/python -P -m pytest $(ARGS)
+	$(BIN)/python -P -m pytest -n 2 $(ARGS)
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
