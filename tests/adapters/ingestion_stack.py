@@ -1,5 +1,6 @@
 """Ingestion with all its real parts, in a folder: catalog, Delta store, sources, parser, worker."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -128,4 +129,4 @@ class IngestionStack:
 
     def leftovers(self) -> list[Path]:
         """What jobs have left behind."""
-        return list(self.jobs.rglob("*"))
+        return [Path(at, name) for at, folders, files in os.walk(self.jobs) for name in (*folders, *files)]
