@@ -86,6 +86,17 @@ def test_a_late_fraction_turns_integers_into_floats():
     assert (type, values[0], values[-1]) == ("double", 1.0, 1.5)
 
 
+@pytest.mark.parametrize(("late", "type"), [("5", "int64"), ("2026-01-31", "date32[day]"), ("x", "string")])
+def test_a_column_that_begins_empty_gets_the_type_of_what_follows(late, type):
+    table = parsed(b"a,b\n" + b",1\n" * BEYOND_THE_SAMPLE + late.encode() + b",2\n")
+    assert types(table) == {"a": type, "b": "int64"}
+    assert str(table["a"][-1]) == late
+
+
+def test_a_column_that_stays_empty_is_text():
+    assert types(parsed(b"a,b\n,1\nNA,2\n")) == {"a": "string", "b": "int64"}
+
+
 def test_rows_keep_their_order():
     lines = "".join(f"{number},{number * 2}\n" for number in range(300_000))
     table = parsed(b"a,b\n" + lines.encode())

@@ -7,6 +7,7 @@ import random
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import anyio
 import pytest
@@ -16,6 +17,7 @@ from flight_core.domain.errors import (
     DeadlineExceeded,
     InvalidSource,
     LimitExceeded,
+    OutOfDisk,
     SourceNotAllowed,
     SourceUnavailable,
 )
@@ -238,6 +240,15 @@ async def test_too_much_is_refused(fetch, told):
         with pytest.raises(LimitExceeded, match="SKEIN_INGEST_MAX_BYTES"):
             await fetch(server.url, max_bytes=1 << 20)
     assert sum(file.stat().st_size for file in fetch.folder.iterdir()) <= 1 << 20
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+async def test_a_full_disk_is_told(fetch):
+    (fetch.folder / "download").symlink_to("/dev/full")
+    async with serving(always(answer(BODY))) as server:
+        with pytest.raises(OutOfDisk, match="the disk is full"):
+            await fetch(server.url)
 
 
 @pytest.mark.anyio

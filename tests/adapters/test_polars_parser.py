@@ -14,7 +14,7 @@ import pytest
 
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.application.ports.sources import FetchedFile
-from flight_core.domain.errors import DeadlineExceeded, LimitExceeded, UnreadableData
+from flight_core.domain.errors import DeadlineExceeded, LimitExceeded, OutOfDisk, UnreadableData
 
 DEADLINE_S = 20
 
@@ -36,7 +36,7 @@ async def parse(file: FetchedFile, folder: Path, **options) -> None:
     async def report(progress) -> None: ...
 
     out = folder / "out"
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     await PolarsParser(ParserOptions(**options)).parse([file], out, report, format=None, options={})
 
 
@@ -90,6 +90,19 @@ async def test_a_parse_that_takes_too_long_is_stopped(endless, tmp_path):
     with anyio.fail_after(DEADLINE_S), pytest.raises(DeadlineExceeded, match=r"not parsed within 0\.2 s"):
         await parse(endless, tmp_path, timeout_s=0.2)
     assert parsing_processes(os.getpid()) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize(
+    "content", [b"a,b\n" + b"1,x\n" * 1000, b'[{"a": 1}, {"a": "x"}]', b'{"a": 1}\n{"a": {"b": 2}}\n']
+)
+async def test_a_full_disk_is_told(tmp_path, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "part-0.parquet").symlink_to("/dev/full")
+    (tmp_path / "in").write_bytes(content)
+    with pytest.raises(OutOfDisk, match="the disk is full"):
+        await parse(FetchedFile(tmp_path / "in", "in", len(content), temporary=True), tmp_path)
 
 
 @pytest.mark.anyio

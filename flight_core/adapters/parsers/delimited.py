@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow.parquet as pq
 
-from flight_core.adapters.parsers.inference import Reading, infer
+from flight_core.adapters.parsers.inference import TEXT, Inference, Reading
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.output import RowCounter, write_parquet
@@ -101,16 +101,30 @@ def parse_delimited(
 
 
 def _write(tables: Sequence[Table], options: DelimitedOptions, target: Path, meter: Meter) -> None:
-    columns = list(tables[0].columns)
     frame = pl.concat([_nulled(table, options) for table in tables])
+    for readings in _readings(frame, tables, options):
+        try:
+            return _write_typed(frame, readings, tables, target, meter)
+        except _Misfit:
+            pass
+    raise AssertionError("text fits everything")
+
+
+def _readings(
+    frame: pl.LazyFrame, tables: Sequence[Table], options: DelimitedOptions
+) -> Iterator[Mapping[str, Reading]]:
+    """What to try, one after the other: types that fit a sample, types that fit everything, text."""
+    inference = Inference(tables[0].columns)
     with _translated():
-        readings = infer(pl.concat([_nulled(table, options).head(SAMPLE_ROWS) for table in tables]), columns)
-    try:
-        _write_typed(frame, readings, tables, target, meter)
-    except _Misfit:
-        with _translated():
-            readings = infer(frame, columns)
-        _write_typed(frame, readings, tables, target, meter)
+        for table in tables:
+            inference.look(_nulled(table, options).head(SAMPLE_ROWS).collect(engine="streaming"))
+        if inference.empty:
+            inference.look_at_all(frame, inference.empty)
+    yield inference.readings
+    with _translated():
+        inference.look_at_all(frame, inference.typed)
+    yield inference.readings
+    yield dict.fromkeys(tables[0].columns, Reading(TEXT))
 
 
 def _write_typed(

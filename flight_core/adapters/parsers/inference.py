@@ -4,7 +4,7 @@ A type fits when every value of the column parses as it and nothing is lost by t
 one `00501`, one `+49 30`, one free-text date or one integer beyond 64 bits stays text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -95,35 +95,70 @@ _KINDS = (
 )
 
 
-def infer(frame: pl.LazyFrame, columns: list[str]) -> dict[str, Reading]:
-    """What fits all of `frame`, whose columns are text. Reads it once, in bounded memory."""
-    questions = [question for number, name in enumerate(columns) for question in _questions(number, name)]
-    answers = frame.select(questions).collect(engine="streaming").row(0, named=True)
-    return {name: _reading(number, answers) for number, name in enumerate(columns)}
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """What the values of a column that were looked at have in common."""
+
+    kinds: tuple[Kind, ...] = _KINDS  # that fit all of them
+    empty: bool = True  # there were none
+    blank: bool = False  # there were null words
+
+    def with_values(self, text: pl.Series) -> "_Fitting":
+        if not self.kinds:
+            return self
+        empty, blank, *fits = text.to_frame("text").select(_questions(self.kinds)).row(0)
+        kinds = tuple(kind for kind, all_fit in zip(self.kinds, fits, strict=True) if all_fit)
+        return _Fitting(kinds, self.empty and empty, self.blank or blank)
+
+    @property
+    def reading(self) -> Reading:
+        if self.empty or not self.kinds:
+            return Reading(TEXT)
+        return Reading(self.kinds[0], self.blank)
+
+
+class Inference:
+    """Finds types that fit all rows it is shown; the columns are text."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._found = dict.fromkeys(columns, _Fitting())
+
+    def look(self, frame: pl.DataFrame) -> None:
+        # A plan with many columns takes time that grows with their square, so one by one.
+        for column in frame.columns:
+            self._found[column] = self._found[column].with_values(frame[column])
+
+    def look_at_all(self, frame: pl.LazyFrame, columns: Sequence[str]) -> None:
+        """In bounded memory."""
+        for batch in frame.select(columns).collect_batches(engine="streaming", maintain_order=False):
+            self.look(batch)
+
+    @property
+    def readings(self) -> dict[str, Reading]:
+        return {column: fitting.reading for column, fitting in self._found.items()}
+
+    @property
+    def empty(self) -> list[str]:
+        """The columns without any value so far."""
+        return [column for column, fitting in self._found.items() if fitting.empty]
+
+    @property
+    def typed(self) -> list[str]:
+        """The columns that may be something else than text."""
+        return [column for column, fitting in self._found.items() if fitting.kinds]
 
 
 def _blanked(text: pl.Expr) -> pl.Expr:
     return pl.when(text.is_in(NULL_WORDS)).then(None).otherwise(text)
 
 
-def _questions(number: int, name: str) -> list[pl.Expr]:
-    text = pl.col(name)
+def _questions(kinds: Sequence[Kind]) -> list[pl.Expr]:
+    text = pl.col("text")
     blanked = _blanked(text)
-    questions = [
-        text.is_in(NULL_WORDS).any().alias(f"{number} blank"),
-        blanked.is_not_null().any().alias(f"{number} any"),
-    ]
-    for index, kind in enumerate(_KINDS):
+    questions = [blanked.is_null().all().alias("empty"), text.is_in(NULL_WORDS).any().alias("blank")]
+    for number, kind in enumerate(kinds):
         fits = kind.parse(blanked, False).is_not_null()
         if kind.guard is not None:
             fits &= kind.guard(blanked)
-        questions.append((fits | blanked.is_null()).all().alias(f"{number} {index}"))
+        questions.append((fits | blanked.is_null()).all().alias(str(number)))
     return questions
-
-
-def _reading(number: int, answers: Mapping[str, bool]) -> Reading:
-    if answers[f"{number} any"]:
-        for index, kind in enumerate(_KINDS):
-            if answers[f"{number} {index}"]:
-                return Reading(kind, blank=answers[f"{number} blank"])
-    return Reading(TEXT)

@@ -206,8 +206,9 @@ class _Download:
 
     async def _receive(self, response: httpx.Response) -> None:
         with self.path.open("r+b" if self.received else "wb") as file:
-            file.seek(self.received)
-            file.truncate()
+            if self.received:
+                file.seek(self.received)
+                file.truncate()
             async for chunk in response.aiter_raw(_CHUNK_BYTES):
                 self._check_size(self.received + len(chunk))
                 await anyio.to_thread.run_sync(_write, file.write, chunk)
