@@ -136,6 +136,12 @@ def test_what_does_not_exist_is_invalid(source, path):
         found(source, path)
 
 
+def test_a_missing_file_is_refused_before_there_is_a_job(source):
+    with pytest.raises(InvalidSource, match=r"there is no file 'nothing\.csv'"):
+        source.check(SourceSpec("file", {"path": "nothing.csv"}))
+    source.check(SourceSpec("file", {"path": ["a.csv", "later-*.csv", "."]}))
+
+
 def test_what_is_no_regular_file_is_invalid(source, place):
     os.mkfifo(place / "root" / "pipe")
     with pytest.raises(InvalidSource, match="there is no file 'pipe'"):

@@ -39,8 +39,8 @@ class FileSource:
 
     def check(self, spec: SourceSpec) -> None:
         for given in _paths(spec):
-            with _readable(given):
-                self._locate(given)
+            if not _exists(self._locate(given)) and not _MAGIC.search(given):
+                raise _missing(given)
 
     async def fetch(self, spec: SourceSpec, folder: Path, report: Report) -> Sequence[FetchedFile]:
         files = await anyio.to_thread.run_sync(self._find_all, spec, abandon_on_cancel=True)
@@ -60,7 +60,7 @@ class FileSource:
     def _find(self, given: str) -> Iterator[FetchedFile]:
         files = [(path, label) for path, label in self._matches(given) if path.is_file()]
         if not files:
-            raise InvalidSource(f"there is no file '{given}'; check the path", path=given)
+            raise _missing(given)
         for path, label in files:
             resolved = path.resolve()
             self._check_allowed(resolved, given)
@@ -119,6 +119,10 @@ def _paths(spec: SourceSpec) -> list[str]:
     if not paths or not all(isinstance(path, str) and path and "\0" not in path for path in paths):
         raise InvalidSource("a source of kind 'file' needs 'path': a file, a folder, a pattern, or a list")
     return list(paths)
+
+
+def _missing(given: str) -> InvalidSource:
+    return InvalidSource(f"there is no file '{given[:200]}'; check the path", path=given[:200])
 
 
 @contextmanager
