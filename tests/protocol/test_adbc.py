@@ -176,7 +176,7 @@ def test_after_an_error_and_a_rollback_it_goes_on(connection, cursor):
     with pytest.raises(dbapi.ProgrammingError, match=r"\[query_failed\]"):
         cursor.execute("CREATE TABLE never AS SELECT s::INTEGER AS i FROM (VALUES ('x')) AS t(s)")
     with pytest.raises(dbapi.ProgrammingError, match=r"\[transaction_failed\]"):
-        cursor.execute("SELECT 1")
+        cursor.execute("INSERT INTO halfway VALUES (1)")
     connection.rollback()
     cursor.execute("SELECT 1")
     assert cursor.fetchone() == (1,)

@@ -1,5 +1,6 @@
 """Libraries on top of ADBC and Flight SQL, used the way their own documentation says."""
 
+import gc
 import importlib.util
 import json
 import shutil
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from tests.protocol.sql_stack import SqlStack, sql_stack
 
 # Some of these libraries leave cursors open for the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:.*was not explicitly closed:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*was not explicitly close:ResourceWarning")
 
 BIRDS = pa.table({"name": ["duck", "goose", "swan"], "weight_kg": [1.1, 3.5, 9.0]})
 NODE = Path(__file__).parent / "node"
@@ -26,6 +27,7 @@ def stack(tmp_path_factory):
     with sql_stack(tmp_path_factory.mktemp("skein")) as made:
         made.write("birds", BIRDS)
         yield made
+        gc.collect()  # what is left open, here and not in other tests
 
 
 @pytest.fixture
