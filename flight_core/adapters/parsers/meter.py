@@ -41,10 +41,14 @@ class Meter:
             self._out.write(line)
             self._out.flush()
 
-    def tell_forever(self, ended: threading.Event) -> None:
+    def tell(self) -> None:
+        """The progress, unless it has been told."""
+        now = (self._done_bytes, self._rows)
+        if now != self._told:
+            self._told = now
+            self.say(done_bytes=now[0], total_bytes=self._total_bytes, rows=now[1])
+
+    def tell_until(self, ended: threading.Event) -> None:
         """Tell the progress a few times a second. Blocks until `ended`."""
         while not ended.wait(_INTERVAL_S):
-            now = (self._done_bytes, self._rows)
-            if now != self._told:
-                self._told = now
-                self.say(done_bytes=now[0], total_bytes=self._total_bytes, rows=now[1])
+            self.tell()

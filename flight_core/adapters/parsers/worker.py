@@ -63,7 +63,9 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     format = contents[0].format
     target = request.folder / "part-0.parquet"
     _dispatch(files, contents, options_for(format, request.options), target, scratch, meter)
-    return {"files": [target.name], "row_count": pq.read_metadata(target).num_rows, "format": format}
+    row_count = pq.read_metadata(target).num_rows
+    meter.reached(meter.total_bytes, row_count)
+    return {"files": [target.name], "row_count": row_count, "format": format}
 
 
 def _unpacked(request: Request, scratch: Path, meter: Meter) -> list[Unpacked]:
@@ -128,11 +130,12 @@ def main() -> None:
     threading.Thread(target=_end_with_input, daemon=True).start()
     meter = Meter(out, sum(file.path.stat().st_size for file in request.files))
     ended = threading.Event()
-    teller = threading.Thread(target=meter.tell_forever, args=(ended,), daemon=True)
+    teller = threading.Thread(target=meter.tell_until, args=(ended,), daemon=True)
     teller.start()
     answer = _answer(request, meter)
     ended.set()
     teller.join()
+    meter.tell()
     meter.say(**answer)
 
 
