@@ -61,8 +61,9 @@ class StatementInfo:
     """What can be known of a statement without running it."""
 
     kind: StatementKind
-    schema: pa.Schema | None  # of the result; None where it returns no rows of its own
+    schema: pa.Schema | None  # of the result; None without one, or where it shows only when it runs
     parameters: pa.Schema  # one field a parameter, in order; type null where unknown
+    may_return_rows: bool = True  # False where it is certain that there are none
 
 
 @dataclass(frozen=True, slots=True)

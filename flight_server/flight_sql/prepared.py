@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_core.application.sessions import ClientSession, Prepared
-from flight_core.domain.query import StatementKind
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.bindings import read_bindings
@@ -40,7 +39,7 @@ class PreparedStatements:
             prepared_statement_handle=prepared.handle,
             dataset_schema=info.schema.serialize().to_pybytes() if info.schema is not None else b"",
             parameter_schema=info.parameters.serialize().to_pybytes(),
-            is_update=info.kind is not StatementKind.READ and info.schema is None,
+            is_update=not info.may_return_rows,
         )
 
     def create_from_plan(

@@ -12,7 +12,8 @@ from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.domain.query import Outcome, Parameters, row_of
 
 _ROWS = "__skein_rows"
-_PER_ROW = {"on", "returning", "default", "values"}  # words that tie an INSERT to single rows
+# Words that tie an INSERT to single rows: a query in VALUES may look at the rows inserted before.
+_PER_ROW = {"on", "returning", "default", "values", "select", "from"}
 
 
 def run_once_a_row(
@@ -24,7 +25,7 @@ def run_once_a_row(
     """
     at_once = _insert_of_all(sql, rows)
     if at_once is not None:
-        with registered(connection, _ROWS, readable(rows)):
+        with registered(connection, _ROWS, readable(rows.rename_columns(list(_columns(rows).values())))):
             ((count,),) = connection.execute(at_once).fetchall()
         return Outcome(pa.table({"Count": pa.array([count], pa.int64())}), count)
     outcomes = [run(row_of(rows, row)) for row in range(rows.num_rows)]
@@ -44,9 +45,14 @@ def _insert_of_all(sql: str, rows: pa.Table) -> str | None:
         return None
     encoded = sql.encode()
     start, inside, end = tokens[place][0], tokens[place + 1][0] + 1, tokens[-1][0]
-    columns = {name: identifier(name) for name in rows.column_names}
+    columns = {name: identifier(column) for name, column in _columns(rows).items()}
     into, expressions = encoded[:start].decode(), encoded[inside:end].decode()
     return f"{into} SELECT {with_expressions(expressions, columns)} FROM {_ROWS}"
+
+
+def _columns(rows: pa.Table) -> dict[str, str]:
+    """For each parameter the name of its column, one that no statement uses by chance."""
+    return {name: f"{_ROWS}_{number}" for number, name in enumerate(rows.column_names)}
 
 
 def _closing(words: list[str]) -> int:

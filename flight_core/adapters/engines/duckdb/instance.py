@@ -17,7 +17,7 @@ from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
 from flight_core.adapters.engines.duckdb.parameters import Runnable, runnable
 from flight_core.adapters.engines.duckdb.policy import approve
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, TableName
-from flight_core.adapters.engines.duckdb.types import ArrowFields
+from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, UnreadableData
@@ -105,6 +105,10 @@ class Instance:
             relation = cursor.sql(made.sql, params=made.parameters)
             if statement.row_limit is not None and parsed.tree is not None:
                 relation = relation.limit(statement.row_limit)
+            names = [made.column_name(name) for name in relation.columns]
+            if names != relation.columns:
+                renamed = (f"#{place} AS {identifier(name)}" for place, name in enumerate(names, start=1))
+                relation = relation.project(", ".join(renamed))
             fields = self.narrow_fields if statement.narrow_decimals else self.fields
             return Bound(relation, fields.schema(relation, cursor), pins, made)
 

@@ -48,6 +48,13 @@ class Runnable:
     sql: str
     parameters: Bound
     variables: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # of the parameters in the variables
+
+    def column_name(self, name: str) -> str:
+        """A result column's name as it is without variables: `$1`, not how we look it up."""
+        for variable, parameter in zip(self.variables, self.names, strict=True):
+            name = name.replace(_look_up(variable), f"${parameter}")
+        return name
 
 
 def runnable(
@@ -68,10 +75,14 @@ def runnable(
         values = {name: _value(value) for name, value in items.items()}
         return Runnable(sql, values if isinstance(parameters, Mapping) else list(values.values()))
     variables = {name: f"{_VARIABLE}{number}" for number, name in enumerate(items)}
-    text = with_expressions(sql, {name: f"getvariable('{place}')" for name, place in variables.items()})
+    text = with_expressions(sql, {name: _look_up(place) for name, place in variables.items()})
     for name, value in items.items():
         _store(cursor, variables[name], value)
-    return Runnable(text, None, tuple(variables.values()))
+    return Runnable(text, None, tuple(variables.values()), tuple(variables))
+
+
+def _look_up(variable: str) -> str:
+    return f"getvariable('{variable}')"
 
 
 def forget(cursor: duckdb.DuckDBPyConnection, made: Runnable) -> None:

@@ -50,6 +50,14 @@ _PRAGMAS = {
     "user_agent",
     "version",
 }
+# Switches of DuckDB's self-checks and progress bars, and its built-in extensions: files of statements
+# are full of them, and nothing here depends on them.
+_IGNORED = re.compile(
+    r"pragma\s+((enable|disable)_(verification|progress_bar|print_progress_bar|object_cache)"
+    r"|(disable_)?verify_(external|parallelism|serializer|fetch_row))|load\s+'?(json|parquet|icu|core_functions)'?",
+    re.IGNORECASE,
+)
+_NO_OPERATION = "SET VARIABLE __skein_ignored = NULL"
 _BEFORE_KIND = {"or", "replace", "temp", "temporary", "persistent"}  # words between CREATE and what is made
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?(\s*\([^()]*\))?\s+", re.IGNORECASE)
 
@@ -63,6 +71,8 @@ def approve(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
     if statement.tree is not None:
         _check_tree(statement)
         return statement
+    if _is_ignored(statement):
+        return _rewritten(statement, r"(?s).*", _NO_OPERATION)
     word = _TYPES.get(statement.type)
     if word:
         raise _refused(f"{word} is not available to clients; ingest files through the API instead")
@@ -72,6 +82,11 @@ def approve(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
     if statement.type == StatementType.SET:
         return _session_setting(statement)
     return statement
+
+
+def _is_ignored(statement: ParsedStatement) -> bool:
+    kinds = (StatementType.PRAGMA, StatementType.LOAD)
+    return statement.type in kinds and _IGNORED.fullmatch(statement.sql) is not None
 
 
 def _check_tree(statement: ParsedStatement) -> None:
@@ -163,16 +178,21 @@ def _explained(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
 def _session_setting(statement: ParsedStatement) -> ParsedStatement:
     """SET and RESET, kept from reaching other sessions: plain SET is global for most settings."""
     words = [token.word for token in statement.tokens if token.kind != "comment"]
-    if words[0] not in ("set", "reset"):
+    if words[0] not in ("set", "reset", "pragma"):
         return statement  # USE
+    if words[1:3] == ["time", "zone"]:
+        return _rewritten(statement, r"set\s+time\s+zone\s*(=|to\b)?", "SET SESSION TimeZone = ")
     scope = words[1] if len(words) > 1 else ""
     if scope == "global":
         raise _refused("settings of the whole server are not available to clients; leave out GLOBAL")
     if scope in ("session", "local", "variable"):
         return statement
-    sql = re.sub(
-        r"\b(set|reset)\b", lambda match: f"{match.group(1)} SESSION", statement.sql, count=1, flags=re.I
-    )
+    verb = "RESET" if words[0] == "reset" else "SET"
+    return _rewritten(statement, r"\b(set|reset|pragma)\b", f"{verb} SESSION")
+
+
+def _rewritten(statement: ParsedStatement, pattern: str, replacement: str) -> ParsedStatement:
+    sql = re.sub(pattern, replacement, statement.sql, count=1, flags=re.IGNORECASE)
     return ParsedStatement(sql, statement.type, statement.kind, tokens=statement.tokens)
 
 

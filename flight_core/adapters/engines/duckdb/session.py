@@ -17,8 +17,16 @@ from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget, placeholder_names, runnable
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
-from flight_core.adapters.engines.duckdb.targets import Target, in_lake, returning, target
-from flight_core.adapters.engines.duckdb.types import literal
+from flight_core.adapters.engines.duckdb.targets import (
+    Target,
+    attached_name,
+    counts_rows,
+    in_lake,
+    may_return_rows,
+    returning,
+    target,
+)
+from flight_core.adapters.engines.duckdb.types import identifier, literal
 from flight_core.application.cancellation import Cancellation
 from flight_core.domain.dataset import LAKE, LakeState
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
@@ -38,6 +46,7 @@ _OWN_TABLE = """
     SELECT 1 FROM information_schema.tables WHERE lower(table_name) = lower($1)
       AND (table_catalog, table_schema) IN (('temp', 'main'), (current_database(), current_schema()))
 """
+_PROBE = "__skein_probe"
 _NOTHING = Outcome(pa.table({}), None)
 
 
@@ -55,6 +64,7 @@ class DuckDbSession:
         self._untouched = False  # in a transaction in which nothing ran yet
         self._changed = False
         self._closed = False
+        self._attached: set[str] = set()
 
     @property
     def in_transaction(self) -> bool:
@@ -72,11 +82,18 @@ class DuckDbSession:
         if len(statements) > 1:
             return StatementInfo(StatementKind.COMMAND, None, parameters)
         if last.kind is not StatementKind.READ:
-            return StatementInfo(last.kind, self._returning(last), parameters)
+            returned = self._returning(last)
+            rows = returned is not None or may_return_rows(last)
+            return StatementInfo(last.kind, returned, parameters, rows)
         with self._turn():
             pins = self._instance.show([last], lake)
             probe = Statement(statement.sql, statement.parameters or _nulls(names))
-            made = self._instance.bind(self._connection, last, probe, pins)
+            try:
+                made = self._instance.bind(self._connection, last, probe, pins)
+            except InvalidSql:
+                if statement.parameters or not names or not self._can_be_prepared(last):
+                    raise
+                return StatementInfo(last.kind, None, parameters)
             forget(self._connection, made.runnable)
             return StatementInfo(last.kind, made.schema, parameters)
 
@@ -216,6 +233,9 @@ class DuckDbSession:
             if self._open is not None:
                 self._open.close()
                 self._open = None
+            for name in self._attached:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.execute(f"DETACH {identifier(name)}")
             self._connection.close()
 
     def _parse(self, sql: str) -> tuple[ParsedStatement, ...]:
@@ -286,6 +306,8 @@ class DuckDbSession:
             self._changed = True
         if parsed.type == StatementType.SET:
             self._keep_lake_in_sight()
+        elif parsed.type in (StatementType.ATTACH, StatementType.DETACH):
+            self._attached ^= {attached_name(parsed)}
 
     def _protect_lake(self, parsed: ParsedStatement) -> None:
         changed = target(parsed)
@@ -316,17 +338,27 @@ class DuckDbSession:
         """USE replaces the search path; datasets stay visible by name all the same."""
         ((path,),) = self._connection.execute("SELECT current_setting('search_path')").fetchall()
         if DATASETS not in path:
-            self._connection.execute(f"SET search_path={literal(f'{path},{DATASETS}')}")
+            wider = f"{path},{DATASETS}" if path else DATASETS
+            self._connection.execute(f"SET search_path={literal(wider)}")
 
     def _returning(self, parsed: ParsedStatement) -> pa.Schema | None:
         """What a statement with RETURNING gives back; None without, or where it cannot be told."""
         sql = returning(parsed)
-        if sql is None:
+        if sql is None or placeholder_names(sql):
             return None
         with self._turn(), contextlib.suppress(duckdb.Error):
             relation = self._connection.sql(sql)
             return self._instance.fields.schema(relation, self._connection)
         return None
+
+    def _can_be_prepared(self, parsed: ParsedStatement) -> bool:
+        """Whether it is right except that its type depends on the parameters' types."""
+        try:
+            self._connection.execute(f"PREPARE {_PROBE} AS {parsed.sql}")
+            self._connection.execute(f"DEALLOCATE {_PROBE}")
+        except duckdb.Error:
+            return False
+        return True
 
     def _ended(self) -> None:
         self._in_transaction = self._untouched = False
@@ -340,7 +372,7 @@ def _nulls(names: list[str]) -> Parameters:
 
 def _outcome(parsed: ParsedStatement, table: pa.Table) -> Outcome:
     """DuckDB reports statements without rows as an empty column; those that change rows count them."""
-    counted = table.column_names == ["Count"] and table.num_rows == 1
+    counted = table.column_names == ["Count"] and table.num_rows == 1 and counts_rows(parsed)
     if parsed.kind is StatementKind.WRITE:
         return Outcome(table, int(table.column(0)[0].as_py()) if counted else table.num_rows)
     if table.num_rows == 0 and table.column_names in (["Count"], ["Success"]):

@@ -6,6 +6,7 @@ serialised and are looked at as tokens.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -79,7 +80,8 @@ class Parser:
 
     def __init__(self) -> None:
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
-        self._connection.execute("SET max_expression_depth=250")
+        # The trees of deep expressions nest several levels for each of theirs.
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
         self.parse = lru_cache(maxsize=512)(self._parse)
 
     def _parse(self, sql: str) -> tuple[ParsedStatement, ...]:
@@ -112,7 +114,10 @@ class Parser:
     def tree(self, sql: str) -> Json | None:
         """The syntax tree of a SELECT; None for what DuckDB does not serialise."""
         ((text,),) = self._connection.cursor().execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
-        reply: Json = json.loads(text)
+        try:
+            reply: Json = json.loads(text)
+        except RecursionError:
+            raise InvalidSql("the statement nests too deeply; split it") from None
         if reply.get("error"):
             if reply.get("error_type") == "not implemented":
                 return None

@@ -1,5 +1,6 @@
 """A bound query, its run, and how it is stopped."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -86,13 +87,15 @@ class DuckDbQuery:
             self._release(self._cursor)
 
     def buffer(self) -> None:
-        """Run what is left now and keep it in memory, so that the connection is free again."""
-        with self._state:
-            if self._closed or self._cancelled:
-                return
-        rest = self._step(self._read_rest)
-        if rest is not None:
-            self._reader = rest
+        """Run what is left now and keep it in memory, so that the connection is free again.
+
+        A query that was stopped is waited for instead.
+        """
+        with contextlib.suppress(Cancelled):
+            rest = self._step(self._read_rest)
+            self._reader = rest or self._reader
+            return
+        self._interrupt()
 
     def _read_rest(self) -> pa.RecordBatchReader | None:
         if self._reader is None and self._relation is not None:

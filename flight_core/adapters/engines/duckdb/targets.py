@@ -7,6 +7,8 @@ recognised before it runs.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from duckdb import StatementType
+
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName, Token
 from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
@@ -29,6 +31,25 @@ _NOISE = {
 }
 
 
+_DML_TYPES = {
+    StatementType.INSERT,
+    StatementType.UPDATE,
+    StatementType.DELETE,
+    StatementType.MERGE_INTO,
+}
+_SILENT_TYPES = {
+    StatementType.ALTER,
+    StatementType.ATTACH,
+    StatementType.CREATE,
+    StatementType.CREATE_FUNC,
+    StatementType.DETACH,
+    StatementType.DROP,
+    StatementType.PREPARE,
+    StatementType.SET,
+    StatementType.TRANSACTION,
+    StatementType.VACUUM,
+    StatementType.VARIABLE_SET,
+}
 _NAMED_WITHIN = 32  # words after the verb
 
 
@@ -75,6 +96,34 @@ def returning(statement: ParsedStatement) -> str | None:
     parts = (changed.name.catalog, changed.name.schema, changed.name.name)
     name = ".".join(identifier(part) for part in parts if part)
     return f"SELECT {' '.join(token.text for token in tokens[start:])} FROM {name}"
+
+
+def may_return_rows(statement: ParsedStatement) -> bool:
+    """False for statements that certainly have no rows of their own."""
+    if statement.type in _DML_TYPES:
+        return _has_returning(statement)
+    return statement.type not in _SILENT_TYPES
+
+
+def counts_rows(statement: ParsedStatement) -> bool:
+    """Whether the one number DuckDB answers with is that of the rows changed."""
+    if statement.type in _DML_TYPES:
+        return not _has_returning(statement)
+    changed = target(statement)
+    return changed is not None and (changed.verb, changed.kind) == ("create", "table")
+
+
+def attached_name(statement: ParsedStatement) -> str:
+    """The name that ATTACH gives, or DETACH takes away."""
+    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    words = [token.word for token in tokens]
+    if statement.type == StatementType.ATTACH:
+        return _unquoted(tokens[words.index("as") + 1].text).lower() if "as" in words else "memory"
+    return _unquoted(tokens[-1].text).lower()
+
+
+def _has_returning(statement: ParsedStatement) -> bool:
+    return any(token.word == "returning" for token in statement.tokens)
 
 
 def _main_verb(tokens: Sequence[Token]) -> int | None:
