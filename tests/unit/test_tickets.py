@@ -167,7 +167,9 @@ def test_not_a_number_stays_not_a_number():
     assert math.isnan(restored)
 
 
-@pytest.mark.parametrize("value", [[1, "a"], object(), {1: 2}, Decimal("NaN"), "\ud800"], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [[1, "a"], object(), {1: 2}, Decimal("NaN"), "\ud800"], ids=lambda value: type(value).__name__
+)
 def test_a_value_without_an_arrow_type_is_refused_by_name(value):
     with pytest.raises(InvalidParameters, match="parameter 'weight'"):
         pack({"weight": value})
