@@ -81,6 +81,20 @@ def test_a_late_value_turns_the_whole_column_into_text(late):
     assert column(*values) == ("string", values)
 
 
+@pytest.mark.parametrize("late", ["00501", "+5", " 5", "n/a", "1.5x", "99999999999999999999"])
+def test_a_late_value_counts_without_quotes_too(late):
+    table = parsed(b"a,b\n" + b"10001,1\n" * BEYOND_THE_SAMPLE + f"{late},2\n".encode())
+    assert types(table) == {"a": "string", "b": "int64"}
+    assert table["a"][-1].as_py() == late
+
+
+@pytest.mark.parametrize("late", ["", '""', "NA"])
+def test_a_late_null_is_no_text(late):
+    table = parsed(b"a,b\n" + b"1,1.5\n" * BEYOND_THE_SAMPLE + f"{late},{late}\n".encode())
+    assert types(table) == {"a": "int64", "b": "double"}
+    assert table.slice(BEYOND_THE_SAMPLE).to_pylist() == [{"a": None, "b": None}]
+
+
 def test_a_late_fraction_turns_integers_into_floats():
     type, values = column(*["1"] * BEYOND_THE_SAMPLE, "1.5")
     assert (type, values[0], values[-1]) == ("double", 1.0, 1.5)

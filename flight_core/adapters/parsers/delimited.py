@@ -8,7 +8,7 @@ the whole file, encodings, ragged rows, odd quoting.
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow.parquet as pq
 
-from flight_core.adapters.parsers.inference import TEXT, Inference, Reading
+from flight_core.adapters.parsers.inference import Inference, Reading
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.output import RowCounter, write_parquet
-from flight_core.adapters.parsers.text import TextFile, as_utf8, encoding_that_fits
+from flight_core.adapters.parsers.text import TextFile, as_utf8, encoding_that_fits, in_parallel, line_chunks
 from flight_core.domain.errors import LimitExceeded, SchemaMismatch, UnreadableData
 
 if TYPE_CHECKING:
@@ -60,13 +60,14 @@ class Table:
     line_end: str
     row_bytes: float  # on average, in the sample
 
-    def frame(self) -> pl.LazyFrame:
-        """Its rows, every column as text: an empty field is null, a quoted empty one is not."""
+    def frame(self, types: Mapping[str, type[pl.DataType]] | None = None) -> pl.LazyFrame:
+        """Its rows, as text where `types` does not say otherwise: an empty field is null, a quoted
+        empty one is not."""
         return pl.scan_csv(
             self.path,
             has_header=False,
             skip_rows=1 if self.header else 0,
-            schema=dict.fromkeys(self.columns, pl.String),
+            schema=types or dict.fromkeys(self.columns, pl.String),
             separator=self.delimiter,
             quote_char=self.quote,
             eol_char=self.line_end,
@@ -101,44 +102,75 @@ def parse_delimited(
 
 
 def _write(tables: Sequence[Table], options: DelimitedOptions, target: Path, meter: Meter) -> None:
-    frame = pl.concat([_nulled(table, options) for table in tables])
-    for readings in _readings(frame, tables, options):
+    scale = meter.total_bytes / max(1, sum(table.path.stat().st_size for table in tables))
+    for attempt in _attempts(tables, options):
         try:
-            return _write_typed(frame, readings, tables, target, meter)
+            with _translated():
+                counter = RowCounter(meter, bytes_per_row=tables[0].row_bytes * scale)
+                return write_parquet(attempt.frame, target, counter)
         except _Misfit:
             pass
+        except _Malformed:
+            if not attempt.native:
+                raise
     raise AssertionError("text fits everything")
 
 
-def _readings(
-    frame: pl.LazyFrame, tables: Sequence[Table], options: DelimitedOptions
-) -> Iterator[Mapping[str, Reading]]:
-    """What to try, one after the other: types that fit a sample, types that fit everything, text."""
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """`native`: numbers are read without making text of them first. That is faster, but what is
+    wrong with a value then looks like what is wrong with a row."""
+
+    frame: pl.LazyFrame
+    native: bool = False
+
+
+def _attempts(tables: Sequence[Table], options: DelimitedOptions) -> Iterator[_Attempt]:
+    """Types that fit a sample, types that fit everything, text."""
+    text = pl.concat([_nulled(table, options) for table in tables])
     inference = Inference(tables[0].columns)
     with _translated():
         for table in tables:
             inference.look(_nulled(table, options).head(SAMPLE_ROWS).collect(engine="streaming"))
         if inference.empty:
-            inference.look_at_all(frame, inference.empty)
-    yield inference.readings
+            inference.look_at_all(text, inference.empty)
+    readings = inference.readings
     with _translated():
-        inference.look_at_all(frame, inference.typed)
-    yield inference.readings
-    yield dict.fromkeys(tables[0].columns, Reading(TEXT))
+        fast = not options.null_values and not _codes_are_possible(tables)
+    if not fast:
+        yield _Attempt(_typed(text, readings))
+    else:
+        types = {column: reading.native for column, reading in readings.items()}
+        frame = pl.concat([table.frame(types) for table in tables])
+        yield _Attempt(_typed(frame, readings, native=True), native=True)
+    with _translated():
+        inference.look_at_all(text, inference.typed)
+    yield _Attempt(_typed(text, inference.readings))
+    yield _Attempt(text)
 
 
-def _write_typed(
-    frame: pl.LazyFrame,
-    readings: Mapping[str, Reading],
-    tables: Sequence[Table],
-    target: Path,
-    meter: Meter,
-) -> None:
-    typed = frame.select([reading.typed(column) for column, reading in readings.items()])
-    scale = meter.total_bytes / max(1, sum(table.path.stat().st_size for table in tables))
-    counter = RowCounter(meter, bytes_per_row=tables[0].row_bytes * scale)
-    with _translated():
-        write_parquet(typed, target, counter)
+def _typed(frame: pl.LazyFrame, readings: Mapping[str, Reading], *, native: bool = False) -> pl.LazyFrame:
+    return frame.select(
+        pl.col(column) if native and reading.native != pl.String else reading.typed(column)
+        for column, reading in readings.items()
+    )
+
+
+def _codes_are_possible(tables: Sequence[Table]) -> bool:
+    """Whether any field begins as no plain number does: with a zero before another digit, a plus sign
+    or a space. Reading such a field as a number would lose that."""
+    return any(any(in_parallel(_holds_codes(table), line_chunks(table.path))) for table in tables)
+
+
+def _holds_codes(table: Table) -> Callable[[bytes], bool]:
+    before = {table.delimiter, table.line_end, table.quote or table.line_end}
+    code = f"(?:{'|'.join(map(re.escape, before))})(?:0[0-9]|[+ \\t])"
+
+    def holds(chunk: bytes) -> bool:
+        text = pl.Series([table.line_end.encode() + chunk]).cast(pl.String)
+        return bool(text.str.contains(code).item())
+
+    return holds
 
 
 @contextmanager
@@ -312,7 +344,7 @@ def _quoted_delimiters(tables: Sequence[Table], target: Path) -> int:
     counts = pl.scan_parquet(target, glob=False).select(
         pl.col(pl.String).str.count_matches(delimiter, literal=True).sum()
     )
-    in_rows: int = sum(counts.collect(engine="streaming").row(0))
+    in_rows: int = sum(sum(row) for row in counts.collect(engine="streaming").rows())
     return in_names + in_rows
 
 

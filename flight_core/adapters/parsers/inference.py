@@ -18,11 +18,13 @@ _FLOAT_DIGITS = 17
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How text becomes a type. `guard` holds where parsing loses nothing."""
+    """How text becomes a type. `guard` holds where parsing loses nothing; `native` is the type if
+    Polars can read it without making text of it first."""
 
     name: str
     parse: Callable[[pl.Expr, bool], pl.Expr]  # text, strict
     guard: Callable[[pl.Expr], pl.Expr] | None = None
+    native: type[pl.DataType] = pl.String
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Reading:
 
     kind: Kind
     blank: bool = False
+
+    @property
+    def native(self) -> type[pl.DataType]:
+        return pl.String if self.blank else self.kind.native
 
     def typed(self, column: str) -> pl.Expr:
         """The column, parsed; running it fails on the first value that does not fit."""
@@ -56,8 +62,8 @@ def _plain_float(text: pl.Expr) -> pl.Expr:
     )
 
 
-def _cast_to(type: type[pl.DataType]) -> Callable[[pl.Expr, bool], pl.Expr]:
-    return lambda text, strict: text.cast(type, strict=strict)
+def _number(name: str, type: type[pl.DataType], guard: Callable[[pl.Expr], pl.Expr]) -> Kind:
+    return Kind(name, lambda text, strict: text.cast(type, strict=strict), guard, type)
 
 
 def _boolean(text: pl.Expr, strict: bool) -> pl.Expr:
@@ -79,8 +85,8 @@ def _moment(format: str) -> Kind:
 TEXT = Kind("text", lambda text, _: text)
 _KINDS = (
     Kind("boolean", _boolean),
-    Kind("integer", _cast_to(pl.Int64), _plain_number),
-    Kind("float", _cast_to(pl.Float64), _plain_float),
+    _number("integer", pl.Int64, _plain_number),
+    _number("float", pl.Float64, _plain_float),
     Kind(
         "date",
         lambda text, strict: text.str.to_date("%Y-%m-%d", strict=strict),

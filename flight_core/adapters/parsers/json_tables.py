@@ -6,12 +6,9 @@ which line is at fault. JSON documents become NDJSON first.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import reduce
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -30,13 +27,11 @@ from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import JsonOptions, NdjsonOptions
 from flight_core.adapters.parsers.output import RowCounter, write_parquet
 from flight_core.adapters.parsers.sniffing import head
-from flight_core.adapters.parsers.text import TextFile, as_utf8
+from flight_core.adapters.parsers.text import TextFile, as_utf8, in_parallel, line_chunks
 from flight_core.domain.errors import LimitExceeded, UnreadableData
 
 MAX_COLUMNS = 10_000
-MAX_LINE_BYTES = 64 << 20
 
-_CHUNK_BYTES = 1 << 20
 _PREPARED = 0.5  # the part of the work that is done when reading proper begins
 
 Types = Mapping[str, pl.DataType]
@@ -112,36 +107,24 @@ def _dump(found: Iterator[Record], path: Path, label: str) -> None:
 
 
 def _types(paths: Sequence[Path], meter: Meter) -> Types:
-    """The types of all fields, as Polars sees them, chunk by chunk on all cores."""
+    """The types of all fields, as Polars sees them."""
     types: Types = {}
     seen_bytes = 0
     total_bytes = max(1, sum(path.stat().st_size for path in paths))
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as pool:
-        chunks = chain.from_iterable(map(_chunks, paths))
-        while batch := list(islice(chunks, 4 * cores)):
-            types = reduce(merged_fields, pool.map(_types_of_chunk, batch), types)
-            seen_bytes += sum(map(len, batch))
-            meter.reached(meter.total_bytes * _PREPARED * seen_bytes / total_bytes)
+    for found, size_bytes in in_parallel(_types_of_chunk, chain.from_iterable(map(line_chunks, paths))):
+        types = merged_fields(types, found)
+        seen_bytes += size_bytes
+        meter.reached(meter.total_bytes * _PREPARED * seen_bytes / total_bytes)
     return types
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    """Whole lines, about a megabyte at a time."""
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            rest = file.readline(MAX_LINE_BYTES)
-            if len(rest) == MAX_LINE_BYTES:
-                raise _Difficult
-            yield chunk + rest
-
-
-def _types_of_chunk(chunk: bytes) -> Types:
+def _types_of_chunk(chunk: bytes) -> tuple[Types, int]:
+    """Also how many bytes there were."""
     if not chunk.strip():
-        return {}
+        return {}, len(chunk)
     with _translated():
         schema = pl.scan_ndjson(chunk, infer_schema_length=None).collect_schema()
-    return {name: instance(type) for name, type in schema.items()}
+    return {name: instance(type) for name, type in schema.items()}, len(chunk)
 
 
 def _schema(types: Types, label: str) -> dict[str, pl.DataType]:
