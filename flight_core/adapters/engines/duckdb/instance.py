@@ -68,6 +68,7 @@ class Instance:
             folders[str(options.workspace.parent)] = "<data>"
         self.failures = Failures(folders, self._break)
         self.broken = False
+        self.temp = options.temp
         self.root = _opened(options)
         self.pool = CursorPool(self.root)
         self.views = LakeViews(self.root.cursor(), store)

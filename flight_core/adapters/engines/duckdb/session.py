@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -29,12 +29,13 @@ from flight_core.adapters.engines.duckdb.targets import (
 from flight_core.adapters.engines.duckdb.types import identifier, literal
 from flight_core.application.cancellation import Cancellation
 from flight_core.domain.dataset import LAKE, LakeState
-from flight_core.domain.errors import InvalidSql, StatementNotAllowed
+from flight_core.domain.errors import DatasetNotFound, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import (
     DatasetStatement,
     LoadMode,
     Outcome,
     Parameters,
+    Pins,
     Statement,
     StatementInfo,
     StatementKind,
@@ -46,6 +47,10 @@ _OWN_TABLE = """
     SELECT 1 FROM information_schema.tables WHERE lower(table_name) = lower($1)
       AND (table_catalog, table_schema) IN (('temp', 'main'), (current_database(), current_schema()))
 """
+_IN_SIGHT = (
+    "SELECT 1 FROM information_schema.tables"
+    f" WHERE table_catalog = '{LAKE}' AND lower(table_name) = lower($1)"
+)
 _PROBE = "__skein_probe"
 _NOTHING = Outcome(pa.table({}), None)
 
@@ -65,6 +70,7 @@ class DuckDbSession:
         self._changed = False
         self._closed = False
         self._attached: set[str] = set()
+        self._own_views: set[str] = set()  # of this transaction: older versions of datasets
 
     @property
     def in_transaction(self) -> bool:
@@ -86,7 +92,7 @@ class DuckDbSession:
             rows = returned is not None or may_return_rows(last)
             return StatementInfo(last.kind, returned, parameters, rows)
         with self._turn():
-            pins = self._instance.show([last], lake)
+            pins = self._show([last], lake)
             probe = Statement(statement.sql, statement.parameters or _nulls(names))
             try:
                 made = self._instance.bind(self._connection, last, probe, pins)
@@ -102,7 +108,7 @@ class DuckDbSession:
         if more or parsed.kind is not StatementKind.READ:
             raise StatementNotAllowed("only a single read can be planned; execute this statement instead")
         with self._turn():
-            pins = self._instance.show([parsed], lake)
+            pins = self._show([parsed], lake)
             made = self._instance.bind(self._connection, parsed, statement, pins)
             self._bound = made.runnable
             self._open = DuckDbQuery(
@@ -123,7 +129,7 @@ class DuckDbSession:
         if len(statements) > 1 and statement.parameters:
             raise InvalidSql("parameters go with a single statement; send the statements one by one")
         with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
-            self._instance.show(statements, lake)
+            self._show(statements, lake)
             for parsed in statements:
                 outcome = self._run(parsed, statement.parameters)
             return outcome
@@ -135,7 +141,7 @@ class DuckDbSession:
         if more:
             raise InvalidSql("parameters go with a single statement; send the statements one by one")
         with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
-            self._instance.show([parsed], lake)
+            self._show([parsed], lake)
             self._protect_lake(parsed)
             with self._atomically():
                 return run_once_a_row(
@@ -150,7 +156,7 @@ class DuckDbSession:
         if changed is None or changed.temporary:
             return None
         with self._turn():
-            self._instance.show(statements, lake)
+            self._show(statements, lake)
             if not self._is_dataset(changed):
                 return None
             return dataset_statement(statements[0], self._connection)
@@ -248,7 +254,7 @@ class DuckDbSession:
         with self._lock:
             self._instance.require()
             if self._open is not None:
-                self._open.buffer()
+                self._open.make_way(self._instance.temp)
                 self._open = None
             with self._instance.failures.translated():
                 if self._bound is not None:
@@ -269,6 +275,27 @@ class DuckDbSession:
             with contextlib.suppress(duckdb.Error):
                 self._connection.execute("ROLLBACK")
             raise
+
+    def _show(self, statements: Sequence[ParsedStatement], lake: LakeState) -> Pins:
+        """Make the views exist. A transaction does not see those made after it began, and gets its own."""
+        pins = self._instance.show(statements, lake)
+        if self._in_transaction:
+            for key in pins.keys() - self._own_views:
+                if "@" in key:
+                    self._connection.execute(self._instance.views.temporary(key, pins[key]))
+                    self._own_views.add(key)
+            names = [table.name for statement in statements for table in statement.tables]
+            self._require_in_sight([name for name in names if name.lower() in pins and "@" not in name])
+        return pins
+
+    def _require_in_sight(self, names: Sequence[str]) -> None:
+        for name in names:
+            if not self._connection.execute(_IN_SIGHT, [name]).fetchall():
+                raise DatasetNotFound(
+                    f"dataset '{name}' was made after this transaction began, which does not see it;"
+                    " commit or roll back first",
+                    name=name,
+                )
 
     def _run(self, parsed: ParsedStatement, parameters: Parameters) -> Outcome:
         if parsed.type == StatementType.TRANSACTION:
@@ -295,6 +322,7 @@ class DuckDbSession:
             try:
                 self._connection.execute(parsed.sql)
             finally:
+                self._ended()
                 self._in_transaction = begins
         self._untouched = False
         return _NOTHING
@@ -362,6 +390,9 @@ class DuckDbSession:
 
     def _ended(self) -> None:
         self._in_transaction = self._untouched = False
+        while self._own_views:
+            with contextlib.suppress(duckdb.Error):
+                self._connection.execute(f"DROP VIEW IF EXISTS temp.{identifier(self._own_views.pop())}")
 
 
 def _nulls(names: list[str]) -> Parameters:

@@ -1,16 +1,17 @@
 """A bound query, its run, and how it is stopped."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.failures import Failures
+from flight_core.adapters.engines.duckdb.spool import Spool
 from flight_core.adapters.engines.duckdb.types import rows_per_batch
-from flight_core.domain.errors import Cancelled
+from flight_core.domain.errors import Cancelled, FlightCoreError
 from flight_core.domain.query import Pins
 
 _REPEAT_S = 0.02
@@ -37,12 +38,13 @@ class DuckDbQuery:
     ) -> None:
         self._cursor = cursor
         self._relation: duckdb.DuckDBPyRelation | None = relation
-        self._reader: pa.RecordBatchReader | None = None
+        self._reader: pa.RecordBatchReader | Spool | None = None
         self._schema = schema
         self._pins = pins
         self._batch_rows = rows_per_batch(schema, batch_bytes)
         self._failures = failures
         self._release = release
+        self._failure: FlightCoreError | None = None  # met while nobody read
         self._busy = threading.Lock()  # held while DuckDB works for us
         self._state = threading.Lock()
         self._cancelled = False
@@ -80,34 +82,34 @@ class DuckDbQuery:
             self._cancelled = True
         self._interrupt()
         with self._busy:
-            if self._reader is not None:
-                self._reader.close()
-            self._reader = None
-            self._relation = None
+            self._end()
             self._release(self._cursor)
 
-    def buffer(self) -> None:
-        """Run what is left now and keep it in memory, so that the connection is free again.
+    def make_way(self, folder: Path) -> None:
+        """Free the connection now: run what is left and keep it, in `folder` where it is much.
 
-        A query that was stopped is waited for instead.
+        A query that was stopped is ended instead. Failures are kept for whoever reads on: they are none
+        of those who wait.
         """
-        with contextlib.suppress(Cancelled):
-            rest = self._step(self._read_rest)
-            self._reader = rest or self._reader
-            return
-        self._interrupt()
-
-    def _read_rest(self) -> pa.RecordBatchReader | None:
-        if self._reader is None and self._relation is not None:
-            self._reader = self._relation.to_arrow_reader(self._batch_rows)
-        if self._reader is None:
-            return None
-        table = self._reader.read_all()
-        self._reader.close()
-        return table.to_reader()
+        with self._busy:
+            if isinstance(self._reader, Spool):
+                return
+            if self._cancelled:
+                self._end()
+                return
+            try:
+                with self._failures.translated():
+                    opened = self._opened()
+                    self._reader = Spool(opened, folder)
+                    opened.close()
+            except FlightCoreError as failure:
+                self._failure = failure
+                self._end()
 
     def _step(self, work: Callable[[], T]) -> T:
         with self._busy:
+            if self._failure is not None:
+                raise self._failure
             if self._cancelled:
                 raise Cancelled("the query was cancelled")
             with self._failures.translated():
@@ -115,9 +117,21 @@ class DuckDbQuery:
 
     def _open(self) -> pa.RecordBatch | None:
         if self._reader is None:
-            assert self._relation is not None
-            self._reader = self._relation.to_arrow_reader(self._batch_rows)
+            self._opened()
         return self._next()
+
+    def _opened(self) -> pa.RecordBatchReader:
+        assert self._relation is not None
+        assert not isinstance(self._reader, Spool)
+        reader = self._reader or self._relation.to_arrow_reader(self._batch_rows)
+        self._reader = reader
+        return reader
+
+    def _end(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+        self._relation = None
 
     def _next(self) -> pa.RecordBatch | None:
         assert self._reader is not None
