@@ -321,6 +321,39 @@ def test_a_transaction_is_seen_by_others_after_its_commit_only(engine, lake):
     other.close()
 
 
+def test_a_transaction_that_has_begun_to_read_finds_older_versions_too(engine, lake):
+    lake.commit("birds", BIRDS.slice(0, 1))
+    session = engine.open_session()
+    for end in (session.commit, session.rollback):
+        session.begin()
+        assert session.execute(
+            Statement("SELECT count(*) AS n FROM birds"), lake.state
+        ).table.to_pylist() == [{"n": 1}]
+        first = lake.state.datasets["birds"].ref.version - 1
+        sql = f'SELECT count(*) AS n FROM "birds@v{first}"'
+        assert session.execute(Statement(sql), lake.state).table.to_pylist() == [{"n": 3}]
+        end()
+    session.close()
+
+
+def test_a_transaction_keeps_the_datasets_it_began_with(engine, lake):
+    session = engine.open_session()
+    session.begin()
+    session.execute(Statement("SELECT count(*) FROM birds"), lake.state)
+    lake.commit("birds", BIRDS.slice(0, 1))
+    lake.commit("owls", BIRDS)
+    assert session.execute(Statement("SELECT count(*) AS n FROM birds"), lake.state).table.to_pylist() == [
+        {"n": 3}
+    ]
+    with pytest.raises(DatasetNotFound, match="after this transaction began"):
+        session.execute(Statement("FROM owls"), lake.state)
+    session.rollback()
+    assert session.execute(Statement("SELECT count(*) AS n FROM owls"), lake.state).table.to_pylist() == [
+        {"n": 3}
+    ]
+    session.close()
+
+
 def test_ending_a_transaction_that_was_not_begun_is_a_clear_failure(engine):
     session = engine.open_session()
     with pytest.raises(TransactionFailed):

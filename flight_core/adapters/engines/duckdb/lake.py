@@ -81,6 +81,11 @@ class LakeViews:
         self._show(name.lower(), ref)
         return ref
 
+    def temporary(self, name: str, ref: VersionRef) -> str:
+        """SQL for a view of one connection that shows `ref`."""
+        files = self._store.files(ref)
+        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan(files.uris, files.schema)}"
+
     def show_pinned(self, key: str, ref: VersionRef) -> str:
         """The name of a view that shows exactly `ref`."""
         name = f"{key}@{ref.dataset_id}@{ref.version}"
