@@ -52,7 +52,8 @@ def test_a_result_not_read_at_all_shows_what_was_there_when_it_was_planned(sessi
 
 
 def test_a_failure_is_told_to_its_own_reader_and_not_to_the_next_statement(session, lake):
-    failing = "SELECT CAST(CASE WHEN i = 300000 THEN 'x' ELSE '1' END AS INTEGER) AS n FROM range(400000) t(i)"
+    number = "CAST(CASE WHEN i = 7900000 THEN 'x' ELSE '1' END AS INTEGER)"
+    failing = f"SELECT {number} AS n FROM range(8000000) t(i)"
     query = session.plan(Statement(failing), lake.state)
     batches = iter(query)
     next(batches)
