@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime
 import duckdb
 import pytest
 
-from flight_core.adapters.parsers.delimited import MAX_COLUMNS, SAMPLE_ROWS
+from flight_core.adapters.parsers.delimited import SAMPLE_ROWS
+from flight_core.adapters.parsers.dialects import MAX_COLUMNS
 from flight_core.domain.errors import InvalidOption, LimitExceeded, SchemaMismatch, UnreadableData
 from tests.adapters.parsing import format_of, parsed, types
 
@@ -279,6 +280,14 @@ def test_a_file_of_one_endless_line_is_refused():
 def test_several_files_become_one_table():
     table = parsed(b"a,b\n1,x\n", b"a;b\n2.5;y\n")
     assert table.to_pydict() == {"a": [1.0, 2.5], "b": ["x", "y"]}
+
+
+def test_files_of_one_name_are_not_mixed_up(tmp_path):
+    paths = [tmp_path / folder / "data.csv" for folder in ("jan", "feb")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(f"a,b\ncafé,{path.parent.name}\n\n", encoding="utf-16")
+    assert parsed(*paths).to_pydict() == {"a": ["café", "café"], "b": ["jan", "feb"]}
 
 
 def test_files_with_other_columns_are_refused():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from flight_core.domain.errors import UnreadableData
 
@@ -22,6 +23,11 @@ _FOREIGN_RUN = re.compile(rb"[\x80-\xff]{3}")  # Western words have single lette
 
 
 _Result = TypeVar("_Result")
+
+
+def fresh_file(folder: Path) -> Path:
+    """A path that nothing has; inputs of one job may well share a name."""
+    return folder / uuid4().hex
 
 
 def line_chunks(path: Path) -> Iterator[bytes]:
@@ -55,7 +61,7 @@ def as_utf8(file: TextFile, folder: Path) -> Path:
     """
     if file.encoding == "utf-8":
         return file.path
-    target = folder / f"{file.path.name}.utf8"
+    target = fresh_file(folder)
     decoder = codecs.getincrementaldecoder(file.encoding)()
     line = 1
     try:

@@ -1,0 +1,166 @@
+"""How a CSV file is written: delimiter, quotes, header, line ends, encoding."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from flight_core.adapters.parsers.options import DelimitedOptions
+from flight_core.adapters.parsers.text import TextFile, as_utf8, encoding_that_fits
+from flight_core.domain.errors import LimitExceeded, SchemaMismatch
+
+if TYPE_CHECKING:
+    import _csv
+
+MAX_COLUMNS = 10_000
+MAX_RECORD_BYTES = 16 << 20
+
+_SAMPLE_BYTES = 256 << 10
+_SAMPLE_ROWS = 200
+_DELIMITERS = (",", "\t", ";", "|")
+_VALUE = re.compile(r"\s*|[-+]?[\d.,]+(e[-+]?\d+)?|\d{4}-\d\d-\d\d([T ][\d:.]+\S*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One UTF-8 file and how it is to be read."""
+
+    path: Path
+    label: str
+    delimiter: str
+    quote: str | None
+    header: bool
+    columns: tuple[str, ...]
+    line_end: str
+    row_bytes: float  # on average, in the sample
+
+    def frame(self, types: Mapping[str, type[pl.DataType]] | None = None) -> pl.LazyFrame:
+        """Its rows, as text where `types` does not say otherwise: an empty field is null, a quoted
+        empty one is not."""
+        return pl.scan_csv(
+            self.path,
+            has_header=False,
+            skip_rows=1 if self.header else 0,
+            schema=types or dict.fromkeys(self.columns, pl.String),
+            separator=self.delimiter,
+            quote_char=self.quote,
+            eol_char=self.line_end,
+            raise_if_empty=False,
+            glob=False,
+        )
+
+
+def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Table:
+    path = as_utf8(file, scratch)
+    sample = _sample(path, file.label)
+    if not _is_utf8(sample):
+        path = transcoded(path, file.label, options, scratch)
+        sample = _sample(path, file.label)
+    text = sample.decode("utf-8-sig", errors="replace")
+    delimiter = options.delimiter or _delimiter(text, options.quote)
+    rows = _rows(text, delimiter, options.quote)
+    header = _is_header(rows[0]) if options.header is None else options.header
+    return Table(
+        path=path,
+        label=file.label,
+        delimiter=delimiter,
+        quote=options.quote,
+        header=header,
+        columns=_names(rows[0], file.label, header=header),
+        line_end="\r" if "\r" in text and "\n" not in text else "\n",
+        row_bytes=len(sample) / max(1, len(text.splitlines())),
+    )
+
+
+def _sample(path: Path, label: str) -> bytes:
+    """Whole lines from the beginning of the file."""
+    with path.open("rb") as file:
+        sample = file.read(_SAMPLE_BYTES)
+        if not re.search(rb"[\r\n]", sample):
+            sample += file.read(MAX_RECORD_BYTES)
+        more = file.read(1)
+    if not more:
+        return sample
+    end = max(sample.rfind(b"\n"), sample.rfind(b"\r"))
+    if end < 0:
+        raise LimitExceeded(
+            f"the first line of {label} is longer than {MAX_RECORD_BYTES >> 20} MiB; is it a table?",
+            limit=MAX_RECORD_BYTES,
+        )
+    return sample[: end + 1]
+
+
+def transcoded(path: Path, label: str, options: DelimitedOptions, scratch: Path) -> Path:
+    encoding = encoding_that_fits(path, label, guess=options.encoding is None)
+    return as_utf8(TextFile(path, label, encoding), scratch)
+
+
+def _is_utf8(sample: bytes) -> bool:
+    try:
+        sample.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _rows(text: str, delimiter: str, quote: str | None) -> list[list[str]]:
+    """The first rows that are not blank; the last may be cut short."""
+    reader = reader_of(io.StringIO(text, newline=""), delimiter, quote, strict=False)
+    return list(islice((row for row in reader if row), _SAMPLE_ROWS))
+
+
+def reader_of(lines: io.TextIOBase, delimiter: str, quote: str | None, *, strict: bool) -> "_csv.Reader":
+    csv.field_size_limit(MAX_RECORD_BYTES)
+    if quote is None:
+        return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+    return csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=strict)
+
+
+def _delimiter(text: str, quote: str | None) -> str:
+    """The one that cuts most rows into as many fields as the first, and that more than one."""
+
+    def score(delimiter: str) -> tuple[float, int]:
+        rows = _rows(text, delimiter, quote)
+        fields = len(rows[0])
+        alike = sum(len(row) == fields for row in rows) / len(rows)
+        return (alike, fields) if fields > 1 else (0.0, 0)
+
+    return max(_DELIMITERS, key=score)
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Not a header: a row of nothing but numbers, dates and blanks."""
+    return not all(_VALUE.fullmatch(cell) for cell in row)
+
+
+def _names(row: Sequence[str], label: str, *, header: bool) -> tuple[str, ...]:
+    if len(row) > MAX_COLUMNS:
+        raise LimitExceeded(f"{label} has {len(row)} columns, more than {MAX_COLUMNS}", limit=MAX_COLUMNS)
+    cells = [cell.strip() for cell in row] if header else [""] * len(row)
+    names = tuple(cell or f"column_{number}" for number, cell in enumerate(cells, start=1))
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise SchemaMismatch(
+                f"{label} has two columns named '{name[:100]}' (case does not count); rename one",
+                column=name[:100],
+            )
+        seen.add(name.lower())
+    return names
+
+
+def check_columns(tables: Sequence[Table]) -> None:
+    first = tables[0]
+    for table in tables[1:]:
+        if table.columns != first.columns:
+            differing = sorted(set(table.columns) ^ set(first.columns))[:5]
+            what = f": {', '.join(differing)}" if differing else ", in another order"
+            raise SchemaMismatch(
+                f"{table.label} has other columns than {first.label}{what}; ingest them one by one"
+            )

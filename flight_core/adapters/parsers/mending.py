@@ -1,0 +1,103 @@
+"""What Polars does not notice or does not forgive in CSV: ragged rows, blank lines, odd quoting."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from flight_core.adapters.parsers.dialects import Table, reader_of, transcoded
+from flight_core.adapters.parsers.options import DelimitedOptions
+from flight_core.adapters.parsers.text import fresh_file
+from flight_core.domain.errors import UnreadableData
+
+_CHUNK_BYTES = 1 << 20
+
+
+def fields_are_missing(tables: Sequence[Table], target: Path) -> bool:
+    """Whether rows may have been shorter than the first: Polars fills them up with nulls, silently.
+
+    Then the last column holds nulls, and the files hold fewer delimiters than full rows would.
+    """
+    metadata = pq.read_metadata(target)
+    last = metadata.num_columns - 1
+    groups = [metadata.row_group(number).column(last) for number in range(metadata.num_row_groups)]
+    if not any(group.statistics is None or group.statistics.null_count for group in groups):
+        return False
+    if last == 0:
+        return True  # blank lines are not rows
+    rows = metadata.num_rows + sum(table.header for table in tables)
+    return _delimiters(tables, target) != rows * last
+
+
+def _delimiters(tables: Sequence[Table], target: Path) -> int:
+    """How many stand between fields; -1 if that takes a closer look."""
+    delimiters = quotes = 0
+    for table in tables:
+        with table.path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                delimiters += chunk.count(table.delimiter.encode())
+                quotes += chunk.count(table.quote.encode()) if table.quote else 0
+    if not quotes:
+        return delimiters
+    if len({table.delimiter for table in tables}) > 1:
+        return -1
+    return delimiters - _quoted_delimiters(tables, target)
+
+
+def _quoted_delimiters(tables: Sequence[Table], target: Path) -> int:
+    delimiter = tables[0].delimiter
+    in_names = sum(name.count(delimiter) for table in tables if table.header for name in table.columns)
+    counts = pl.scan_parquet(target, glob=False).select(
+        pl.col(pl.String).str.count_matches(delimiter, literal=True).sum()
+    )
+    in_rows: int = sum(sum(row) for row in counts.collect(engine="streaming").rows())
+    return in_names + in_rows
+
+
+def mend(table: Table, options: DelimitedOptions, scratch: Path) -> Table:
+    """A copy without blank lines, plainly quoted, every row of the same length.
+
+    Raises:
+        UnreadableData: naming the line that is at fault.
+    """
+    path = transcoded(table.path, table.label, options, scratch)
+    mended = fresh_file(scratch)
+    with (
+        path.open(encoding="utf-8-sig", newline="") as source,
+        mended.open("w", encoding="utf-8", newline="") as out,
+    ):
+        writer = csv.writer(out, delimiter=table.delimiter, lineterminator="\n")
+        for line, row in _numbered(source, table):
+            if len(row) != len(table.columns):
+                _check_ragged(table, options, line, len(row))
+                row = [*row, *[""] * len(table.columns)][: len(table.columns)]
+            writer.writerow(row)
+    return replace(table, path=mended, quote='"', line_end="\n")
+
+
+def _numbered(source: io.TextIOBase, table: Table) -> Iterator[tuple[int, list[str]]]:
+    """Every row that is not blank, with the number of the line it begins on."""
+    reader = reader_of(source, table.delimiter, table.quote, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UnreadableData(
+            f"{table.label}, line {line}: {error}; check the quotes, or set the option 'quote'", line=line
+        ) from None
+
+
+def _check_ragged(table: Table, options: DelimitedOptions, line: int, fields: int) -> None:
+    if options.ragged == "error":
+        raise UnreadableData(
+            f"{table.label}, line {line}: the number of fields is {fields}, in the first line it is"
+            f" {len(table.columns)}; mend the line, or set the option 'ragged' to 'pad'",
+            line=line,
+        )
