@@ -45,11 +45,13 @@ class SessionRegistry:
     def enter(self, key: str, actor: str) -> ClientSession:
         """The session of that key, new if need be. `leave` it after the call.
 
+        A key that ends in `/` and a session's id finds that session, whatever key it was made with.
+
         Raises:
             TooManySessions: and every one of them holds something.
         """
         with self._changed:
-            entry = self._by_key.get(key)
+            entry = self._by_key.get(key) or self._of_id(key.rpartition("/")[2], actor)
             if entry is None:
                 self._make_room()
                 session = ClientSession(self._engine, self.limits, self._clock)
@@ -76,10 +78,10 @@ class SessionRegistry:
                 entry.calls -= 1
                 entry.used_at = self._clock()
 
-    def end(self, key: str) -> None:
+    def end(self, key: str, actor: str) -> None:
         """Close a session; fine if there is none."""
         with self._changed:
-            entry = self._by_key.get(key)
+            entry = self._by_key.get(key) or self._of_id(key.rpartition("/")[2], actor)
             if entry is None:
                 return
             self._remove(entry)
@@ -112,6 +114,10 @@ class SessionRegistry:
         self._thread.join()
         for entry in entries:
             entry.session.close()
+
+    def _of_id(self, session_id: str, actor: str) -> _Entry | None:
+        entry = self._by_id.get(session_id)
+        return entry if entry is not None and entry.actor == actor else None
 
     def _use(self, entry: _Entry) -> ClientSession:
         self._by_key.move_to_end(entry.key)

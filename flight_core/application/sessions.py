@@ -91,6 +91,7 @@ class ClientSession:
 
     def __init__(self, engine: QueryEngine, limits: SessionLimits, clock: Callable[[], float]) -> None:
         self.id = secrets.token_hex(16)
+        self.announced = False  # the client was told the id
         self.parallel_endpoints = 1  # the client's wish for results that can be split
         self._engine = engine
         self._limits = limits

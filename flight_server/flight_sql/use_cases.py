@@ -13,7 +13,7 @@ from flight_core.application.session_statements import (
 )
 from flight_core.application.session_writes import LoadInSession
 from flight_core.application.sessions import ClientSession
-from flight_server.auth import Call
+from flight_server.auth import SESSION_COOKIE, Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,16 @@ class FlightSqlUseCases:
 
 
 def session_of(call: Call, sessions: SessionRegistry) -> ClientSession:
-    """The caller's session, in use until the call is over. Raises TooManySessions."""
+    """The caller's session, in use until the call is over. Raises TooManySessions.
+
+    A new one is answered with a cookie, by which clients that keep it find their session again on
+    another connection.
+    """
     session = sessions.enter(call.session_key, call.actor.name)
     call.scope.on_end(lambda: sessions.leave(session))
+    if not session.announced:
+        session.announced = True
+        call.context.add_header("set-cookie", f"{SESSION_COOKIE}={session.id}; Path=/; HttpOnly")
     return session
 
 

@@ -78,6 +78,47 @@ def test_the_session_cookie_names_a_session_on_any_connection(stack):
         assert second.rows("FROM baked") == [(1,)]
 
 
+class Cookies(fl.ClientMiddlewareFactory):
+    """Keeps what the server sets, as browsers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cookies: list[str] = []
+
+    def start_call(self, info: fl.CallInfo) -> fl.ClientMiddleware:
+        return Cookie(self)
+
+
+class Cookie(fl.ClientMiddleware):
+    def __init__(self, jar: Cookies) -> None:
+        super().__init__()
+        self._jar = jar
+
+    def received_headers(self, headers: dict[str, list[str]]) -> None:
+        self._jar.cookies += headers.get("set-cookie", [])
+
+    def sending_headers(self) -> dict[str, str]:
+        cookies = [cookie.partition(";")[0] for cookie in self._jar.cookies]
+        return {"cookie": cookies[-1]} if cookies else {}
+
+
+def test_a_client_that_keeps_the_cookie_finds_its_session_on_another_connection(stack):
+    jar = Cookies()
+    with fl.connect(stack.uri, middleware=[jar]) as connection:
+        client = RawFlightSql(connection, {})
+        client.execute("CREATE TEMP TABLE remembered AS SELECT 1 AS i")
+        assert client.rows("FROM remembered") == [(1,)]
+        assert len(jar.cookies) == 1
+        assert jar.cookies[0].startswith("arrow_flight_session_id=")
+    with fl.connect(stack.uri, middleware=[jar]) as connection:
+        client = RawFlightSql(connection, {})
+        assert client.rows("FROM remembered") == [(1,)]
+        assert len(jar.cookies) == 1
+        list(client.action("CloseSession", flight_pb2.CloseSessionRequest()))
+        with pytest.raises(KeyError):
+            client.rows("FROM remembered")
+
+
 def test_options_can_be_read(client):
     options = get_options(client)
     assert options["catalog"] == "workspace"
@@ -204,8 +245,7 @@ def test_a_handle_of_another_user_is_unknown(tmp_path):
     users = "alice/read+write=wonderland,bob/read+write=builder"
     with sql_stack(tmp_path, users=users) as stack, fl.connect(stack.uri) as client:
         alice, bob = (
-            RawFlightSql(client, login(client, *who))
-            for who in (("alice", "wonderland"), ("bob", "builder"))
+            RawFlightSql(client, login(client, *who)) for who in (("alice", "wonderland"), ("bob", "builder"))
         )
         handle = alice.prepare("SELECT 1").prepared_statement_handle
         transaction = alice.begin()
