@@ -186,6 +186,13 @@ def test_a_parquet_file_that_promises_more_rows_than_it_has_is_refused():
         parsed(half[: len(half) - footer_bytes] + whole[-footer_bytes:])
 
 
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_name_that_is_no_text_is_refused(write):
+    content = write(pa.table({"zyxwvu": [1]}))
+    with pytest.raises(UnreadableData, match="f0"):
+        parsed(content.replace(b"zyxwvu", b"zyx\xffvu"))
+
+
 def test_bit_flips_in_a_parquet_footer_are_refused_or_harmless():
     content = bytearray(parquet(NUMBERS))
     footer = len(content) - int.from_bytes(content[-8:-4], "little") - 8

@@ -25,6 +25,14 @@ from flight_core.domain.errors import SchemaMismatch, UnreadableData, Unsupporte
 _FILE_MAGIC = b"ARROW1"
 _MAX_PRECISION = 38
 
+_DAMAGE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    pa.ArrowException,
+    OSError,
+    UnicodeError,  # in names
+)
+
 Alike = Callable[[pa.DataType, pa.DataType], bool]
 
 
@@ -42,7 +50,7 @@ def parse_parquet(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> 
         SchemaMismatch: columns of the same name, or that differ between files.
         UnsupportedType: naming a column that cannot be kept in Parquet.
     """
-    with ExitStack() as opened:
+    with ExitStack() as opened, _damage_of(files[0], "a Parquet file"):
         readers = []
         for file in files:
             with _damage_of(file, "a Parquet file"):
@@ -51,38 +59,42 @@ def parse_parquet(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> 
         _check_columns(files, schemas)
         rows = sum(reader.metadata.num_rows for reader in readers)
         counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
-        with _damage_of(files[0], "a Parquet file"):
-            if all(_plain(schema) for schema in schemas):
-                _check_types(files, schemas, _widen)
-                days = [field.name for field in schemas[0] if pat.is_date32(field.type)]
-                frames = [
-                    # Polars makes moments of what was a date64 before it was Parquet.
-                    pl.scan_parquet(file.path, glob=False).with_columns(pl.col(days).cast(pl.Date))
-                    for file in files
-                ]
-                write_parquet(pl.concat(frames, how="vertical_relaxed"), target, counter)
-            else:
-                _check_types(files, schemas, operator.eq)
-                batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
-                _write(batches, schemas[0], target, counter)
+        if all(_plain(schema) for schema in schemas):
+            _check_types(files, schemas, _widen)
+            write_parquet(_scanned(files, schemas[0]), target, counter)
+        else:
+            _check_types(files, schemas, operator.eq)
+            batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
+            _write(batches, schemas[0], target, counter)
         if counter.rows != rows:
             raise UnreadableData(f"{files[0].label} promises {rows} rows and holds {counter.rows}")
 
 
 def parse_arrow(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> None:
     """As `parse_parquet`, for IPC files and streams."""
-    with ExitStack() as opened:
+    with ExitStack() as opened, _damage_of(files[0], "Arrow IPC data"):
         schemas, parts = [], []
+        start_bytes = 0
         for file in files:
             with _damage_of(file, "Arrow IPC data"):
                 source = opened.enter_context(pa.OSFile(str(file.path), "r"))
                 schema, batches = _open_arrow(source)
             schemas.append(schema)
-            parts.append(_validated(source, batches, meter))
+            parts.append(_validated(source, batches, meter, start_bytes))
+            start_bytes += source.size()
         _check_columns(files, schemas)
         _check_types(files, schemas, operator.eq)
-        with _damage_of(files[0], "Arrow IPC data"):
-            _write(chain.from_iterable(parts), schemas[0], target, RowCounter(meter, bytes_per_row=0))
+        _write(chain.from_iterable(parts), schemas[0], target, RowCounter(meter, bytes_per_row=0))
+
+
+def _scanned(files: Sequence[ColumnarFile], schema: pa.Schema) -> pl.LazyFrame:
+    days = [field.name for field in schema if pat.is_date32(field.type)]
+    frames = [
+        # Polars makes moments of what was a date64 before it was Parquet.
+        pl.scan_parquet(file.path, glob=False).with_columns(pl.col(days).cast(pl.Date))
+        for file in files
+    ]
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def _open_arrow(source: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -96,11 +108,11 @@ def _open_arrow(source: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBat
 
 
 def _validated(
-    source: pa.NativeFile, batches: Iterator[pa.RecordBatch], meter: Meter
+    source: pa.NativeFile, batches: Iterator[pa.RecordBatch], meter: Meter, start_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         batch.validate(full=True)
-        meter.reached(source.tell())
+        meter.reached(start_bytes + source.tell())
         yield batch
 
 
@@ -222,7 +234,7 @@ def _damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
         yield
     except pl.exceptions.SchemaError as error:
         raise SchemaMismatch(f"{file.label} and the other files differ in the types of columns") from error
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         if "No space left" in str(error):
             raise
         raise UnreadableData(f"{file.label} cannot be read as {what}: it is truncated or damaged") from error
