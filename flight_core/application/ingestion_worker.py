@@ -321,15 +321,16 @@ class IngestionWorker:
 
     def _settle(self, lease: _Lease, folder: Path) -> None:
         """Store how the job ended, or give it back; clean up."""
+        shutil.rmtree(folder, ignore_errors=True)
         try:
             if lease.final is None:
                 self._ingestions.release(lease.ingestion.id, worker=lease.holder)
             else:
                 event = event_of(_FINISHED[lease.final.state], lease.final, self._clock)
                 self._ingestions.finish(lease.final, event)
+                shutil.rmtree(folder.parent, ignore_errors=True)  # of earlier attempts, too
         except Exception:  # the lease runs out, and the next attempt sees what was committed
             logger.exception("an ingestion's end was not stored", extra=lease.context)
-        shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # another attempt may be at work there
             folder.parent.rmdir()
 

@@ -319,9 +319,10 @@ async def test_a_job_queued_from_any_thread_starts_without_polling(stack):
 
 def claimed_by_a_dead_worker(stack, job, attempts=1):
     """As a worker leaves it that was killed."""
-    for _ in range(attempts):
+    for number in range(1, attempts + 1):
         found = stack.ingestions.claim(worker="dead", lease_until=utc_now() - timedelta(seconds=1))
         assert found.id == job.id
+        (stack.jobs / job.id / str(number) / "fetched").mkdir(parents=True)
     return found
 
 
@@ -329,8 +330,6 @@ def claimed_by_a_dead_worker(stack, job, attempts=1):
 async def test_a_job_of_a_dead_worker_is_started_again(stack):
     job = stack.start("codes", path=stack.file("codes.csv", CSV))
     claimed_by_a_dead_worker(stack, job)
-    left = stack.jobs / job.id / "1" / "fetched"
-    left.mkdir(parents=True)
     async with stack.working():
         finished = await stack.until(job)
     assert (finished.state, finished.attempt, finished.version) == (IngestionState.SUCCEEDED, 2, 0)
@@ -359,6 +358,7 @@ async def test_what_a_dead_worker_committed_is_not_repeated(stack, mode, publish
     assert finished.attempt == found.attempt + 1
     assert finished.progress.rows == 2
     assert stack.table("codes").to_pydict() == ROWS
+    assert stack.leftovers() == []
     assert len(stack.store.history(stack.datasets.get(DatasetName("codes")).id)) == 1
 
 
@@ -370,6 +370,7 @@ async def test_a_job_that_ends_the_server_every_time_is_given_up(stack):
         failed = await stack.until(job)
     assert (failed.state, failed.error_code) == (IngestionState.FAILED, "internal_error")
     assert "3 attempts" in failed.error_message
+    assert stack.leftovers() == []
     assert stack.datasets.find(DatasetName("codes")) is None
 
 
@@ -381,6 +382,7 @@ async def test_a_cancel_that_nobody_heard_is_still_obeyed(stack):
     async with stack.working():
         assert (await stack.until(job)).state is IngestionState.CANCELLED
     assert stack.datasets.find(DatasetName("codes")) is None
+    assert stack.leftovers() == []
 
 
 @pytest.mark.anyio
