@@ -1,4 +1,4 @@
-"""Asking for ingestions, watching them, and stopping them. `ingestion_worker` runs them."""
+"""Asking for ingestions, watching them, and stopping them. `ingestion_worker` claims and runs them."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

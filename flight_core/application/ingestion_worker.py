@@ -1,10 +1,9 @@
-"""Running ingestions: claim a job, hold its lease, fetch, parse, commit, finish."""
+"""Running ingestions: claim a job, hold its lease, run it, store how it ended."""
 
 import itertools
 import logging
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,21 +12,17 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from flight_core.application.catalog import DatasetWrite, OpenWrite
-from flight_core.application.ingestion import Sources, Wakeup, event_of, source_of
+from flight_core.application.ingestion import Wakeup, event_of
+from flight_core.application.ingestion_run import RunIngestion
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.parsing import ParsedFiles, Parser
-from flight_core.application.ports.sources import FetchedFile, Report
-from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetVersion
-from flight_core.domain.errors import CommitConflict, Conflict, FlightCoreError
+from flight_core.domain.errors import Conflict, FlightCoreError
 from flight_core.domain.events import EventKind
-from flight_core.domain.ingestion import Ingestion, IngestionState, Phase, Progress
+from flight_core.domain.ingestion import Ingestion, IngestionState, Progress
 from flight_core.domain.repositories import EventRepository, IngestionRepository
 
 logger = logging.getLogger(__name__)
 
-_COMMIT_ATTEMPTS = 5
 _INTERNAL_ERROR = "internal error; the server's log has it under this ingestion's id"
 _GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
 _FINISHED = {
@@ -35,94 +30,6 @@ _FINISHED = {
     IngestionState.FAILED: EventKind.INGESTION_FAILED,
     IngestionState.CANCELLED: EventKind.INGESTION_CANCELLED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RunIngestion:
-    """Fetch, parse, commit and publish one job, using `folder` for scratch.
-
-    Safe to repeat: a job that has committed already answers with that version. Cancelling it leaves
-    the dataset as it was, up to the moment the commit begins.
-    """
-
-    open_write: OpenWrite
-    sources: Sources
-    parser: Parser
-
-    async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> DatasetVersion:
-        """Raises as `Source.fetch`, `Parser.parse`, `OpenWrite` and `StagedWrite`."""
-        request = ingestion.request
-        committed = await anyio.to_thread.run_sync(self.committed_before, ingestion)
-        if committed is not None:
-            return committed
-        fetched = await source_of(self.sources, request).fetch(
-            request.source, _subfolder(folder, "fetched"), report
-        )
-        parsed = await self.parser.parse(
-            fetched,
-            _subfolder(folder, "parsed"),
-            report,
-            format=request.format,
-            options=request.options,
-        )
-        size_bytes = sum(file.size_bytes for file in fetched)
-        await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
-        # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
-        return await anyio.to_thread.run_sync(self._commit, ingestion, parsed, _describe(fetched))
-
-    def committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
-        """What an earlier attempt committed, published by now.
-
-        Raises:
-            DatasetExists: what the commit would refuse as well.
-        """
-        with self._open(ingestion, "") as write:
-            return write.commit() if write.committed else None
-
-    def _commit(self, ingestion: Ingestion, parsed: ParsedFiles, source: str) -> DatasetVersion:
-        for _ in range(_COMMIT_ATTEMPTS - 1):
-            with suppress(CommitConflict):
-                return self._commit_once(ingestion, parsed, source)
-        return self._commit_once(ingestion, parsed, source)
-
-    def _commit_once(self, ingestion: Ingestion, parsed: ParsedFiles, source: str) -> DatasetVersion:
-        with self._open(ingestion, source) as write:
-            if not write.committed:
-                write.staged.adopt([_placed(file, write.staged.folder) for file in parsed.files])
-            return write.commit()
-
-    def _open(self, ingestion: Ingestion, source: str) -> DatasetWrite:
-        request = ingestion.request
-        return self.open_write(
-            request.dataset,
-            None,
-            request.mode,
-            actor=Actor(ingestion.actor),
-            source=source,
-            allow_lossy=bool(request.options.get("allow_lossy")),
-            job_id=ingestion.id,
-        )
-
-
-def _subfolder(folder: Path, name: str) -> Path:
-    path = folder / name
-    path.mkdir(parents=True)
-    return path
-
-
-def _placed(file: Path, folder: Path) -> Path:
-    """Put a parsed file where storage can take it, so that a lost race for the commit can be re-run."""
-    target = folder / file.name
-    try:
-        os.link(file, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(file, target)
-    return target
-
-
-def _describe(fetched: Sequence[FetchedFile]) -> str:
-    more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
-    return f"{fetched[0].label}{more}"
 
 
 @dataclass(frozen=True, slots=True)

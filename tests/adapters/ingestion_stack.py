@@ -24,7 +24,8 @@ from flight_core.application.ingestion import (
     StartIngestion,
     Wakeup,
 )
-from flight_core.application.ingestion_worker import IngestionWorker, RunIngestion, WorkerOptions
+from flight_core.application.ingestion_run import RunIngestion
+from flight_core.application.ingestion_worker import IngestionWorker, WorkerOptions
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
