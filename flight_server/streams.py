@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_core.application.queries import RunningQuery
-from flight_core.domain.errors import DeadlineExceeded, InvalidOption
+from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, InvalidOption
 from flight_server.auth import Call
 from flight_server.errors import flight_errors
 from flight_server.options import FlightOptions
@@ -47,7 +47,7 @@ class _Pull:
         self._stall_timeout_s = stall_timeout_s
         self._lock = threading.Lock()
         self._idle_since: float | None = None
-        self._stalled = False
+        self._ended: FlightCoreError | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with flight_errors(), self._running:
@@ -57,24 +57,29 @@ class _Pull:
                 self._resume()
 
     def probe(self, gone: bool) -> None:
-        """From the watcher's thread. A stalled query is closed under its sleeping reader."""
+        """From the watcher's thread. A query that was cancelled, or left unread for too long, is closed
+        under its sleeping reader, so that its slot is free at once."""
         if gone:
             self._running.cancel()
-            return
         with self._lock:
-            if self._idle_since is None or time.monotonic() - self._idle_since < self._stall_timeout_s:
+            if self._idle_since is None or self._ended is not None:
                 return
-            self._stalled = True
+            if self._running.cancelled:
+                self._ended = Cancelled("the query was cancelled")
+            elif time.monotonic() - self._idle_since >= self._stall_timeout_s:
+                self._ended = DeadlineExceeded(
+                    f"nothing was read from this stream for {self._stall_timeout_s:g} s, so its query was"
+                    " stopped; read faster, or raise SKEIN_STALL_TIMEOUT_S"
+                )
+            else:
+                return
             self._running.close()
 
     def _resume(self) -> None:
         with self._lock:
             self._idle_since = None
-            if self._stalled:
-                raise DeadlineExceeded(
-                    f"nothing was read from this stream for {self._stall_timeout_s:g} s, so its query was"
-                    " stopped; read faster, or raise SKEIN_STALL_TIMEOUT_S"
-                )
+            if self._ended is not None:
+                raise self._ended
 
 
 def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -43,7 +43,7 @@ def _parameters(parameters: object) -> list[Any] | dict[str, Any]:
 
 Version = Annotated[int | str, PlainValidator(_version)]
 Params = Annotated[list[Any] | dict[str, Any], PlainValidator(_parameters)]
-Limit = Annotated[int, Field(ge=0)]
+Limit = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Request(BaseModel):

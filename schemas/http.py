@@ -1,9 +1,10 @@
 """Requests and replies of the control plane, `/api/v1`."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.sources import Source
 
@@ -12,6 +13,16 @@ _EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, data: Any) -> Any:
+        """JSON can spell halves of characters (`\\ud800`) that no text holds."""
+        try:
+            json.dumps(data, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise ValueError("there is half a character (a lone surrogate); send whole ones") from None
+        return data
 
 
 class Page(BaseModel):
@@ -176,7 +187,7 @@ class QueryRequest(_Request):
 
     sql: str = Field(description='One statement. Datasets are tables; "name@v3" is one of their versions.')
     params: list[Any] | dict[str, Any] = Field(default_factory=list)
-    limit: Annotated[int, Field(ge=0)] | None = Field(None, description="At most so many rows.")
+    limit: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(None, description="At most so many rows.")
 
 
 class ResultColumn(BaseModel):

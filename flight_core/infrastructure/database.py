@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+import stamina
 from alembic import command
 from alembic.config import Config
 from alembic.script.revision import ResolutionError
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from flight_core.domain.errors import DependencyFailed, OutOfDisk, Unsupported
 
 _BUSY_TIMEOUT_MS = 30_000
+_MIGRATION_TIMEOUT_S = 30.0
 _MIGRATION_LOCK = 0x536B65696E  # any number that nobody else locks
 
 
@@ -54,6 +56,13 @@ class Database:
         Raises:
             Unsupported: a newer Skein has migrated it already.
         """
+        for attempt in stamina.retry_context(
+            on=DependencyFailed, attempts=None, timeout=_MIGRATION_TIMEOUT_S, wait_max=0.5
+        ):
+            with attempt:  # switching SQLite to WAL does not wait for another process that does the same
+                self._migrate()
+
+    def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", "flight_core.infrastructure:migrations")
         with self.write() as connection:

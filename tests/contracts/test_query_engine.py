@@ -11,6 +11,7 @@ from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.application.ports.engine import Query, QueryEngine
 from flight_core.domain.errors import (
     Cancelled,
+    DatasetExists,
     DatasetNotFound,
     EngineUnavailable,
     InvalidOption,
@@ -423,6 +424,18 @@ def test_datasets_stay_in_sight_after_use(engine, lake):
 def test_sql_cannot_change_datasets_behind_our_back(engine, lake, sql):
     session = engine.open_session()
     with pytest.raises((StatementNotAllowed, InvalidSql)):
+        session.execute(Statement(sql), lake.state)
+    session.close()
+    assert rows(engine, lake, "SELECT count(*) AS n FROM birds") == [{"n": 3}]
+
+
+@pytest.mark.parametrize(
+    "sql", ["CREATE TABLE birds (i INTEGER)", "CREATE OR REPLACE VIEW BIRDS AS SELECT 1 AS x"]
+)
+def test_no_table_can_hide_a_dataset(engine, lake, sql):
+    session = engine.open_session()
+    session.execute(Statement("CREATE TEMP TABLE birds (i INTEGER)"), lake.state)
+    with pytest.raises(DatasetExists, match="choose another name"):
         session.execute(Statement(sql), lake.state)
     session.close()
     assert rows(engine, lake, "SELECT count(*) AS n FROM birds") == [{"n": 3}]

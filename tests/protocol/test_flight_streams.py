@@ -126,6 +126,18 @@ def test_cancelling_in_the_middle_of_a_stream_is_no_keyboard_interrupt(stack, cl
     released(stack)
 
 
+def test_cancelling_frees_the_slot_of_a_client_that_does_not_read(stack, client):
+    info = client.get_flight_info(FLOWING)
+    reader = client.do_get(info.endpoints[0].ticket)
+    reader.read_chunk()
+    until(lambda: stack.admission.open_streams == 1)
+    list(client.do_action(("cancel", info.app_metadata)))
+    until(lambda: stack.admission.open_streams == 0)
+    with pytest.raises(fl.FlightServerError, match=r"\[cancelled\]"):
+        reader.read_all()
+    released(stack)
+
+
 def test_a_query_that_has_ended_cannot_be_cancelled_any_more(stack, client):
     info = client.get_flight_info(SMALL)
     client.do_get(info.endpoints[0].ticket).read_all()

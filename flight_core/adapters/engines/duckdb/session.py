@@ -29,7 +29,7 @@ from flight_core.adapters.engines.duckdb.targets import (
 from flight_core.adapters.engines.duckdb.types import identifier, literal
 from flight_core.application.cancellation import Cancellation
 from flight_core.domain.dataset import LAKE, LakeState
-from flight_core.domain.errors import DatasetNotFound, InvalidSql, StatementNotAllowed
+from flight_core.domain.errors import DatasetExists, DatasetNotFound, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import (
     DatasetStatement,
     LoadMode,
@@ -41,7 +41,7 @@ from flight_core.domain.query import (
     StatementKind,
     TableTarget,
 )
-from flight_core.infrastructure.duckdb_pool import DATASETS
+from flight_core.infrastructure.duckdb_pool import DATASETS, WORKSPACE, WORKSPACE_SCHEMA
 
 _OWN_TABLE = """
     SELECT 1 FROM information_schema.tables WHERE lower(table_name) = lower($1)
@@ -341,11 +341,23 @@ class DuckDbSession:
         changed = target(parsed)
         if changed is None or changed.temporary:
             return
+        if (changed.verb, changed.kind) in (("create", "table"), ("create", "view")):
+            self._refuse_to_hide(changed.name)
         if self._is_dataset(changed):
             name = changed.name.name or changed.name.schema
             raise StatementNotAllowed(
                 f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
                 " write them with DoPut, bulk ingest or the API, and drop them with `skein drop`"
+            )
+
+    def _refuse_to_hide(self, name: TableName) -> None:
+        """A table of a dataset's name would be found instead of it, by everybody."""
+        place = resolve(self._connection, TableTarget(name.name, name.schema or None, name.catalog or None))
+        if place[:2] == (WORKSPACE, WORKSPACE_SCHEMA) and name.name.lower() in self._instance.views.live.refs:
+            raise DatasetExists(
+                f"there is a dataset '{name.name}', which a table of that name would hide;"
+                f" choose another name, or write to the dataset as datasets.{name.name}",
+                name=name.name,
             )
 
     def _in_lake(self, name: TableName) -> bool:

@@ -93,6 +93,8 @@ class Parser:
         """
         if len(sql) > MAX_SQL_BYTES:
             raise InvalidSql(f"the statement has {len(sql):,} characters; the limit is {MAX_SQL_BYTES:,}")
+        if not sql.isascii() and any("\ud800" <= character <= "\udfff" for character in sql):
+            raise InvalidSql("the statement holds half a character (a lone surrogate); send whole ones")
         if "\x00" in sql:
             raise InvalidSql(f"the statement holds a NUL character at position {sql.index(chr(0)) + 1}")
         statements = duckdb.extract_statements(sql)
