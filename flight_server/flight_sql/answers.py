@@ -1,5 +1,9 @@
 """What becomes of a statement, as Flight clients are told."""
 
+import time
+from contextlib import suppress
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.flight as fl
 from google.protobuf.message import Message
@@ -7,19 +11,19 @@ from google.protobuf.message import Message
 from flight_core.application.parts import SplitPlan
 from flight_core.application.session_statements import SessionPlan, SessionResult
 from flight_core.application.sessions import ClientSession
+from flight_core.domain.errors import LimitExceeded
 from flight_core.domain.query import Outcome, QueryPlan
 from flight_server.tickets import MAX_INLINE_BYTES, TicketOffice
 from schemas.flight import InfoMetadata
 from schemas.flight_sql import envelope
 from schemas.flight_sql.sql_pb2 import DoPutUpdateResult, TicketStatementQuery
 
-_HEADROOM = 4096  # of an inline ticket, for what Arrow adds to the rows
-
 
 class Answers:
-    def __init__(self, tickets: TicketOffice, split: SplitPlan) -> None:
+    def __init__(self, tickets: TicketOffice, split: SplitPlan, ticket_ttl_s: float) -> None:
         self._tickets = tickets
         self._split = split
+        self._ticket_ttl_s = ticket_ttl_s
 
     def info(
         self,
@@ -34,15 +38,28 @@ class Answers:
         """
         match answer:
             case QueryPlan():
-                tickets = [self._tickets.for_plan(part) for part in self._split(answer, endpoints)]
-                return _info(descriptor, answer.schema, tickets, answer.query_id)
+                parts = [
+                    self._sealed(self._tickets.for_plan(part)) for part in self._split(answer, endpoints)
+                ]
+                return _info(descriptor, answer.schema, parts, answer.query_id)
             case SessionPlan():
-                return _info(descriptor, answer.schema, [_ticket(answer.handle)], answer.query_id)
+                return _info(descriptor, answer.schema, [_held(answer.handle)], answer.query_id)
             case SessionResult():
                 table = answer.outcome.table
-                small = table.nbytes + _HEADROOM <= MAX_INLINE_BYTES
-                ticket = self._tickets.for_result(table) if small else _ticket(session.hold(table))
-                return _info(descriptor, table.schema, [ticket], answer.query_id, answer.outcome)
+                endpoint = self._inline(table) or _held(session.hold(table))
+                return _info(descriptor, table.schema, [endpoint], answer.query_id, answer.outcome)
+
+    def _inline(self, table: pa.Table) -> fl.FlightEndpoint | None:
+        """With the result in the ticket; None if it is too large for one."""
+        if table.nbytes > MAX_INLINE_BYTES:
+            return None
+        with suppress(LimitExceeded):
+            return self._sealed(self._tickets.for_result(table))
+        return None
+
+    def _sealed(self, ticket: bytes) -> fl.FlightEndpoint:
+        expires_at: Any = pa.scalar(int(time.time() + self._ticket_ttl_s), pa.timestamp("s", "UTC"))
+        return fl.FlightEndpoint(ticket, [], expires_at.cast(pa.timestamp("ns", "UTC")))
 
 
 def own_ticket(command: Message, schema: pa.Schema, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
@@ -64,7 +81,7 @@ def answer_update(writer: fl.FlightMetadataWriter, rows: int) -> None:
 def _info(
     descriptor: fl.FlightDescriptor,
     schema: pa.Schema,
-    tickets: list[bytes],
+    endpoints: list[fl.FlightEndpoint],
     query_id: str,
     outcome: Outcome | None = None,
 ) -> fl.FlightInfo:
@@ -73,12 +90,13 @@ def _info(
     return fl.FlightInfo(
         schema,
         descriptor,
-        [fl.FlightEndpoint(ticket, []) for ticket in tickets],
+        endpoints,
         total_records=-1 if affected is None else affected,
-        ordered=len(tickets) > 1,
+        ordered=len(endpoints) > 1,
         app_metadata=metadata.model_dump_json(exclude_none=True),
     )
 
 
-def _ticket(handle: bytes) -> bytes:
-    return envelope.pack(TicketStatementQuery(statement_handle=handle))
+def _held(handle: bytes) -> fl.FlightEndpoint:
+    """Of what the session holds, for as long as it lives."""
+    return fl.FlightEndpoint(envelope.pack(TicketStatementQuery(statement_handle=handle)), [])

@@ -35,7 +35,7 @@ class FlightSql:
         self._use_cases = use_cases
         streams = Streams(options)
         tickets = TicketOffice(options)
-        answers = Answers(tickets, use_cases.split)
+        answers = Answers(tickets, use_cases.split, options.ticket_ttl_s)
         statements = Statements(use_cases, answers, streams)
         prepared = PreparedStatements(use_cases, answers)
         transactions = Transactions(use_cases)

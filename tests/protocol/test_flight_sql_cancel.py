@@ -184,6 +184,13 @@ def renewed(client: RawFlightSql, info: fl.FlightInfo) -> flight_pb2.FlightEndpo
     return flight_pb2.FlightEndpoint.FromString(body)
 
 
+def test_an_endpoint_tells_how_long_its_ticket_is_good(client):
+    info = client.execute("SELECT 7 AS i")
+    before = info.endpoints[0].expiration_time
+    assert before is not None
+    assert renewed(client, info).expiration_time.seconds >= before.cast(pa.int64()).as_py() // 10**9
+
+
 @pytest.mark.parametrize(
     "sql", ["SELECT 7 AS i", "CREATE OR REPLACE TABLE r (i INTEGER)", "FROM own", "SHOW TABLES"]
 )
