@@ -94,7 +94,7 @@ def ingestion(ingestion: Ingestion) -> http.Ingestion:
         cancel_requested=ingestion.cancel_requested,
         phase=None if progress.phase is None else progress.phase.value,
         progress=1.0 if ingestion.state == "succeeded" else _fraction(progress),
-        done_bytes=progress.done_bytes,
+        bytes=progress.done_bytes,
         total_bytes=progress.total_bytes,
         rows=progress.rows,
         version=ingestion.version,

@@ -137,7 +137,7 @@ class Ingestion(BaseModel):
     cancel_requested: bool = False
     phase: Literal["fetching", "parsing", "committing"] | None = None
     progress: float | None = Field(None, ge=0, le=1, examples=[0.42])
-    done_bytes: int = Field(0, description="Of the phase.", examples=[844000])
+    bytes: int = Field(0, description="Done, of the phase.", examples=[844000])
     total_bytes: int | None = Field(None, description="Of the phase, if known.", examples=[2018388])
     rows: int = Field(0, examples=[33144])
     version: int | None = Field(None, description="The version it committed.", examples=[1])

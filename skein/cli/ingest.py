@@ -131,7 +131,7 @@ def _bar() -> Iterator[Show]:
             progress.update(
                 task,
                 description=phase or job.state,
-                completed=job.done_bytes,
+                completed=job.bytes,
                 total=job.total_bytes,
                 rows=job.rows,
             )
@@ -141,7 +141,7 @@ def _bar() -> Iterator[Show]:
 
 def _summary(job: Ingestion) -> str:
     return (
-        f"{job.dataset}: version {job.version}, {count(job.rows, 'row')} from {size(job.done_bytes)}"
+        f"{job.dataset}: version {job.version}, {count(job.rows, 'row')} from {size(job.bytes)}"
         f" in {_seconds(job)} s"
     )
 

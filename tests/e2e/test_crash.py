@@ -64,7 +64,7 @@ def started(server: SkeinProcess, source: HalfwaySource) -> str:
     assert reply.status_code == 202, reply.text
     assert source.halfway.wait(30)
     job = reply.headers["Location"]
-    until(lambda: job_of(server, job)["done_bytes"] > 0)
+    until(lambda: job_of(server, job)["bytes"] > 0)
     assert job_of(server, job)["state"] == "running"
     return job
 
