@@ -227,13 +227,14 @@ def test_another_can_cancel_an_ingestion(stack, run, site):
 def test_ingestions_are_listed_newest_first(run, files):
     (files / "fine.csv").write_text("n\n1\n")
     run("ingest", files / "fine.csv", "--as", "listed")
-    run("ingest", files / "none.csv", "--as", "listed")
+    (files / "empty.csv").write_text("")
+    run("ingest", files / "empty.csv", "--as", "listed")
 
     result = run("ingestions", "--dataset", "listed")
 
     head, rule, latest, first = result.stdout.splitlines()
     assert head.split() == ["id", "dataset", "state", "source", "rows", "created", "seconds", "outcome"]
     assert set(rule) == {"─"}
-    assert re.search(r" listed +failed +file +0 .*\[invalid_source\] .*none\.csv", latest)
+    assert re.search(r" listed +failed +file +0 .*\[unreadable_data\] .*empty\.csv", latest)
     assert re.search(r" listed +succeeded +file +1 .* version 0$", first)
     assert len(run("ingestions", "--limit", 1).stdout.splitlines()) == 3
