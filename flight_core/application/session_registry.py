@@ -102,7 +102,7 @@ class SessionRegistry:
             logger.info("session expired", extra={"actor": entry.actor})
             entry.session.close()
         for entry in quiet:
-            entry.session.roll_back_idle(now)
+            entry.session.connections.roll_back_idle(self.limits.transaction_idle_s)
 
     def close(self) -> None:
         with self._changed:

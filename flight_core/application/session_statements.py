@@ -46,9 +46,9 @@ class InspectInSession:
     ) -> StatementInfo:
         require(actor, Scope.READ)
         statement, lake = Statement(sql), self.datasets.lake_state()
-        if session.reading(transaction) is None:
+        if session.connections.reading(transaction) is None:
             return self.engine.inspect(statement, lake)
-        with session.connection(transaction) as connection:
+        with session.connections.use(transaction) as connection:
             return connection.inspect(statement, lake)
 
 
@@ -62,7 +62,7 @@ class BrowseCatalog:
     def __call__(self, session: ClientSession, *, actor: Actor) -> Metadata:
         require(actor, Scope.READ)
         lake = self.datasets.lake_state()
-        home = session.home()
+        home = session.connections.home
         return self.engine.metadata(lake) if home is None else home.metadata(lake)
 
     def vocabulary(self) -> SqlVocabulary:
@@ -113,9 +113,9 @@ class AnswerInSession:
             return self.run(session, sql, bindings, transaction, actor=actor, started=started)
         require(actor, Scope.READ)
         first = _first(sql, bindings)
-        if session.reading(transaction) is None and (bindings is None or bindings.num_rows == 1):
+        if session.connections.reading(transaction) is None and (bindings is None or bindings.num_rows == 1):
             return self.plan_query(first, actor=actor)
-        with session.connection(transaction) as connection:
+        with session.connections.use(transaction) as connection:
             schema = connection.inspect(first, self._lake()).schema
             assert schema is not None, "a read has a schema"
             read = SessionRead(self.plan_query.new_id(), sql, bindings, connection)
@@ -136,7 +136,10 @@ class AnswerInSession:
         require(actor, Scope.READ if local else Scope.WRITE)
         record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, QueryState.QUEUED, self.clock())
         cancellation = Cancellation()
-        with session.connection(transaction) as connection, self.log.running(record, cancellation.request):
+        with (
+            session.connections.use(transaction) as connection,
+            self.log.running(record, cancellation.request),
+        ):
             started(cancellation.request)
             outcome = self._execute(
                 session, connection, sql, bindings, transaction, actor=actor, cancellation=cancellation

@@ -14,7 +14,8 @@ from flight_core.application.catalog import DropDataset, OpenWrite
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Session
 from flight_core.application.queries import QueryLog, require
-from flight_core.application.sessions import ClientSession, Deferred
+from flight_core.application.session_connections import Deferred
+from flight_core.application.sessions import ClientSession
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName, LakeState, WriteMode, dataset_not_found
 from flight_core.domain.errors import DatasetExists, InvalidRequest
@@ -66,7 +67,7 @@ class WriteDatasetInSession:
             for batch in batches:
                 write.staged.write(batch)
             rows = write.staged.row_count
-            session.defer(transaction, Deferred(name.key, write.commit, write.close))
+            session.connections.defer(transaction, Deferred(name.key, write.commit, write.close))
         except BaseException:
             write.close()
             raise
@@ -113,7 +114,7 @@ class WriteDatasetInSession:
             if not statement.lenient:
                 raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
         else:
-            session.defer(
+            session.connections.defer(
                 transaction, Deferred(name.key, lambda: self.drop_dataset(name, actor=actor), drops=True)
             )
         return Outcome(pa.table({}), None)
@@ -136,7 +137,7 @@ class WriteDatasetInSession:
 
     def _exists(self, session: ClientSession, name: DatasetName, transaction: bytes | None) -> bool:
         """As the transaction sees it, with what it wrote and dropped so far."""
-        last = [one for one in session.deferred(transaction) if one.dataset == name.key][-1:]
+        last = [one for one in session.connections.deferred(transaction) if one.dataset == name.key][-1:]
         return not last[0].drops if last else self.datasets.find(name) is not None
 
 
@@ -193,7 +194,7 @@ class LoadInSession:
             else:
                 self._refuse_to_hide(target, mode)
                 reader = pa.RecordBatchReader.from_batches(schema, heeded)
-                with session.connection(transaction) as connection:
+                with session.connections.use(transaction) as connection:
                     record.rows = connection.load(target, reader, mode, cancellation)
         return record.rows
 
@@ -214,7 +215,7 @@ def _names_dataset(target: TableTarget, session: ClientSession) -> bool:
         return False
     catalog, schema = target.catalog, target.schema
     if catalog is None and schema is None:
-        home = session.home()
+        home = session.connections.home
         options = home.options() if home and not home.pristine else {}
         catalog, schema = options.get("catalog"), options.get("schema")  # type: ignore[assignment]
     if catalog is None:

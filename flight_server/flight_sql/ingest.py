@@ -58,7 +58,7 @@ def _meant_transaction(call: Call, session: ClientSession) -> bytes | None:
     Without it a table that was dropped just before, in the transaction, would still exist.
     """
     agent = call.header("user-agent") or ""
-    return session.only_transaction() if agent.startswith("ADBC ") else None
+    return session.connections.only_transaction() if agent.startswith("ADBC ") else None
 
 
 def _target(command: CommandStatementIngest) -> TableTarget:

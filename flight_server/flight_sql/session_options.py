@@ -37,7 +37,7 @@ class SessionOptions:
                 if name == OPTION:
                     session.parallel_endpoints = checked(_plain(value))
                 else:
-                    session.set_option(name, _plain(value))
+                    session.connections.set_option(name, _plain(value))
             except InvalidOption as error:
                 reason = str(error.details.get("reason"))
                 result.errors[name].value = _REASONS.get(reason, SetSessionOptionsResult.ERROR)
@@ -47,7 +47,7 @@ class SessionOptions:
         require(call.actor, Scope.READ)
         session = session_of(call, self._use_cases.sessions)
         result = GetSessionOptionsResult()
-        options = {**session.options(), OPTION: session.parallel_endpoints}
+        options = {**session.connections.options(), OPTION: session.parallel_endpoints}
         for name, value in options.items():
             result.session_options[name].CopyFrom(_wire(value))
         yield result

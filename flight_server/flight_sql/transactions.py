@@ -30,7 +30,7 @@ class Transactions:
     ) -> Iterator[ActionBeginTransactionResult]:
         require(call.actor, Scope.READ)
         session = session_of(call, self._use_cases.sessions)
-        yield ActionBeginTransactionResult(transaction_id=session.begin())
+        yield ActionBeginTransactionResult(transaction_id=session.connections.begin())
 
     def end(self, call: Call, request: ActionEndTransactionRequest) -> Iterator[None]:
         commit = _ENDINGS.get(request.action)
@@ -39,7 +39,7 @@ class Transactions:
                 f"a transaction can be committed (1) or rolled back (2), not {request.action}"
             )
         handle = request.transaction_id
-        session_holding(handle, call, self._use_cases.sessions).end(handle, commit=commit)
+        session_holding(handle, call, self._use_cases.sessions).connections.end(handle, commit=commit)
         yield from ()
 
     def savepoint(
