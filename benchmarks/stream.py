@@ -8,6 +8,7 @@ Writes benchmarks/results/stream.json and stream.png.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -62,12 +63,18 @@ class Clients:
         return [
             Case(BASE, lambda: self._duckdb.cursor().sql(scan).to_arrow_reader(65_536)),
             Case("Skein, Flight", lambda: self.flight(sql.format(t=dataset))),
+            Case("Skein, narrow decimals", lambda: self.flight(_narrow(sql.format(t=dataset)))),
             Case("naive Flight server", lambda: _chunks(self._naive.do_get(fl.Ticket(scan.encode())))),
         ]
 
     def flight(self, sql: str) -> Iterator[pa.RecordBatch]:
         info = self._skein.get_flight_info(fl.FlightDescriptor.for_command(sql))
         return _chunks(self._skein.do_get(info.endpoints[0].ticket))
+
+
+def _narrow(sql: str) -> str:
+    """The command of a client that reads 64-bit decimals."""
+    return json.dumps({"sql": sql, "narrow_decimals": True})
 
 
 def _chunks(reader: Iterable[fl.FlightStreamChunk]) -> Iterator[pa.RecordBatch]:
@@ -186,10 +193,10 @@ def plot(result: dict[str, object], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     for index, name in enumerate(names):
         heights = [rows[index]["speed_of_base"] for rows in workloads.values()]
-        places = [place + index * 0.27 for place in range(len(workloads))]
-        bars = axes.bar(places, heights, width=0.25, label=name)
+        places = [place + index * 0.21 for place in range(len(workloads))]
+        bars = axes.bar(places, heights, width=0.2, label=name)
         axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    axes.set_xticks([place + 0.27 for place in range(len(workloads))], list(workloads))
+    axes.set_xticks([place + 0.3 for place in range(len(workloads))], list(workloads))
     axes.set_ylabel("speed (in-process DuckDB = 1)")
     axes.set_title("Getting a result into another process")
     axes.legend()
