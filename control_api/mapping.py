@@ -98,6 +98,7 @@ def ingestion(ingestion: Ingestion) -> http.Ingestion:
         total_bytes=progress.total_bytes,
         rows=progress.rows,
         version=ingestion.version,
+        unchanged=ingestion.unchanged,
         error=http.Failure(code=ingestion.error_code or "", message=ingestion.error_message or "")
         if failed
         else None,

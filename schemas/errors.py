@@ -103,6 +103,7 @@ PROBLEM_TYPES = _types(
     ("commit_conflict", "Somebody else committed first", "Try again."),
     ("transaction_failed", "The transaction has failed", "Roll back and begin again."),
     ("ingestion_finished", "The ingestion has finished", "There is nothing left to cancel."),
+    ("source_busy", "The source is being ingested", "Wait for the other ingestion, then try again."),
     ("unauthenticated", "No valid credentials", "Send the header 'Authorization: Bearer <token>'."),
     ("permission_denied", "Not allowed", "Ask for a token with the scope that the detail names."),
     ("statement_not_allowed", "The statement is not allowed", "Rewrite it without what the detail names."),

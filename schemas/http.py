@@ -117,6 +117,7 @@ class IngestionRequest(_Request):
     mode: Literal["create", "append", "replace"] = "append"
     format: str | None = Field(None, description="Found out from the content where it is left out.")
     options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
+    force: bool = Field(False, description="Fetch everything, even where the source has nothing new.")
 
 
 class Failure(BaseModel):
@@ -141,6 +142,9 @@ class Ingestion(BaseModel):
     total_bytes: int | None = Field(None, description="Of the phase, if known.", examples=[2018388])
     rows: int = Field(0, examples=[33144])
     version: int | None = Field(None, description="The version it committed.", examples=[1])
+    unchanged: bool = Field(
+        False, description="It succeeded without a commit: the source has nothing new since the last one."
+    )
     error: Failure | None = None
     actor: str = Field(examples=["local"])
     attempt: int = Field(0, examples=[1])

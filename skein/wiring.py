@@ -17,6 +17,7 @@ from flight_core.adapters.authentication.static import StaticAuthenticator
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.adapters.storage.delta import DeltaTableStore
@@ -56,6 +57,7 @@ from flight_core.application.session_statements import (
 )
 from flight_core.application.session_writes import LoadInSession, WriteDatasetInSession
 from flight_core.application.sessions import SessionLimits
+from flight_core.application.source_memory import RememberSources
 from flight_core.application.statements import ClassifyStatement, InspectStatement, RunStatement
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
@@ -268,7 +270,14 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
 
 def _worker(parts: _Parts) -> IngestionWorker:
     return IngestionWorker(
-        RunIngestion(parts.open_write, parts.sources, parts.parser),
+        RunIngestion(
+            parts.open_write,
+            parts.sources,
+            parts.parser,
+            RememberSources(
+                SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
+            ),
+        ),
         ingestions=parts.ingestions,
         events=parts.events,
         clock=utc_now,

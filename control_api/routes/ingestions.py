@@ -46,6 +46,7 @@ async def start_ingestion(
         mode=WriteMode(request.mode),
         format=request.format,
         options=request.options,
+        force=request.force,
     )
     ingestion = await to_thread.run_sync(partial(use_cases.start_ingestion, wanted, actor=caller))
     ingestion = await _settled(ingestion, use_cases, caller, wait_s)

@@ -170,6 +170,7 @@ def event_of(kind: EventKind, ingestion: Ingestion, clock: Clock) -> Event:
             "total_bytes": progress.total_bytes,
             "rows": progress.rows,
             "version": ingestion.version,
+            "unchanged": ingestion.unchanged,
             "error_code": ingestion.error_code,
             "error_message": ingestion.error_message,
         },

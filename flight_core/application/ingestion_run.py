@@ -12,13 +12,22 @@ import anyio.to_thread
 from flight_core.application.catalog import DatasetWrite, OpenWrite
 from flight_core.application.ingestion import Sources, source_of
 from flight_core.application.ports.parsing import ParsedFiles, Parser
-from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.application.ports.sources import Fetched, FetchedFile, Report
+from flight_core.application.source_memory import Recollection, RememberSources
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import CommitConflict
 from flight_core.domain.ingestion import Ingestion, Phase, Progress
+from flight_core.domain.source_state import SourceState
 
 _COMMIT_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job that succeeded ended: what it committed; None if the source had nothing new."""
+
+    version: DatasetVersion | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +41,31 @@ class RunIngestion:
     open_write: OpenWrite
     sources: Sources
     parser: Parser
+    memory: RememberSources
 
-    async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> DatasetVersion:
-        """Raises as `Source.fetch`, `Parser.parse`, `OpenWrite` and `StagedWrite`."""
+    async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> Outcome:
+        """Raises as `Source.fetch`, `Parser.parse`, `RememberSources`, `OpenWrite` and `StagedWrite`."""
         request = ingestion.request
         committed = await anyio.to_thread.run_sync(self.committed_before, ingestion)
         if committed is not None:
-            return committed
+            return Outcome(committed)
+        known = await anyio.to_thread.run_sync(self.memory.recall, ingestion)
         fetched = await source_of(self.sources, request).fetch(
-            request.source, _subfolder(folder, "fetched"), report
+            request.source, _subfolder(folder, "fetched"), report, state=known.state
         )
+        if fetched.unchanged:
+            return Outcome(None)
         parsed = await self.parser.parse(
-            fetched,
+            fetched.files,
             _subfolder(folder, "parsed"),
             report,
             format=request.format,
             options=request.options,
         )
-        size_bytes = sum(file.size_bytes for file in fetched)
+        size_bytes = sum(file.size_bytes for file in fetched.files)
         await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
         # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
-        return await anyio.to_thread.run_sync(self._commit, ingestion, parsed, _describe(fetched))
+        return Outcome(await anyio.to_thread.run_sync(self._finish, ingestion, parsed, fetched, known))
 
     def committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
         """What an earlier attempt committed, published by now.
@@ -62,6 +75,17 @@ class RunIngestion:
         """
         with self._open(ingestion, "") as write:
             return write.commit() if write.committed else None
+
+    def _finish(
+        self, ingestion: Ingestion, parsed: ParsedFiles, fetched: Fetched, known: Recollection
+    ) -> DatasetVersion:
+        """Commit the rows, and with them the state of their source."""
+        if fetched.state == SourceState():
+            return self._commit(ingestion, parsed, _describe(fetched.files))
+        memory = self.memory.prepare(known, fetched.state, ingestion)
+        version = self._commit(ingestion, parsed, _describe(fetched.files))
+        self.memory.settle(memory, version)
+        return version
 
     def _commit(self, ingestion: Ingestion, parsed: ParsedFiles, source: str) -> DatasetVersion:
         for _ in range(_COMMIT_ATTEMPTS - 1):

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from flight_core.application.ingestion import Wakeup, event_of
-from flight_core.application.ingestion_run import RunIngestion
+from flight_core.application.ingestion_run import Outcome, RunIngestion
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import Conflict, FlightCoreError
@@ -181,27 +181,33 @@ class IngestionWorker:
     async def _attempt(self, lease: _Lease, folder: Path) -> Ingestion:
         """The job's final record, whatever happened."""
         try:
-            version = await self._version(lease, folder)
+            outcome = await self._outcome(lease, folder)
         except FlightCoreError as error:
             logger.info("ingestion failed", extra={**lease.context, "error": str(error)})
             return self._failed(lease, error.code, error.message)
         except Exception:
             logger.exception("ingestion failed", extra=lease.context)
             return self._failed(lease, FlightCoreError.code, _INTERNAL_ERROR)
-        if version is not None:
-            lease.progress = replace(lease.progress, rows=version.added_rows)
-            return self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
+        if outcome is not None:
+            return self._succeeded(lease, outcome.version)
         if lease.cancelled:
             return self._ended(lease, IngestionState.CANCELLED)
         return self._failed(lease, FlightCoreError.code, _GIVEN_UP.format(self._options.max_attempts))
 
-    async def _version(self, lease: _Lease, folder: Path) -> DatasetVersion | None:
-        """What the job committed, now or earlier; None if it did not and is not to be tried again."""
+    async def _outcome(self, lease: _Lease, folder: Path) -> Outcome | None:
+        """How the job succeeded, now or earlier; None if it did not and is not to be tried again."""
         ingestion = lease.ingestion
         if lease.cancelled or ingestion.attempt > self._options.max_attempts:
-            return await anyio.to_thread.run_sync(self._run_ingestion.committed_before, ingestion)
+            version = await anyio.to_thread.run_sync(self._run_ingestion.committed_before, ingestion)
+            return None if version is None else Outcome(version)
         await anyio.to_thread.run_sync(_prepare, folder)
         return await self._run_ingestion(ingestion, folder, lease.report)
+
+    def _succeeded(self, lease: _Lease, version: DatasetVersion | None) -> Ingestion:
+        if version is None:
+            return self._ended(lease, IngestionState.SUCCEEDED, unchanged=True)
+        lease.progress = replace(lease.progress, rows=version.added_rows)
+        return self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
 
     def _failed(self, lease: _Lease, code: str, message: str) -> Ingestion:
         return self._ended(lease, IngestionState.FAILED, error_code=code, error_message=message)
@@ -212,6 +218,7 @@ class IngestionWorker:
         state: IngestionState,
         *,
         version: int | None = None,
+        unchanged: bool = False,
         error_code: str | None = None,
         error_message: str | None = None,
     ) -> Ingestion:
@@ -221,6 +228,7 @@ class IngestionWorker:
             progress=lease.progress,
             finished_at=self._clock(),
             version=version,
+            unchanged=unchanged,
             error_code=error_code,
             error_message=error_message,
             cancel_requested=lease.cancelled,

@@ -11,7 +11,8 @@
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound
     │   └── IngestionNotFound, QueryNotFound, HandleNotFound
     ├── Conflict                somebody else was first, or the state forbids it
-    │   └── DatasetExists, TableExists, CommitConflict, TransactionFailed, IngestionFinished
+    │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
+    │   └── IngestionFinished, SourceBusy
     ├── Unauthenticated         no valid credentials
     ├── PermissionDenied        valid credentials, not allowed
     │   └── StatementNotAllowed, SourceNotAllowed
@@ -164,6 +165,13 @@ class TransactionFailed(Conflict):
 
 class IngestionFinished(Conflict):
     code = "ingestion_finished"
+
+
+class SourceBusy(Conflict):
+    """Another ingestion takes the same rows from the same source into the same dataset."""
+
+    code = "source_busy"
+    retryable = True
 
 
 class Unauthenticated(FlightCoreError):

@@ -51,6 +51,7 @@ class IngestionRequest:
     mode: WriteMode = WriteMode.APPEND
     format: str | None = None  # None: found out from the content
     options: Mapping[str, object] = field(default_factory=dict)
+    force: bool = False  # fetch everything, whatever the source's state says
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Ingestion:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     version: int | None = None  # the version it committed
+    unchanged: bool = False  # it succeeded without a commit: the source had nothing new
     error_code: str | None = None
     error_message: str | None = None
     cancel_requested: bool = False

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
 from flight_core.adapters.sources.http import HttpSource, HttpSourceOptions
@@ -29,6 +30,7 @@ from flight_core.application.ingestion_worker import IngestionWorker, WorkerOpti
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
+from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.events import StoredEvent
@@ -60,6 +62,9 @@ class IngestionStack:
         self.wakeup = Wakeup()
         self.publish = Publish(self.datasets, utc_now)
         self.open_write = OpenWrite(self.datasets, self.store, self.publish, new_id)
+        self.memory = RememberSources(
+            SqlSourceMemoryRepository(self.database), self.datasets, self.store, self.ingestions
+        )
         self.options = WorkerOptions(name="w", scratch=self.jobs, poll_s=0.05, progress_s=0.02)
 
     def close(self) -> None:
@@ -67,7 +72,7 @@ class IngestionStack:
 
     def worker(self, **options) -> IngestionWorker:
         return IngestionWorker(
-            RunIngestion(self.open_write, self.sources, self.parser),
+            RunIngestion(self.open_write, self.sources, self.parser, self.memory),
             ingestions=self.ingestions,
             events=self.events,
             clock=utc_now,
@@ -84,13 +89,23 @@ class IngestionStack:
             yield worker
             worker.stop()
 
-    def start(self, name: str, *, mode=WriteMode.APPEND, format=None, options=None, actor=LOCAL, **source):
+    def start(
+        self,
+        name: str,
+        *,
+        mode=WriteMode.APPEND,
+        format=None,
+        options=None,
+        force=False,
+        actor=LOCAL,
+        **source,
+    ):
         """Queue a job; `source` are the fields of a file or http source."""
         start = StartIngestion(
             self.ingestions, self.datasets, self.sources, self.parser, utc_now, new_id, self.wakeup
         )
         spec = SourceSpec("http" if "url" in source else "file", source)
-        request = IngestionRequest(DatasetName(name), spec, mode, format, options or {})
+        request = IngestionRequest(DatasetName(name), spec, mode, format, options or {}, force)
         return start(request, actor=actor)
 
     def cancel(self, ingestion: Ingestion) -> Ingestion:

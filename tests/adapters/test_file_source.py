@@ -35,7 +35,7 @@ def found(source: FileSource, path: object) -> dict[str, str]:
     async def fetch():
         async def report(progress): ...
 
-        return await source.fetch(SourceSpec("file", {"path": path}), None, report)
+        return (await source.fetch(SourceSpec("file", {"path": path}), None, report)).files
 
     files = anyio.run(fetch)
     assert all(file.size_bytes == file.path.stat().st_size and not file.temporary for file in files)

@@ -47,7 +47,7 @@ class Fetch:
         settings = {"allow_loopback": True, "retry_wait_s": 0.01, "attempts": 3, **options}
         fields = {"url": url} | ({"headers": headers} if headers else {})
         source = HttpSource(HttpSourceOptions(**settings))
-        (file,) = await source.fetch(SourceSpec("http", fields), self.folder, self.report)
+        (file,) = (await source.fetch(SourceSpec("http", fields), self.folder, self.report)).files
         assert file.temporary
         assert file.size_bytes == file.path.stat().st_size
         return file.path.read_bytes()
@@ -401,6 +401,6 @@ async def test_the_label_holds_no_secrets(fetch):
     async with serving(always(answer(BODY))) as server:
         url = server.url.replace("http://", "http://user:hunter2@") + "/data/file.csv?token=hunter3"
         source = HttpSource(HttpSourceOptions(allow_loopback=True))
-        (file,) = await source.fetch(SourceSpec("http", {"url": url}), fetch.folder, fetch.report)
+        (file,) = (await source.fetch(SourceSpec("http", {"url": url}), fetch.folder, fetch.report)).files
         assert file.label == "127.0.0.1/data/file.csv"
         assert "authorization" in server.requests[0].headers

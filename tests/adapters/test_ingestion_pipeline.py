@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flight_core.application.ports.clock import utc_now
-from flight_core.application.ports.sources import FetchedFile
+from flight_core.application.ports.sources import Fetched, FetchedFile
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DatasetExists, IngestionFinished
@@ -87,6 +87,7 @@ async def test_events_tell_the_whole_story(stack):
         "total_bytes": len(CSV),
         "rows": 2,
         "version": 0,
+        "unchanged": False,
         "error_code": None,
         "error_message": None,
     }
@@ -201,7 +202,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_user(stack, caplog):
     class BrokenSource:
         def check(self, spec): ...
 
-        async def fetch(self, spec, folder, report):
+        async def fetch(self, spec, folder, report, *, state=None):
             raise RuntimeError("/secret/path")
 
     stack.sources = {"file": BrokenSource()}
@@ -220,9 +221,9 @@ class PipeSource:
 
     def check(self, spec): ...
 
-    async def fetch(self, spec, folder, report):
+    async def fetch(self, spec, folder, report, *, state=None):
         os.mkfifo(folder / "pipe")
-        return [FetchedFile(folder / "pipe", "pipe.csv", 0, temporary=True)]
+        return Fetched([FetchedFile(folder / "pipe", "pipe.csv", 0, temporary=True)])
 
 
 async def stall(request, writer):

@@ -79,7 +79,9 @@ async def test_the_bytes_are_within_reach_and_the_progress_adds_up(example, fold
     async def report(progress: Progress) -> None:
         reported.append(progress)
 
-    files = await example.source.fetch(example.spec, folder, report)
+    fetched = await example.source.fetch(example.spec, folder, report)
+    files = fetched.files
+    assert not fetched.unchanged
     assert b"".join(file.path.read_bytes() for file in files) == CONTENT
     assert sum(file.size_bytes for file in files) == len(CONTENT)
     assert all(file.path.is_relative_to(folder) for file in files if file.temporary)
@@ -90,7 +92,7 @@ async def test_the_bytes_are_within_reach_and_the_progress_adds_up(example, fold
 async def test_labels_name_no_place_on_the_server(example, folder):
     async def report(progress: Progress) -> None: ...
 
-    (file,) = await example.source.fetch(example.spec, folder, report)
+    (file,) = (await example.source.fetch(example.spec, folder, report)).files
     assert file.label.endswith("data.csv")
     assert "server-place" not in file.label
     assert not file.label.startswith("/")

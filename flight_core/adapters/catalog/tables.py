@@ -77,8 +77,21 @@ ingestions = sa.Table(
     sa.Column("started_at", Moment),
     sa.Column("finished_at", Moment),
     sa.Column("version", sa.BigInteger),
+    sa.Column("force", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("unchanged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("error_code", sa.String(64)),
     sa.Column("error_message", sa.Text),
+)
+
+# What sources told; `settled` and `pending` are as in `SourceMemory`.
+source_memories = sa.Table(
+    "source_memories",
+    metadata,
+    sa.Column("dataset_key", sa.String(128), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("settled", sa.JSON),
+    sa.Column("pending", sa.JSON),
 )
 
 events = sa.Table(

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -10,9 +10,10 @@ from pathlib import Path, PurePath
 import anyio.to_thread
 
 from flight_core.adapters.sources.fields import fields_of
-from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.application.ports.sources import Fetched, FetchedFile, Report
 from flight_core.domain.errors import InvalidSource, LimitExceeded, SourceNotAllowed
 from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.source_state import SourceState
 
 MAX_FILES = 10_000
 
@@ -42,11 +43,13 @@ class FileSource:
             if not _exists(self._locate(given)) and not _MAGIC.search(given):
                 raise _missing(given)
 
-    async def fetch(self, spec: SourceSpec, folder: Path, report: Report) -> Sequence[FetchedFile]:
+    async def fetch(
+        self, spec: SourceSpec, folder: Path, report: Report, *, state: SourceState | None = None
+    ) -> Fetched:
         files = await anyio.to_thread.run_sync(self._find_all, spec, abandon_on_cancel=True)
         size_bytes = sum(file.size_bytes for file in files)
         await report(Progress(Phase.FETCHING, size_bytes, size_bytes))
-        return files
+        return Fetched(files)
 
     def _find_all(self, spec: SourceSpec) -> list[FetchedFile]:
         found: dict[Path, FetchedFile] = {}

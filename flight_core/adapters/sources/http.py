@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ import httpx
 import stamina
 
 from flight_core.adapters.sources.fields import fields_of
-from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.application.ports.sources import Fetched, FetchedFile, Report
 from flight_core.domain.errors import (
     DeadlineExceeded,
     InvalidSource,
@@ -25,6 +25,7 @@ from flight_core.domain.errors import (
     SourceUnavailable,
 )
 from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.source_state import SourceState
 from flight_core.infrastructure.http_client import AddressPolicy, build_client
 
 _MAX_REDIRECTS = 10
@@ -62,7 +63,9 @@ class HttpSource:
     def check(self, spec: SourceSpec) -> None:
         _parsed(spec)
 
-    async def fetch(self, spec: SourceSpec, folder: Path, report: Report) -> Sequence[FetchedFile]:
+    async def fetch(
+        self, spec: SourceSpec, folder: Path, report: Report, *, state: SourceState | None = None
+    ) -> Fetched:
         options = self.options
         url, headers = _parsed(spec)
         policy = AddressPolicy(allow_private=options.allow_private, allow_loopback=options.allow_loopback)
@@ -79,7 +82,7 @@ class HttpSource:
                     f"{download.label} was not fetched within {options.timeout_s:g} s;"
                     " raise SKEIN_INGEST_FETCH_TIMEOUT_S",
                 ) from None
-        return [FetchedFile(download.path, download.label, download.received, temporary=True)]
+        return Fetched([FetchedFile(download.path, download.label, download.received, temporary=True)])
 
     async def _with_retries(self, download: "_Download") -> None:
         options = self.options
