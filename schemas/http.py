@@ -133,7 +133,16 @@ class Ingestion(BaseModel):
     dataset: str = Field(examples=["zipcodes"])
     kind: str = Field(description="Of the source.", examples=["http"])
     mode: str = Field(examples=["replace"])
-    format: str | None = Field(None, examples=["csv"])
+    format: str | None = Field(
+        None,
+        description="As requested; what it was found to be once the job has succeeded.",
+        examples=["csv"],
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="As requested; with those found out once the job has succeeded.",
+        examples=[{"delimiter": ";", "header": True}],
+    )
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     cancel_requested: bool = False
     phase: Literal["fetching", "parsing", "committing"] | None = None

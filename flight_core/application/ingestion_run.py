@@ -17,7 +17,7 @@ from flight_core.application.source_memory import Recollection, RememberSources
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import CommitConflict
-from flight_core.domain.ingestion import Ingestion, Phase, Progress
+from flight_core.domain.ingestion import Ingestion, Phase, Progress, Reading
 from flight_core.domain.source_state import SourceState
 
 _COMMIT_ATTEMPTS = 5
@@ -25,9 +25,13 @@ _COMMIT_ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job that succeeded ended: what it committed; None if the source had nothing new."""
+    """How a job that succeeded ended.
+
+    `version` is None if the source had nothing new, `reading` also if an earlier attempt committed.
+    """
 
     version: DatasetVersion | None
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class RunIngestion:
         size_bytes = sum(file.size_bytes for file in fetched.files)
         await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
         # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
-        return Outcome(await anyio.to_thread.run_sync(self._finish, ingestion, parsed, fetched, known))
+        version = await anyio.to_thread.run_sync(self._finish, ingestion, parsed, fetched, known)
+        return Outcome(version, parsed.reading)
 
     def committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
         """What an earlier attempt committed, published by now.

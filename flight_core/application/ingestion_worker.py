@@ -15,7 +15,6 @@ import anyio.to_thread
 from flight_core.application.ingestion import Wakeup, event_of
 from flight_core.application.ingestion_run import Outcome, RunIngestion
 from flight_core.application.ports.clock import Clock
-from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import Conflict, FlightCoreError
 from flight_core.domain.events import EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionState, Progress
@@ -189,7 +188,7 @@ class IngestionWorker:
             logger.exception("ingestion failed", extra=lease.context)
             return self._failed(lease, FlightCoreError.code, _INTERNAL_ERROR)
         if outcome is not None:
-            return self._succeeded(lease, outcome.version)
+            return self._succeeded(lease, outcome)
         if lease.cancelled:
             return self._ended(lease, IngestionState.CANCELLED)
         return self._failed(lease, FlightCoreError.code, _GIVEN_UP.format(self._options.max_attempts))
@@ -203,11 +202,13 @@ class IngestionWorker:
         await anyio.to_thread.run_sync(_prepare, folder)
         return await self._run_ingestion(ingestion, folder, lease.report)
 
-    def _succeeded(self, lease: _Lease, version: DatasetVersion | None) -> Ingestion:
+    def _succeeded(self, lease: _Lease, outcome: Outcome) -> Ingestion:
+        version = outcome.version
         if version is None:
             return self._ended(lease, IngestionState.SUCCEEDED, unchanged=True)
         lease.progress = replace(lease.progress, rows=version.added_rows)
-        return self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
+        ended = self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
+        return replace(ended, reading=outcome.reading)
 
     def _failed(self, lease: _Lease, code: str, message: str) -> Ingestion:
         return self._ended(lease, IngestionState.FAILED, error_code=code, error_message=message)

@@ -55,6 +55,14 @@ class IngestionRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source was read: what the request said, and what was found out where it said nothing."""
+
+    format: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Ingestion:
     """The durable record of a job. Replaced, never changed in place."""
 
@@ -69,6 +77,7 @@ class Ingestion:
     finished_at: datetime | None = None
     version: int | None = None  # the version it committed
     unchanged: bool = False  # it succeeded without a commit: the source had nothing new
+    reading: Reading | None = None  # None: not parsed yet, or by an earlier attempt
     error_code: str | None = None
     error_message: str | None = None
     cancel_requested: bool = False

@@ -37,7 +37,7 @@ def format_of(content: bytes, **options) -> str:
         path = Path(folder) / "f0"
         path.write_bytes(content)
         request = Request([Unpacked(path, "f0")], Path(folder), None, options, LIMITS)
-        return parse(request, Meter(io.StringIO(), len(content)))["format"]
+        return parse(request, Meter(io.StringIO(), len(content)))["reading"]["format"]
 
 
 def types(table: pa.Table) -> dict[str, str]:

@@ -17,6 +17,7 @@ from flight_core.domain.ingestion import (
     IngestionState,
     Phase,
     Progress,
+    Reading,
     SourceSpec,
 )
 from flight_core.infrastructure.database import Database
@@ -165,7 +166,12 @@ def test_a_worker_that_lost_its_job_can_neither_report_nor_finish_it(jobs, clock
 def test_a_finished_job_tells_how_it_ended(jobs, events):
     jobs.add(job(), event())
     claimed = jobs.claim(worker="w", lease_until=NOW + LEASE)
-    end = finished(claimed, progress=Progress(Phase.COMMITTING, 10, 10, 99), version=4)
+    end = finished(
+        claimed,
+        progress=Progress(Phase.COMMITTING, 10, 10, 99),
+        version=4,
+        reading=Reading("csv", {"delimiter": ";"}),
+    )
     jobs.finish(end, event(EventKind.INGESTION_SUCCEEDED))
     assert jobs.get("j1") == end
     assert [stored.event.kind for stored in events.after(0)] == [

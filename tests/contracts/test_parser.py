@@ -56,7 +56,8 @@ async def parse(parser: Parser, job: Job, *files: FetchedFile, format=None, **op
 @pytest.mark.anyio
 async def test_files_become_parquet_in_the_folder_given(parser, job):
     parsed = await parse(parser, job, job.file(b"a,b\n1,x\n2,y\n"))
-    assert (parsed.row_count, parsed.format) == (2, "csv")
+    assert (parsed.row_count, parsed.reading.format) == (2, "csv")
+    assert parsed.reading.options == {"delimiter": ",", "header": True, "encoding": "utf-8"}
     assert all(path.is_relative_to(job.folder) for path in parsed.files)
     assert pq.read_table(parsed.files[0]).to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
 

@@ -68,6 +68,12 @@ def test_one_request_can_wait_for_the_end(client):
     assert again.json() == response.json()
 
 
+def test_a_job_tells_how_its_source_was_read(client):
+    job = start(client, "read", "good.csv", options={"ragged": "pad"}, headers=WAIT).json()
+    assert job["format"] == "csv"
+    assert job["options"] == {"ragged": "pad", "delimiter": ";", "header": True, "encoding": "utf-8"}
+
+
 @pytest.mark.parametrize("path", ["torn.parquet", "ragged.csv"])
 def test_a_file_that_cannot_be_read_fails_the_job_and_leaves_nothing(client, path):
     job = start(client, "broken", path, headers=WAIT).json()

@@ -19,6 +19,7 @@ from flight_core.domain.ingestion import (
     IngestionState,
     Phase,
     Progress,
+    Reading,
     SourceSpec,
 )
 from flight_core.infrastructure.database import Database
@@ -116,6 +117,7 @@ class SqlIngestionRepository:
                 finished_at=ingestion.finished_at,
                 version=ingestion.version,
                 unchanged=ingestion.unchanged,
+                reading=_reading_value(ingestion.reading),
                 error_code=ingestion.error_code,
                 error_message=ingestion.error_message,
                 **_progress_values(ingestion.progress),
@@ -173,6 +175,10 @@ def _progress_values(progress: Progress) -> dict[str, object]:
     }
 
 
+def _reading_value(reading: Reading | None) -> dict[str, object] | None:
+    return None if reading is None else {"format": reading.format, "options": dict(reading.options)}
+
+
 def _values(ingestion: Ingestion) -> dict[str, object]:
     request = ingestion.request
     return {
@@ -195,6 +201,7 @@ def _values(ingestion: Ingestion) -> dict[str, object]:
         "unchanged": ingestion.unchanged,
         "error_code": ingestion.error_code,
         "error_message": ingestion.error_message,
+        "reading": _reading_value(ingestion.reading),
         **_progress_values(ingestion.progress),
     }
 
@@ -226,5 +233,6 @@ def _ingestion(row: sa.Row[Any]) -> Ingestion:
         unchanged=row.unchanged,
         error_code=row.error_code,
         error_message=row.error_message,
+        reading=None if row.reading is None else Reading(**row.reading),
         cancel_requested=row.cancel_requested,
     )

@@ -81,6 +81,7 @@ ingestions = sa.Table(
     sa.Column("unchanged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("error_code", sa.String(64)),
     sa.Column("error_message", sa.Text),
+    sa.Column("reading", sa.JSON(none_as_null=True)),
 )
 
 # What sources told; `settled` and `pending` are as in `SourceMemory`.

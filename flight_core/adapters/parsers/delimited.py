@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from flight_core.adapters.parsers.dialects import Table, check_columns, open_table
+from flight_core.adapters.parsers.dialects import Table, check_columns, open_table, used_options
 from flight_core.adapters.parsers.inference import Inference, Reading
 from flight_core.adapters.parsers.mending import fields_are_missing, mend
 from flight_core.adapters.parsers.meter import Meter
@@ -37,8 +37,8 @@ class _Misfit(Exception):
 
 def parse_delimited(
     files: Sequence[TextFile], options: DelimitedOptions, target: Path, scratch: Path, meter: Meter
-) -> None:
-    """Write the rows of all files to `target`.
+) -> DelimitedOptions:
+    """Write the rows of all files to `target`; the options, with what was found out.
 
     Raises:
         UnreadableData: ragged rows, odd quoting, another encoding; names the line.
@@ -50,7 +50,7 @@ def parse_delimited(
     try:
         _write(tables, options, target, meter)
         if not fields_are_missing(tables, target):
-            return
+            return used_options(tables[0], options)
     except _Malformed:
         pass
     mended = [mend(table, options, scratch) for table in tables]
@@ -58,6 +58,7 @@ def parse_delimited(
         _write(mended, options, target, meter)
     except _Malformed as error:
         raise UnreadableData(f"{tables[0].label} cannot be read as CSV") from error
+    return used_options(mended[0], options)
 
 
 def _write(tables: Sequence[Table], options: DelimitedOptions, target: Path, meter: Meter) -> None:

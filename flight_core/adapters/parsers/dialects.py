@@ -33,6 +33,7 @@ class Table:
 
     path: Path
     label: str
+    encoding: str  # of what it was made from
     delimiter: str
     quote: str | None
     header: bool
@@ -57,10 +58,10 @@ class Table:
 
 
 def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Table:
-    path = as_utf8(file, scratch)
+    path, encoding = as_utf8(file, scratch), file.encoding
     sample = _sample(path, file.label)
     if not _is_utf8(sample):
-        path = transcoded(path, file.label, options, scratch)
+        path, encoding = transcoded(path, file.label, options, scratch)
         sample = _sample(path, file.label)
     text = sample.decode("utf-8-sig", errors="replace")
     delimiter = options.delimiter or _delimiter(text, options.quote)
@@ -69,6 +70,7 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
     return Table(
         path=path,
         label=file.label,
+        encoding=encoding,
         delimiter=delimiter,
         quote=options.quote,
         header=header,
@@ -76,6 +78,12 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
         line_end="\r" if "\r" in text and "\n" not in text else "\n",
         row_bytes=len(sample) / max(1, len(text.splitlines())),
     )
+
+
+def used_options(table: Table, options: DelimitedOptions) -> DelimitedOptions:
+    """`options`, with what was found out where they left it open."""
+    found = {"delimiter": table.delimiter, "header": table.header, "encoding": table.encoding}
+    return options.model_copy(update=found)
 
 
 def _sample(path: Path, label: str) -> bytes:
@@ -96,9 +104,10 @@ def _sample(path: Path, label: str) -> bytes:
     return sample[: end + 1]
 
 
-def transcoded(path: Path, label: str, options: DelimitedOptions, scratch: Path) -> Path:
+def transcoded(path: Path, label: str, options: DelimitedOptions, scratch: Path) -> tuple[Path, str]:
+    """A UTF-8 copy, and the encoding that the file turned out to have."""
     encoding = encoding_that_fits(path, label, guess=options.encoding is None)
-    return as_utf8(TextFile(path, label, encoding), scratch)
+    return as_utf8(TextFile(path, label, encoding), scratch), encoding
 
 
 def _is_utf8(sample: bytes) -> bool:

@@ -64,7 +64,7 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path) -> Table:
     Raises:
         UnreadableData: naming the line that is at fault.
     """
-    path = transcoded(table.path, table.label, options, scratch)
+    path, encoding = transcoded(table.path, table.label, options, scratch)
     mended = fresh_file(scratch)
     with (
         path.open(encoding="utf-8-sig", newline="") as source,
@@ -76,7 +76,8 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path) -> Table:
                 _check_ragged(table, options, line, len(row))
                 row = [*row, *[""] * len(table.columns)][: len(table.columns)]
             writer.writerow(row)
-    return replace(table, path=mended, quote='"', line_end="\n")
+    encoding = table.encoding if encoding == "utf-8" else encoding
+    return replace(table, path=mended, encoding=encoding, quote='"', line_end="\n")
 
 
 def _numbered(source: io.TextIOBase, table: Table) -> Iterator[tuple[int, list[str]]]:

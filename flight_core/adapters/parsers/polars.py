@@ -31,7 +31,7 @@ from flight_core.domain.errors import (
     UnreadableData,
     UnsupportedType,
 )
-from flight_core.domain.ingestion import Phase, Progress
+from flight_core.domain.ingestion import Phase, Progress, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class PolarsParser:
         finally:
             _log_tail(log)
         parts = tuple(folder / name for name in answer["files"])
-        return ParsedFiles(parts, answer["row_count"], answer["format"])
+        return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]))
 
     async def _ask(
         self, request: Mapping[str, object], log: Path, label: str, report: Report

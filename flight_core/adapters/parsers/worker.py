@@ -62,10 +62,11 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     _check_alike(files, contents)
     format = contents[0].format
     target = request.folder / "part-0.parquet"
-    _dispatch(files, contents, options_for(format, request.options), target, scratch, meter)
+    used = _dispatch(files, contents, options_for(format, request.options), target, scratch, meter)
     row_count = pq.read_metadata(target).num_rows
     meter.reached(meter.total_bytes, row_count)
-    return {"files": [target.name], "row_count": row_count, "format": format}
+    reading = {"format": format, "options": used.model_dump(mode="json", exclude_unset=True)}
+    return {"files": [target.name], "row_count": row_count, "reading": reading}
 
 
 def _unpacked(request: Request, scratch: Path, meter: Meter) -> list[Unpacked]:
@@ -98,13 +99,14 @@ def _dispatch(
     target: Path,
     scratch: Path,
     meter: Meter,
-) -> None:
+) -> FormatOptions:
+    """The options with what was found out."""
     format = contents[0].format
     meter.working_on(files[0].label)
     if format in ("parquet", "arrow"):
         columnar = [ColumnarFile(file.path, file.label) for file in files]
         (parse_parquet if format == "parquet" else parse_arrow)(columnar, target, meter)
-        return
+        return options
     texts = [
         TextFile(file.path, file.label, content.encoding or "utf-8")
         for file, content in zip(files, contents, strict=True)
@@ -112,7 +114,7 @@ def _dispatch(
     match options:
         case DelimitedOptions():
             delimiter = options.delimiter or ("\t" if format == "tsv" else None)
-            parse_delimited(
+            return parse_delimited(
                 texts, options.model_copy(update={"delimiter": delimiter}), target, scratch, meter
             )
         case JsonOptions():
@@ -121,6 +123,7 @@ def _dispatch(
             parse_ndjson(texts, options, target, scratch, meter)
         case _:
             raise AssertionError(format)
+    return options.model_copy(update={"encoding": texts[0].encoding})
 
 
 def main() -> None:

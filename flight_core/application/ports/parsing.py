@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Protocol
 
 from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.domain.ingestion import Reading
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedFiles:
     files: tuple[Path, ...]  # Parquet, in the folder given
     row_count: int
-    format: str
+    reading: Reading
 
 
 class Parser(Protocol):
