@@ -96,8 +96,8 @@ def query(
     format: Annotated[
         Literal["table", "csv", "json", "ndjson", "arrow", "parquet"] | None,
         typer.Option(
-            help="json is an array, ndjson one object a line. If left out: by the name of the file; a table on a terminal;"
-            " else csv."
+            help="json is an array, ndjson one object a line. If left out: by the name of the file; a table"
+            " on a terminal; else csv."
         ),
     ] = None,
     output: Annotated[
