@@ -4,7 +4,8 @@
     ├── InvalidRequest          the caller must change the request
     │   ├── InvalidDatasetName, InvalidCommand, InvalidTicket, InvalidParameters
     │   ├── InvalidSql, QueryFailed
-    │   ├── InvalidSource, UnreadableData, UnknownFormat
+    │   ├── InvalidSource, SecretNotFound, ChecksumMismatch
+    │   ├── UnreadableData, UnknownFormat
     │   ├── SchemaMismatch, LossyType, UnsupportedType
     │   └── InvalidOption
     ├── NotFound                the thing named does not exist
@@ -86,6 +87,18 @@ class QueryFailed(InvalidRequest):
 
 class InvalidSource(InvalidRequest):
     code = "invalid_source"
+
+
+class SecretNotFound(InvalidRequest):
+    """The source needs a secret by a name that the server does not have."""
+
+    code = "secret_not_found"
+
+
+class ChecksumMismatch(InvalidRequest):
+    """What was fetched is not what the checksum of the request says."""
+
+    code = "checksum_mismatch"
 
 
 class UnreadableData(InvalidRequest):
