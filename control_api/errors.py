@@ -29,6 +29,7 @@ from flight_core.domain.errors import (
     UnreadableData,
     Unsupported,
     UnsupportedType,
+    VersionExpired,
 )
 from schemas.errors import PROBLEM_MEDIA_TYPE, PROBLEM_TYPES, FieldError, Problem
 
@@ -46,6 +47,7 @@ _STATUSES: dict[type[FlightCoreError], int] = {
     LossyType: 422,
     UnsupportedType: 422,
     NotFound: 404,
+    VersionExpired: 410,
     Conflict: 409,
     Cancelled: 409,
     Unauthenticated: 401,

@@ -72,9 +72,12 @@ class DatasetVersion:
     row_count: int
     size_bytes: int
     committed_at: datetime
-    operation: str = "write"  # create, append, replace
+    operation: str = "write"  # create, append, replace, compact, restore
     commit_info: Mapping[str, str] = field(default_factory=dict)
     added_rows: int = 0  # by this commit alone
+    removed_rows: int = 0  # likewise; rows that only moved to other files count in neither
+    added_bytes: int = 0  # in new files
+    job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

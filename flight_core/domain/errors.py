@@ -4,12 +4,11 @@
     ├── InvalidRequest          the caller must change the request
     │   ├── InvalidDatasetName, InvalidCommand, InvalidTicket, InvalidParameters
     │   ├── InvalidSql, QueryFailed
-    │   ├── InvalidSource, SecretNotFound, ChecksumMismatch
-    │   ├── UnreadableData, UnknownFormat
+    │   ├── InvalidSource, UnreadableData, UnknownFormat
     │   ├── SchemaMismatch, LossyType, UnsupportedType
-    │   └── InvalidOption
+    │   └── InvalidOption, InvalidTag
     ├── NotFound                the thing named does not exist
-    │   ├── DatasetNotFound, TableNotFound, VersionNotFound
+    │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
     │   └── IngestionNotFound, QueryNotFound, HandleNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
@@ -73,6 +72,10 @@ class InvalidOption(InvalidRequest):
     code = "invalid_option"
 
 
+class InvalidTag(InvalidRequest):
+    code = "invalid_tag"
+
+
 class InvalidSql(InvalidRequest):
     """The statement cannot be parsed or bound; `details` may hold `line` and `column`."""
 
@@ -87,18 +90,6 @@ class QueryFailed(InvalidRequest):
 
 class InvalidSource(InvalidRequest):
     code = "invalid_source"
-
-
-class SecretNotFound(InvalidRequest):
-    """The source needs a secret by a name that the server does not have."""
-
-    code = "secret_not_found"
-
-
-class ChecksumMismatch(InvalidRequest):
-    """What was fetched is not what the checksum of the request says."""
-
-    code = "checksum_mismatch"
 
 
 class UnreadableData(InvalidRequest):
@@ -139,6 +130,16 @@ class TableNotFound(NotFound):
 
 class VersionNotFound(NotFound):
     code = "version_not_found"
+
+
+class VersionExpired(NotFound):
+    """The version existed; retention has let it go, or is about to."""
+
+    code = "version_expired"
+
+
+class TagNotFound(NotFound):
+    code = "tag_not_found"
 
 
 class IngestionNotFound(NotFound):

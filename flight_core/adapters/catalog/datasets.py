@@ -163,6 +163,9 @@ def _version_values(version: DatasetVersion) -> dict[str, object]:
         "row_count": version.row_count,
         "size_bytes": version.size_bytes,
         "added_rows": version.added_rows,
+        "removed_rows": version.removed_rows,
+        "added_bytes": version.added_bytes,
+        "job_id": version.job_id,
         "committed_at": version.committed_at,
         "operation": version.operation,
         "commit_info": dict(version.commit_info),
@@ -179,6 +182,9 @@ def _dataset(row: sa.Row[Any]) -> Dataset:
         operation=row.operation,
         commit_info=row.commit_info,
         added_rows=row.added_rows,
+        removed_rows=row.removed_rows or 0,  # unknown before there was a column for it, as below
+        added_bytes=row.added_bytes or 0,
+        job_id=row.job_id,
     )
     return Dataset(
         id=row.id,

@@ -47,9 +47,52 @@ datasets = sa.Table(
     sa.Column("row_count", sa.BigInteger),
     sa.Column("size_bytes", sa.BigInteger),
     sa.Column("added_rows", sa.BigInteger),
+    sa.Column("removed_rows", sa.BigInteger),
+    sa.Column("added_bytes", sa.BigInteger),
+    sa.Column("job_id", sa.String(64)),
     sa.Column("committed_at", Moment),
     sa.Column("operation", sa.String(32)),
     sa.Column("commit_info", sa.JSON),
+    sa.Column("first_kept", sa.BigInteger),  # versions before it are kept only while they have a tag
+)
+
+version_tags = sa.Table(
+    "version_tags",
+    metadata,
+    sa.Column("dataset_id", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("tagged_at", Moment, nullable=False),
+)
+
+# A dataset without a row has the policy that is set for all.
+retention_policies = sa.Table(
+    "retention_policies",
+    metadata,
+    sa.Column("dataset_id", sa.String(64), primary_key=True),
+    sa.Column("keep_versions", sa.BigInteger),
+    sa.Column("keep_s", sa.Float),
+)
+
+# Versions that nobody can ask for any more and whose files may still be there.
+expired_versions = sa.Table(
+    "expired_versions",
+    metadata,
+    sa.Column("dataset_id", sa.String(64), primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    sa.Column("expired_at", Moment, nullable=False),
+)
+
+# What each process said last about the reads that it serves: see `docs/explanation/consistency.md`.
+readers = sa.Table(
+    "readers",
+    metadata,
+    sa.Column("process", sa.String(64), primary_key=True),
+    sa.Column("beat_at", Moment, nullable=False),
+    sa.Column("oldest_reads", sa.JSON, nullable=False),
 )
 
 ingestions = sa.Table(

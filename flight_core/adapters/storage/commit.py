@@ -14,23 +14,27 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
-from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, log_file
+from flight_core.adapters.storage.changes import Change
+from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, LiveFile, log_file
 from flight_core.adapters.storage.parquet import disk_errors, sync
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.adapters.storage.statistics import delta_statistics, summarize
 from flight_core.application.ports.clock import Clock
-from flight_core.domain.dataset import DatasetVersion, WriteMode
-from flight_core.domain.errors import CommitConflict, DatasetExists
+from flight_core.domain.dataset import DatasetVersion
+from flight_core.domain.errors import CommitConflict
 
 logger = logging.getLogger(__name__)
+
+Action = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTEMPTS = 40
@@ -43,6 +47,8 @@ _PROTOCOL = {
     "readerFeatures": _FEATURES,
     "writerFeatures": _FEATURES,
 }
+# As Delta calls what we do; everything else is a WRITE.
+_OPERATIONS = {"create": "CREATE TABLE", "compact": "OPTIMIZE", "restore": "RESTORE"}
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 
@@ -50,11 +56,11 @@ class Committing:
     """One commit to the table in the folder `table`."""
 
     def __init__(
-        self, log: CommitLog, table: Path, mode: WriteMode, staged: StagedFiles, *, clock: Clock
+        self, log: CommitLog, table: Path, change: Change, staged: StagedFiles, *, clock: Clock
     ) -> None:
         self._log = log
         self._table = table
-        self._mode = mode
+        self._change = change
         self._staged = staged
         self._clock = clock
         self._files = table / staged.write_id
@@ -71,16 +77,17 @@ class Committing:
                 shutil.rmtree(self._files, ignore_errors=True)
 
     def _retry(self) -> Commit:
-        added: Sequence[dict[str, Any]] | None = None
+        added: Mapping[str, Action] | None = None
         for attempt in range(_ATTEMPTS):
             commits = self._commits()
             if (done := self._done(commits)) is not None:
                 return done
             base = commits[-1].version if commits else None
-            self._check(base)
+            live = self._log.files(base.ref) if base else ()
+            self._change.check(base, live)
             if added is None:
                 added = self._move()
-            if self._write_entry(base, added):
+            if self._write_entry(base, live, added):
                 _checkpoint(self._table, len(commits))
                 return self._commits()[len(commits)]
             longest_s = min(_MAX_BACKOFF_S, 0.005 * 2**attempt)
@@ -99,43 +106,36 @@ class Committing:
                 return commit
         return None
 
-    def _check(self, base: DatasetVersion | None) -> None:
-        if base is None:
-            return
-        if self._mode is WriteMode.CREATE:
-            raise DatasetExists(
-                "somebody else created the dataset meanwhile; append to it, or choose another name"
-            )
-        if self._mode is WriteMode.APPEND and not base.schema.equals(self._staged.schema):
-            raise CommitConflict("somebody else changed the columns of the dataset meanwhile; try again")
-
-    def _move(self) -> Sequence[dict[str, Any]]:
-        """Bring the files to where the log entry will say they are; what it will say of them."""
+    def _move(self) -> Mapping[str, Action]:
+        """Bring the files to where the log entry will say they are; what it will say of each, by path."""
         staged = self._staged
-        added = [
-            {
+        added = {
+            f"{staged.write_id}/{file.path.name}": {
                 "path": f"{staged.write_id}/{file.path.name}",
                 "partitionValues": {},
                 "size": file.size_bytes,
                 "modificationTime": int(file.path.stat().st_mtime * 1000),
-                "dataChange": True,
+                "dataChange": not self._change.keeps_rows,
                 "stats": delta_statistics(summarize(file.path, staged.schema), file.nan_columns),
             }
             for file in staged.files
-        ]
-        with disk_errors():
-            sync(staged.folder)
-            staged.folder.touch()  # a sweep looks at the age
-            staged.folder.rename(self._files)
-            sync(self._table)
+        }
+        if added:
+            with disk_errors():
+                sync(staged.folder)
+                staged.folder.touch()  # a sweep looks at the age
+                staged.folder.rename(self._files)
+                sync(self._table)
         return added
 
-    def _write_entry(self, base: DatasetVersion | None, added: Sequence[dict[str, Any]]) -> bool:
+    def _write_entry(
+        self, base: DatasetVersion | None, live: Sequence[LiveFile], added: Mapping[str, Action]
+    ) -> bool:
         """Write the entry after `base`; False if there is one by now."""
         moment_ms = _milliseconds(self._clock())
         if base is not None:  # so that the version of a moment is one and the same for everybody
             moment_ms = max(moment_ms, _milliseconds(base.committed_at) + 1)
-        lines = [json.dumps(action) for action in self._actions(base, added, moment_ms)]
+        lines = [json.dumps(action) for action in self._actions(base, live, added, moment_ms)]
         draft = self._staged.folder.parent / "entry.json"
         entry = log_file(self._table, 0 if base is None else base.ref.version + 1)
         with disk_errors():
@@ -150,58 +150,85 @@ class Committing:
         return True
 
     def _actions(
-        self, base: DatasetVersion | None, added: Sequence[dict[str, Any]], moment_ms: int
-    ) -> Iterator[dict[str, Any]]:
-        yield {"commitInfo": self._info(base, moment_ms)}
+        self,
+        base: DatasetVersion | None,
+        live: Sequence[LiveFile],
+        added: Mapping[str, Action],
+        moment_ms: int,
+    ) -> Iterator[Action]:
+        before = {file.path: file for file in live}
+        arranged = self._change.arrange(live, [LiveFile.of(action) for action in added.values()])
+        kept = {file.path for file in arranged}
+        gone = [file for file in live if file.path not in kept]
+        new = [file for file in arranged if file.path not in before]
+        yield {"commitInfo": self._info(base, arranged, new, gone, moment_ms)}
         if base is None:
             yield {"protocol": _PROTOCOL}
-        if base is None or self._mode is WriteMode.REPLACE:
-            yield {"metaData": self._metadata(moment_ms)}
-        if base is not None and self._mode is WriteMode.REPLACE:
-            for file in self._log.files(base.ref):
-                yield {"remove": {"path": file.path, "deletionTimestamp": moment_ms, "dataChange": True}}
-        for action in added:
-            yield {"add": action}
+        columns = self._staged.schema if base is None else self._change.new_columns
+        if columns is not None:
+            yield {"metaData": self._metadata(columns, moment_ms)}
+        for file in gone:
+            yield {"remove": self._removed(file, moment_ms)}
+        for file in new:
+            yield {"add": added.get(file.path) or self._log.addition(self._table.name, file.path)}
         if self._staged.job_id is not None:
             yield {"txn": {"appId": self._staged.job_id, "version": 1, "lastUpdated": moment_ms}}
 
-    def _info(self, base: DatasetVersion | None, moment_ms: int) -> dict[str, Any]:
+    def _removed(self, file: LiveFile, moment_ms: int) -> Action:
+        return {
+            "path": file.path,
+            "deletionTimestamp": moment_ms,
+            "dataChange": not self._change.keeps_rows,
+        }
+
+    def _info(
+        self,
+        base: DatasetVersion | None,
+        arranged: Sequence[LiveFile],
+        new: Sequence[LiveFile],
+        gone: Sequence[LiveFile],
+        moment_ms: int,
+    ) -> Action:
         staged = self._staged
-        kept = base if self._mode is WriteMode.APPEND else None
-        rows = sum(file.row_count for file in staged.files)
+        changed = not self._change.keeps_rows
         note = CommitNote(
-            operation=_operation(base, self._mode),
-            row_count=rows + (kept.row_count if kept else 0),
-            size_bytes=sum(file.size_bytes for file in staged.files) + (kept.size_bytes if kept else 0),
-            added_rows=rows,
+            operation="create" if base is None else self._change.operation,
+            row_count=sum(file.row_count for file in arranged),
+            size_bytes=sum(file.size_bytes for file in arranged),
+            added_rows=sum(file.row_count for file in new) if changed else 0,
+            removed_rows=sum(file.row_count for file in gone) if changed else 0,
+            added_bytes=sum(file.size_bytes for file in new),
             write_id=staged.write_id,
             job_id=staged.job_id,
-            nan_columns=sorted({name for file in staged.files for name in file.nan_columns}),
+            nan_columns=sorted(staged.nan_columns),
+            order=_order(arranged, new),
             info=staged.info,
         )
+        blind = not gone and changed
         return {
             "timestamp": moment_ms,
-            "operation": "CREATE TABLE" if base is None else "WRITE",
-            "operationParameters": {"mode": "Overwrite" if self._mode is WriteMode.REPLACE else "Append"},
-            "isBlindAppend": base is not None and self._mode is WriteMode.APPEND,
+            "operation": _OPERATIONS.get(note.operation, "WRITE"),
+            "operationParameters": {"mode": "Append" if blind else "Overwrite"},
+            "isBlindAppend": base is not None and blind,
             **note.metadata(),
         }
 
-    def _metadata(self, moment_ms: int) -> dict[str, Any]:
+    def _metadata(self, columns: pa.Schema, moment_ms: int) -> Action:
         return {
             "id": self._table.name,
             "format": {"provider": "parquet", "options": {}},
-            "schemaString": Schema.from_arrow(self._staged.schema).to_json(),
+            "schemaString": Schema.from_arrow(columns).to_json(),
             "partitionColumns": [],
             "configuration": _CONFIGURATION,
             "createdTime": moment_ms,
         }
 
 
-def _operation(base: DatasetVersion | None, mode: WriteMode) -> str:
-    if base is None:
-        return "create"
-    return "replace" if mode is WriteMode.REPLACE else "append"
+def _order(arranged: Sequence[LiveFile], new: Sequence[LiveFile]) -> Sequence[str] | None:
+    """The paths as they come, unless the new ones come last."""
+    if list(arranged[len(arranged) - len(new) :]) == list(new):
+        return None
+    return [file.path for file in arranged]
 
 
 def _milliseconds(moment: datetime) -> int:

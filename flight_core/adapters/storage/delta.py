@@ -11,7 +11,8 @@ to disk before anybody is told.
 import re
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,14 +20,23 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from flight_core.adapters.storage.changes import Change, Compacted, Restored, Run, Written
 from flight_core.adapters.storage.commit import Committing
+from flight_core.adapters.storage.compaction import rewrite, runs_to_compact
+from flight_core.adapters.storage.leftovers import VacuumedVersions, needless_files
 from flight_core.adapters.storage.log import CommitLog
 from flight_core.adapters.storage.staged import DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
 from flight_core.application.ports.clock import Clock, utc_now
-from flight_core.application.ports.storage import ColumnStatistics, StagedWrite, TableFiles
+from flight_core.application.ports.storage import (
+    ColumnStatistics,
+    Leftovers,
+    OnStep,
+    StagedWrite,
+    TableFiles,
+)
 from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
-from flight_core.domain.errors import VersionNotFound
+from flight_core.domain.errors import VersionExpired, VersionNotFound
 
 _STAGING = "_staging"
 _WRITE_ID = re.compile(r"[0-9a-f]{32}")  # other folders are not ours
@@ -40,6 +50,7 @@ class DeltaTableStore:
         self._root = root
         self._clock = clock
         self._log = CommitLog(root)
+        self._vacuumed = VacuumedVersions(root)
         # Fairness within this process only; between processes the Delta log decides.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._files = lru_cache(maxsize=64)(self._load_files)
@@ -50,7 +61,7 @@ class DeltaTableStore:
     ) -> StagedWrite:
         latest = self.latest(dataset_id) if mode is WriteMode.APPEND else None
         write = DeltaStagedWrite(
-            self._root / dataset_id / _STAGING / uuid4().hex,
+            self._new_folder(dataset_id),
             table_schema=None if latest is None else latest.schema,
             allow_lossy=allow_lossy,
             commit=partial(self._commit, dataset_id, mode),
@@ -61,6 +72,11 @@ class DeltaTableStore:
         return write
 
     def files(self, ref: VersionRef) -> TableFiles:
+        if ref.version in self._vacuumed.of(ref.dataset_id):
+            raise VersionExpired(
+                f"version {ref.version} has expired, and its files are deleted; read a newer one",
+                version=ref.version,
+            )
         return self._files(ref)
 
     def latest(self, dataset_id: str) -> DatasetVersion | None:
@@ -85,30 +101,119 @@ class DeltaTableStore:
         summaries = (self._summary(Path(uri), files.schema) for uri in files.uris)
         return column_statistics(files.schema, summaries, self._nan_columns(ref))
 
+    def small_files(self, ref: VersionRef) -> int:
+        return sum(map(len, runs_to_compact(self._log.files(ref))))
+
+    def compact(
+        self,
+        ref: VersionRef,
+        on_rows: OnStep,
+        *,
+        everything: bool = False,
+        rows: Iterable[pa.RecordBatch] | None = None,
+        job_id: str | None = None,
+        info: Mapping[str, str] | None = None,
+    ) -> DatasetVersion | None:
+        schema = self.files(ref).schema
+        live = self._log.files(ref)
+        runs = runs_to_compact(live, everything=everything or rows is not None)
+        if not runs:
+            return None
+        table = self._root / ref.dataset_id
+        made: list[Run] = []
+        write = DeltaStagedWrite(
+            self._new_folder(ref.dataset_id),
+            table_schema=schema,
+            allow_lossy=False,
+            commit=lambda staged: self._change(ref.dataset_id, Compacted(made), staged),
+        )
+        try:
+            write.open()
+            made += rewrite(write, table, runs, on_rows, rows=rows)
+            return write.commit(job_id=job_id, info=info)
+        finally:
+            write.close()
+
+    def restore(
+        self,
+        ref: VersionRef,
+        *,
+        expected: int | None = None,
+        job_id: str | None = None,
+        info: Mapping[str, str] | None = None,
+    ) -> DatasetVersion:
+        with self._vacuumed.alone(ref.dataset_id):  # its files do not go meanwhile
+            schema = self.files(ref).schema
+            folder = self._new_folder(ref.dataset_id)
+            nan_columns = self._nan_columns(ref)
+            staged = StagedFiles(folder.name, folder / "files", schema, (), job_id, info or {}, nan_columns)
+            folder.mkdir(parents=True)
+            try:
+                return self._change(ref.dataset_id, Restored(self._log.files(ref), schema, expected), staged)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def vacuum(
+        self,
+        dataset_id: str,
+        expired: Collection[int],
+        *,
+        before: datetime,
+        dry_run: bool = False,
+        on_file: OnStep = lambda _: None,
+    ) -> Leftovers:
+        table = self._root / dataset_id
+        found = Leftovers()
+        if not table.is_dir():
+            return found
+        with self._vacuumed.alone(dataset_id):
+            commits = self._log.commits(dataset_id)
+            given_up = (self._vacuumed.of(dataset_id) | set(expired)) - {len(commits) - 1}
+            if given_up and not dry_run:
+                self._vacuumed.add(dataset_id, given_up)
+            kept = [number for number in range(len(commits)) if number not in given_up]
+            for file in needless_files(commits, kept):
+                found += _deleted(table / file.path, dry_run=dry_run)
+                on_file(1)
+            for folder in [*self._abandoned(table, before), *self._uncommitted(table, before)]:
+                for path in folder.rglob("*"):
+                    found += _deleted(path, dry_run=dry_run)
+                if not dry_run:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    def vacuumed(self, dataset_id: str) -> Collection[int]:
+        return self._vacuumed.of(dataset_id)
+
     def delete(self, dataset_id: str) -> None:
         shutil.rmtree(self._root / dataset_id, ignore_errors=True)
         self._log.forget(dataset_id)
+        self._vacuumed.forget(dataset_id)
         self._files.cache_clear()
 
     def sweep(self, *, before: datetime) -> None:
-        for folder in _subfolders(self._root):
-            for abandoned in _subfolders(folder / _STAGING):
-                if _last_change(abandoned) < before.timestamp():
-                    shutil.rmtree(abandoned, ignore_errors=True)
-            self._sweep_uncommitted(folder, before)
+        for table in _subfolders(self._root):
+            for folder in [*self._abandoned(table, before), *self._uncommitted(table, before)]:
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _sweep_uncommitted(self, folder: Path, before: datetime) -> None:
+    @staticmethod
+    def _abandoned(table: Path, before: datetime) -> Sequence[Path]:
+        """Writes that were never committed, without a sign of life since."""
+        staged = _subfolders(table / _STAGING)
+        return [folder for folder in staged if _last_change(folder) < before.timestamp()]
+
+    def _uncommitted(self, table: Path, before: datetime) -> Sequence[Path]:
         """Folders of files whose writer died between the rename and the log entry."""
         old = [
             part
-            for part in _subfolders(folder)
+            for part in _subfolders(table)
             if _WRITE_ID.fullmatch(part.name) and part.stat().st_mtime < before.timestamp()
         ]
-        if old:  # looked at before the log: what is committed meanwhile is in the log
-            committed = {commit.write_id for commit in self._log.commits(folder.name)}
-            for part in old:
-                if part.name not in committed:
-                    shutil.rmtree(part, ignore_errors=True)
+        if not old:
+            return []
+        # looked at before the log: what is committed meanwhile is in the log
+        committed = {commit.write_id for commit in self._log.commits(table.name)}
+        return [part for part in old if part.name not in committed]
 
     def _load_files(self, ref: VersionRef) -> TableFiles:
         commits = self._log.commits(ref.dataset_id)
@@ -128,14 +233,35 @@ class DeltaTableStore:
         found: frozenset[str] = frozenset()
         for commit in reversed(self._log.commits(ref.dataset_id)[: ref.version + 1]):
             found |= commit.nan_columns
-            if commit.version.operation in ("create", "replace"):
+            if commit.version.operation in ("create", "replace", "restore"):
                 break
         return found
 
+    def _new_folder(self, dataset_id: str) -> Path:
+        return self._root / dataset_id / _STAGING / uuid4().hex
+
     def _commit(self, dataset_id: str, mode: WriteMode, staged: StagedFiles) -> DatasetVersion:
+        return self._change(dataset_id, Written(mode, staged.schema), staged)
+
+    def _change(self, dataset_id: str, change: Change, staged: StagedFiles) -> DatasetVersion:
         with self._locks[hash(dataset_id) % _LOCKS]:
             table = self._root / dataset_id
-            return Committing(self._log, table, mode, staged, clock=self._clock).run()
+            return Committing(self._log, table, change, staged, clock=self._clock).run()
+
+
+def _deleted(path: Path, *, dry_run: bool) -> Leftovers:
+    """The file, which is gone now."""
+    try:
+        size_bytes = path.stat().st_size
+        if path.is_dir():
+            return Leftovers()
+        if not dry_run:
+            path.unlink()
+            with suppress(OSError):  # others are in there
+                path.parent.rmdir()
+    except FileNotFoundError:
+        return Leftovers()
+    return Leftovers(1, size_bytes)
 
 
 def _subfolders(folder: Path) -> Sequence[Path]:

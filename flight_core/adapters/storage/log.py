@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -25,6 +25,11 @@ class LiveFile:
     row_count: int
     size_bytes: int
 
+    @classmethod
+    def of(cls, add: Mapping[str, Any]) -> Self:
+        """Of an `add` action."""
+        return cls(unquote(add["path"]), json.loads(add["stats"])["numRecords"], add["size"])
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -33,9 +38,13 @@ class Commit:
     version: DatasetVersion
     added: Sequence[LiveFile]
     removed: frozenset[str]  # paths
+    order: Sequence[str] | None  # of all files; None: the added ones come last
     write_id: str | None  # the folder that its files are in
-    job_id: str | None
     nan_columns: frozenset[str]  # in the files added
+
+    @property
+    def job_id(self) -> str | None:
+        return self.version.job_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +55,28 @@ class CommitNote:
     row_count: int
     size_bytes: int
     added_rows: int
+    removed_rows: int
+    added_bytes: int
     write_id: str
     job_id: str | None
     nan_columns: Sequence[str]
+    order: Sequence[str] | None
     info: Mapping[str, str]
 
     def metadata(self) -> dict[str, Any]:
-        return {
-            _KEY: {
-                "operation": self.operation,
-                "row_count": self.row_count,
-                "size_bytes": self.size_bytes,
-                "added_rows": self.added_rows,
-                "write_id": self.write_id,
-                "job_id": self.job_id,
-                "nan_columns": list(self.nan_columns),
-                "info": dict(self.info),
-            }
+        note = {
+            "operation": self.operation,
+            "row_count": self.row_count,
+            "size_bytes": self.size_bytes,
+            "added_rows": self.added_rows,
+            "removed_rows": self.removed_rows,
+            "added_bytes": self.added_bytes,
+            "write_id": self.write_id,
+            "job_id": self.job_id,
+            "nan_columns": list(self.nan_columns),
+            "info": dict(self.info),
         }
+        return {_KEY: note if self.order is None else {**note, "order": list(self.order)}}
 
 
 def log_file(folder: Path, version: int) -> Path:
@@ -81,6 +94,7 @@ class CommitLog:
         self._root = root
         self._lock = threading.Lock()
         self._known: dict[str, list[Commit]] = {}
+        self._replayed: dict[str, tuple[int, Sequence[LiveFile]]] = {}  # the files after so many commits
 
     def commits(self, dataset_id: str) -> Sequence[Commit]:
         """The commit of version n at position n; empty if there is no table."""
@@ -92,22 +106,45 @@ class CommitLog:
             return tuple(known)
 
     def files(self, ref: VersionRef) -> Sequence[LiveFile]:
-        """The files of a version that exists, in the order in which they were added."""
-        live: dict[str, LiveFile] = {}
-        for commit in self.commits(ref.dataset_id)[: ref.version + 1]:
-            for path in commit.removed:
-                live.pop(path, None)
-            live.update((file.path, file) for file in commit.added)
-        return list(live.values())
+        """The files of a version that exists, in the order of their rows."""
+        commits = self.commits(ref.dataset_id)
+        with self._lock:
+            first, files = self._replayed.get(ref.dataset_id, (0, ()))
+        if first > ref.version + 1:
+            first, files = 0, ()
+        live = {file.path: file for file in files}
+        for commit in commits[first : ref.version + 1]:
+            live = _after(commit, live)
+        files = list(live.values())
+        with self._lock:
+            if ref.version + 1 == len(commits):
+                self._replayed[ref.dataset_id] = (ref.version + 1, files)
+        return files
+
+    def addition(self, dataset_id: str, path: str) -> dict[str, Any]:
+        """What the log said of a file when it was added last.
+
+        Raises:
+            KeyError: it never was.
+        """
+        for commit in reversed(self.commits(dataset_id)):
+            if any(file.path == path for file in commit.added):
+                actions = self._actions(commit.version.ref)
+                return next(add for kind, add in actions if kind == "add" and unquote(add["path"]) == path)
+        raise KeyError(path)
 
     def forget(self, dataset_id: str) -> None:
         with self._lock:
             self._known.pop(dataset_id, None)
+            self._replayed.pop(dataset_id, None)
+
+    def _actions(self, ref: VersionRef) -> Sequence[tuple[str, Any]]:
+        lines = log_file(self._root / ref.dataset_id, ref.version).read_text(encoding="utf-8").splitlines()
+        return [action for line in lines for action in json.loads(line).items()]
 
     def _read(self, ref: VersionRef, before: Sequence[Commit]) -> Commit:
         """A commit that is not ours (an optimisation, say) keeps the rows, or so we believe."""
-        lines = log_file(self._root / ref.dataset_id, ref.version).read_text(encoding="utf-8").splitlines()
-        actions = [action for line in lines for action in json.loads(line).items()]
+        actions = self._actions(ref)
         entry = dict(actions).get("commitInfo", {})
         note = entry.get(_KEY, {})
         old = before[-1].version if before else None
@@ -120,13 +157,16 @@ class CommitLog:
             operation=note.get("operation", str(entry.get("operation", "unknown")).lower()),
             commit_info=note.get("info", {}),
             added_rows=note.get("added_rows", 0),
+            removed_rows=note.get("removed_rows", 0),
+            added_bytes=note.get("added_bytes", 0),
+            job_id=note.get("job_id"),
         )
         return Commit(
             version=version,
             added=[_live_file(action) for kind, action in actions if kind == "add"],
             removed=frozenset(unquote(action["path"]) for kind, action in actions if kind == "remove"),
+            order=note.get("order"),
             write_id=note.get("write_id"),
-            job_id=note.get("job_id"),
             nan_columns=frozenset(note.get("nan_columns", ())),
         )
 
@@ -134,7 +174,17 @@ class CommitLog:
 def _live_file(add: Mapping[str, Any]) -> LiveFile:
     if add.get("deletionVector") is not None:
         raise Unsupported("another program has deleted single rows of the table; let it purge them")
-    return LiveFile(unquote(add["path"]), json.loads(add["stats"])["numRecords"], add["size"])
+    return LiveFile.of(add)
+
+
+def _after(commit: Commit, live: dict[str, LiveFile]) -> dict[str, LiveFile]:
+    """What is live, in order, once `commit` was made."""
+    for path in commit.removed:
+        live.pop(path, None)
+    for file in commit.added:
+        live.pop(file.path, None)
+        live[file.path] = file
+    return live if commit.order is None else {path: live[path] for path in commit.order}
 
 
 def _schema(metadata: Mapping[str, Any] | None, old: DatasetVersion | None) -> pa.Schema:

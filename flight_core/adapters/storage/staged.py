@@ -34,6 +34,7 @@ class StagedFiles:
     files: Sequence[DataFile]
     job_id: str | None
     info: Mapping[str, str]
+    nan_columns: frozenset[str]
 
 
 CommitFiles = Callable[[StagedFiles], DatasetVersion]
@@ -108,8 +109,14 @@ class DeltaStagedWrite:
                 files=self._files,
                 job_id=job_id,
                 info=info or MappingProxyType({}),
+                nan_columns=frozenset(name for file in self._files for name in file.nan_columns),
             )
         )
+
+    def finish_files(self) -> int:
+        """Let the next row begin a new file; how many there are so far."""
+        self._finish_writing()
+        return len(self._files)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -1,6 +1,6 @@
 """Versioned tables of Parquet files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,21 @@ class TableFiles:
     schema: pa.Schema
     row_counts: tuple[int, ...]  # per file
     size_bytes: tuple[int, ...]  # per file
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """Files that no version needs, and the folders of abandoned writes."""
+
+    files: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: "Leftovers") -> "Leftovers":
+        return Leftovers(self.files + other.files, self.size_bytes + other.size_bytes)
+
+
+# Called with the number of items (rows, files) that were just done; what it raises stops the work.
+OnStep = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,7 @@ class TableStore(Protocol):
 
         Raises:
             VersionNotFound
+            VersionExpired: its files were deleted by `vacuum`.
         """
 
     def latest(self, dataset_id: str) -> DatasetVersion | None:
@@ -114,6 +130,63 @@ class TableStore(Protocol):
 
     def statistics(self, ref: VersionRef) -> Sequence[ColumnStatistics]:
         """One entry a column, in order."""
+
+    def small_files(self, ref: VersionRef) -> int:
+        """How many files `compact` would put together."""
+
+    def compact(
+        self,
+        ref: VersionRef,
+        on_rows: OnStep,
+        *,
+        everything: bool = False,
+        rows: Iterable[pa.RecordBatch] | None = None,
+        job_id: str | None = None,
+        info: Mapping[str, str] | None = None,
+    ) -> DatasetVersion | None:
+        """Put the rows of small files into few large ones, or those of all files with `everything`: a new
+        version with the same rows in the same order, and whatever was appended meanwhile. None: there is
+        nothing to do.
+
+        `rows` are those of `ref` in another order, which the new version is to have.
+
+        Raises:
+            CommitConflict: rows of `ref` were replaced meanwhile.
+            OutOfDisk
+        """
+
+    def restore(
+        self,
+        ref: VersionRef,
+        *,
+        expected: int | None = None,
+        job_id: str | None = None,
+        info: Mapping[str, str] | None = None,
+    ) -> DatasetVersion:
+        """Make a new version of the files and columns of an older one; nothing is copied.
+
+        Raises:
+            VersionNotFound, VersionExpired
+            CommitConflict: `expected` is not the newest version any more.
+        """
+
+    def vacuum(
+        self,
+        dataset_id: str,
+        expired: Collection[int],
+        *,
+        before: datetime,
+        dry_run: bool = False,
+        on_file: OnStep = lambda _: None,
+    ) -> Leftovers:
+        """Delete the files that only the versions `expired` need (and those of earlier calls), and
+        abandoned writes whose last sign of life is older than `before`; what that was.
+
+        The expired versions cannot be read from then on. With `dry_run` nothing changes.
+        """
+
+    def vacuumed(self, dataset_id: str) -> Collection[int]:
+        """The versions whose files were given up."""
 
     def delete(self, dataset_id: str) -> None:
         """Remove the table and its files. Missing tables are fine."""

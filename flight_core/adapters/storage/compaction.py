@@ -1,0 +1,59 @@
+"""Few files of the chosen layout instead of many small ones."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+
+from flight_core.adapters.storage.changes import Run
+from flight_core.adapters.storage.log import LiveFile
+from flight_core.adapters.storage.parquet import GROUP_ROWS, ParquetSource
+from flight_core.adapters.storage.staged import DeltaStagedWrite
+from flight_core.application.ports.storage import OnStep
+from flight_core.domain.errors import UnreadableData
+
+# Files with more are left alone: what they still cost a scan is not worth writing them again.
+SMALL_ROWS = 8 * GROUP_ROWS
+SMALL_BYTES = 64 << 20
+
+
+def runs_to_compact(files: Sequence[LiveFile], *, everything: bool = False) -> Sequence[Sequence[LiveFile]]:
+    """Small files next to each other: only those can become one without moving rows."""
+    if everything:
+        return [files] if files else []
+    groups = groupby(files, key=lambda file: file.row_count < SMALL_ROWS and file.size_bytes < SMALL_BYTES)
+    runs = [list(group) for small, group in groups if small]
+    return [run for run in runs if len(run) > 1]
+
+
+def rewrite(
+    write: DeltaStagedWrite,
+    table: Path,
+    runs: Sequence[Sequence[LiveFile]],
+    on_rows: OnStep,
+    *,
+    rows: Iterable[pa.RecordBatch] | None = None,
+) -> Sequence[Run]:
+    """Put the rows of each run into new files; `rows` instead of those of the only run.
+
+    Raises:
+        UnreadableData: there are more or fewer rows than the log says.
+    """
+    made = []
+    for run in runs:
+        before = write.finish_files()
+        for batch in _rows(table, run) if rows is None else rows:
+            write.write(batch)
+            on_rows(batch.num_rows)
+        made.append(Run([file.path for file in run], write.finish_files() - before))
+    expected = sum(file.row_count for run in runs for file in run)
+    if write.row_count != expected:
+        raise UnreadableData(f"the files hold {write.row_count:,} rows instead of {expected:,}")
+    return made
+
+
+def _rows(table: Path, files: Iterable[LiveFile]) -> Iterator[pa.RecordBatch]:
+    for file in files:
+        with ParquetSource(table / file.path) as source:
+            yield from source.batches()
