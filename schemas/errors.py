@@ -91,6 +91,12 @@ PROBLEM_TYPES = _types(
     ("schema_mismatch", "The columns do not fit the dataset", "Change the columns, or replace the dataset."),
     ("lossy_type", "Storing a column would lose information", "Cast the column, or allow the loss."),
     ("unsupported_type", "A column's type cannot be stored", "Cast the column to another type."),
+    ("invalid_keys", "The new rows have no proper keys", "Leave out, or correct, the rows that it names."),
+    (
+        "idempotency_key_reused",
+        "The idempotency key belongs to another request",
+        "Send a new key with a new request, or the same request again.",
+    ),
     ("not_found", "There is nothing here", "Check the path against /docs."),
     ("dataset_not_found", "The dataset does not exist", "List the names with GET /api/v1/datasets."),
     ("table_not_found", "The table does not exist", "Create it first, or correct its name."),

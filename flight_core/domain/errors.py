@@ -4,9 +4,10 @@
     ├── InvalidRequest          the caller must change the request
     │   ├── InvalidDatasetName, InvalidCommand, InvalidTicket, InvalidParameters
     │   ├── InvalidSql, QueryFailed
-    │   ├── InvalidSource, UnreadableData, UnknownFormat
-    │   ├── SchemaMismatch, LossyType, UnsupportedType
-    │   └── InvalidOption, InvalidTag
+    │   ├── InvalidSource, SecretNotFound, ChecksumMismatch
+    │   ├── UnreadableData, UnknownFormat
+    │   ├── SchemaMismatch, LossyType, UnsupportedType, InvalidKeys
+    │   └── InvalidOption, InvalidTag, IdempotencyKeyReused
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
     │   └── IngestionNotFound, QueryNotFound, HandleNotFound
@@ -114,6 +115,18 @@ class LossyType(InvalidRequest):
 
 class UnsupportedType(InvalidRequest):
     code = "unsupported_type"
+
+
+class InvalidKeys(InvalidRequest):
+    """New rows lack the key that their mode needs, or two of them have the same."""
+
+    code = "invalid_keys"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """The key came with another request before."""
+
+    code = "idempotency_key_reused"
 
 
 class NotFound(FlightCoreError):
