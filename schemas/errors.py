@@ -86,6 +86,8 @@ PROBLEM_TYPES = _types(
     ("invalid_sql", "The SQL cannot be understood", "Correct the statement at the position given."),
     ("query_failed", "The statement failed on the data", "Use TRY_CAST or filter the rows at fault."),
     ("invalid_source", "The source is not valid", "Compare the source with GET /api/v1/sources."),
+    ("secret_not_found", "There is no such secret", "Ask the operator to add it, or correct its name."),
+    ("checksum_mismatch", "The bytes are not the ones expected", "Check the URL and its checksum."),
     ("unreadable_data", "The data cannot be read", "Check that the file is whole and its format right."),
     ("unknown_format", "The format is not known", "Name one of the formats that the detail lists."),
     ("schema_mismatch", "The columns do not fit the dataset", "Change the columns, or replace the dataset."),

@@ -93,6 +93,18 @@ class InvalidSource(InvalidRequest):
     code = "invalid_source"
 
 
+class SecretNotFound(InvalidRequest):
+    """The source needs a secret by a name that the server does not have."""
+
+    code = "secret_not_found"
+
+
+class ChecksumMismatch(InvalidRequest):
+    """What was fetched is not what the checksum of the request says."""
+
+    code = "checksum_mismatch"
+
+
 class UnreadableData(InvalidRequest):
     """A file or stream is truncated, damaged, or not what its format says."""
 
