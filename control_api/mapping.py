@@ -4,10 +4,12 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from control_api.formats import json_value
 from flight_core.application.catalog import DatasetDescription
+from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetVersion
 from flight_core.domain.errors import InvalidRequest, VersionNotFound
 from flight_core.domain.ingestion import Ingestion, Progress
@@ -100,6 +102,7 @@ def ingestion(ingestion: Ingestion) -> http.Ingestion:
         rows=progress.rows,
         version=ingestion.version,
         unchanged=ingestion.unchanged,
+        **_checked(ingestion.check),
         error=http.Failure(code=ingestion.error_code or "", message=ingestion.error_message or "")
         if failed
         else None,
@@ -108,6 +111,22 @@ def ingestion(ingestion: Ingestion) -> http.Ingestion:
         created_at=ingestion.created_at,
         started_at=ingestion.started_at,
         finished_at=ingestion.finished_at,
+    )
+
+
+def _checked(report: CheckReport | None) -> dict[str, Any]:
+    if report is None:
+        return {}
+    return {
+        "contract_version": report.contract_version,
+        "rejected_rows": report.rejected_rows,
+        "rules": [rule_count(count) for count in report.rules],
+    }
+
+
+def rule_count(count: RuleCount) -> http.RuleCount:
+    return http.RuleCount(
+        rule=count.rule, column=count.column, severity=count.severity.value, rows=count.rows
     )
 
 

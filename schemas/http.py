@@ -125,6 +125,15 @@ class Failure(BaseModel):
     message: str = Field(examples=["zipcodes.csv: line 17 has 5 fields, the header has 4"])
 
 
+class RuleCount(BaseModel):
+    """How many rows broke a rule of the dataset's contract."""
+
+    rule: str = Field(examples=["ge"])
+    column: str = Field("", description="Empty for rules about several columns.", examples=["price"])
+    severity: Literal["reject", "warn", "fail"] = Field(examples=["reject"])
+    rows: int = Field(examples=[12])
+
+
 class Ingestion(BaseModel):
     """`progress` is between 0 and 1 within the phase, null where the total is not known."""
 
@@ -153,6 +162,11 @@ class Ingestion(BaseModel):
     version: int | None = Field(None, description="The version it committed.", examples=[1])
     unchanged: bool = Field(
         False, description="It succeeded without a commit: the source has nothing new since the last one."
+    )
+    contract_version: int | None = Field(None, description="The contract that rows were checked by.")
+    rejected_rows: int = Field(0, description="They are in the quarantine, `<dataset>_rejects`.")
+    rules: list[RuleCount] = Field(
+        default_factory=list, description="Rules of the contract that rows broke, the most frequent first."
     )
     error: Failure | None = None
     actor: str = Field(examples=["local"])

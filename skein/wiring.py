@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from control_api.app import create_app
 from control_api.options import ControlOptions, ControlUseCases
 from flight_core.adapters.authentication.static import StaticAuthenticator
+from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
@@ -33,6 +34,7 @@ from flight_core.application.catalog import (
     SweepOrphans,
     WriteDataset,
 )
+from flight_core.application.contracts import PrepareCheck
 from flight_core.application.ingestion import (
     CancelIngestion,
     GetIngestion,
@@ -47,6 +49,7 @@ from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.storage import TableStore
+from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
@@ -277,6 +280,8 @@ def _worker(parts: _Parts) -> IngestionWorker:
             RememberSources(
                 SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
             ),
+            PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now),
+            Quarantine(parts.open_write, parts.store),
         ),
         ingestions=parts.ingestions,
         events=parts.events,

@@ -7,7 +7,7 @@ process died between the two, the next write or `Reconcile` publishes what stora
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import pyarrow as pa
@@ -165,10 +165,15 @@ class DatasetWrite:
         self._info = info
         self._job_id = job_id
 
-    def commit(self) -> DatasetVersion:
-        """Make the staged rows a version that everybody sees. Raises as `StagedWrite.commit`, and
-        CommitConflict when the dataset was dropped meanwhile."""
-        version = self.committed or self.staged.commit(job_id=self._job_id, info=self._info)
+    def commit(
+        self, info: Mapping[str, str] = MappingProxyType({}), *, base_version: int | None = None
+    ) -> DatasetVersion:
+        """Make the staged rows a version that everybody sees; `info` is what history tells besides.
+
+        Raises as `StagedWrite.commit`, and CommitConflict when the dataset was dropped meanwhile."""
+        version = self.committed or self.staged.commit(
+            job_id=self._job_id, info={**self._info, **info}, base_version=base_version
+        )
         self._publish(self.name, version)
         return version
 

@@ -1,7 +1,6 @@
 """One ingestion from its source to a committed version: fetch, parse, commit, publish."""
 
-import os
-import shutil
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,17 +9,21 @@ from pathlib import Path
 import anyio.to_thread
 
 from flight_core.application.catalog import DatasetWrite, OpenWrite
+from flight_core.application.contracts import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion import Sources, source_of
 from flight_core.application.ports.parsing import ParsedFiles, Parser
 from flight_core.application.ports.sources import Fetched, FetchedFile, Report
+from flight_core.application.quarantine import Quarantine, placed
 from flight_core.application.source_memory import Recollection, RememberSources
 from flight_core.domain.access import Actor
+from flight_core.domain.contract import CheckReport, report_document, report_of
 from flight_core.domain.dataset import DatasetVersion
-from flight_core.domain.errors import CommitConflict
+from flight_core.domain.errors import CommitConflict, ContractViolated
 from flight_core.domain.ingestion import Ingestion, Phase, Progress, Reading
 from flight_core.domain.source_state import SourceState
 
 _COMMIT_ATTEMPTS = 5
+_CHECK = "check"  # of the information in a commit: the report, as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,12 @@ class Outcome:
 
     version: DatasetVersion | None
     reading: Reading | None = None
+
+    @property
+    def check(self) -> CheckReport | None:
+        """What the commit says of the rows that were not in it."""
+        text = None if self.version is None else self.version.commit_info.get(_CHECK)
+        return report_of(json.loads(text)) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,8 @@ class RunIngestion:
     sources: Sources
     parser: Parser
     memory: RememberSources
+    prepare_check: PrepareCheck
+    quarantine: Quarantine
 
     async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> Outcome:
         """Raises as `Source.fetch`, `Parser.parse`, `RememberSources`, `OpenWrite` and `StagedWrite`."""
@@ -59,18 +70,24 @@ class RunIngestion:
         )
         if fetched.unchanged:
             return Outcome(None)
-        parsed = await self.parser.parse(
-            fetched.files,
-            _subfolder(folder, "parsed"),
-            report,
-            format=request.format,
-            options=request.options,
-        )
-        size_bytes = sum(file.size_bytes for file in fetched.files)
-        await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
-        # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
-        version = await anyio.to_thread.run_sync(self._finish, ingestion, parsed, fetched, known)
-        return Outcome(version, parsed.reading)
+        for attempt in range(_COMMIT_ATTEMPTS):
+            prepared = await anyio.to_thread.run_sync(self.prepare_check, ingestion)
+            parsed = await self.parser.parse(
+                fetched.files,
+                _subfolder(folder, f"parsed-{attempt}"),
+                report,
+                format=request.format,
+                options=request.options,
+                check=prepared.check,
+            )
+            size_bytes = sum(file.size_bytes for file in fetched.files)
+            await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
+            work = _Work(ingestion, parsed, fetched, known, prepared)
+            # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
+            version = await anyio.to_thread.run_sync(self._finish, work)
+            if version is not None:
+                return Outcome(version, parsed.reading)
+        raise CommitConflict("others kept committing to the dataset while its keys were checked; try again")
 
     def committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
         """What an earlier attempt committed, published by now.
@@ -79,30 +96,55 @@ class RunIngestion:
             DatasetExists: what the commit would refuse as well.
         """
         with self._open(ingestion, "") as write:
-            return write.commit() if write.committed else None
-
-    def _finish(
-        self, ingestion: Ingestion, parsed: ParsedFiles, fetched: Fetched, known: Recollection
-    ) -> DatasetVersion:
-        """Commit the rows, and with them the state of their source."""
-        if fetched.state == SourceState():
-            return self._commit(ingestion, parsed, _describe(fetched.files))
-        memory = self.memory.prepare(known, fetched.state, ingestion)
-        version = self._commit(ingestion, parsed, _describe(fetched.files))
-        self.memory.settle(memory, version)
+            version = write.commit() if write.committed else None
+        if version is not None:
+            self.quarantine.settle(ingestion, version)
         return version
 
-    def _commit(self, ingestion: Ingestion, parsed: ParsedFiles, source: str) -> DatasetVersion:
+    def _finish(self, work: "_Work") -> DatasetVersion | None:
+        """Commit the rows, and with them the state of their source; None: the check has to be repeated."""
+        self._judge(work)
+        state = work.fetched.state
+        memory = None
+        if state != SourceState():
+            memory = self.memory.prepare(work.known, state, work.ingestion)
+        version = self._commit(work)
+        if version is not None:
+            if memory is not None:
+                self.memory.settle(memory, version)
+            self.quarantine.settle(work.ingestion, version)
+        return version
+
+    def _judge(self, work: "_Work") -> None:
+        """
+        Raises:
+            ContractViolated: nothing may be committed. What was rejected is kept.
+        """
+        checked = work.parsed.checked
+        if checked is not None and checked.violation is not None:
+            if checked.rejects is not None:
+                self.quarantine.refuse(work.ingestion, checked.rejects)
+            raise ContractViolated(checked.violation, report=report_document(checked.report))
+
+    def _commit(self, work: "_Work") -> DatasetVersion | None:
+        if work.prepared.base_version is not None:
+            with suppress(CommitConflict):
+                return self._commit_once(work)
+            return None
         for _ in range(_COMMIT_ATTEMPTS - 1):
             with suppress(CommitConflict):
-                return self._commit_once(ingestion, parsed, source)
-        return self._commit_once(ingestion, parsed, source)
+                return self._commit_once(work)
+        return self._commit_once(work)
 
-    def _commit_once(self, ingestion: Ingestion, parsed: ParsedFiles, source: str) -> DatasetVersion:
-        with self._open(ingestion, source) as write:
+    def _commit_once(self, work: "_Work") -> DatasetVersion:
+        checked = work.parsed.checked
+        with self._open(work.ingestion, _describe(work.fetched.files)) as write:
             if not write.committed:
-                write.staged.adopt([_placed(file, write.staged.folder) for file in parsed.files])
-            return write.commit()
+                write.staged.adopt([placed(file, write.staged.folder) for file in work.parsed.files])
+                if checked is not None and checked.rejects is not None:
+                    write.staged.attach(checked.rejects)
+            info = {} if checked is None else {_CHECK: json.dumps(report_document(checked.report))}
+            return write.commit(info, base_version=work.prepared.base_version)
 
     def _open(self, ingestion: Ingestion, source: str) -> DatasetWrite:
         request = ingestion.request
@@ -117,20 +159,21 @@ class RunIngestion:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A job whose source was parsed: all that its commit needs."""
+
+    ingestion: Ingestion
+    parsed: ParsedFiles
+    fetched: Fetched
+    known: Recollection
+    prepared: PreparedCheck
+
+
 def _subfolder(folder: Path, name: str) -> Path:
     path = folder / name
     path.mkdir(parents=True)
     return path
-
-
-def _placed(file: Path, folder: Path) -> Path:
-    """Put a parsed file where storage can take it, so that a lost race for the commit can be re-run."""
-    target = folder / file.name
-    try:
-        os.link(file, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(file, target)
-    return target
 
 
 def _describe(fetched: Sequence[FetchedFile]) -> str:

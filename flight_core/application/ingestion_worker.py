@@ -3,7 +3,7 @@
 import itertools
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ import anyio.to_thread
 from flight_core.application.ingestion import Wakeup, event_of
 from flight_core.application.ingestion_run import Outcome, RunIngestion
 from flight_core.application.ports.clock import Clock
+from flight_core.domain.contract import report_of
 from flight_core.domain.errors import Conflict, FlightCoreError
 from flight_core.domain.events import EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionState, Progress
@@ -183,7 +184,7 @@ class IngestionWorker:
             outcome = await self._outcome(lease, folder)
         except FlightCoreError as error:
             logger.info("ingestion failed", extra={**lease.context, "error": str(error)})
-            return self._failed(lease, error.code, error.message)
+            return _with_report(self._failed(lease, error.code, error.message), error)
         except Exception:
             logger.exception("ingestion failed", extra=lease.context)
             return self._failed(lease, FlightCoreError.code, _INTERNAL_ERROR)
@@ -208,7 +209,7 @@ class IngestionWorker:
             return self._ended(lease, IngestionState.SUCCEEDED, unchanged=True)
         lease.progress = replace(lease.progress, rows=version.added_rows)
         ended = self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
-        return replace(ended, reading=outcome.reading)
+        return replace(ended, reading=outcome.reading, check=outcome.check)
 
     def _failed(self, lease: _Lease, code: str, message: str) -> Ingestion:
         return self._ended(lease, IngestionState.FAILED, error_code=code, error_message=message)
@@ -252,6 +253,12 @@ class IngestionWorker:
 
     def _lease_until(self) -> datetime:
         return self._clock() + timedelta(seconds=self._options.lease_s)
+
+
+def _with_report(ingestion: Ingestion, error: FlightCoreError) -> Ingestion:
+    """What a check has found that let the job fail."""
+    report = error.details.get("report")
+    return replace(ingestion, check=report_of(report)) if isinstance(report, Mapping) else ingestion
 
 
 def _prepare(folder: Path) -> None:

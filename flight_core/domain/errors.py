@@ -4,13 +4,12 @@
     ├── InvalidRequest          the caller must change the request
     │   ├── InvalidDatasetName, InvalidCommand, InvalidTicket, InvalidParameters
     │   ├── InvalidSql, QueryFailed
-    │   ├── InvalidSource, SecretNotFound, ChecksumMismatch
-    │   ├── UnreadableData, UnknownFormat
-    │   ├── SchemaMismatch, LossyType, UnsupportedType, InvalidKeys
-    │   └── InvalidOption, InvalidTag, IdempotencyKeyReused
+    │   ├── InvalidSource, UnreadableData, UnknownFormat
+    │   ├── SchemaMismatch, LossyType, UnsupportedType
+    │   └── InvalidOption, InvalidTag, InvalidContract, ContractViolated
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
-    │   └── IngestionNotFound, QueryNotFound, HandleNotFound
+    │   └── IngestionNotFound, QueryNotFound, HandleNotFound, ContractNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
     │   └── IngestionFinished, SourceBusy
@@ -77,6 +76,18 @@ class InvalidTag(InvalidRequest):
     code = "invalid_tag"
 
 
+class InvalidContract(InvalidRequest):
+    """No data could ever be checked by it."""
+
+    code = "invalid_contract"
+
+
+class ContractViolated(InvalidRequest):
+    """Rows broke a rule that lets nothing pass, or too many were rejected; nothing was committed."""
+
+    code = "contract_violated"
+
+
 class InvalidSql(InvalidRequest):
     """The statement cannot be parsed or bound; `details` may hold `line` and `column`."""
 
@@ -91,18 +102,6 @@ class QueryFailed(InvalidRequest):
 
 class InvalidSource(InvalidRequest):
     code = "invalid_source"
-
-
-class SecretNotFound(InvalidRequest):
-    """The source needs a secret by a name that the server does not have."""
-
-    code = "secret_not_found"
-
-
-class ChecksumMismatch(InvalidRequest):
-    """What was fetched is not what the checksum of the request says."""
-
-    code = "checksum_mismatch"
 
 
 class UnreadableData(InvalidRequest):
@@ -127,18 +126,6 @@ class LossyType(InvalidRequest):
 
 class UnsupportedType(InvalidRequest):
     code = "unsupported_type"
-
-
-class InvalidKeys(InvalidRequest):
-    """New rows lack the key that their mode needs, or two of them have the same."""
-
-    code = "invalid_keys"
-
-
-class IdempotencyKeyReused(InvalidRequest):
-    """The key came with another request before."""
-
-    code = "idempotency_key_reused"
 
 
 class NotFound(FlightCoreError):
@@ -169,6 +156,10 @@ class TagNotFound(NotFound):
 
 class IngestionNotFound(NotFound):
     code = "ingestion_not_found"
+
+
+class ContractNotFound(NotFound):
+    code = "contract_not_found"
 
 
 class QueryNotFound(NotFound):

@@ -9,6 +9,8 @@ from enum import StrEnum
 class EventKind(StrEnum):
     DATASET_COMMITTED = "dataset.committed"
     DATASET_DROPPED = "dataset.dropped"
+    CONTRACT_SET = "contract.set"
+    CONTRACT_WITHDRAWN = "contract.withdrawn"
     INGESTION_QUEUED = "ingestion.queued"
     INGESTION_STARTED = "ingestion.started"
     INGESTION_PROGRESSED = "ingestion.progressed"

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from flight_core.domain.contract import Contract, StoredContract
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, LakeState
 from flight_core.domain.events import Event, StoredEvent
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion, Progress
+from flight_core.domain.ingestion import Ingestion, Progress
 
 
 class DatasetRepository(Protocol):
@@ -58,19 +59,7 @@ class DatasetRepository(Protocol):
 
 
 class IngestionRepository(Protocol):
-    def add(self, ingestion: Ingestion, event: Event, *, key: IdempotencyKey | None = None) -> Ingestion:
-        """Store the job and append `event`; nothing of it if `key` has a job, which is the answer then.
-
-        Raises:
-            IdempotencyKeyReused: see `started_with`.
-        """
-
-    def started_with(self, key: IdempotencyKey) -> Ingestion | None:
-        """The job that was added with the key, less than `IdempotencyKey.KEPT` ago.
-
-        Raises:
-            IdempotencyKeyReused: that job was asked for by another request.
-        """
+    def add(self, ingestion: Ingestion, event: Event) -> None: ...
 
     def get(self, ingestion_id: str) -> Ingestion:
         """
@@ -112,6 +101,23 @@ class IngestionRepository(Protocol):
 
     def finish(self, ingestion: Ingestion, event: Event) -> None:
         """Store a final state and append `event`, in one transaction. A final state never changes again."""
+
+
+class ContractRepository(Protocol):
+    """By the dataset's name, whether there is such a dataset or not."""
+
+    def find(self, name: DatasetName, version: int | None = None) -> StoredContract | None:
+        """The contract in force, or the one of that version; None if there is none."""
+
+    def put(self, name: DatasetName, contract: Contract, *, actor: str, at: datetime) -> StoredContract:
+        """Store it as the next version, with an event. The same contract again changes nothing."""
+
+    def withdraw(self, name: DatasetName, *, actor: str, at: datetime) -> None:
+        """From now on there is no contract.
+
+        Raises:
+            ContractNotFound: there was none.
+        """
 
 
 class EventRepository(Protocol):

@@ -10,16 +10,17 @@ import anyio
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
-from flight_core.adapters.sources.http import HttpSource
-from flight_core.adapters.sources.web import HttpSourceOptions
+from flight_core.adapters.sources.http import HttpSource, HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.catalog import OpenWrite, Publish
+from flight_core.application.contracts import PrepareCheck
 from flight_core.application.ingestion import (
     CancelIngestion,
     GetIngestion,
@@ -31,6 +32,7 @@ from flight_core.application.ingestion_worker import IngestionWorker, WorkerOpti
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
+from flight_core.application.quarantine import Quarantine
 from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
@@ -66,6 +68,7 @@ class IngestionStack:
         self.memory = RememberSources(
             SqlSourceMemoryRepository(self.database), self.datasets, self.store, self.ingestions
         )
+        self.contracts = SqlContractRepository(self.database)
         self.options = WorkerOptions(name="w", scratch=self.jobs, poll_s=0.05, progress_s=0.02)
 
     def close(self) -> None:
@@ -73,7 +76,14 @@ class IngestionStack:
 
     def worker(self, **options) -> IngestionWorker:
         return IngestionWorker(
-            RunIngestion(self.open_write, self.sources, self.parser, self.memory),
+            RunIngestion(
+                self.open_write,
+                self.sources,
+                self.parser,
+                self.memory,
+                PrepareCheck(self.contracts, self.datasets, self.store, utc_now),
+                Quarantine(self.open_write, self.store),
+            ),
             ingestions=self.ingestions,
             events=self.events,
             clock=utc_now,

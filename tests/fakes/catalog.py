@@ -163,6 +163,9 @@ class MemoryTables:
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
         return self._jobs.get((dataset_id, job_id))
 
+    def attachment(self, ref: VersionRef) -> Path | None:
+        return None
+
     def statistics(self, ref: VersionRef) -> Sequence[ColumnStatistics]:
         return [
             ColumnStatistics(field.name, str(field.type), field.nullable, None, None, None, 0)
@@ -199,7 +202,16 @@ class MemoryWrite:
     def row_count(self) -> int:
         return sum(batch.num_rows for batch in self._batches)
 
-    def commit(self, *, job_id: str | None = None, info: Mapping[str, str] | None = None) -> DatasetVersion:
+    def attach(self, file: Path) -> None:
+        raise NotImplementedError
+
+    def commit(
+        self,
+        *,
+        job_id: str | None = None,
+        info: Mapping[str, str] | None = None,
+        base_version: int | None = None,
+    ) -> DatasetVersion:
         return self._tables.commit(
             self._dataset_id, self._mode, self._batches, job_id=job_id, info=info or {}
         )

@@ -7,15 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flight_core.adapters.catalog import idempotency
 from flight_core.adapters.catalog.events import append_event
 from flight_core.adapters.catalog.tables import ingestions
 from flight_core.application.ports.clock import Clock
-from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
+from flight_core.domain.contract import CheckReport, report_document, report_of
+from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import Conflict, IngestionFinished, IngestionNotFound
 from flight_core.domain.events import Event
 from flight_core.domain.ingestion import (
-    IdempotencyKey,
     Ingestion,
     IngestionRequest,
     IngestionState,
@@ -36,19 +35,10 @@ class SqlIngestionRepository:
     database: Database
     clock: Clock
 
-    def add(self, ingestion: Ingestion, event: Event, *, key: IdempotencyKey | None = None) -> Ingestion:
+    def add(self, ingestion: Ingestion, event: Event) -> None:
         with self.database.write() as connection:
-            earlier = None if key is None else idempotency.claim(connection, key, ingestion)
-            if earlier is not None:
-                return _ingestion(_row(connection, earlier))
             connection.execute(ingestions.insert().values(_values(ingestion)))
             append_event(connection, event)
-        return ingestion
-
-    def started_with(self, key: IdempotencyKey) -> Ingestion | None:
-        with self.database.read() as connection:
-            found = idempotency.holder(connection, key, now=self.clock())
-            return None if found is None else _ingestion(_row(connection, found))
 
     def get(self, ingestion_id: str) -> Ingestion:
         with self.database.read() as connection:
@@ -129,6 +119,7 @@ class SqlIngestionRepository:
                 version=ingestion.version,
                 unchanged=ingestion.unchanged,
                 reading=_reading_value(ingestion.reading),
+                check_report=_report_value(ingestion.check),
                 error_code=ingestion.error_code,
                 error_message=ingestion.error_message,
                 **_progress_values(ingestion.progress),
@@ -186,6 +177,10 @@ def _progress_values(progress: Progress) -> dict[str, object]:
     }
 
 
+def _report_value(report: CheckReport | None) -> dict[str, Any] | None:
+    return None if report is None else report_document(report)
+
+
 def _reading_value(reading: Reading | None) -> dict[str, object] | None:
     return None if reading is None else {"format": reading.format, "options": dict(reading.options)}
 
@@ -198,8 +193,6 @@ def _values(ingestion: Ingestion) -> dict[str, object]:
         "dataset": request.dataset.value,
         "source": {"kind": request.source.kind, "fields": dict(request.source.fields)},
         "mode": str(request.mode),
-        "keys": list(request.keys),
-        "schema_policy": str(request.schema_policy),
         "format": request.format,
         "options": dict(request.options),
         "force": request.force,
@@ -215,6 +208,7 @@ def _values(ingestion: Ingestion) -> dict[str, object]:
         "error_code": ingestion.error_code,
         "error_message": ingestion.error_message,
         "reading": _reading_value(ingestion.reading),
+        "check_report": _report_value(ingestion.check),
         **_progress_values(ingestion.progress),
     }
 
@@ -226,8 +220,6 @@ def _ingestion(row: sa.Row[Any]) -> Ingestion:
             dataset=DatasetName(row.dataset),
             source=SourceSpec(row.source["kind"], row.source["fields"]),
             mode=WriteMode(row.mode),
-            keys=tuple(row.keys),
-            schema_policy=SchemaPolicy(row.schema_policy),
             format=row.format,
             options=row.options,
             force=row.force,
@@ -249,5 +241,6 @@ def _ingestion(row: sa.Row[Any]) -> Ingestion:
         error_code=row.error_code,
         error_message=row.error_message,
         reading=None if row.reading is None else Reading(**row.reading),
+        check=None if row.check_report is None else report_of(row.check_report),
         cancel_requested=row.cancel_requested,
     )

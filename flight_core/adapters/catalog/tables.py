@@ -103,9 +103,7 @@ ingestions = sa.Table(
     sa.Column("dataset_key", sa.String(128), nullable=False, index=True),
     sa.Column("dataset", sa.String(128), nullable=False),
     sa.Column("source", sa.JSON, nullable=False),
-    sa.Column("mode", sa.String(32), nullable=False),
-    sa.Column("keys", sa.JSON, nullable=False),
-    sa.Column("schema_policy", sa.String(16), nullable=False),
+    sa.Column("mode", sa.String(16), nullable=False),
     sa.Column("format", sa.String(32)),
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
@@ -127,6 +125,7 @@ ingestions = sa.Table(
     sa.Column("error_code", sa.String(64)),
     sa.Column("error_message", sa.Text),
     sa.Column("reading", sa.JSON(none_as_null=True)),
+    sa.Column("check_report", sa.JSON(none_as_null=True)),
 )
 
 # What sources told; `settled` and `pending` are as in `SourceMemory`.
@@ -140,16 +139,6 @@ source_memories = sa.Table(
     sa.Column("pending", sa.JSON),
 )
 
-idempotency_keys = sa.Table(
-    "idempotency_keys",
-    metadata,
-    sa.Column("actor", sa.Text, primary_key=True),
-    sa.Column("value", sa.String(255), primary_key=True),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("ingestion_id", sa.String(64), nullable=False),
-    sa.Column("created_at", Moment, nullable=False, index=True),
-)
-
 events = sa.Table(
     "events",
     metadata,
@@ -158,4 +147,16 @@ events = sa.Table(
     sa.Column("subject", sa.String(128), nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("occurred_at", Moment, nullable=False),
+)
+
+# The contract of a dataset name is the newest one; without a document it was withdrawn.
+contracts = sa.Table(
+    "contracts",
+    metadata,
+    sa.Column("dataset_key", sa.String(128), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("dataset", sa.String(128), nullable=False),
+    sa.Column("document", sa.JSON(none_as_null=True)),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
 )

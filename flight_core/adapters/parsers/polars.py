@@ -18,8 +18,9 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
 from flight_core.adapters.parsers.unpacking import UnpackLimits
-from flight_core.application.ports.parsing import ParsedFiles
+from flight_core.application.ports.parsing import Check, ParsedFiles
 from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.domain.contract import Contract
 from flight_core.domain.errors import (
     DeadlineExceeded,
     FlightCoreError,
@@ -75,6 +76,9 @@ class PolarsParser:
         else:
             options_for(known_format(format), options)
 
+    def check_contract(self, contract: Contract) -> None:
+        pass
+
     async def parse(
         self,
         files: Sequence[FetchedFile],
@@ -83,6 +87,7 @@ class PolarsParser:
         *,
         format: str | None,
         options: Mapping[str, object],
+        check: Check | None = None,
     ) -> ParsedFiles:
         self.check(format=format, options=options)
         request = {

@@ -84,6 +84,7 @@ class Committing:
                 return done
             base = commits[-1].version if commits else None
             live = self._log.files(base.ref) if base else ()
+            self._check_base(base)
             self._change.check(base, live)
             if added is None:
                 added = self._move()
@@ -105,6 +106,11 @@ class Committing:
             if commit.job_id is not None and commit.job_id == self._staged.job_id:
                 return commit
         return None
+
+    def _check_base(self, base: DatasetVersion | None) -> None:
+        expected = self._staged.base_version
+        if expected is not None and expected != (-1 if base is None else base.ref.version):
+            raise CommitConflict("somebody else committed to the dataset meanwhile; try again")
 
     def _move(self) -> Mapping[str, Action]:
         """Bring the files to where the log entry will say they are; what it will say of each, by path."""

@@ -25,7 +25,7 @@ from flight_core.adapters.storage.commit import Committing
 from flight_core.adapters.storage.compaction import rewrite, runs_to_compact
 from flight_core.adapters.storage.leftovers import VacuumedVersions, needless_files
 from flight_core.adapters.storage.log import CommitLog
-from flight_core.adapters.storage.staged import DeltaStagedWrite, StagedFiles
+from flight_core.adapters.storage.staged import ATTACHMENT, DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
 from flight_core.application.ports.clock import Clock, utc_now
 from flight_core.application.ports.storage import (
@@ -95,6 +95,11 @@ class DeltaTableStore:
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
         commits = reversed(self._log.commits(dataset_id))
         return next((commit.version for commit in commits if commit.job_id == job_id), None)
+
+    def attachment(self, ref: VersionRef) -> Path | None:
+        write_id = self._log.commits(ref.dataset_id)[ref.version].write_id
+        path = self._root / ref.dataset_id / (write_id or "") / ATTACHMENT
+        return path if path.exists() else None
 
     def statistics(self, ref: VersionRef) -> Sequence[ColumnStatistics]:
         files = self.files(ref)

@@ -18,10 +18,13 @@ from flight_core.adapters.storage.parquet import (
     disk_errors,
     file_name,
     finished,
+    sync,
 )
 from flight_core.adapters.storage.types import stored_schema
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import SchemaMismatch
+
+ATTACHMENT = "_attachment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class StagedFiles:
     job_id: str | None
     info: Mapping[str, str]
     nan_columns: frozenset[str]
+    base_version: int | None = None
 
 
 CommitFiles = Callable[[StagedFiles], DatasetVersion]
@@ -95,7 +99,19 @@ class DeltaStagedWrite:
                     for batch in source.batches():
                         self.write(batch)
 
-    def commit(self, *, job_id: str | None = None, info: Mapping[str, str] | None = None) -> DatasetVersion:
+    def attach(self, file: Path) -> None:
+        with disk_errors():
+            target = self._finished / ATTACHMENT
+            shutil.copyfile(file, target)
+            sync(target)
+
+    def commit(
+        self,
+        *,
+        job_id: str | None = None,
+        info: Mapping[str, str] | None = None,
+        base_version: int | None = None,
+    ) -> DatasetVersion:
         if self._target is None:
             raise SchemaMismatch("there is nothing to write: the data has no columns")
         self._finish_writing()
@@ -110,6 +126,7 @@ class DeltaStagedWrite:
                 job_id=job_id,
                 info=info or MappingProxyType({}),
                 nan_columns=frozenset(name for file in self._files for name in file.nan_columns),
+                base_version=base_version,
             )
         )
 

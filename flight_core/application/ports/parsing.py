@@ -2,18 +2,50 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.domain.contract import CheckReport, Contract, StoredContract
 from flight_core.domain.ingestion import Reading
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A contract that rows are held against, and what it has to be known of the rows that stay.
+
+    `newest` is the latest value that they have in the contract's freshness column; `present` the
+    Parquet files with them, whose keys new rows must not repeat.
+    """
+
+    contract: StoredContract
+    job_id: str
+    at: datetime
+    newest: datetime | None = None
+    present: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`rejects` is a Parquet file with the rows that were rejected, None if there are none.
+
+    `violation` says why nothing may be committed, None if that is not so.
+    """
+
+    report: CheckReport
+    rejects: Path | None = None
+    violation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedFiles:
+    """Without the rows that a check has rejected."""
+
     files: tuple[Path, ...]  # Parquet, in the folder given
     row_count: int
     reading: Reading
+    checked: Checked | None = None
 
 
 class Parser(Protocol):
@@ -24,6 +56,13 @@ class Parser(Protocol):
             UnknownFormat, InvalidOption.
         """
 
+    def check_contract(self, contract: Contract) -> None:
+        """Refuse at once a contract that no data could be checked by.
+
+        Raises:
+            InvalidContract.
+        """
+
     async def parse(
         self,
         files: Sequence[FetchedFile],
@@ -32,12 +71,13 @@ class Parser(Protocol):
         *,
         format: str | None,
         options: Mapping[str, object],
+        check: Check | None = None,
     ) -> ParsedFiles:
-        """Write the rows of `files` as Parquet into `folder`.
+        """Write the rows of `files` as Parquet into `folder`, those apart that `check` rejects.
 
         Runs in a process of its own, with bounded memory and time.
 
         Raises:
-            UnknownFormat, UnreadableData, InvalidOption, LimitExceeded, DeadlineExceeded,
+            UnknownFormat, UnreadableData, InvalidOption, SchemaMismatch, LimitExceeded, DeadlineExceeded,
             OutOfDisk, Cancelled.
         """

@@ -74,18 +74,29 @@ class StagedWrite(Protocol):
             UnreadableData, SchemaMismatch, LossyType: types the store cannot hold exactly.
         """
 
+    def attach(self, file: Path) -> None:
+        """Let a file travel with the commit, without being part of the table; at most one."""
+
     @property
     def row_count(self) -> int: ...
 
-    def commit(self, *, job_id: str | None = None, info: Mapping[str, str] | None = None) -> DatasetVersion:
+    def commit(
+        self,
+        *,
+        job_id: str | None = None,
+        info: Mapping[str, str] | None = None,
+        base_version: int | None = None,
+    ) -> DatasetVersion:
         """Make the staged files a new version; atomic.
+
+        With `base_version` only on top of that version (-1: of none); with None on top of any.
 
         With `job_id`, a second commit under the same id returns the first one's version and changes nothing.
 
         Raises:
             DatasetExists: mode CREATE and the table has a version already.
             SchemaMismatch: appended columns do not fit the table's.
-            CommitConflict: somebody else committed and the two cannot be merged.
+            CommitConflict: somebody else committed and the two cannot be merged, or it must not be.
             OutOfDisk
         """
 
@@ -127,6 +138,10 @@ class TableStore(Protocol):
 
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
         """The version that `job_id` committed, if it did."""
+
+    def attachment(self, ref: VersionRef) -> Path | None:
+        """The file that travelled with the commit of the version, while it is there. The caller may
+        delete it."""
 
     def statistics(self, ref: VersionRef) -> Sequence[ColumnStatistics]:
         """One entry a column, in order."""

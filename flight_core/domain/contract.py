@@ -1,0 +1,265 @@
+"""What the rows of a dataset have to be like, and what an ingestion found when it looked.
+
+Rows that break a rule go to a quarantine, a dataset of its own next to the one they were meant for.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.errors import InvalidDatasetName
+
+REJECTS_SUFFIX = "_rejects"
+
+# A JSON value: numbers, text, true and false. Dates and moments are text in ISO 8601.
+Value = bool | int | float | str
+
+
+class Severity(StrEnum):
+    """What becomes of a row that breaks a rule, and of its job."""
+
+    REJECT = "reject"  # the row goes to the quarantine
+    WARN = "warn"  # the row is kept; the job counts it
+    FAIL = "fail"  # the job fails, and commits nothing
+
+
+class ExtraColumns(StrEnum):
+    """What becomes of columns that the contract does not name."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    REFUSE = "refuse"
+
+
+class MissingColumns(StrEnum):
+    """What becomes of columns that the contract names and the data lacks."""
+
+    REFUSE = "refuse"
+    NULL = "null"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnContract:
+    """`type` is the name of an Arrow type, None for any. `format` tells how text becomes a date or a
+    moment. `severities` may say for single rules what `severity` says for all."""
+
+    name: str
+    type: str | None = None
+    nullable: bool = True
+    description: str = ""
+    format: str | None = None
+    ge: Value | None = None
+    gt: Value | None = None
+    le: Value | None = None
+    lt: Value | None = None
+    pattern: str | None = None
+    min_length: int | None = None  # in characters
+    max_length: int | None = None
+    enum: tuple[Value, ...] = ()
+    default: Value | None = None
+    severity: Severity = Severity.REJECT
+    severities: tuple[tuple[str, Severity], ...] = ()
+
+    def severity_of(self, rule: str) -> Severity:
+        return dict(self.severities).get(rule, self.severity)
+
+
+@dataclass(frozen=True, slots=True)
+class RowRule:
+    """An expression of the rule language over the columns of a row; broken where it is false."""
+
+    name: str
+    expression: str
+    severity: Severity = Severity.REJECT
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueKey:
+    """No two rows have the same values in all of these columns; a null equals nothing."""
+
+    columns: tuple[str, ...]
+    severity: Severity = Severity.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the newest value of `column` may be when rows are ingested; None: the last commit."""
+
+    max_age_s: float
+    column: str | None = None
+    severity: Severity = Severity.WARN  # WARN or FAIL
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many rows may be rejected before the job fails; None: any number. 0 is strict."""
+
+    max_rejected_rows: int | None = None
+    max_rejected_ratio: float | None = None
+
+    def exceeded(self, rejected_rows: int, rows: int) -> str | None:
+        """Why the job has to fail, if it has to."""
+        if self.max_rejected_rows is not None and rejected_rows > self.max_rejected_rows:
+            return f"{rejected_rows:,} of {rows:,} rows were rejected, more than {self.max_rejected_rows:,}"
+        if self.max_rejected_ratio is not None and rejected_rows > self.max_rejected_ratio * rows:
+            return (
+                f"{rejected_rows:,} of {rows:,} rows were rejected, more than {self.max_rejected_ratio:.3%}"
+            )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    columns: tuple[ColumnContract, ...] = ()
+    rules: tuple[RowRule, ...] = ()
+    unique: tuple[UniqueKey, ...] = ()
+    freshness: Freshness | None = None
+    extra_columns: ExtraColumns = ExtraColumns.KEEP
+    missing_columns: MissingColumns = MissingColumns.REFUSE
+    limits: Limits = Limits()
+    description: str = ""
+
+    @property
+    def by_name(self) -> Mapping[str, ColumnContract]:
+        return {column.name: column for column in self.columns}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContract:
+    """Versions count from 1 for each dataset name, and are never reused."""
+
+    dataset: DatasetName
+    version: int
+    contract: Contract
+    created_at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """`rows` broke `rule`. `column` is empty for rules about several columns."""
+
+    rule: str
+    column: str
+    severity: Severity
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What checking the rows of one job has found. Rules that nothing broke are left out."""
+
+    contract_version: int
+    rows: int = 0  # that were checked
+    rejected_rows: int = 0
+    rules: tuple[RuleCount, ...] = ()
+
+
+def rejects_of(name: DatasetName) -> DatasetName:
+    """Where rejected rows of the dataset are kept.
+
+    Raises:
+        InvalidDatasetName: the name is too long to be followed by the suffix.
+    """
+    return DatasetName(name.value + REJECTS_SUFFIX)
+
+
+def is_rejects(name: DatasetName) -> bool:
+    return name.key.endswith(REJECTS_SUFFIX)
+
+
+def quarantined(name: DatasetName) -> DatasetName | None:
+    """The dataset whose rejected rows `name` holds; None if it is not a quarantine."""
+    return DatasetName(name.value[: -len(REJECTS_SUFFIX)]) if is_rejects(name) else None
+
+
+def refuse_rejects(name: DatasetName) -> None:
+    """
+    Raises:
+        InvalidDatasetName: the name is reserved for rejected rows.
+    """
+    if is_rejects(name):
+        raise InvalidDatasetName(
+            f"'{name}' ends with '{REJECTS_SUFFIX}', which is kept for rows that break a contract;"
+            " choose another name",
+            name=name.value,
+        )
+
+
+def contract_document(contract: Contract) -> dict[str, Any]:
+    """The contract as JSON values; `contract_of` is the way back."""
+    document: dict[str, Any] = {
+        "description": contract.description,
+        "columns": [_fields(column) for column in contract.columns],
+        "rules": [_fields(rule) for rule in contract.rules],
+        "unique": [_fields(key) for key in contract.unique],
+        "freshness": None if contract.freshness is None else _fields(contract.freshness),
+        "extra_columns": str(contract.extra_columns),
+        "missing_columns": str(contract.missing_columns),
+        "limits": _fields(contract.limits),
+    }
+    for column in document["columns"]:
+        column["severities"] = {rule: str(severity) for rule, severity in column["severities"]}
+    return document
+
+
+def contract_of(document: Mapping[str, Any]) -> Contract:
+    freshness = document.get("freshness")
+    return Contract(
+        columns=tuple(map(_column, document.get("columns", ()))),
+        rules=tuple(RowRule(**_with_severity(rule)) for rule in document.get("rules", ())),
+        unique=tuple(
+            UniqueKey(tuple(key["columns"]), Severity(key["severity"])) for key in document.get("unique", ())
+        ),
+        freshness=Freshness(**_with_severity(freshness)) if freshness else None,
+        extra_columns=ExtraColumns(document["extra_columns"]),
+        missing_columns=MissingColumns(document["missing_columns"]),
+        limits=Limits(**document.get("limits") or {}),
+        description=document.get("description", ""),
+    )
+
+
+def report_document(report: CheckReport) -> dict[str, Any]:
+    """The report as JSON values; `report_of` is the way back."""
+    return _fields(report) | {"rules": [_fields(count) for count in report.rules]}
+
+
+def report_of(document: Mapping[str, Any]) -> CheckReport:
+    counts = tuple(RuleCount(**_with_severity(count)) for count in document["rules"])
+    return CheckReport(**{**document, "rules": counts})
+
+
+def merged_counts(counts: Iterable[RuleCount]) -> tuple[RuleCount, ...]:
+    """One entry a rule, the most frequent first; rules without rows are left out."""
+    rows: dict[tuple[str, str, Severity], int] = {}
+    for count in counts:
+        key = (count.rule, count.column, count.severity)
+        rows[key] = rows.get(key, 0) + count.rows
+    found = (RuleCount(*key, rows=number) for key, number in rows.items() if number)
+    return tuple(sorted(found, key=lambda count: (-count.rows, count.column, count.rule)))
+
+
+def _column(document: Mapping[str, Any]) -> ColumnContract:
+    severities = document.get("severities") or {}
+    return ColumnContract(
+        **{
+            **_with_severity(document),
+            "enum": tuple(document.get("enum") or ()),
+            "severities": tuple((rule, Severity(severity)) for rule, severity in severities.items()),
+        }
+    )
+
+
+def _with_severity(document: Mapping[str, Any]) -> dict[str, Any]:
+    given = document.get("severity")
+    return dict(document) | ({"severity": Severity(given)} if given else {})
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    found = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return {name: str(item) if isinstance(item, StrEnum) else item for name, item in found.items()}
