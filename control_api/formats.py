@@ -54,16 +54,28 @@ def encode_arrow(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterato
 
 def encode_json(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """One object; `row_count` comes last, so that a result without it is incomplete."""
-    names = unique(head.schema.names)
-    opening = _opening(head, names)
+    opening = _opening(head, unique(head.schema.names))
     row_count = 0
-    for batch in _cut(batches):
-        rows = _utf8(json_rows(batch, names, separator=",\n"))
-        if row_count:
-            opening = b",\n"
-        row_count += batch.num_rows
-        yield opening + rows[:-2]
+    for rows, count in _listed(head, batches):
+        yield opening + rows
+        row_count, opening = row_count + count, b",\n"
     yield (b"" if row_count else opening) + b'\n],"row_count":%d}\n' % row_count
+
+
+def encode_json_array(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """The rows alone: an array with an object a line."""
+    opening = b"[\n"
+    for rows, _ in _listed(head, batches):
+        yield opening + rows
+        opening = b",\n"
+    yield b"[]\n" if opening == b"[\n" else b"\n]\n"
+
+
+def _listed(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, int]]:
+    """Rows as the inside of a JSON array, and how many they are; never none."""
+    names = unique(head.schema.names)
+    for batch in _cut(batches):
+        yield _utf8(json_rows(batch, names, separator=",\n"))[:-2], batch.num_rows
 
 
 def encode_ndjson(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:

@@ -4,11 +4,27 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+Url = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://")]
+Checksum = Annotated[
+    str, Field(pattern=r"^(md5|sha1|sha256|sha512):[0-9a-fA-F]+$", examples=["sha256:9f86..."])
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class _Source(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SecretRef(BaseModel):
+    """A secret that the server has, by its name. It is read when it is sent, and stored nowhere."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    secret: Text = Field(examples=["github-token"])
+    prefix: str = Field("", description="What comes before it.", examples=["Bearer "])
+
+
+Value = str | SecretRef
 
 
 class FileSource(_Source):
@@ -33,7 +49,7 @@ class FileSource(_Source):
 
 
 class HttpSource(_Source):
-    """One file behind a URL."""
+    """Files behind URLs. Several have to be alike: same format, same columns."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -42,18 +58,27 @@ class HttpSource(_Source):
                 {
                     "kind": "http",
                     "url": "https://api.example.org/export",
-                    "headers": {"Authorization": "Bearer ..."},
+                    "headers": {"Authorization": {"secret": "export-token", "prefix": "Bearer "}},
+                },
+                {
+                    "kind": "http",
+                    "url": ["https://example.org/2025.parquet", "https://example.org/2026.parquet"],
                 },
             ]
         }
     )
 
     kind: Literal["http"] = "http"
-    url: Text = Field(pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://", description="http or https.")
-    headers: dict[Text, str] = Field(
+    url: Url | Annotated[list[Url], Field(min_length=1, max_length=1000)] = Field(
+        description="http or https; or a list."
+    )
+    headers: dict[Text, Value] = Field(
         default_factory=dict,
         description="Sent with the request, and after a redirect only to the same origin."
-        " They are kept with the job: prefer tokens that expire.",
+        " A value may be a secret of the server; texts are kept with the job.",
+    )
+    checksum: Checksum | list[Checksum] | None = Field(
+        None, description="What the bytes have to be; with several URLs one for each."
     )
 
 

@@ -1,14 +1,18 @@
 """Which adapter serves which kind of source. Factories import late: nobody pays for what is not used."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flight_core.application.ingestion import Sources
 from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Source
 from schemas.sources import SOURCES
 from skein.directory import DataDirectory
-from skein.settings import Settings
+from skein.settings import Settings, environment_secrets
+
+if TYPE_CHECKING:
+    from flight_core.adapters.sources.web import HttpSourceOptions
 
 SourceFactory = Callable[[Settings, DataDirectory], Source]
 
@@ -20,16 +24,26 @@ def _file(settings: Settings, directory: DataDirectory) -> Source:
 
 
 def _http(settings: Settings, _directory: DataDirectory) -> Source:
-    from flight_core.adapters.sources.http import HttpSource, HttpSourceOptions
+    from flight_core.adapters.sources.http import HttpSource
 
-    return HttpSource(
-        HttpSourceOptions(
-            allow_private=settings.ingest_allow_private,
-            allow_loopback=settings.loopback,
-            max_bytes=settings.ingest_max_bytes,
-            timeout_s=settings.ingest_fetch_timeout_s,
-        )
+    return HttpSource(_web_options(settings), build_secrets(settings))
+
+
+def _web_options(settings: Settings) -> "HttpSourceOptions":
+    from flight_core.adapters.sources.web import HttpSourceOptions
+
+    return HttpSourceOptions(
+        allow_private=settings.ingest_allow_private,
+        allow_loopback=settings.loopback_sources,
+        max_bytes=settings.ingest_max_bytes,
+        timeout_s=settings.ingest_fetch_timeout_s,
     )
+
+
+def build_secrets(settings: Settings) -> Secrets:
+    from flight_core.adapters.secrets.named import NamedSecrets
+
+    return NamedSecrets(environment_secrets(), settings.secrets_dir, settings.hosts_of_secrets)
 
 
 # Kind -> factory; `schemas/sources.py` has the model of each kind's fields.

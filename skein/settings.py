@@ -110,6 +110,14 @@ class Settings(BaseSettings):
     ingest_allow_private: bool = Field(
         False, description="Whether ingestions may fetch from private and link-local addresses."
     )
+    ingest_allow_loopback: bool | None = Field(
+        None,
+        description="Whether ingestions may fetch from this machine; if left out, when only it can connect.",
+    )
+    secrets_dir: Path | None = Field(None, description="A folder with a file for each secret of sources.")
+    secret_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Where secrets may be sent: `NAME=HOST+HOST`, comma-separated."
+    )
     ingest_max_bytes: ByteSize = Field(
         ByteSize(64 << 30), description="What one ingestion may fetch, and decompress to."
     )
@@ -134,7 +142,7 @@ class Settings(BaseSettings):
     def _paths(cls, value: object) -> object:
         return _parts(value, os.pathsep)
 
-    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "secret_hosts", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
         return _parts(value, ",")
@@ -175,6 +183,20 @@ class Settings(BaseSettings):
             return tuple(path.expanduser().resolve() for path in self.ingest_roots)
         return (Path.cwd().resolve(), Path.home().resolve()) if self.loopback else ()
 
+    @property
+    def loopback_sources(self) -> bool:
+        """Whether ingestions may fetch from this machine."""
+        return self.loopback if self.ingest_allow_loopback is None else self.ingest_allow_loopback
+
+    @property
+    def hosts_of_secrets(self) -> Mapping[str, frozenset[str]]:
+        """Where each secret that is listed may be sent."""
+        entries = (entry.partition("=") for entry in self.secret_hosts)
+        return {
+            name.strip().lower().replace("-", "_"): frozenset(hosts.lower().split("+"))
+            for name, _, hosts in entries
+        }
+
     def credentials(self, kind: str) -> tuple[Credential, ...]:
         """The `tokens` or the `users`."""
         secret: SecretStr = getattr(self, kind)
@@ -207,6 +229,16 @@ def _credential(entry: str, kind: str) -> Credential:
             f"'{name}' in SKEIN_{kind.upper()} has the unknown scope '{scopes}'; there are {known},"
             " joined by '+'"
         ) from None
+
+
+def environment_secrets() -> Mapping[str, str]:
+    """The secrets of sources in `SKEIN_SECRET_<NAME>`, by name in lower case."""
+    prefix = "SKEIN_SECRET_"
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(prefix) and name != f"{prefix}HOSTS"
+    }
 
 
 class ClientSettings(BaseSettings):

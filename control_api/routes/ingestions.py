@@ -6,7 +6,7 @@ from typing import Annotated
 
 import anyio
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
 
 from control_api import mapping
@@ -22,6 +22,10 @@ router = APIRouter(prefix=mapping.API, tags=["ingestions"])
 
 _POLL_AFTER_S = 1
 
+IdempotencyKey = Annotated[
+    str | None, Header(description="A name for this request, of your choice: 1 to 255 printable characters.")
+]
+
 
 @router.post(
     "/ingestions",
@@ -35,9 +39,11 @@ async def start_ingestion(
     use_cases: UseCases,
     caller: Caller,
     wait_s: WaitSeconds,
+    idempotency_key: IdempotencyKey = None,
 ) -> http.Ingestion:
     """Queue a job. Follow `Location`, or the events, to see what becomes of it; `Prefer: wait=10`
-    waits for the end, up to that many seconds."""
+    waits for the end, up to that many seconds. The same request with the same `Idempotency-Key`
+    starts nothing again: it is answered with the job that it started, for 24 hours."""
     wanted = IngestionRequest(
         dataset=DatasetName(request.dataset),
         source=SourceSpec(
@@ -48,7 +54,8 @@ async def start_ingestion(
         options=request.options,
         force=request.force,
     )
-    ingestion = await to_thread.run_sync(partial(use_cases.start_ingestion, wanted, actor=caller))
+    start = partial(use_cases.start_ingestion, wanted, actor=caller, idempotency_key=idempotency_key)
+    ingestion = await to_thread.run_sync(start)
     ingestion = await _settled(ingestion, use_cases, caller, wait_s)
     reply = mapping.ingestion(ingestion)
     response.headers["Location"] = reply.href

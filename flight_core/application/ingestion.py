@@ -1,8 +1,11 @@
 """Asking for ingestions, watching them, and stopping them. `ingestion_worker` claims and runs them."""
 
 import asyncio
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import anyio
 
@@ -13,10 +16,12 @@ from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, WriteMode
-from flight_core.domain.errors import DatasetExists, InvalidSource, PermissionDenied
+from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, PermissionDenied
 from flight_core.domain.events import Event, EventKind
-from flight_core.domain.ingestion import Ingestion, IngestionRequest, IngestionState
+from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest, IngestionState
 from flight_core.domain.repositories import DatasetRepository, EventRepository, IngestionRepository
+
+_KEY = re.compile(r"[ -~]{1,255}")
 
 # The registered source kinds.
 Sources = Mapping[str, Source]
@@ -50,7 +55,11 @@ class Wakeup:
 class StartIngestion:
     """Queue a job. What can be refused without touching the source is refused here.
 
+    With an `idempotency_key` that came with the same request before, within a day and from the same
+    actor, the answer is the job of that time.
+
     Raises:
+        IdempotencyKeyReused: the key came with another request before.
         InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption: the request cannot work.
         DatasetExists: mode CREATE and the name is taken.
         PermissionDenied
@@ -64,12 +73,14 @@ class StartIngestion:
     new_id: NewId
     wakeup: Wakeup
 
-    def __call__(self, request: IngestionRequest, *, actor: Actor) -> Ingestion:
+    def __call__(
+        self, request: IngestionRequest, *, actor: Actor, idempotency_key: str | None = None
+    ) -> Ingestion:
         require(actor, Scope.WRITE)
-        refuse_rejects(request.dataset)
-        source_of(self.sources, request).check(request.source)
-        self.parser.check(format=request.format, options=request.options)
-        refuse_existing(self.datasets, request)
+        key = None if idempotency_key is None else _key(idempotency_key, request, actor)
+        if key is not None and (earlier := self.ingestions.started_with(key)) is not None:
+            return earlier
+        self._check(request)
         ingestion = Ingestion(
             id=self.new_id(),
             request=request,
@@ -77,9 +88,17 @@ class StartIngestion:
             created_at=self.clock(),
             actor=actor.name,
         )
-        self.ingestions.add(ingestion, event_of(EventKind.INGESTION_QUEUED, ingestion, self.clock))
+        queued = event_of(EventKind.INGESTION_QUEUED, ingestion, self.clock)
+        ingestion = self.ingestions.add(ingestion, queued, key=key)
         self.wakeup.notify()
         return ingestion
+
+    def _check(self, request: IngestionRequest) -> None:
+        _ = request.rule
+        refuse_rejects(request.dataset)
+        source_of(self.sources, request).check(request.source)
+        self.parser.check(format=request.format, options=request.options)
+        refuse_existing(self.datasets, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +150,16 @@ class CancelIngestion:
             self.events.append(event_of(EventKind.INGESTION_CANCELLED, ingestion, self.clock))
         self.wakeup.notify()
         return ingestion
+
+
+def _key(value: str, request: IngestionRequest, actor: Actor) -> IdempotencyKey:
+    if not _KEY.fullmatch(value):
+        raise InvalidOption(
+            f"{value[:40]!r} is not an idempotency key: use 1 to 255 printable ASCII characters, a UUID say"
+        )
+    asked = json.dumps(asdict(request), sort_keys=True, default=str)
+    fingerprint = hashlib.sha256(asked.encode(errors="surrogatepass")).hexdigest()
+    return IdempotencyKey(actor.name, value, fingerprint)
 
 
 def source_of(sources: Sources, request: IngestionRequest) -> Source:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName
+from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName, InvalidOption
 
 # Where SQL finds datasets: `lake.datasets.name`.
 LAKE = "lake"
@@ -53,6 +53,51 @@ class WriteMode(StrEnum):
     CREATE = "create"  # fail if the dataset exists
     APPEND = "append"  # add rows; create the dataset if it is missing
     REPLACE = "replace"  # the new rows become the table; create it if it is missing
+    # Rows give way to the new ones that have the same values in the key columns, all others stay.
+    UPSERT = "upsert"  # a key names one row: new rows need one each, without NULL and without twins
+    REPLACE_PARTITIONS = "replace_partitions"  # a key names any number of rows; NULL is a value like others
+
+    @property
+    def needs_keys(self) -> bool:
+        return self in (WriteMode.UPSERT, WriteMode.REPLACE_PARTITIONS)
+
+
+class SchemaPolicy(StrEnum):
+    """What becomes of a table's columns when rows of other columns are added to it.
+
+    Whatever the policy, a column that the new rows lack is NULL in them, and their values may have a
+    narrower type than the table's. Policies say nothing about replacing, which brings its own columns.
+    """
+
+    REFUSE = "refuse"  # the columns stay as they are
+    ADD = "add"  # new columns are added, NULL in the rows that are there already
+    WIDEN = "widen"  # likewise, and types become wider where every value stays exactly what it is
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRule:
+    """How new rows and the table that is there become the next version.
+
+    Raises:
+        InvalidOption: on construction, where mode and keys do not go together.
+    """
+
+    mode: WriteMode = WriteMode.APPEND
+    keys: tuple[str, ...] = ()  # columns, compared without case
+    schema_policy: SchemaPolicy = SchemaPolicy.REFUSE
+
+    def __post_init__(self) -> None:
+        if self.mode.needs_keys and not self.keys:
+            raise InvalidOption(
+                f"the mode '{self.mode}' needs 'keys': the columns that tell which rows to replace"
+            )
+        if self.keys and not self.mode.needs_keys:
+            raise InvalidOption(
+                f"'keys' go with the modes 'upsert' and 'replace_partitions', not with '{self.mode}'"
+            )
+        names = [key.lower() for key in self.keys]
+        if len(set(names)) < len(names):
+            raise InvalidOption(f"'keys' name a column twice: {', '.join(self.keys)}"[:300])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@
     ├── InvalidRequest          the caller must change the request
     │   ├── InvalidDatasetName, InvalidCommand, InvalidTicket, InvalidParameters
     │   ├── InvalidSql, QueryFailed
-    │   ├── InvalidSource, UnreadableData, UnknownFormat
-    │   ├── SchemaMismatch, LossyType, UnsupportedType
-    │   └── InvalidOption, InvalidTag, InvalidContract, ContractViolated
+    │   ├── InvalidSource, SecretNotFound, ChecksumMismatch
+    │   ├── UnreadableData, UnknownFormat
+    │   ├── SchemaMismatch, LossyType, UnsupportedType, InvalidKeys
+    │   ├── InvalidOption, InvalidTag, IdempotencyKeyReused, InvalidContract
+    │   └── ContractViolated
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
     │   └── IngestionNotFound, QueryNotFound, HandleNotFound, ContractNotFound
@@ -104,6 +106,18 @@ class InvalidSource(InvalidRequest):
     code = "invalid_source"
 
 
+class SecretNotFound(InvalidRequest):
+    """The source needs a secret by a name that the server does not have."""
+
+    code = "secret_not_found"
+
+
+class ChecksumMismatch(InvalidRequest):
+    """What was fetched is not what the checksum of the request says."""
+
+    code = "checksum_mismatch"
+
+
 class UnreadableData(InvalidRequest):
     """A file or stream is truncated, damaged, or not what its format says."""
 
@@ -126,6 +140,18 @@ class LossyType(InvalidRequest):
 
 class UnsupportedType(InvalidRequest):
     code = "unsupported_type"
+
+
+class InvalidKeys(InvalidRequest):
+    """New rows lack the key that their mode needs, or two of them have the same."""
+
+    code = "invalid_keys"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """The key came with another request before."""
+
+    code = "idempotency_key_reused"
 
 
 class NotFound(FlightCoreError):

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 from flight_core.domain.contract import CheckReport
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode, WriteRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,27 @@ class IngestionRequest:
     format: str | None = None  # None: found out from the content
     options: Mapping[str, object] = field(default_factory=dict)
     force: bool = False  # fetch everything, whatever the source's state says
+    keys: tuple[str, ...] = ()  # see `WriteRule`
+    schema_policy: SchemaPolicy = SchemaPolicy.REFUSE
+
+    @property
+    def rule(self) -> WriteRule:
+        """Raises InvalidOption: mode and keys do not go together."""
+        return WriteRule(self.mode, self.keys, self.schema_policy)
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A name that an actor gave to a request, so that sending it again starts nothing again.
+
+    `fingerprint` is the same for requests that ask for the same.
+    """
+
+    KEPT: ClassVar[timedelta] = timedelta(hours=24)
+
+    actor: str
+    value: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

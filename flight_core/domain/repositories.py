@@ -7,7 +7,7 @@ from typing import Protocol
 from flight_core.domain.contract import Contract, StoredContract
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, LakeState
 from flight_core.domain.events import Event, StoredEvent
-from flight_core.domain.ingestion import Ingestion, Progress
+from flight_core.domain.ingestion import IdempotencyKey, Ingestion, Progress
 
 
 class DatasetRepository(Protocol):
@@ -59,7 +59,19 @@ class DatasetRepository(Protocol):
 
 
 class IngestionRepository(Protocol):
-    def add(self, ingestion: Ingestion, event: Event) -> None: ...
+    def add(self, ingestion: Ingestion, event: Event, *, key: IdempotencyKey | None = None) -> Ingestion:
+        """Store the job and append `event`; nothing of it if `key` has a job, which is the answer then.
+
+        Raises:
+            IdempotencyKeyReused: see `started_with`.
+        """
+
+    def started_with(self, key: IdempotencyKey) -> Ingestion | None:
+        """The job that was added with the key, less than `IdempotencyKey.KEPT` ago.
+
+        Raises:
+            IdempotencyKeyReused: that job was asked for by another request.
+        """
 
     def get(self, ingestion_id: str) -> Ingestion:
         """

@@ -15,6 +15,21 @@ from flight_core.domain.errors import SourceNotAllowed
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Not public, whatever `is_global` of this Python says: IPv4 in IPv6 clothes that nothing unpacks any more,
+# local NAT64, Teredo, documentation, segment routing, site-local.
+_CLOSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "::/96",
+        "::ffff:0:0:0/96",
+        "64:ff9b:1::/48",
+        "2001::/32",
+        "2001:db8::/32",
+        "3fff::/20",
+        "5f00::/16",
+        "fec0::/10",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +45,8 @@ class AddressPolicy:
         address = _meant(address)
         if address.is_loopback:
             return self.allow_loopback
-        return address.is_global and not address.is_multicast
+        closed = any(address in network for network in _CLOSED)  # False for the other IP version
+        return address.is_global and not address.is_multicast and not closed
 
 
 def _meant(address: Address) -> Address:

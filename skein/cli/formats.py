@@ -1,4 +1,4 @@
-"""Results as files: CSV, JSON lines, Arrow and Parquet, written as they come."""
+"""Results as files: CSV, JSON, Arrow and Parquet, written as they come."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from control_api.formats import Encode, ResultHead, encode_arrow, encode_csv, encode_ndjson
+from control_api.formats import Encode, ResultHead, encode_arrow, encode_csv, encode_json_array, encode_ndjson
 from flight_core.domain.errors import InvalidOption, UnsupportedType
 from skein.cli.output import Output
 
@@ -19,8 +19,8 @@ Write = Callable[[pa.Schema, Iterable[pa.RecordBatch], Output], None]
 SUFFIXES = {
     ".csv": "csv",
     ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
+    ".jsonl": "ndjson",
+    ".ndjson": "ndjson",
     ".arrow": "arrow",
     ".feather": "arrow",
     ".arrows": "arrow",
@@ -95,7 +95,8 @@ def _check_parquet(schema: pa.Schema) -> None:
 
 WRITERS: Mapping[str, Write] = {
     "csv": _chunks(encode_csv),
-    "json": _chunks(encode_ndjson),
+    "json": _chunks(encode_json_array),
+    "ndjson": _chunks(encode_ndjson),
     "arrow": _arrow_file,
     "arrows": _chunks(encode_arrow),
     "parquet": _parquet,

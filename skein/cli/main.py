@@ -94,10 +94,10 @@ def query(
     sql: Annotated[str, typer.Argument(help="One statement; - reads it from standard input.")],
     *,
     format: Annotated[
-        Literal["table", "csv", "json", "arrow", "parquet"] | None,
+        Literal["table", "csv", "json", "ndjson", "arrow", "parquet"] | None,
         typer.Option(
-            help="json is one object a line. If left out: by the name of the file; a table on a terminal;"
-            " else csv."
+            help="json is an array, ndjson one object a line. If left out: by the name of the file; a table"
+            " on a terminal; else csv."
         ),
     ] = None,
     output: Annotated[

@@ -17,7 +17,8 @@ from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
-from flight_core.adapters.sources.http import HttpSource, HttpSourceOptions
+from flight_core.adapters.sources.http import HttpSource
+from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.catalog import OpenWrite, Publish
 from flight_core.application.contracts import PrepareCheck

@@ -86,6 +86,7 @@ async def test_events_tell_the_whole_story(stack):
         "done_bytes": len(CSV),
         "total_bytes": len(CSV),
         "rows": 2,
+        "rejected_rows": 0,
         "version": 0,
         "unchanged": False,
         "error_code": None,

@@ -8,10 +8,11 @@ import pytest
 
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
-from flight_core.domain.dataset import DatasetName, WriteMode
-from flight_core.domain.errors import Conflict, IngestionFinished, IngestionNotFound
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
+from flight_core.domain.errors import Conflict, IdempotencyKeyReused, IngestionFinished, IngestionNotFound
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import (
+    IdempotencyKey,
     Ingestion,
     IngestionRequest,
     IngestionState,
@@ -61,9 +62,11 @@ def job(id="j1", dataset="Flights"):
     request = IngestionRequest(
         dataset=DatasetName(dataset),
         source=SourceSpec("http", {"url": "https://example.org/f.csv", "headers": {"a": ["b", None]}}),
-        mode=WriteMode.REPLACE,
+        mode=WriteMode.UPSERT,
         format="csv",
         options={"delimiter": ";", "null_values": ["", "NA"], "limit": 5},
+        keys=("Id", "day"),
+        schema_policy=SchemaPolicy.WIDEN,
     )
     return Ingestion(id, request, IngestionState.QUEUED, created_at=NOW, actor="ann")
 
@@ -226,3 +229,66 @@ def test_a_job_that_was_given_back_is_queued_again_and_the_attempt_does_not_coun
     jobs.release("j1", worker="w1")
     assert (jobs.get("j1").state, jobs.get("j1").attempt) == (IngestionState.QUEUED, 0)
     assert jobs.claim(worker="w2", lease_until=NOW + LEASE).attempt == 1
+
+
+# Idempotency keys
+
+KEY = IdempotencyKey("ann", "first try", "f" * 64)
+
+
+def test_a_key_stands_for_the_job_that_it_was_added_with(jobs, events):
+    assert jobs.started_with(KEY) is None
+    assert jobs.add(job("j1"), event(), key=KEY) == job("j1")
+    assert jobs.started_with(KEY) == job("j1")
+    assert jobs.add(job("j2"), event(), key=KEY) == job("j1")
+    assert [ingestion.id for ingestion in jobs.list()] == ["j1"]
+    assert events.bounds() == (1, 1)
+
+
+def test_a_key_tells_how_its_job_is_doing_now(jobs):
+    jobs.add(job("j1"), event(), key=KEY)
+    running = jobs.claim(worker="w", lease_until=NOW + LEASE)
+    assert jobs.started_with(KEY) == running
+
+
+def test_a_key_of_another_request_is_refused_and_adds_nothing(jobs, events):
+    jobs.add(job("j1"), event(), key=KEY)
+    other = replace(KEY, fingerprint="0" * 64)
+    with pytest.raises(IdempotencyKeyReused, match="first try"):
+        jobs.started_with(other)
+    with pytest.raises(IdempotencyKeyReused, match="first try"):
+        jobs.add(job("j2"), event(), key=other)
+    assert [ingestion.id for ingestion in jobs.list()] == ["j1"]
+    assert events.bounds() == (1, 1)
+
+
+def test_actors_do_not_share_their_keys(jobs):
+    jobs.add(job("j1"), event(), key=KEY)
+    assert jobs.add(job("j2"), event(), key=replace(KEY, actor="bob")).id == "j2"
+
+
+def test_a_key_is_forgotten_after_its_time(jobs, clock):
+    jobs.add(job("j1"), event(), key=KEY)
+    clock.now = NOW + KEY.KEPT
+    assert jobs.started_with(KEY) is None
+    later = replace(job("j2"), created_at=clock.now)
+    assert jobs.add(later, event(), key=replace(KEY, fingerprint="0" * 64)) == later
+    assert jobs.started_with(replace(KEY, fingerprint="0" * 64)) == later
+
+
+def test_of_many_who_come_at_once_with_one_key_all_get_the_same_job(jobs):
+    gate = threading.Barrier(8)
+    answers = []
+
+    def add(number):
+        gate.wait(30)
+        answers.append(jobs.add(job(f"j{number}"), event(), key=KEY).id)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(answers) == 8
+    assert len(set(answers)) == 1
+    assert [ingestion.id for ingestion in jobs.list()] == [answers[0]]

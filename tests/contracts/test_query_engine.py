@@ -148,10 +148,24 @@ def test_an_unknown_name_comes_with_the_nearest_one(engine, lake):
         engine.plan(Statement("FROM brids"), lake.state)
 
 
-def test_malformed_sql_tells_the_position(engine, lake):
-    with pytest.raises(InvalidSql) as caught:
-        engine.plan(Statement("SELECT 1\nFROM FROM birds"), lake.state)
-    assert (caught.value.details["line"], caught.value.details["column"]) == (2, 6)
+_MANY = ", ".join(f"{number} AS column_{number}" for number in range(40))
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "column"),
+    [
+        ("SELECT 1\nFROM FROM birds", 2, 6),
+        ("SELECT 1,\n  nosuch\nFROM birds", 2, 3),
+        ("SELECT nosuch_function(1)", 1, 8),
+        (f"SELECT {_MANY}, nosuch", 1, len(f"SELECT {_MANY}, ") + 1),
+        (f"SELECT {_MANY} fromm x", 1, len(f"SELECT {_MANY} ") + 1),
+        (f"SELECT 1,\n{_MANY}, nosuch, {_MANY}", 2, len(f"{_MANY}, ") + 1),
+    ],
+)
+def test_mistakes_in_sql_are_told_with_their_position(engine, lake, sql, line, column):
+    with pytest.raises(InvalidSql, match=f"line {line}, column {column}") as caught:
+        engine.plan(Statement(sql), lake.state)
+    assert caught.value.details == {"line": line, "column": column}
 
 
 @pytest.mark.parametrize("sql", ["", " ; ", "-- nothing", "SELECT 'open", "SELECT \x00 1", "SELEC 1"])

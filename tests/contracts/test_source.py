@@ -10,7 +10,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
-from flight_core.adapters.sources.http import HttpSource, HttpSourceOptions
+from flight_core.adapters.sources.http import HttpSource
+from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.application.ports.sources import Source
 from flight_core.domain.errors import InvalidSource
 from flight_core.domain.ingestion import Phase, Progress, SourceSpec

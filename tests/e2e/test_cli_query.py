@@ -76,10 +76,15 @@ def test_a_pipe_gets_csv_that_reads_back_as_it_was(query):
     assert table.equals(expected("SELECT i, s, b FROM (" + MANY + ")"))
 
 
-def test_json_is_one_object_a_line(query):
-    result = query("SELECT * FROM sales ORDER BY id", "--format", "json")
+def _lines(text):
+    return [json.loads(line) for line in text.splitlines()]
 
-    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+
+@pytest.mark.parametrize(("format", "read"), [("json", json.loads), ("ndjson", _lines)])
+def test_json_is_an_array_and_ndjson_an_object_a_line(query, format, read):
+    result = query("SELECT * FROM sales ORDER BY id", "--format", format)
+
+    assert read(result.stdout) == [
         {
             "id": 1,
             "price": "1.50",
@@ -139,7 +144,7 @@ def test_binary_formats_go_through_a_pipe(stack, format):
     assert read.cast(expected(MANY).schema).equals(expected(MANY))
 
 
-@pytest.mark.parametrize("suffix", ["csv", "json", "arrow", "arrows", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "json", "ndjson", "arrow", "arrows", "parquet"])
 def test_no_rows_are_a_file_all_the_same(query, tmp_path, suffix):
     path = tmp_path / f"none.{suffix}"
 
@@ -149,6 +154,8 @@ def test_no_rows_are_a_file_all_the_same(query, tmp_path, suffix):
         case "csv":
             assert path.read_text() == '"id","tags"\n'
         case "json":
+            assert json.loads(path.read_text()) == []
+        case "ndjson":
             assert path.read_text() == ""
         case "parquet":
             assert pq.read_table(path).schema.names == ["id", "tags"]
@@ -284,7 +291,7 @@ def test_parameters_are_json_or_text(query):
         "--param", 41, "--param", "SEA", "--param", '"60"', "--format", "json",
     )  # fmt: skip
 
-    assert json.loads(result.stdout) == {"a": 42, "b": "SEA", "c": "60"}
+    assert json.loads(result.stdout) == [{"a": 42, "b": "SEA", "c": "60"}]
 
 
 def test_a_limit_and_standard_input(query):

@@ -4,9 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from flight_core.domain.dataset import DatasetName
-from flight_core.domain.errors import FlightCoreError, IngestionFinished, IngestionNotFound
+from flight_core.domain.errors import (
+    FlightCoreError,
+    IdempotencyKeyReused,
+    IngestionFinished,
+    IngestionNotFound,
+)
 from flight_core.domain.events import Event, StoredEvent
-from flight_core.domain.ingestion import Ingestion, IngestionState, SourceSpec
+from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionState, SourceSpec
 
 
 class MemoryEvents:
@@ -26,10 +31,22 @@ class MemoryIngestions:
     def __init__(self, events: MemoryEvents) -> None:
         self._events = events
         self._jobs: dict[str, Ingestion] = {}
+        self._keys: dict[tuple[str, str], tuple[IdempotencyKey, str]] = {}
 
-    def add(self, ingestion: Ingestion, event: Event) -> None:
+    def add(self, ingestion: Ingestion, event: Event, *, key: IdempotencyKey | None = None) -> Ingestion:
+        if key is not None and (earlier := self.started_with(key)) is not None:
+            return earlier
+        if key is not None:
+            self._keys[key.actor, key.value] = (key, ingestion.id)
         self._jobs[ingestion.id] = ingestion
         self._events.append(event)
+        return ingestion
+
+    def started_with(self, key: IdempotencyKey) -> Ingestion | None:
+        known, ingestion_id = self._keys.get((key.actor, key.value), (key, None))
+        if known != key:
+            raise IdempotencyKeyReused(f"'{key.value}' came with another request")
+        return None if ingestion_id is None else self.get(ingestion_id)
 
     def get(self, ingestion_id: str) -> Ingestion:
         if ingestion_id not in self._jobs:

@@ -178,3 +178,39 @@ def test_the_kinds_of_source_are_told_with_their_fields(client):
     assert kinds.keys() >= {"file", "http"}
     assert kinds["file"]["required"] == ["path"]
     assert "url" in kinds["http"]["properties"]
+
+
+# Idempotency keys
+
+
+def test_a_request_sent_again_with_its_key_starts_nothing(client):
+    headers = WAIT | {"Idempotency-Key": "2f1c9a"}
+    first = start(client, "once", "good.parquet", mode="create", headers=headers)
+    assert first.json()["state"] == "succeeded"
+    again = start(client, "once", "good.parquet", mode="create", headers=headers)
+    assert again.status_code == 202
+    assert again.headers["location"] == first.headers["location"]
+    assert again.json() == first.json()
+    assert client.get("/api/v1/datasets/once").json()["rows"] == 1000
+
+
+def test_another_request_with_a_used_key_is_refused(client):
+    headers = {"Idempotency-Key": "one key"}
+    first = start(client, "first", "good.parquet", headers=headers)
+    refused = start(client, "second", "good.parquet", headers=headers)
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "idempotency_key_reused"
+    assert refused.json()["details"] == {"ingestion": first.json()["id"]}
+    assert client.get("/api/v1/ingestions", params={"dataset": "second"}).json()["items"] == []
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "tab\tbed"])
+def test_an_idempotency_key_that_is_none_is_refused(client, key):
+    refused = start(client, "never", "good.parquet", headers={"Idempotency-Key": key})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_option")
+
+
+def test_a_request_that_was_refused_does_not_use_its_key_up(client):
+    headers = WAIT | {"Idempotency-Key": "kept for later"}
+    assert start(client, "later", "good.parquet", format="nonsense", headers=headers).status_code == 400
+    assert start(client, "later", "good.parquet", headers=headers).json()["state"] == "succeeded"

@@ -89,6 +89,7 @@ DEFAULTS_IN_WORDS = {
     "memory_limit": "half of the machine's or container's memory",
     "threads": "the number of processors",
     "ingest_roots": "the working and the home directory on a loopback address, else none",
+    "ingest_allow_loopback": "`true` where Skein listens on a loopback address, else `false`",
     "ingest_memory_bytes": "`3GiB`, or a quarter of the machine's or container's memory if that is less",
 }
 

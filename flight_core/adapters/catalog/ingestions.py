@@ -7,14 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from flight_core.adapters.catalog import idempotency
 from flight_core.adapters.catalog.events import append_event
 from flight_core.adapters.catalog.tables import ingestions
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.contract import CheckReport, report_document, report_of
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Conflict, IngestionFinished, IngestionNotFound
 from flight_core.domain.events import Event
 from flight_core.domain.ingestion import (
+    IdempotencyKey,
     Ingestion,
     IngestionRequest,
     IngestionState,
@@ -35,10 +37,19 @@ class SqlIngestionRepository:
     database: Database
     clock: Clock
 
-    def add(self, ingestion: Ingestion, event: Event) -> None:
+    def add(self, ingestion: Ingestion, event: Event, *, key: IdempotencyKey | None = None) -> Ingestion:
         with self.database.write() as connection:
+            earlier = None if key is None else idempotency.claim(connection, key, ingestion)
+            if earlier is not None:
+                return _ingestion(_row(connection, earlier))
             connection.execute(ingestions.insert().values(_values(ingestion)))
             append_event(connection, event)
+        return ingestion
+
+    def started_with(self, key: IdempotencyKey) -> Ingestion | None:
+        with self.database.read() as connection:
+            found = idempotency.holder(connection, key, now=self.clock())
+            return None if found is None else _ingestion(_row(connection, found))
 
     def get(self, ingestion_id: str) -> Ingestion:
         with self.database.read() as connection:
@@ -193,6 +204,8 @@ def _values(ingestion: Ingestion) -> dict[str, object]:
         "dataset": request.dataset.value,
         "source": {"kind": request.source.kind, "fields": dict(request.source.fields)},
         "mode": str(request.mode),
+        "keys": list(request.keys),
+        "schema_policy": str(request.schema_policy),
         "format": request.format,
         "options": dict(request.options),
         "force": request.force,
@@ -220,6 +233,8 @@ def _ingestion(row: sa.Row[Any]) -> Ingestion:
             dataset=DatasetName(row.dataset),
             source=SourceSpec(row.source["kind"], row.source["fields"]),
             mode=WriteMode(row.mode),
+            keys=tuple(row.keys),
+            schema_policy=SchemaPolicy(row.schema_policy),
             format=row.format,
             options=row.options,
             force=row.force,

@@ -103,7 +103,9 @@ ingestions = sa.Table(
     sa.Column("dataset_key", sa.String(128), nullable=False, index=True),
     sa.Column("dataset", sa.String(128), nullable=False),
     sa.Column("source", sa.JSON, nullable=False),
-    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("mode", sa.String(32), nullable=False),
+    sa.Column("keys", sa.JSON, nullable=False),
+    sa.Column("schema_policy", sa.String(16), nullable=False),
     sa.Column("format", sa.String(32)),
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
@@ -137,6 +139,16 @@ source_memories = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("settled", sa.JSON),
     sa.Column("pending", sa.JSON),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("actor", sa.Text, primary_key=True),
+    sa.Column("value", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("ingestion_id", sa.String(64), nullable=False),
+    sa.Column("created_at", Moment, nullable=False, index=True),
 )
 
 events = sa.Table(

@@ -81,7 +81,7 @@ FAILURES: dict[str, type[FlightCoreError]] = {
 }
 
 _KIND = re.compile(r"^\s*(?:Error: )?([A-Za-z ]+?) (?:Error|Exception): ?")
-_POSITION = re.compile(r"\s*\n\s*LINE (\d+): ([^\n]*)\n( *)\^+\s*$")
+_POSITION = re.compile(r"\s*\n\s*LINE (\d+): (\.\.\.)?([^\n]*)\n( *)\^+\s*$")
 _NO_TABLE = re.compile(r"Table with name (.+?) does not exist!(?:\s*Did you mean (.+?)\?)?", re.DOTALL)
 _PARAMETERS = re.compile(r"[Pp]arameter(?: argument|/argument|s?:| count)|Values were not provided")
 _SYSTEM = ("pg_", "sqlite_", "duckdb_", "pragma_", "information_schema", "system.")
@@ -100,15 +100,18 @@ class Failures:
         self._on_fatal = on_fatal
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Let nothing of DuckDB's out: neither its exceptions nor the OSErrors its readers raise."""
+    def translated(self, sql: str = "") -> Iterator[None]:
+        """Let nothing of DuckDB's out: neither its exceptions nor the OSErrors its readers raise.
+
+        `sql` is the text that positions in messages belong to.
+        """
         try:
             yield
         except FlightCoreError:
             raise
         except (duckdb.Error, OSError, RuntimeError, ValueError, TypeError) as error:
             logger.debug("engine failure", exc_info=error)
-            failure = translate(type(error).__name__, self._redact(str(error)))
+            failure = translate(type(error).__name__, self._redact(str(error)), sql)
             if isinstance(failure, EngineUnavailable):
                 logger.error("engine instance lost", exc_info=error)
                 self._on_fatal()
@@ -120,8 +123,8 @@ class Failures:
         return text
 
 
-def translate(class_name: str, text: str) -> FlightCoreError:
-    """The failure that callers see, for the text of an error of DuckDB's."""
+def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
+    """The failure that callers see, for the text of an error of DuckDB's about `sql`."""
     match = _KIND.match(text)
     kind = match.group(1) if match else class_name.removesuffix("Exception").removesuffix("Error")
     body = text[match.end() :].strip() if match else text.strip()
@@ -137,7 +140,7 @@ def translate(class_name: str, text: str) -> FlightCoreError:
             "the query needs more memory than SKEIN_MEMORY_LIMIT allows;"
             " select fewer columns, filter, or aggregate in smaller steps"
         )
-    body, details = _without_position(body)
+    body, details = _without_position(body, sql)
     if failure is InvalidSql:
         return _invalid_sql(body, details)
     if kind == "IO" and (
@@ -153,14 +156,24 @@ def translate(class_name: str, text: str) -> FlightCoreError:
     return failure(_shorten(body) or "the query failed")
 
 
-def _without_position(body: str) -> tuple[str, dict[str, object]]:
-    """The text without DuckDB's drawing of the line at fault, and the position it pointed at."""
+def _without_position(body: str, sql: str) -> tuple[str, dict[str, object]]:
+    """The text without DuckDB's drawing of the line at fault, and the position it pointed at.
+
+    Of a long line DuckDB draws a piece only, which is looked up in the statement.
+    """
     found = _POSITION.search(body)
     if found is None:
         return body, {}
-    line = int(found.group(1))
-    column = max(len(found.group(3)) - len(f"LINE {line}: ") + 1, 1)
-    return body[: found.start()], {"line": line, "column": column}
+    line, cut, drawn = int(found.group(1)), found.group(2) or "", found.group(3)
+    column = len(found.group(4)) - len(f"LINE {line}: {cut}")
+    if cut:
+        lines = sql.splitlines()
+        whole = lines[line - 1] if line <= len(lines) else ""
+        start = whole.find(drawn.removesuffix("..."))
+        if start < 0:
+            return body[: found.start()], {"line": line}
+        column += start
+    return body[: found.start()], {"line": line, "column": max(column, 0) + 1}
 
 
 def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
@@ -173,7 +186,7 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
         return DatasetNotFound(f"table or dataset '{name[:140]}' does not exist; {hint}", name=name[:140])
     if _PARAMETERS.search(body):
         return InvalidParameters(_shorten(body))
-    where = f" (line {details['line']}, column {details['column']})" if details else ""
+    where = f" ({', '.join(f'{word} {number}' for word, number in details.items())})" if details else ""
     return InvalidSql(_shorten(" ".join(body.split())) + where, **details)
 
 

@@ -1,6 +1,7 @@
 """One DuckDB instance with all that belongs to it: cursors, views, parser, type mapping."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _SHADOW = (
 )
 
 
+_LINE = re.compile(r"\nLINE (\d+): ")
 _ROW_FUNCTIONS = """
     SELECT lower(function_name) FROM duckdb_functions()
     WHERE internal GROUP BY ALL HAVING bool_and(function_type = 'scalar')
@@ -88,7 +90,7 @@ class Instance:
 
     def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
         """The statements of a text, each of them allowed."""
-        with self.failures.translated():
+        with self.failures.translated(sql):
             return self._approved(sql)
 
     def show(self, statements: Iterable[ParsedStatement], lake: LakeState) -> Pins:
@@ -101,9 +103,9 @@ class Instance:
         self, cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, statement: Statement, pins: Pins
     ) -> Bound:
         """Bind a read on `cursor` as it stands."""
-        with self.failures.translated():
+        with self.failures.translated(parsed.sql):
             made = runnable(cursor, parsed.sql, statement.parameters)
-            relation = cursor.sql(made.sql, params=made.parameters)
+            relation = _relation(cursor, made)
             if statement.row_limit is not None and parsed.tree is not None:
                 relation = relation.limit(statement.row_limit)
             names = [made.column_name(name) for name in relation.columns]
@@ -188,6 +190,22 @@ class Instance:
 
     def _break(self) -> None:
         self.broken = True
+
+
+def _relation(cursor: duckdb.DuckDBPyConnection, made: Runnable) -> duckdb.DuckDBPyRelation:
+    """The bound statement. `sql` does not tell where it found a mistake, EXPLAIN of the same text does."""
+    try:
+        return cursor.sql(made.sql, params=made.parameters)
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        raise _located(error, cursor, made) from None
+
+
+def _located(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, made: Runnable) -> duckdb.Error:
+    try:
+        cursor.execute(f"EXPLAIN\n{made.sql}", made.parameters)
+    except duckdb.Error as same:
+        return type(error)(_LINE.sub(lambda line: f"\nLINE {int(line.group(1)) - 1}: ", str(same)))
+    return error
 
 
 def _opened(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
