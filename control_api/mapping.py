@@ -12,10 +12,11 @@ from flight_core.application.catalog import DatasetDescription
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetVersion
 from flight_core.domain.errors import InvalidRequest, VersionNotFound
-from flight_core.domain.ingestion import Ingestion, Progress
+from flight_core.domain.ingestion import Ingestion, Progress, SourceSpec
 from flight_core.domain.query import Pins, QueryRecord
 from schemas import http
 from schemas.flight import moment, version_number
+from schemas.sources import Source
 
 API = "/api/v1"
 
@@ -79,6 +80,11 @@ def version(version: DatasetVersion) -> http.Version:
         committed_at=version.committed_at,
         info=dict(version.commit_info),
     )
+
+
+def source_spec(source: Source) -> SourceSpec:
+    fields = source.model_dump(exclude={"kind"}, exclude_unset=True, by_alias=True)
+    return SourceSpec(source.kind, fields)
 
 
 def ingestion(ingestion: Ingestion) -> http.Ingestion:

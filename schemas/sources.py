@@ -1,6 +1,6 @@
 """The sources an ingestion can name: one model a kind, told apart by `kind`."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -25,6 +25,7 @@ class SecretRef(BaseModel):
 
 
 Value = str | SecretRef
+Place = Literal["query", "body"]
 
 
 class FileSource(_Source):
@@ -82,9 +83,134 @@ class HttpSource(_Source):
     )
 
 
-Source = Annotated[FileSource | HttpSource, Field(discriminator="kind")]
+class PagePagination(_Source):
+    """Pages by number, until one is empty or missing."""
+
+    style: Literal["page"]
+    param: Text = Field("page", description="The parameter that takes the number.")
+    start: int = Field(1, ge=0, description="The number of the first page.")
+    size: int | None = Field(None, ge=1, description="How many records to ask for.")
+    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    place: Place = Field("query", alias="in")
+
+
+class OffsetPagination(_Source):
+    """Pages by the number of records before them, until one is empty or missing."""
+
+    style: Literal["offset"]
+    param: Text = Field("offset", description="The parameter that takes the number of records to skip.")
+    start: int = Field(0, ge=0)
+    size: int | None = Field(None, ge=1, description="How many records to ask for.")
+    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    place: Place = Field("query", alias="in")
+
+
+class CursorPagination(_Source):
+    """Pages by what the one before tells, until it tells nothing."""
+
+    style: Literal["cursor"]
+    path: Text = Field(description="Where an answer has the next cursor.", examples=["meta.next"])
+    param: Text = Field("cursor", description="The parameter that takes the cursor.")
+    more: Text | None = Field(None, description="Where an answer says whether there is more.")
+    size: int | None = Field(None, ge=1, description="How many records to ask for.")
+    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    place: Place = Field("query", alias="in")
+
+
+class LinkPagination(_Source):
+    """Pages by the header `Link` with `rel="next"`, until there is none."""
+
+    style: Literal["link"]
+    size: int | None = Field(None, ge=1, description="How many records to ask for.")
+    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+
+
+class NextUrlPagination(_Source):
+    """Pages by a URL in the answer, until there is none."""
+
+    style: Literal["next_url"]
+    path: Text = Field(description="Where an answer has the URL of the next page.", examples=["links.next"])
+    size: int | None = Field(None, ge=1, description="How many records to ask for.")
+    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+
+
+class Incremental(_Source):
+    """Only what is new since the last time, by the largest value of a field."""
+
+    field: Text = Field(description="Where a record has it: a number or a time.", examples=["updated_at"])
+    param: Text = Field(description="The parameter that takes the largest value seen.", examples=["since"])
+    start: str | int | float | None = Field(None, description="What to send the first time.")
+    place: Place = Field("query", alias="in")
+
+
+class ApiSource(_Source):
+    """The records of a JSON API, all pages of them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "api",
+                    "url": "https://api.example.org/v2/orders",
+                    "params": {"status": "paid"},
+                    "headers": {"Authorization": {"secret": "shop-token", "prefix": "Bearer "}},
+                    "record_path": "data",
+                    "pagination": {
+                        "style": "cursor",
+                        "path": "meta.next",
+                        "size": 500,
+                        "size_param": "limit",
+                    },
+                    "incremental": {"field": "updated_at", "param": "updated_since"},
+                    "requests_per_s": 5,
+                },
+                {
+                    "kind": "api",
+                    "url": "https://api.example.org/repos/skein/issues",
+                    "pagination": {"style": "link", "size": 100, "size_param": "per_page"},
+                },
+                {
+                    "kind": "api",
+                    "url": "https://api.example.org/search",
+                    "method": "POST",
+                    "body": {"query": "flights"},
+                    "record_path": "hits",
+                    "pagination": {"style": "offset", "param": "from", "in": "body"},
+                },
+            ]
+        }
+    )
+
+    kind: Literal["api"] = "api"
+    url: Url = Field(description="http or https.")
+    method: Literal["GET", "POST"] = "GET"
+    params: dict[Text, str | int | float | bool | SecretRef] = Field(
+        default_factory=dict, description="The query of every request. A value may be a secret of the server."
+    )
+    headers: dict[Text, Value] = Field(
+        default_factory=dict,
+        description="Sent with every request to the URL's own origin. A value may be a secret of the server.",
+    )
+    body: dict[str, Any] | None = Field(None, description="What POST sends, as JSON.")
+    record_path: Text | None = Field(
+        None, description="Where the records are in an answer: keys joined by dots.", examples=["data.items"]
+    )
+    pagination: (
+        Annotated[
+            PagePagination | OffsetPagination | CursorPagination | LinkPagination | NextUrlPagination,
+            Field(discriminator="style"),
+        ]
+        | None
+    ) = Field(None, description="How to get from one page to the next; one request if left out.")
+    incremental: Incremental | None = None
+    requests_per_s: float | None = Field(None, ge=0.001, le=10_000, description="At most so many requests.")
+    max_pages: int = Field(10_000, ge=1, description="More than that is a failure.")
+    max_records: int | None = Field(None, ge=1, description="More than that is a failure.")
+
+
+Source = Annotated[FileSource | HttpSource | ApiSource, Field(discriminator="kind")]
 
 # Kind -> model, in the order in which they are listed.
 SOURCES: dict[str, type[_Source]] = {
-    get_args(model.model_fields["kind"].annotation)[0]: model for model in (FileSource, HttpSource)
+    get_args(model.model_fields["kind"].annotation)[0]: model for model in (FileSource, HttpSource, ApiSource)
 }

@@ -29,6 +29,12 @@ def _http(settings: Settings, _directory: DataDirectory) -> Source:
     return HttpSource(_web_options(settings), build_secrets(settings))
 
 
+def _api(settings: Settings, _directory: DataDirectory) -> Source:
+    from flight_core.adapters.sources.api import ApiSource
+
+    return ApiSource(_web_options(settings), build_secrets(settings))
+
+
 def _web_options(settings: Settings) -> "HttpSourceOptions":
     from flight_core.adapters.sources.web import HttpSourceOptions
 
@@ -47,7 +53,7 @@ def build_secrets(settings: Settings) -> Secrets:
 
 
 # Kind -> factory; `schemas/sources.py` has the model of each kind's fields.
-SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http}
+SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http, "api": _api}
 
 
 def build_sources(settings: Settings, directory: DataDirectory) -> Sources:

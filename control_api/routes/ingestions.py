@@ -15,7 +15,7 @@ from control_api.events import Filter, Subscription
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName, WriteMode
-from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.ingestion import Ingestion, IngestionRequest
 from schemas import http
 
 router = APIRouter(prefix=mapping.API, tags=["ingestions"])
@@ -46,9 +46,7 @@ async def start_ingestion(
     starts nothing again: it is answered with the job that it started, for 24 hours."""
     wanted = IngestionRequest(
         dataset=DatasetName(request.dataset),
-        source=SourceSpec(
-            request.source.kind, request.source.model_dump(exclude={"kind"}, exclude_unset=True)
-        ),
+        source=mapping.source_spec(request.source),
         mode=WriteMode(request.mode),
         format=request.format,
         options=request.options,

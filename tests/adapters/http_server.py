@@ -4,12 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
 
 
 @dataclass(frozen=True)
 class Request:
     path: str
     headers: dict[str, str]
+    method: str = "GET"
+    body: bytes = b""
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
 
     @property
     def start(self) -> int:
@@ -65,7 +72,9 @@ async def serving(handle: Handler, host: str = "127.0.0.1") -> AsyncIterator[Ser
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
-                request = Request(lines[0].split()[1], headers)
+                method, path, _ = lines[0].split()
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                request = Request(path, headers, method, body)
                 server.requests.append(request)
                 await handle(request, writer)
                 await writer.drain()

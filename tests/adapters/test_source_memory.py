@@ -107,7 +107,7 @@ async def test_a_death_before_the_commit_keeps_the_old_state(stack, feed, monkey
         monkeypatch.setattr(write, "commit", fail)
         return write
 
-    def fail():
+    def fail(*arguments, **options):
         raise OutOfDisk("no room")
 
     stack.open_write = full

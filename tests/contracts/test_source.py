@@ -1,5 +1,6 @@
 """What every kind of source promises."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import anyio
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from flight_core.adapters.sources.api import ApiSource
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
 from flight_core.adapters.sources.http import HttpSource
 from flight_core.adapters.sources.web import HttpSourceOptions
@@ -20,14 +22,17 @@ from schemas.sources import Source as SourceModel
 from tests.adapters.http_server import always, answer, serving
 
 CONTENT = b"a,b\n1,2\n" * 100_000
+RECORDS = [{"a": number} for number in range(1000)]
+LINES = b"".join(b'{"a":%d}\n' % number for number in range(1000))
 
 
 @dataclass
 class Example:
-    """A source and a spec that it can fetch `CONTENT` with."""
+    """A source and a spec that it can fetch `content` with."""
 
     source: Source
     spec: SourceSpec
+    content: bytes = CONTENT
 
 
 @asynccontextmanager
@@ -45,9 +50,19 @@ async def http_example(folder: Path) -> AsyncIterator[Example]:
         yield Example(source, SourceSpec("http", {"url": f"{server.url}/data.csv"}))
 
 
+@asynccontextmanager
+async def api_example(folder: Path) -> AsyncIterator[Example]:
+    """Its records are lines of JSON: `CONTENT` as NDJSON."""
+    async with serving(always(answer(json.dumps({"data": RECORDS}).encode()))) as server:
+        source = ApiSource(HttpSourceOptions(allow_loopback=True))
+        spec = SourceSpec("api", {"url": f"{server.url}/data.csv", "record_path": "data"})
+        yield Example(source, spec, LINES)
+
+
 EXAMPLES: dict[str, Callable[[Path], AbstractAsyncContextManager[Example]]] = {
     "file": file_example,
     "http": http_example,
+    "api": api_example,
 }
 
 
@@ -83,10 +98,11 @@ async def test_the_bytes_are_within_reach_and_the_progress_adds_up(example, fold
     fetched = await example.source.fetch(example.spec, folder, report)
     files = fetched.files
     assert not fetched.unchanged
-    assert b"".join(file.path.read_bytes() for file in files) == CONTENT
-    assert sum(file.size_bytes for file in files) == len(CONTENT)
+    assert b"".join(file.path.read_bytes() for file in files) == example.content
+    assert sum(file.size_bytes for file in files) == len(example.content)
     assert all(file.path.is_relative_to(folder) for file in files if file.temporary)
-    assert reported[-1] == Progress(Phase.FETCHING, len(CONTENT), len(CONTENT))
+    last, size = reported[-1], len(example.content)
+    assert (last.phase, last.done_bytes, last.total_bytes) == (Phase.FETCHING, size, size)
 
 
 @pytest.mark.anyio

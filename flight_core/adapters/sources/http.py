@@ -1,6 +1,5 @@
 """Files behind URLs: streamed to disk, resumed where they broke off, fetched again only if they changed."""
 
-import errno
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 import httpx
 
+from flight_core.adapters.sources.disk import full_disk_told
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.adapters.sources.web import (
     HttpSourceOptions,
@@ -30,7 +30,6 @@ from flight_core.domain.errors import (
     ChecksumMismatch,
     InvalidSource,
     LimitExceeded,
-    OutOfDisk,
 )
 from flight_core.domain.ingestion import Phase, Progress, SourceSpec
 from flight_core.domain.source_state import SourceState
@@ -200,12 +199,8 @@ class _Download:
                 await self._report(Progress(Phase.FETCHING, before + self.received, total))
 
     def _take(self, write: Callable[[bytes], int], chunk: bytes) -> None:
-        try:
+        with full_disk_told():
             write(chunk)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise OutOfDisk("the disk is full; free some space and start again") from None
-            raise
         for digest in self._digests.values():
             digest.update(chunk)
         self.received += len(chunk)
