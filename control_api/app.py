@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 from control_api import errors, openapi
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
-from control_api.routes import datasets, events, ingestions, queries, system
+from control_api.routes import datasets, events, ingestions, queries, system, uploads
 from control_api.security import Guard, GuardOptions, SecurityHeaders
 from control_api.streaming import Streaming
 
@@ -25,6 +25,10 @@ _EXPOSED_HEADERS = [
     "Skein-Affected-Rows",
     "Skein-Datasets",
     "Skein-Query-Id",
+    "Upload-Complete",
+    "Upload-Length",
+    "Upload-Limit",
+    "Upload-Offset",
     REQUEST_ID,
 ]
 
@@ -49,8 +53,8 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     ProcessCollector(registry=options.registry)
     errors.install(app)
     openapi.install(app)
-    for router in (datasets.router, ingestions.router, queries.router, events.router, system.router):
-        app.include_router(router)
+    for routes in (datasets, ingestions, uploads, queries, events, system):
+        app.include_router(routes.router)
     app.include_router(system.pages)
     # Swagger UI and ReDoc as their makers ship them, so that the pages work without the internet.
     app.mount("/static/vendor", StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,6 +14,7 @@ from flight_core.domain.dataset import Dataset, DatasetVersion
 from flight_core.domain.errors import InvalidRequest, VersionNotFound
 from flight_core.domain.ingestion import Ingestion, Progress, SourceSpec
 from flight_core.domain.query import Pins, QueryRecord
+from flight_core.domain.upload import Upload
 from schemas import http
 from schemas.flight import moment, version_number
 from schemas.sources import Source
@@ -133,6 +134,20 @@ def _checked(report: CheckReport | None) -> dict[str, Any]:
 def rule_count(count: RuleCount) -> http.RuleCount:
     return http.RuleCount(
         rule=count.rule, column=count.column, severity=count.severity.value, rows=count.rows
+    )
+
+
+def upload(upload: Upload, *, ttl: timedelta) -> http.Upload:
+    return http.Upload(
+        id=upload.id,
+        href=f"{API}/uploads/{upload.id}",
+        name=upload.name,
+        offset=upload.offset,
+        size_bytes=upload.size_bytes,
+        complete=upload.complete,
+        actor=upload.actor,
+        created_at=upload.created_at,
+        expires_at=upload.updated_at + ttl,
     )
 
 

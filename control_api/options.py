@@ -19,6 +19,14 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.queries import OpenQuery, QueryLog
 from flight_core.application.statements import ClassifyStatement, RunStatement
+from flight_core.application.uploads import (
+    CreateUpload,
+    DeleteUpload,
+    GetUpload,
+    ListUploads,
+    ReceivePart,
+    UploadLimits,
+)
 from flight_core.domain.repositories import EventRepository
 
 # Raises where the part it looks at does not work; may block for a while.
@@ -47,6 +55,16 @@ class ControlOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadUseCases:
+    limits: UploadLimits
+    create: CreateUpload
+    get: GetUpload
+    list: ListUploads
+    receive: ReceivePart
+    delete: DeleteUpload
+
+
+@dataclass(frozen=True, slots=True)
 class ControlUseCases:
     """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
     readiness depends on."""
@@ -60,6 +78,7 @@ class ControlUseCases:
     get_ingestion: GetIngestion
     list_ingestions: ListIngestions
     cancel_ingestion: CancelIngestion
+    uploads: UploadUseCases
     open_query: OpenQuery
     classify_statement: ClassifyStatement
     run_statement: RunStatement

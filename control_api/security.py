@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,6 +19,9 @@ from flight_core.domain.errors import FlightCoreError, Unauthenticated
 # Browsers cannot set headers on WebSockets: a page offers its token, as base64url, as a subprotocol.
 TOKEN_SUBPROTOCOL = "skein.token."  # noqa: S105 - not a secret
 ANONYMOUS_PATHS = frozenset({"/healthz"})
+
+# Their bodies are streamed to disk, within limits of their own.
+_STREAMED_PATHS = re.compile(r"/api/v1/(uploads(/[^/]+)?|datasets/[^/]+/upload)")
 
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -88,12 +93,16 @@ class Guard:
         except (FlightCoreError, HttpProblem) as refusal:
             await problem_response(scope, refusal)(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, self._options.max_body_bytes), send)
+        await self._app(scope, _limited(receive, self._max_body_bytes(scope)), send)
+
+    def _max_body_bytes(self, scope: Scope) -> float:
+        streamed = _STREAMED_PATHS.fullmatch(scope["path"])
+        return math.inf if streamed else self._options.max_body_bytes
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         _check_host(headers, self._options.hosts)
         _check_origin(scope, headers, self._options.origins)
-        _check_length(headers, self._options.max_body_bytes)
+        _check_length(headers, self._max_body_bytes(scope))
         if scope["path"] not in ANONYMOUS_PATHS:
             scope.setdefault("state", {})["actor"] = self._actor(scope, headers)
 
@@ -150,13 +159,13 @@ def _check_origin(scope: Scope, headers: Mapping[str, str], allowed: frozenset[s
         )
 
 
-def _check_length(headers: Mapping[str, str], limit: int) -> None:
+def _check_length(headers: Mapping[str, str], limit: float) -> None:
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
+def _limited(receive: Receive, limit: float) -> Receive:
     """Bodies that do not tell their length are counted."""
     size = 0
 
@@ -172,12 +181,12 @@ def _limited(receive: Receive, limit: int) -> Receive:
     return counted
 
 
-def _too_large(limit: int) -> HttpProblem:
+def _too_large(limit: float) -> HttpProblem:
     return HttpProblem(
         413,
         "limit_exceeded",
-        f"the body is larger than {limit:,} bytes; ingest large data from a file or a URL,"
-        " or raise SKEIN_MAX_BODY_BYTES",
+        f"the body is larger than {limit:,} bytes; send large data to /api/v1/uploads, or ingest it from"
+        " a file or a URL, or raise SKEIN_MAX_BODY_BYTES",
         headers={"Connection": "close"},
     )
 

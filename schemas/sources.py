@@ -83,6 +83,25 @@ class HttpSource(_Source):
     )
 
 
+class UploadSource(_Source):
+    """What was sent to `/api/v1/uploads` before."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"kind": "upload", "id": "6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"},
+                {"kind": "upload", "id": "6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69", "keep": True},
+            ]
+        }
+    )
+
+    kind: Literal["upload"] = "upload"
+    id: Text | Annotated[list[Text], Field(min_length=1, max_length=1000)] = Field(
+        description="Of a complete upload, or of several that are alike: same format, same columns."
+    )
+    keep: bool = Field(False, description="Keep the upload when it has been ingested.")
+
+
 class PagePagination(_Source):
     """Pages by number, until one is empty or missing."""
 
@@ -208,9 +227,10 @@ class ApiSource(_Source):
     max_records: int | None = Field(None, ge=1, description="More than that is a failure.")
 
 
-Source = Annotated[FileSource | HttpSource | ApiSource, Field(discriminator="kind")]
+Source = Annotated[FileSource | HttpSource | ApiSource | UploadSource, Field(discriminator="kind")]
 
 # Kind -> model, in the order in which they are listed.
 SOURCES: dict[str, type[_Source]] = {
-    get_args(model.model_fields["kind"].annotation)[0]: model for model in (FileSource, HttpSource, ApiSource)
+    get_args(model.model_fields["kind"].annotation)[0]: model
+    for model in (FileSource, HttpSource, ApiSource, UploadSource)
 }

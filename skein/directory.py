@@ -4,6 +4,7 @@ lake/              the datasets, one Delta table each
 catalog.sqlite     names, jobs and events
 workspace.duckdb   the users' own tables
 jobs/              scratch of running ingestions
+uploads/           what clients have sent and not ingested yet
 tmp/               what the SQL engine spills
 secret.key         signs tickets and sessions
 skein.json         where the servers are, while they are ready
@@ -37,6 +38,7 @@ class DataDirectory:
         self.root = root.expanduser().absolute()
         self.lake = self.root / "lake"
         self.jobs = self.root / "jobs"
+        self.uploads = self.root / "uploads"
         self.workspace = self.root / "workspace.duckdb"
         self.runtime_file = self.root / "skein.json"
 
@@ -50,7 +52,7 @@ class DataDirectory:
             InvalidOption: the folder cannot be made or written to.
         """
         try:
-            for folder in (self.root, self.lake, self.jobs):
+            for folder in (self.root, self.lake, self.jobs, self.uploads):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidOption(

@@ -46,6 +46,13 @@ def _web_options(settings: Settings) -> "HttpSourceOptions":
     )
 
 
+def _upload(_settings: Settings, directory: DataDirectory) -> Source:
+    from flight_core.adapters.sources.upload import UploadSource
+    from flight_core.adapters.uploads.folder import FolderUploadStore
+
+    return UploadSource(FolderUploadStore(directory.uploads))
+
+
 def build_secrets(settings: Settings) -> Secrets:
     from flight_core.adapters.secrets.named import NamedSecrets
 
@@ -53,7 +60,7 @@ def build_secrets(settings: Settings) -> Secrets:
 
 
 # Kind -> factory; `schemas/sources.py` has the model of each kind's fields.
-SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http, "api": _api}
+SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http, "api": _api, "upload": _upload}
 
 
 def build_sources(settings: Settings, directory: DataDirectory) -> Sources:

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     ingest_max_bytes: ByteSize = Field(
         ByteSize(64 << 30), description="What one ingestion may fetch, and decompress to."
     )
+    upload_ttl_s: PositiveFloat = Field(
+        86_400.0, description="How long an upload is kept to which nothing is added."
+    )
     ingest_max_ratio: PositiveInt = Field(250, description="How many times larger a file may decompress.")
     ingest_memory_bytes: ByteSize = Field(
         default_factory=lambda: ByteSize(min(3 << 30, machine_memory_bytes() // 4)),

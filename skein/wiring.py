@@ -12,7 +12,7 @@ import psutil
 from fastapi import FastAPI
 
 from control_api.app import create_app
-from control_api.options import ControlOptions, ControlUseCases
+from control_api.options import ControlOptions, ControlUseCases, UploadUseCases
 from flight_core.adapters.authentication.static import StaticAuthenticator
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
@@ -22,6 +22,7 @@ from flight_core.adapters.catalog.source_memories import SqlSourceMemoryReposito
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.adapters.storage.delta import DeltaTableStore
+from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.admission import Admission, AdmissionLimits
 from flight_core.application.catalog import (
     DescribeDataset,
@@ -49,6 +50,7 @@ from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.storage import TableStore
+from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.session_registry import SessionRegistry
@@ -62,6 +64,15 @@ from flight_core.application.session_writes import LoadInSession, WriteDatasetIn
 from flight_core.application.sessions import SessionLimits
 from flight_core.application.source_memory import RememberSources
 from flight_core.application.statements import ClassifyStatement, InspectStatement, RunStatement
+from flight_core.application.uploads import (
+    CreateUpload,
+    DeleteUpload,
+    GetUpload,
+    ListUploads,
+    ReceivePart,
+    SweepUploads,
+    UploadLimits,
+)
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories import DatasetRepository, EventRepository, IngestionRepository
@@ -94,6 +105,7 @@ class Skein:
     new_worker: Callable[[], IngestionWorker]  # call it in the event loop that will run the worker
     reconcile: Reconcile
     sweep_orphans: SweepOrphans
+    sweep_uploads: SweepUploads
     events: EventRepository
 
 
@@ -119,6 +131,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             sweep_orphans=SweepOrphans(
                 parts.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
             ),
+            sweep_uploads=SweepUploads(parts.uploads, _upload_limits(settings), utc_now),
             events=parts.events,
         )
 
@@ -171,6 +184,7 @@ class _Parts:
     sources: Sources
     parser: Parser
     wakeup: Wakeup
+    uploads: UploadStore
 
 
 def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> _Parts:
@@ -202,6 +216,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         sources=build_sources(settings, directory),
         parser=build_parser(settings),
         wakeup=Wakeup(),
+        uploads=FolderUploadStore(directory.uploads),
     )
 
 
@@ -254,6 +269,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         get_ingestion=GetIngestion(parts.ingestions),
         list_ingestions=ListIngestions(parts.ingestions),
         cancel_ingestion=CancelIngestion(parts.ingestions, parts.events, utc_now, parts.wakeup),
+        uploads=_uploads(parts),
         open_query=flight.open_query,
         classify_statement=ClassifyStatement(parts.engine),
         run_statement=flight.run_statement,
@@ -269,6 +285,23 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
             "disk": lambda: _require_space(parts.directory.root),
         },
     )
+
+
+def _uploads(parts: _Parts) -> UploadUseCases:
+    uploads, limits = parts.uploads, _upload_limits(parts.settings)
+    get = GetUpload(uploads)
+    return UploadUseCases(
+        limits=limits,
+        create=CreateUpload(uploads, limits, utc_now, new_id),
+        get=get,
+        list=ListUploads(uploads),
+        receive=ReceivePart(get, limits),
+        delete=DeleteUpload(get),
+    )
+
+
+def _upload_limits(settings: Settings) -> UploadLimits:
+    return UploadLimits(settings.ingest_max_bytes, timedelta(seconds=settings.upload_ttl_s))
 
 
 def _worker(parts: _Parts) -> IngestionWorker:

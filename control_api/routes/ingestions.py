@@ -1,5 +1,6 @@
 """Jobs that turn sources into datasets."""
 
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated
@@ -53,6 +54,17 @@ async def start_ingestion(
         force=request.force,
     )
     start = partial(use_cases.start_ingestion, wanted, actor=caller, idempotency_key=idempotency_key)
+    return await started(start, response, use_cases, caller, wait_s)
+
+
+async def started(
+    start: Callable[[], Ingestion],
+    response: Response,
+    use_cases: ControlUseCases,
+    caller: Actor,
+    wait_s: float,
+) -> http.Ingestion:
+    """Queue the job, and wait for its end for as long as the caller prefers."""
     ingestion = await to_thread.run_sync(start)
     ingestion = await _settled(ingestion, use_cases, caller, wait_s)
     reply = mapping.ingestion(ingestion)

@@ -11,7 +11,7 @@ import anyio
 
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.parsing import Parser
-from flight_core.application.ports.sources import Source
+from flight_core.application.ports.sources import OwnedSource, Source
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
@@ -80,7 +80,11 @@ class StartIngestion:
         key = None if idempotency_key is None else _key(idempotency_key, request, actor)
         if key is not None and (earlier := self.ingestions.started_with(key)) is not None:
             return earlier
-        self._check(request)
+        self.check(request, actor=actor)
+        source = source_of(self.sources, request)
+        source.check(request.source)
+        if isinstance(source, OwnedSource):
+            source.check_owner(request.source, actor=actor)
         ingestion = Ingestion(
             id=self.new_id(),
             request=request,
@@ -93,10 +97,11 @@ class StartIngestion:
         self.wakeup.notify()
         return ingestion
 
-    def _check(self, request: IngestionRequest) -> None:
+    def check(self, request: IngestionRequest, *, actor: Actor) -> None:
+        """What can be refused without a look at the source, which may not be complete yet."""
+        require(actor, Scope.WRITE)
         _ = request.rule
         refuse_rejects(request.dataset)
-        source_of(self.sources, request).check(request.source)
         self.parser.check(format=request.format, options=request.options)
         refuse_existing(self.datasets, request)
 

@@ -12,7 +12,7 @@ from flight_core.application.catalog import DatasetWrite, OpenWrite
 from flight_core.application.contracts import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion import Sources, source_of
 from flight_core.application.ports.parsing import ParsedFiles, Parser
-from flight_core.application.ports.sources import Fetched, FetchedFile, Report
+from flight_core.application.ports.sources import Fetched, FetchedFile, OwnedSource, Report
 from flight_core.application.quarantine import Quarantine, placed
 from flight_core.application.source_memory import Recollection, RememberSources
 from flight_core.domain.access import Actor
@@ -65,9 +65,8 @@ class RunIngestion:
         if committed is not None:
             return Outcome(committed)
         known = await anyio.to_thread.run_sync(self.memory.recall, ingestion)
-        fetched = await source_of(self.sources, request).fetch(
-            request.source, _subfolder(folder, "fetched"), report, state=known.state
-        )
+        source = source_of(self.sources, request)
+        fetched = await source.fetch(request.source, _subfolder(folder, "fetched"), report, state=known.state)
         if fetched.unchanged:
             return Outcome(None)
         for attempt in range(_COMMIT_ATTEMPTS):
@@ -86,6 +85,8 @@ class RunIngestion:
             # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
             version = await anyio.to_thread.run_sync(self._finish, work)
             if version is not None:
+                if isinstance(source, OwnedSource):
+                    await anyio.to_thread.run_sync(source.spent, request.source)
                 return Outcome(version, parsed.reading)
         raise CommitConflict("others kept committing to the dataset while its keys were checked; try again")
 

@@ -11,10 +11,10 @@
     │   └── ContractViolated
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
-    │   └── IngestionNotFound, QueryNotFound, HandleNotFound, ContractNotFound
+    │   └── IngestionNotFound, UploadNotFound, QueryNotFound, HandleNotFound, ContractNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
-    │   └── IngestionFinished, SourceBusy
+    │   └── IngestionFinished, UploadFinished, OffsetMismatch, SourceBusy
     ├── Unauthenticated         no valid credentials
     ├── PermissionDenied        valid credentials, not allowed
     │   └── StatementNotAllowed, SourceNotAllowed
@@ -113,7 +113,7 @@ class SecretNotFound(InvalidRequest):
 
 
 class ChecksumMismatch(InvalidRequest):
-    """What was fetched is not what the checksum of the request says."""
+    """What was fetched or sent is not what its checksum says."""
 
     code = "checksum_mismatch"
 
@@ -188,6 +188,10 @@ class ContractNotFound(NotFound):
     code = "contract_not_found"
 
 
+class UploadNotFound(NotFound):
+    code = "upload_not_found"
+
+
 class QueryNotFound(NotFound):
     code = "query_not_found"
 
@@ -228,6 +232,16 @@ class SourceBusy(Conflict):
 
     code = "source_busy"
     retryable = True
+
+
+class UploadFinished(Conflict):
+    code = "upload_finished"
+
+
+class OffsetMismatch(Conflict):
+    """`details` hold the `offset` at which the upload goes on."""
+
+    code = "offset_mismatch"
 
 
 class Unauthenticated(FlightCoreError):

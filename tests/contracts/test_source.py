@@ -3,7 +3,8 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -13,10 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 from flight_core.adapters.sources.api import ApiSource
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
 from flight_core.adapters.sources.http import HttpSource
+from flight_core.adapters.sources.upload import UploadSource
 from flight_core.adapters.sources.web import HttpSourceOptions
+from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.ports.sources import Source
 from flight_core.domain.errors import InvalidSource
 from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.upload import Upload
 from schemas.sources import SOURCES
 from schemas.sources import Source as SourceModel
 from tests.adapters.http_server import always, answer, serving
@@ -59,10 +63,23 @@ async def api_example(folder: Path) -> AsyncIterator[Example]:
         yield Example(source, spec, LINES)
 
 
+@asynccontextmanager
+async def upload_example(folder: Path) -> AsyncIterator[Example]:
+    store = FolderUploadStore(folder / "server-place")
+    now = datetime.now(UTC)
+    upload = Upload("0" * 32, "ann", "data.csv", now, now)
+    store.create(upload)
+    with store.append(upload.id, 0) as writer:
+        writer.write(CONTENT)
+        writer.complete(replace(upload, offset=len(CONTENT), complete=True))
+    yield Example(UploadSource(store), SourceSpec("upload", {"id": upload.id}))
+
+
 EXAMPLES: dict[str, Callable[[Path], AbstractAsyncContextManager[Example]]] = {
     "file": file_example,
     "http": http_example,
     "api": api_example,
+    "upload": upload_example,
 }
 
 

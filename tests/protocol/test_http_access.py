@@ -168,7 +168,9 @@ def test_every_route_of_the_application_is_among_those(guarded):
         for path in paths:
             wanted = 200 if path in OPEN_PATHS else 401
             assert (
-                stranger.get(path.format(name="d", code="c", query_id="q", ingestion_id="i")).status_code
+                stranger.get(
+                    path.format(name="d", code="c", query_id="q", ingestion_id="i", upload_id="u")
+                ).status_code
                 == wanted
             )
 

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from flight_core.domain.access import Actor
 from flight_core.domain.ingestion import Progress, SourceSpec
 from flight_core.domain.source_state import SourceState
 
@@ -57,3 +58,18 @@ class Source(Protocol):
             InvalidSource, SourceNotAllowed, SourceUnavailable, LimitExceeded, DeadlineExceeded,
             OutOfDisk, Cancelled.
         """
+
+
+@runtime_checkable
+class OwnedSource(Source, Protocol):
+    """A source whose bytes belong to somebody, and are no longer needed once they are in a dataset."""
+
+    def check_owner(self, spec: SourceSpec, *, actor: Actor) -> None:
+        """
+        Raises:
+            PermissionDenied: they are somebody else's.
+            InvalidSource
+        """
+
+    def spent(self, spec: SourceSpec) -> None:
+        """They have been committed. Called at most once a job, and not at all if the process dies."""

@@ -1,0 +1,196 @@
+"""Uploads: files that clients send, in one go or in parts that go on where a connection broke."""
+
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import anyio
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from control_api import mapping
+from control_api.dependencies import Caller, Name, Options, UseCases, WaitSeconds
+from control_api.options import ControlUseCases
+from control_api.routes.ingestions import started
+from control_api.upload_headers import check_type, has_body, headers_of, part_of
+from flight_core.application.uploads import DEFAULT_NAME, Part
+from flight_core.domain.access import Actor
+from flight_core.domain.dataset import WriteMode
+from flight_core.domain.errors import Cancelled, DeadlineExceeded, InvalidOption
+from flight_core.domain.ingestion import IngestionRequest, SourceSpec
+from flight_core.domain.upload import Upload
+from schemas import http
+
+router = APIRouter(prefix=mapping.API, tags=["uploads"])
+
+_BYTES: dict[str, Any] = {
+    "requestBody": {
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    }
+}
+
+FileName = Annotated[str, Query(description="What errors call it.", max_length=200, pattern=r"^[^/\\\x00]*$")]
+
+
+@router.post("/uploads", status_code=201, openapi_extra=_BYTES)
+async def create_upload(
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    options: Options,
+    caller: Caller,
+    name: FileName = DEFAULT_NAME,
+) -> http.Upload:
+    """Begin an upload. The body is its beginning, or all of it: it is complete unless there is no
+    body, `Upload-Complete: ?0` says otherwise, or `Upload-Length` announces more."""
+    uploads = use_cases.uploads
+    check_type(request.headers)
+    part = part_of(request.headers, offset=0, last=has_body(request.headers))
+    create = partial(uploads.create, name=name, size_bytes=part.size_bytes, actor=caller)
+    upload = await to_thread.run_sync(create)
+    if part.last is not False or has_body(request.headers):
+        upload = await uploads.receive(
+            upload.id, part, _chunks(request, options.stall_timeout_s), actor=caller
+        )
+    reply = _told(response, upload, use_cases)
+    response.headers["Location"] = reply.href
+    return reply
+
+
+@router.get("/uploads")
+def list_uploads(use_cases: UseCases, caller: Caller) -> http.UploadPage:
+    """The caller's own, newest first; an admin sees all."""
+    uploads = use_cases.uploads
+    found = uploads.list(actor=caller)
+    return http.UploadPage(items=[mapping.upload(upload, ttl=uploads.limits.ttl) for upload in found])
+
+
+@router.get("/uploads/{upload_id}")
+def get_upload(upload_id: str, response: Response, use_cases: UseCases, caller: Caller) -> http.Upload:
+    """An upload as it is now."""
+    return _told(response, use_cases.uploads.get(upload_id, actor=caller), use_cases)
+
+
+@router.head("/uploads/{upload_id}", status_code=204)
+def ask_upload_offset(upload_id: str, response: Response, use_cases: UseCases, caller: Caller) -> None:
+    """`Upload-Offset` is where to go on, `Upload-Complete` whether there is anything to go on with."""
+    _told(response, use_cases.uploads.get(upload_id, actor=caller), use_cases)
+
+
+@router.patch("/uploads/{upload_id}", openapi_extra=_BYTES)
+async def continue_upload(
+    upload_id: str,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    options: Options,
+    caller: Caller,
+) -> http.Upload:
+    """Send what follows at `Upload-Offset`. `Upload-Complete: ?1` says that nothing does after that;
+    without it the upload is complete when `Upload-Length` is reached."""
+    check_type(request.headers)
+    part = part_of(request.headers)
+    chunks = _chunks(request, options.stall_timeout_s)
+    upload = await use_cases.uploads.receive(upload_id, part, chunks, actor=caller)
+    return _told(response, upload, use_cases)
+
+
+@router.delete("/uploads/{upload_id}", status_code=204)
+def delete_upload(upload_id: str, use_cases: UseCases, caller: Caller) -> None:
+    """Forget it."""
+    use_cases.uploads.delete(upload_id, actor=caller)
+
+
+@router.post(
+    "/datasets/{name}/upload",
+    status_code=202,
+    openapi_extra=_BYTES,
+    responses={202: {"headers": {"Location": {"schema": {"type": "string"}}}}},
+)
+async def upload_to_dataset(
+    name: Name,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    limits: Options,
+    caller: Caller,
+    wait_s: WaitSeconds,
+    mode: Literal["create", "append", "replace"] = "append",
+    format: Annotated[
+        str | None, Query(description="Found out from the content where it is left out.")
+    ] = None,
+    options: Annotated[str, Query(description="Of the format, as a JSON object.")] = "{}",
+    filename: FileName = DEFAULT_NAME,
+) -> http.Ingestion:
+    """Send a file as the body, and queue the job that ingests it. A connection that breaks leaves
+    nothing: large files are better sent to `/uploads`."""
+    check_type(request.headers)
+    source = SourceSpec("upload", {"id": ""})
+    wanted = IngestionRequest(name, source, WriteMode(mode), format, _options_of(options))
+    await to_thread.run_sync(partial(use_cases.start_ingestion.check, wanted, actor=caller))
+    part = part_of(request.headers, offset=0, last=True)
+    chunks = _chunks(request, limits.stall_timeout_s)
+    upload = await _whole(use_cases, caller, filename, part, chunks)
+    wanted = IngestionRequest(
+        name, SourceSpec("upload", {"id": upload.id}), wanted.mode, format, wanted.options
+    )
+    start = partial(use_cases.start_ingestion, wanted, actor=caller)
+    return await started(start, response, use_cases, caller, wait_s)
+
+
+async def _whole(
+    use_cases: ControlUseCases, caller: Actor, name: str, part: Part, chunks: AsyncIterator[bytes]
+) -> Upload:
+    """A complete upload, or none."""
+    uploads = use_cases.uploads
+    create = partial(uploads.create, name=name, size_bytes=part.size_bytes, actor=caller)
+    upload = await to_thread.run_sync(create)
+    try:
+        return await uploads.receive(upload.id, part, chunks, actor=caller)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(partial(uploads.delete, upload.id, actor=caller))
+        raise
+
+
+async def _chunks(request: Request, stall_timeout_s: float) -> AsyncIterator[bytes]:
+    """The body as it arrives.
+
+    Raises:
+        DeadlineExceeded: nothing has arrived for too long.
+        Cancelled: the client has hung up.
+    """
+    stream = aiter(request.stream())
+    while True:
+        try:
+            with anyio.fail_after(stall_timeout_s):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"nothing has arrived for {stall_timeout_s:g} s; go on where the upload broke off"
+            ) from None
+        except ClientDisconnect:
+            raise Cancelled("the client hung up") from None
+        if chunk is None:
+            return
+        yield chunk
+
+
+def _told(response: Response, upload: Upload, use_cases: ControlUseCases) -> http.Upload:
+    limits = use_cases.uploads.limits
+    reply = mapping.upload(upload, ttl=limits.ttl)
+    response.headers.update(headers_of(reply, max_bytes=limits.max_bytes))
+    return reply
+
+
+def _options_of(text: str) -> dict[str, object]:
+    try:
+        options = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise InvalidOption(f'\'options\' is {text[:80]!r}; write a JSON object such as {{"delimiter": ";"}}')
+    return options
