@@ -8,12 +8,14 @@ from prometheus_client import CollectorRegistry
 
 from flight_core.application.admission import Admission
 from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
+from flight_core.application.diff import DiffVersions
 from flight_core.application.ingestion import (
     CancelIngestion,
     GetIngestion,
     ListIngestions,
     StartIngestion,
 )
+from flight_core.application.maintenance import CompactDataset, VacuumDataset
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
@@ -26,6 +28,15 @@ from flight_core.application.uploads import (
     ListUploads,
     ReceivePart,
     UploadLimits,
+)
+from flight_core.application.versions import (
+    GetRetention,
+    ListTags,
+    ReadHistory,
+    RemoveTag,
+    RestoreVersion,
+    SetRetention,
+    TagVersion,
 )
 from flight_core.domain.repositories import EventRepository
 
@@ -65,6 +76,20 @@ class UploadUseCases:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionUseCases:
+    history: ReadHistory
+    diff: DiffVersions
+    restore: RestoreVersion
+    list_tags: ListTags
+    tag: TagVersion
+    remove_tag: RemoveTag
+    get_retention: GetRetention
+    set_retention: SetRetention
+    compact: CompactDataset
+    vacuum: VacuumDataset
+
+
+@dataclass(frozen=True, slots=True)
 class ControlUseCases:
     """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
     readiness depends on."""
@@ -74,6 +99,7 @@ class ControlUseCases:
     get_dataset: GetDataset
     describe_dataset: DescribeDataset
     drop_dataset: DropDataset
+    versions: VersionUseCases
     start_ingestion: StartIngestion
     get_ingestion: GetIngestion
     list_ingestions: ListIngestions

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidCommand
-from flight_core.domain.query import Statement
+from flight_core.domain.query import Statement, quoted
 from schemas.flight import DatasetCommand, SqlCommand, WriteCommand, moment, version_number
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -90,7 +90,7 @@ def _of_command(command: bytes) -> ReadCommand:
 
 def _of_dataset(command: DatasetCommand) -> ReadCommand:
     name = DatasetName(command.dataset)
-    columns = ", ".join(map(_quoted, command.columns)) if command.columns else "*"
+    columns = ", ".join(map(quoted, command.columns)) if command.columns else "*"
     statement = Statement(
         f"SELECT {columns} FROM datasets.{_table(name, command.version)}",
         row_limit=command.limit,
@@ -102,9 +102,9 @@ def _of_dataset(command: DatasetCommand) -> ReadCommand:
 
 def _table(name: DatasetName, version: int | str | None) -> str:
     if version is None:
-        return _quoted(name.value)
+        return quoted(name.value)
     number = version_number(version)
-    return _quoted(f"{name}@{version}" if number is None else f"{name}@v{number}")
+    return quoted(f"{name}@{version}" if number is None else f"{name}@v{number}")
 
 
 def _path(path: list[bytes]) -> DatasetCommand:
@@ -118,10 +118,6 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise InvalidCommand(f"byte {error.start + 1} is not UTF-8; {_FORMS}") from None
-
-
-def _quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def _json(data: bytes) -> dict[str, object]:

@@ -127,6 +127,7 @@ class Servers:
             try:
                 await anyio.to_thread.run_sync(self._skein.sweep_orphans)
                 await anyio.to_thread.run_sync(self._skein.sweep_uploads)
+                await anyio.to_thread.run_sync(self._skein.vacuum)
                 await anyio.to_thread.run_sync(
                     partial(self._skein.events.prune, keep=self._skein.settings.keep_events)
                 )

@@ -14,6 +14,7 @@ import psutil
 from pydantic import (
     ByteSize,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -133,6 +134,12 @@ class Settings(BaseSettings):
     ingest_fetch_timeout_s: PositiveFloat = Field(3600.0, description="How long fetching may take.")
     catalog_url: SecretStr | None = Field(None, description="SQLAlchemy URL of the catalog.")
     keep_events: PositiveInt = Field(100_000, description="How many events the log keeps.")
+    keep_versions: PositiveInt | None = Field(
+        None, description="How many versions of a dataset stay; all if neither this nor the time is set."
+    )
+    keep_versions_s: NonNegativeFloat | None = Field(
+        None, description="How long a version stays that is not current any more."
+    )
     orphan_grace_s: PositiveFloat = Field(
         86_400.0, description="How long the files of dropped datasets are kept."
     )

@@ -12,13 +12,15 @@ import psutil
 from fastapi import FastAPI
 
 from control_api.app import create_app
-from control_api.options import ControlOptions, ControlUseCases, UploadUseCases
+from control_api.options import ControlOptions, ControlUseCases, UploadUseCases, VersionUseCases
 from flight_core.adapters.authentication.static import StaticAuthenticator
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
+from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.adapters.storage.delta import DeltaTableStore
@@ -36,6 +38,8 @@ from flight_core.application.catalog import (
     WriteDataset,
 )
 from flight_core.application.contracts import PrepareCheck
+from flight_core.application.diff import DiffVersions
+from flight_core.application.find_version import FindVersion
 from flight_core.application.ingestion import (
     CancelIngestion,
     GetIngestion,
@@ -46,6 +50,12 @@ from flight_core.application.ingestion import (
 )
 from flight_core.application.ingestion_run import RunIngestion
 from flight_core.application.ingestion_worker import IngestionWorker, WorkerOptions
+from flight_core.application.maintenance import (
+    CompactDataset,
+    VacuumDataset,
+    VacuumEverything,
+    VacuumOptions,
+)
 from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
@@ -53,6 +63,7 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
+from flight_core.application.reads import OpenReads, ReadBeacon
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
     AnswerInSession,
@@ -73,9 +84,24 @@ from flight_core.application.uploads import (
     SweepUploads,
     UploadLimits,
 )
+from flight_core.application.versions import (
+    GetRetention,
+    ListTags,
+    ReadHistory,
+    RemoveTag,
+    RestoreVersion,
+    SetRetention,
+    TagVersion,
+)
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
-from flight_core.domain.repositories import DatasetRepository, EventRepository, IngestionRepository
+from flight_core.domain.repositories import (
+    DatasetRepository,
+    EventRepository,
+    IngestionRepository,
+    VersionRepository,
+)
+from flight_core.domain.versions import RetentionPolicy
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from flight_server.flight_sql.dispatch import FlightSql
@@ -90,6 +116,7 @@ from skein.tls import tls_options
 VERSION = version("skein-flight")
 
 _MIN_FREE_BYTES = 64 << 20
+_TICKET_SLACK_S = 60.0  # between the check of a ticket and its first look at the catalog
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -106,6 +133,7 @@ class Skein:
     reconcile: Reconcile
     sweep_orphans: SweepOrphans
     sweep_uploads: SweepUploads
+    vacuum: VacuumEverything
     events: EventRepository
 
 
@@ -132,6 +160,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
                 parts.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
             ),
             sweep_uploads=SweepUploads(parts.uploads, _upload_limits(settings), utc_now),
+            vacuum=VacuumEverything(parts.datasets, _vacuum(parts)),
             events=parts.events,
         )
 
@@ -176,6 +205,8 @@ class _Parts:
     engine: DuckDbEngine
     sessions: SessionRegistry
     datasets: DatasetRepository
+    versions: VersionRepository
+    reads: OpenReads
     events: EventRepository
     ingestions: IngestionRepository
     admission: Admission
@@ -197,6 +228,11 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     sessions = SessionRegistry(engine, _session_limits(settings))
     stack.callback(sessions.close)
     datasets = SqlDatasetRepository(database)
+    log = QueryLog(utc_now)
+    reads = OpenReads(log, sessions, utc_now)
+    readers = SqlReaderRepository(database)
+    readers.leave(*roles)  # those that had the roles before are gone, however they ended
+    stack.callback(ReadBeacon(reads, readers, utc_now, process=min(roles)).close)
     return _Parts(
         settings=settings,
         directory=directory,
@@ -206,12 +242,14 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         engine=engine,
         sessions=sessions,
         datasets=datasets,
+        versions=SqlVersionRepository(database),
+        reads=reads,
         events=SqlEventRepository(database),
         ingestions=SqlIngestionRepository(database, utc_now),
         admission=Admission(
             AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s)
         ),
-        log=QueryLog(utc_now),
+        log=log,
         open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id),
         sources=build_sources(settings, directory),
         parser=build_parser(settings),
@@ -231,7 +269,7 @@ def _flight(parts: _Parts) -> FlightUseCases:
         ),
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
-        describe_dataset=DescribeDataset(datasets, parts.store),
+        describe_dataset=DescribeDataset(datasets, parts.store, _find(parts)),
         drop_dataset=DropDataset(datasets, utc_now),
         write_dataset=WriteDataset(parts.open_write),
         plan_query=PlanQuery(datasets, engine, new_id),
@@ -263,6 +301,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         get_dataset=flight.get_dataset,
         describe_dataset=flight.describe_dataset,
         drop_dataset=flight.drop_dataset,
+        versions=_versions(parts, flight),
         start_ingestion=StartIngestion(
             parts.ingestions, parts.datasets, parts.sources, parts.parser, utc_now, new_id, parts.wakeup
         ),
@@ -302,6 +341,42 @@ def _uploads(parts: _Parts) -> UploadUseCases:
 
 def _upload_limits(settings: Settings) -> UploadLimits:
     return UploadLimits(settings.ingest_max_bytes, timedelta(seconds=settings.upload_ttl_s))
+
+
+def _versions(parts: _Parts, flight: FlightUseCases) -> VersionUseCases:
+    datasets, store, versions, find = parts.datasets, parts.store, parts.versions, _find(parts)
+    publish = parts.open_write.publish
+    return VersionUseCases(
+        history=ReadHistory(datasets, store, versions),
+        diff=DiffVersions(datasets, find, flight.open_query),
+        restore=RestoreVersion(datasets, store, find, publish),
+        list_tags=ListTags(datasets, versions),
+        tag=TagVersion(datasets, versions, find, utc_now),
+        remove_tag=RemoveTag(datasets, versions, utc_now),
+        get_retention=GetRetention(datasets, versions, _retention(parts.settings)),
+        set_retention=SetRetention(datasets, versions, utc_now),
+        compact=CompactDataset(datasets, store, parts.engine, publish, parts.reads),
+        vacuum=_vacuum(parts),
+    )
+
+
+def _find(parts: _Parts) -> FindVersion:
+    return FindVersion(parts.store, parts.versions)
+
+
+def _vacuum(parts: _Parts) -> VacuumDataset:
+    settings = parts.settings
+    options = VacuumOptions(
+        grace=timedelta(seconds=settings.ticket_ttl_s + _TICKET_SLACK_S),
+        orphan_grace=timedelta(seconds=settings.orphan_grace_s),
+        default=_retention(settings),
+    )
+    readers = SqlReaderRepository(parts.database)
+    return VacuumDataset(parts.datasets, parts.store, parts.versions, readers, utc_now, options)
+
+
+def _retention(settings: Settings) -> RetentionPolicy:
+    return RetentionPolicy(settings.keep_versions, settings.keep_versions_s)
 
 
 def _worker(parts: _Parts) -> IngestionWorker:

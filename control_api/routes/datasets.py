@@ -21,7 +21,7 @@ from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.errors import InvalidRequest
-from flight_core.domain.query import Statement
+from flight_core.domain.query import Statement, quoted
 from schemas import http
 
 router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
@@ -166,10 +166,6 @@ def read_rows(
 
 
 def _window(name: DatasetName, at: str, columns: list[str] | None, *, offset: int, limit: int) -> Statement:
-    wanted = ", ".join(map(_quoted, columns)) if columns else "*"
-    table = _quoted(f"{name}@{at}")
+    wanted = ", ".join(map(quoted, columns)) if columns else "*"
+    table = quoted(f"{name}@{at}")
     return Statement(f"SELECT {wanted} FROM datasets.{table} LIMIT {limit} OFFSET {offset}")
-
-
-def _quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'

@@ -6,20 +6,22 @@ process died between the two, the next write or `Reconcile` publishes what stora
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 import pyarrow as pa
 
+from flight_core.application.find_version import FindVersion
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import ColumnStatistics, StagedWrite, TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
-from flight_core.domain.errors import DatasetExists, VersionNotFound
+from flight_core.domain.errors import DatasetExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.versions import VersionName
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +60,25 @@ class DatasetDescription:
 class DescribeDataset:
     """Columns, statistics and history of a dataset.
 
-    `at` is a version number, a moment, or None for the current version.
+    `at` None: the current version.
 
     Raises:
         DatasetNotFound
-        VersionNotFound: there is no such version, or there was none yet at that moment.
+        and as `FindVersion`.
     """
 
     datasets: DatasetRepository
     store: TableStore
+    find: FindVersion
 
     def __call__(
-        self, name: DatasetName, *, actor: Actor, at: int | datetime | None = None
+        self, name: DatasetName, *, actor: Actor, at: VersionName | None = None
     ) -> DatasetDescription:
         require(actor, Scope.READ)
         dataset = self.datasets.get(name)
-        versions = self.store.history(dataset.id)
-        version = _version(dataset, versions, self._number(dataset, at))
+        version = self.find(dataset, at)
         columns = self.store.statistics(version.ref)
-        return DatasetDescription(dataset, version, columns, versions)
-
-    def _number(self, dataset: Dataset, at: int | datetime | None) -> int:
-        match at:
-            case None:
-                return dataset.version
-            case int():
-                return at
-            case datetime():
-                return self.store.version_at(dataset.id, at)
-
-
-def _version(dataset: Dataset, versions: Iterable[DatasetVersion], number: int) -> DatasetVersion:
-    for version in versions:
-        if version.ref.version == number:
-            return version
-    raise VersionNotFound(
-        f"dataset '{dataset.name}' has no version {number}; the newest is {dataset.version}",
-        name=str(dataset.name),
-        version=number,
-    )
+        return DatasetDescription(dataset, version, columns, self.store.history(dataset.id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +42,7 @@ class QueryLog:
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
         self._cancels: dict[str, dict[int, Callable[[], None]]] = {}  # one a run: tickets can be used again
+        self._running: dict[int, QueryRecord] = {}  # each run
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
 
@@ -49,6 +51,7 @@ class QueryLog:
             self._records[record.query_id] = record
             self._records.move_to_end(record.query_id)
             self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
+            self._running[id(record)] = record
             self._forget_the_oldest()
             refused = record.query_id in self._refused
         if refused:
@@ -68,7 +71,7 @@ class QueryLog:
             record.error = error
             record.finished_at = self._clock()
             runs = self._cancels[record.query_id]
-            del runs[id(record)]
+            del runs[id(record)], self._running[id(record)]
             if not runs:
                 del self._cancels[record.query_id]
             total = self._totals.get((record.door, state), QueryTotals())
@@ -146,6 +149,11 @@ class QueryLog:
         """What has ended so far, by door and final state."""
         with self._lock:
             return dict(self._totals)
+
+    def running_since(self) -> list[tuple[datetime, Pins]]:
+        """When each run that has not ended began, and what it reads; nothing as long as that is not known."""
+        with self._lock:
+            return [(record.created_at, record.pins) for record in self._running.values()]
 
     def list(self) -> list[QueryRecord]:
         """Newest first."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.domain.errors import EngineUnavailable, FlightCoreError, HandleNotFound, LimitExceeded
@@ -63,6 +64,13 @@ class SessionConnections:
     def holds_state(self) -> bool:
         """Whether the client would miss anything if they were closed."""
         return bool(self._transactions) or any(not connection.pristine for connection in self._open())
+
+    @property
+    def in_transaction_since(self) -> datetime | None:
+        """When the oldest transaction that is still open began; None: none is."""
+        with self._lock:
+            began = [connection.in_transaction_since for connection in self._open()]
+        return min((moment for moment in began if moment is not None), default=None)
 
     @contextmanager
     def use(self, transaction: bytes | None) -> Iterator[Session]:

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.sessions import ClientSession, SessionLimits, session_id
@@ -103,6 +104,13 @@ class SessionRegistry:
             entry.session.close()
         for entry in quiet:
             entry.session.connections.roll_back_idle(self.limits.transaction_idle_s)
+
+    def in_transaction_since(self) -> datetime | None:
+        """When the oldest transaction that is still open began; None: none is."""
+        with self._changed:
+            sessions = [entry.session for entry in self._by_key.values()]
+        began = [session.connections.in_transaction_since for session in sessions]
+        return min((moment for moment in began if moment is not None), default=None)
 
     def close(self) -> None:
         with self._changed:

@@ -2,14 +2,14 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 import pyarrow as pa
 
-from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName, InvalidOption
+from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName, InvalidOption, VersionExpired
 
 # Where SQL finds datasets: `lake.datasets.name`.
 LAKE = "lake"
@@ -135,6 +135,7 @@ class Dataset:
     created_at: datetime
     description: str = ""
     tags: tuple[str, ...] = ()
+    first_kept: int = 0  # versions before it have expired, apart from those with a tag
 
     @property
     def version(self) -> int:
@@ -155,8 +156,33 @@ class LakeState:
 
 @dataclass(frozen=True, slots=True)
 class LakeEntry:
+    """`version_tags` is keyed by `TagName.key`; versions before `first_kept` have expired unless tagged."""
+
     name: DatasetName
     ref: VersionRef
+    first_kept: int = 0
+    version_tags: Mapping[str, int] = field(default_factory=dict)
+
+    def require_kept(self, version: int) -> None:
+        """
+        Raises:
+            VersionExpired
+        """
+        require_kept(self.name, version, self.first_kept, self.version_tags.values())
+
+
+def require_kept(name: DatasetName, version: int, first_kept: int, tagged: Collection[int]) -> None:
+    """
+    Raises:
+        VersionExpired
+    """
+    if version < first_kept and version not in tagged:
+        raise VersionExpired(
+            f"version {version} of dataset '{name}' has expired; the oldest one kept is"
+            f" {min([first_kept, *tagged])}",
+            name=str(name),
+            version=version,
+        )
 
 
 def dataset_not_found(name: str, known: Iterable[str]) -> DatasetNotFound:

@@ -11,6 +11,11 @@ class EventKind(StrEnum):
     DATASET_DROPPED = "dataset.dropped"
     CONTRACT_SET = "contract.set"
     CONTRACT_WITHDRAWN = "contract.withdrawn"
+    DATASET_TAGGED = "dataset.tagged"
+    DATASET_UNTAGGED = "dataset.untagged"
+    DATASET_RETENTION_SET = "dataset.retention_set"
+    DATASET_EXPIRED = "dataset.expired"  # versions of it
+    DATASET_VACUUMED = "dataset.vacuumed"
     INGESTION_QUEUED = "ingestion.queued"
     INGESTION_STARTED = "ingestion.started"
     INGESTION_PROGRESSED = "ingestion.progressed"

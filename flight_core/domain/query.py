@@ -39,6 +39,11 @@ class Statement:
     part: Part | None = None  # None: the whole result
 
 
+def quoted(identifier: str) -> str:
+    """A name as SQL takes it, whatever is in it."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
 def row_of(table: pa.Table, row: int) -> Parameters:
     """One row as parameters: by position where the columns are called 1, 2, ..., else by name."""
     values = {name: table.column(place)[row] for place, name in enumerate(table.column_names)}

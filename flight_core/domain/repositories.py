@@ -1,6 +1,6 @@
 """What the catalog remembers. All calls are synchronous, short and thread-safe."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from flight_core.domain.contract import Contract, StoredContract
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, LakeState
 from flight_core.domain.events import Event, StoredEvent
 from flight_core.domain.ingestion import IdempotencyKey, Ingestion, Progress
+from flight_core.domain.versions import RetentionPolicy, Tag, TagName
 
 
 class DatasetRepository(Protocol):
@@ -56,6 +57,60 @@ class DatasetRepository(Protocol):
         Raises:
             DatasetNotFound: see `get`.
         """
+
+
+class VersionRepository(Protocol):
+    """Which versions of a dataset have names, how long they stay, and which have expired."""
+
+    def tags(self, dataset_id: str) -> Sequence[Tag]:
+        """Ordered by name."""
+
+    def put_tag(self, dataset_id: str, tag: Tag, event: Event) -> None:
+        """Make the tag, or move it, and append `event`, in one transaction.
+
+        Raises:
+            VersionExpired: the version has; a tag does not bring it back.
+            DatasetNotFound: the dataset was dropped.
+        """
+
+    def remove_tag(self, dataset_id: str, name: TagName, event: Event) -> None:
+        """An old version that this was the last tag of expires with it.
+
+        Raises:
+            TagNotFound
+        """
+
+    def retention(self, dataset_id: str) -> RetentionPolicy | None:
+        """None: the dataset has no policy of its own."""
+
+    def set_retention(self, dataset_id: str, policy: RetentionPolicy | None, event: Event) -> None: ...
+
+    def expire(self, dataset_id: str, *, before: int, event: Event) -> Sequence[int]:
+        """Let every version before that one go, unless it has a tag; those that had not yet, in order.
+        From now on nobody can ask for them. No event if there are none."""
+
+    def expired(self, dataset_id: str) -> Mapping[int, datetime]:
+        """Since when versions have expired whose files may be there still."""
+
+    def forget_expired(self, dataset_id: str, versions: Collection[int]) -> None:
+        """Their files are gone."""
+
+
+class ReaderRepository(Protocol):
+    """What processes say about the reads they serve, so that others do not delete what is read.
+
+    `oldest_reads` is when the oldest open read of each dataset began, by the dataset's id; under the
+    empty id, of any dataset.
+    """
+
+    def beat(self, process: str, at: datetime, oldest_reads: Mapping[str, datetime]) -> None:
+        """All reads that began before `at` and are still open are among them."""
+
+    def leave(self, *processes: str) -> None: ...
+
+    def horizon(self, dataset_id: str, *, alive_since: datetime) -> datetime | None:
+        """No open read of the dataset began earlier; None if there is no process. Processes that said
+        nothing since `alive_since` are taken for dead."""
 
 
 class IngestionRepository(Protocol):

@@ -12,6 +12,7 @@ import pytest
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.catalog import (
     DescribeDataset,
@@ -21,6 +22,7 @@ from flight_core.application.catalog import (
     SweepOrphans,
     WriteDataset,
 )
+from flight_core.application.find_version import FindVersion
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
@@ -57,7 +59,9 @@ class Lake:
         self.store = DeltaTableStore(folder / "lake")
         publish = Publish(self.datasets, utc_now)
         self._write = WriteDataset(OpenWrite(self.datasets, self.store, publish, new_id))
-        self.describe = DescribeDataset(self.datasets, self.store)
+        self.describe = DescribeDataset(
+            self.datasets, self.store, FindVersion(self.store, SqlVersionRepository(database))
+        )
         self.reconcile = Reconcile(self.datasets, self.store, publish)
         self.sweep = SweepOrphans(self.datasets, self.store, utc_now)
 

@@ -19,7 +19,9 @@ from flight_core.domain.errors import (
     InvalidSql,
     QueryFailed,
     StatementNotAllowed,
+    TagNotFound,
     TransactionFailed,
+    VersionExpired,
     VersionNotFound,
 )
 from flight_core.domain.query import Statement, StatementKind
@@ -469,3 +471,61 @@ def test_a_closed_engine_says_so(engine, lake):
     engine.close()
     with pytest.raises(EngineUnavailable):
         engine.plan(Statement("SELECT 1"), lake.state)
+
+
+# Tags and expired versions
+
+
+def test_a_tag_names_a_version_and_a_plan_stays_with_it_when_the_tag_moves(lake, engine):
+    lake.commit("birds", BIRDS.slice(0, 1))
+    lake.tag("birds", "golden", 0)
+    statement = Statement('SELECT b.name FROM "birds@Golden" AS b ORDER BY ALL')
+    before = lake.state
+    planned = engine.plan(statement, before)
+    pins = planned.pins
+    assert [ref.version for ref in pins.values()] == [0]
+    assert read(planned)["name"].to_pylist() == ["duck", "goose", "swan"]
+    lake.tag("birds", "golden", 1)
+    assert read(engine.plan(statement, lake.state))["name"].to_pylist() == ["goose"]
+    assert read(engine.plan(statement, lake.state, pins=pins))["name"].to_pylist() == [
+        "duck",
+        "goose",
+        "swan",
+    ]
+    assert read(engine.plan(Statement('DESCRIBE "birds@golden"'), lake.state)).num_rows == 2
+
+
+def test_a_tag_that_is_not_there_is_told_with_those_that_are(lake, engine):
+    lake.tag("birds", "golden", 0)
+    with pytest.raises(TagNotFound, match=r"no tag 'goldn'; did you mean 'golden'\?"):
+        engine.plan(Statement('SELECT * FROM "birds@goldn"'), lake.state)
+
+
+def test_an_expired_version_cannot_be_asked_for_and_is_read_by_those_who_did(lake, engine):
+    statement = Statement('SELECT count(*) AS n FROM "birds@v0"')
+    planned = engine.plan(statement, lake.state)
+    planned.close()
+    lake.commit("birds", BIRDS.slice(0, 1))
+    lake.expire("birds", before=1)
+    with pytest.raises(VersionExpired, match="version 0 of dataset 'birds' has expired"):
+        engine.plan(statement, lake.state)
+    assert read(engine.plan(statement, lake.state, pins=planned.pins))["n"].to_pylist() == [3]
+    lake.tag("birds", "golden", 0)
+    assert read(engine.plan(statement, lake.state))["n"].to_pylist() == [3]
+
+
+def test_a_session_follows_a_tag_and_its_transaction_does_not(lake, engine):
+    lake.commit("birds", BIRDS.slice(0, 1))
+    lake.tag("birds", "golden", 0)
+    session = engine.open_session()
+    statement = Statement('SELECT count(*) AS n FROM "birds@golden"')
+    assert read(session.plan(statement, lake.state))["n"].to_pylist() == [3]
+    session.begin()
+    assert session.in_transaction_since is not None
+    assert read(session.plan(statement, lake.state))["n"].to_pylist() == [3]
+    lake.tag("birds", "golden", 1)
+    assert read(session.plan(statement, lake.state))["n"].to_pylist() == [3]
+    session.commit()
+    assert session.in_transaction_since is None
+    assert read(session.plan(statement, lake.state))["n"].to_pylist() == [1]
+    session.close()

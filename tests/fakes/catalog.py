@@ -19,6 +19,7 @@ from flight_core.domain.dataset import (
 )
 from flight_core.domain.errors import CommitConflict, DatasetExists, VersionNotFound
 from flight_core.domain.events import Event
+from flight_core.domain.versions import Tag
 
 
 class SteadyClock:
@@ -177,6 +178,13 @@ class MemoryTables:
 
     def sweep(self, *, before: datetime) -> None:
         self.swept.append(before)
+
+
+class NoTags:
+    """The part of `VersionRepository` that finding a version uses: there are none."""
+
+    def tags(self, dataset_id: str) -> Sequence[Tag]:
+        return ()
 
 
 class MemoryWrite:

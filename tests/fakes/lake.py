@@ -1,6 +1,7 @@
 """A lake for engine tests: versions are lists of Parquet files, commits happen by hand."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,9 +37,19 @@ class FakeLake:
         uris = (*old, str(path))
         self._files[ref] = TableFiles(ref, uris, table.schema, (0,) * len(uris), (0,) * len(uris))
         self._times[ref] = datetime.now(UTC)
-        self._entries[name.lower()] = LakeEntry(DatasetName(name), ref)
+        self._entries[name.lower()] = replace(entry, ref=ref) if entry else LakeEntry(DatasetName(name), ref)
         self._revision += 1
         return ref
+
+    def tag(self, name: str, tag: str, version: int) -> None:
+        entry = self._entries[name.lower()]
+        tags = {**entry.version_tags, tag: version}
+        self._entries[name.lower()] = replace(entry, version_tags=tags)
+        self._revision += 1
+
+    def expire(self, name: str, *, before: int) -> None:
+        self._entries[name.lower()] = replace(self._entries[name.lower()], first_kept=before)
+        self._revision += 1
 
     def drop(self, name: str) -> None:
         del self._entries[name.lower()]

@@ -17,6 +17,7 @@ from flight_core.application.catalog import (
     SweepOrphans,
     WriteDataset,
 )
+from flight_core.application.find_version import FindVersion
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import (
@@ -27,7 +28,7 @@ from flight_core.domain.errors import (
     VersionNotFound,
 )
 from flight_core.domain.events import EventKind
-from tests.fakes.catalog import MemoryDatasets, MemoryTables, SteadyClock, numbered_ids
+from tests.fakes.catalog import MemoryDatasets, MemoryTables, NoTags, SteadyClock, numbered_ids
 
 FLIGHTS = DatasetName("Flights")
 READER = Actor("reader", frozenset({Scope.READ}))
@@ -49,7 +50,7 @@ class Catalog:
         self.open_write = OpenWrite(self.datasets, self.tables, publish, partial(next, numbered_ids()))
         self.write_dataset = WriteDataset(self.open_write)
         self.drop = DropDataset(self.datasets, self.clock)
-        self.describe = DescribeDataset(self.datasets, self.tables)
+        self.describe = DescribeDataset(self.datasets, self.tables, FindVersion(self.tables, NoTags()))
         self.reconcile = Reconcile(self.datasets, self.tables, publish)
         self.sweep = SweepOrphans(self.datasets, self.tables, self.clock, grace=timedelta(hours=1))
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.tables import datasets
+from flight_core.adapters.catalog.tables import datasets, expired_versions, retention_policies, version_tags
 from flight_core.domain.dataset import (
     Dataset,
     DatasetName,
@@ -23,7 +23,7 @@ from flight_core.domain.errors import CommitConflict, DatasetExists
 from flight_core.domain.events import Event
 from flight_core.infrastructure.database import Database
 
-_ENTRIES = (datasets.c.key, datasets.c.name, datasets.c.id, datasets.c.version)
+_ENTRIES = (datasets.c.key, datasets.c.name, datasets.c.id, datasets.c.version, datasets.c.first_kept)
 _published = sa.and_(datasets.c.key.is_not(None), datasets.c.version.is_not(None))
 
 
@@ -98,6 +98,8 @@ class SqlDatasetRepository:
             dataset = _get(connection, name)
             statement = datasets.update().where(datasets.c.id == dataset.id)
             connection.execute(statement.values(key=None, dropped_at=event.occurred_at))
+            for table in (version_tags, retention_policies, expired_versions):
+                connection.execute(table.delete().where(table.c.dataset_id == dataset.id))
             counters.count(connection, counters.REVISION)
             append_event(connection, event)
             return dataset
@@ -149,10 +151,15 @@ def _bind(connection: sa.Connection, name: DatasetName, dataset_id: str) -> None
 
 
 def _entries(connection: sa.Connection) -> dict[str, LakeEntry]:
+    tags: dict[str, dict[str, int]] = {}
+    for tag in connection.execute(version_tags.select()):
+        tags.setdefault(tag.dataset_id, {})[tag.key] = tag.version
     rows = connection.execute(sa.select(*_ENTRIES).where(_published))
     return {
-        key: LakeEntry(DatasetName(name), VersionRef(dataset_id, version))
-        for key, name, dataset_id, version in rows
+        key: LakeEntry(
+            DatasetName(name), VersionRef(dataset_id, version), first_kept or 0, tags.get(dataset_id, {})
+        )
+        for key, name, dataset_id, version, first_kept in rows
     }
 
 
@@ -193,4 +200,5 @@ def _dataset(row: sa.Row[Any]) -> Dataset:
         created_at=row.created_at,
         description=row.description,
         tags=tuple(row.tags),
+        first_kept=row.first_kept or 0,
     )

@@ -1,6 +1,7 @@
 """Running SQL over datasets and over the users' own tables."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -149,6 +150,10 @@ class Session(Protocol):
 
     @property
     def in_transaction(self) -> bool: ...
+
+    @property
+    def in_transaction_since(self) -> datetime | None:
+        """None outside of one."""
 
     @property
     def pristine(self) -> bool:

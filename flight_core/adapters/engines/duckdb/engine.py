@@ -10,6 +10,7 @@ from flight_core.adapters.engines.duckdb.instance import Bound, Instance
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts
+from flight_core.adapters.engines.duckdb.pinning import names_version
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
@@ -146,7 +147,8 @@ class DuckDbEngine:
         for _ in range(_ATTEMPTS):
             seen = instance.views.refresh(lake) if not pins else instance.views.live
             read = instance.show([parsed], lake) if pins is None else pins
-            runnable = parsed if pins is None else instance.at_pins(parsed, pins, lake, statement.part)
+            exactly = pins is not None or any(map(names_version, read))
+            runnable = instance.at_pins(parsed, read, lake, statement.part) if exactly else parsed
             with instance.failures.translated():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
             bound = instance.bind(cursor, runnable, statement, read)

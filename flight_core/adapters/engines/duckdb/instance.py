@@ -121,8 +121,10 @@ class Instance:
         """The statement as it has to run to read exactly the pinned versions, or a part of them."""
         with self.failures.translated():
             live = self.views.refresh(lake)
-            self._pins(parsed.tables, lake, live)
-            moved = pinning.outdated(pins, live.refs, lake)
+            renames = parsed.tree is not None
+            named = [t for t in parsed.tables if not (renames and pinning.names_version(t.name))]
+            self._pins(named, lake, live)
+            moved = pinning.to_rename(pins, live.refs, lake)
             if parsed.tree is None or not (moved or part):
                 return parsed
             if part:

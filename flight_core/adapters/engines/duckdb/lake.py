@@ -1,7 +1,6 @@
-"""Datasets as views: the current version under its name, older ones as `name@v3`."""
+"""Datasets as views: the current version under its name, older ones as `name@v3` or `name@tag`."""
 
 import logging
-import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeEntry, LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import FlightCoreError, VersionNotFound
 from flight_core.domain.query import Part
+from flight_core.domain.versions import TagName, tag_not_found, version_named
 
 logger = logging.getLogger(__name__)
-
-_VERSION = re.compile(r"v?(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +110,22 @@ class LakeViews:
                 self._versions[name] = ref
 
     def _resolve(self, entry: LakeEntry, version: str) -> VersionRef:
-        number = _VERSION.fullmatch(version)
-        if number:
-            return VersionRef(entry.ref.dataset_id, int(number.group(1)))
-        moment = _moment(entry, version)
-        return VersionRef(entry.ref.dataset_id, self._store.version_at(entry.ref.dataset_id, moment))
+        dataset_id = entry.ref.dataset_id
+        match version_named(version):
+            case int(number):
+                pass
+            case datetime() as moment:
+                if moment > datetime.now(UTC):
+                    raise VersionNotFound(
+                        f"'{version[:60]}' lies in the future; leave it out to read the current version"
+                    )
+                number = self._store.version_at(dataset_id, moment)
+            case TagName() as tag:
+                if tag.key not in entry.version_tags:
+                    raise tag_not_found(entry.name, tag, entry.version_tags)
+                number = entry.version_tags[tag.key]
+        entry.require_kept(number)
+        return VersionRef(dataset_id, number)
 
     def _replace(self, entry: LakeEntry, shown: dict[str, VersionRef]) -> None:
         try:
@@ -177,17 +186,3 @@ def _piece(uri: str, schema: pa.Schema, piece: range, rows: int) -> str:
 
 def _view(name: str) -> str:
     return f"{LAKE}.{LAKE_SCHEMA}.{identifier(name)}"
-
-
-def _moment(entry: LakeEntry, text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise VersionNotFound(
-            f"'{text[:60]}' is not a version of '{entry.name}'; write a number such as \"{entry.name}@v3\","
-            f' or a time such as "{entry.name}@2026-01-31T12:00:00Z"'
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment > datetime.now(UTC):
-        raise VersionNotFound(f"'{text[:60]}' lies in the future; leave it out to read the current version")
-    return moment

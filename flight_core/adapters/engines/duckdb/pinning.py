@@ -1,8 +1,8 @@
 """Reading older versions under the names a statement uses.
 
 Usually the versions a ticket pins are still current and the statement runs as it is. When a
-dataset has moved on, the tables in the statement's syntax tree are renamed to views that show
-the pinned versions.
+dataset has moved on, or the statement names a version, the tables in the statement's syntax tree are
+renamed to views that show the pinned versions.
 """
 
 import copy
@@ -13,8 +13,13 @@ from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeState, VersionRef,
 from flight_core.domain.query import Pins
 
 
-def outdated(pins: Pins, live: Mapping[str, VersionRef], lake: LakeState) -> dict[str, VersionRef]:
-    """The pins whose dataset has a newer version now.
+def names_version(key: str) -> bool:
+    """Whether a name says which version it means. A tag may mean another one later."""
+    return "@" in key
+
+
+def to_rename(pins: Pins, live: Mapping[str, VersionRef], lake: LakeState) -> dict[str, VersionRef]:
+    """The pins that the names of the statement do not lead to by themselves, or not for certain.
 
     Raises:
         DatasetNotFound: a pinned dataset was dropped, even if another one took its name.
@@ -25,7 +30,7 @@ def outdated(pins: Pins, live: Mapping[str, VersionRef], lake: LakeState) -> dic
         entry = lake.datasets.get(base)
         if entry is None or entry.ref.dataset_id != ref.dataset_id:
             raise dataset_not_found(base, [name for name in lake.datasets if name != base])
-        if key == base and live.get(key) != ref:
+        if names_version(key) or live.get(key) != ref:
             moved[key] = ref
     return moved
 

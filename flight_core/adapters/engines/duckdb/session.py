@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 import duckdb
 import pyarrow as pa
@@ -65,7 +66,7 @@ class DuckDbSession:
         self._connection = instance.pool.fresh()
         self._open: DuckDbQuery | None = None
         self._bound: Runnable | None = None  # holds variables until its query has run
-        self._in_transaction = False
+        self._began_at: datetime | None = None  # the transaction
         self._untouched = False  # in a transaction in which nothing ran yet
         self._changed = False
         self._closed = False
@@ -74,11 +75,15 @@ class DuckDbSession:
 
     @property
     def in_transaction(self) -> bool:
-        return self._in_transaction
+        return self._began_at is not None
+
+    @property
+    def in_transaction_since(self) -> datetime | None:
+        return self._began_at
 
     @property
     def pristine(self) -> bool:
-        return not (self._changed or self._in_transaction)
+        return not (self._changed or self.in_transaction)
 
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
         statements = self._parse(statement.sql)
@@ -191,8 +196,13 @@ class DuckDbSession:
 
     def begin(self) -> None:
         with self._turn():
-            self._connection.execute("BEGIN TRANSACTION")
-            self._in_transaction = self._untouched = True
+            self._began_at = datetime.now(UTC)
+            self._untouched = True
+            try:
+                self._connection.execute("BEGIN TRANSACTION")
+            except BaseException:
+                self._ended()
+                raise
 
     def commit(self) -> None:
         with self._turn():
@@ -264,7 +274,7 @@ class DuckDbSession:
 
     @contextlib.contextmanager
     def _atomically(self) -> Iterator[None]:
-        if self._in_transaction:
+        if self.in_transaction:
             yield
             return
         self._connection.execute("BEGIN TRANSACTION")
@@ -279,7 +289,7 @@ class DuckDbSession:
     def _show(self, statements: Sequence[ParsedStatement], lake: LakeState) -> Pins:
         """Make the views exist. A transaction does not see those made after it began, and gets its own."""
         pins = self._instance.show(statements, lake)
-        if self._in_transaction:
+        if self.in_transaction:
             for key in pins.keys() - self._own_views:
                 if "@" in key:
                     self._connection.execute(self._instance.views.temporary(key, pins[key]))
@@ -319,11 +329,12 @@ class DuckDbSession:
         """BEGIN, COMMIT, ROLLBACK as SQL. Clients without autocommit may begin what was begun for them."""
         begins = parsed.tokens[0].word in ("begin", "start")
         if not (begins and self._untouched):
+            now = datetime.now(UTC)
             try:
                 self._connection.execute(parsed.sql)
             finally:
                 self._ended()
-                self._in_transaction = begins
+                self._began_at = now if begins else None
         self._untouched = False
         return _NOTHING
 
@@ -401,7 +412,8 @@ class DuckDbSession:
         return True
 
     def _ended(self) -> None:
-        self._in_transaction = self._untouched = False
+        self._began_at = None
+        self._untouched = False
         while self._own_views:
             with contextlib.suppress(duckdb.Error):
                 self._connection.execute(f"DROP VIEW IF EXISTS temp.{identifier(self._own_views.pop())}")

@@ -1,0 +1,123 @@
+"""Naming versions, keeping them, and letting them go."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from flight_core.domain.dataset import DatasetVersion
+from flight_core.domain.errors import InvalidOption, InvalidTag, TagNotFound, VersionNotFound
+
+_NUMBER = re.compile(r"v?(\d{1,18})", re.IGNORECASE)
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
+_RESERVED = ("current", "latest", "history")
+
+
+@dataclass(frozen=True, slots=True)
+class TagName:
+    """1 to 64 ASCII letters, digits, `_`, `-` and `.`, starting with a letter; compared without case.
+
+    Raises:
+        InvalidTag: on construction, also for what names a version by itself, such as `v3`.
+    """
+
+    value: str
+
+    def __post_init__(self) -> None:
+        if not _TAG.fullmatch(self.value) or _NUMBER.fullmatch(self.value) or self.key in _RESERVED:
+            raise InvalidTag(
+                f"{self.value[:70]!r} cannot be a tag: begin with a letter, use up to 64 letters, digits,"
+                f" '_', '-' and '.', and neither a version such as v3 nor one of {', '.join(_RESERVED)}",
+                tag=self.value[:70],
+            )
+
+    @property
+    def key(self) -> str:
+        return self.value.lower()
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A name for one version, which is kept for as long as it has one."""
+
+    name: TagName
+    version: int
+    tagged_at: datetime
+    actor: str = ""
+    message: str = ""
+
+
+# A number, the moment at which it was current, or a tag.
+VersionName = int | datetime | TagName
+
+
+def version_named(text: str) -> VersionName:
+    """What follows the `@` in SQL: `3`, `v3`, a moment in ISO 8601 (else in UTC), or a tag.
+
+    Raises:
+        VersionNotFound: it can be none of these.
+    """
+    if number := _NUMBER.fullmatch(text):
+        return int(number.group(1))
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        return TagName(text)
+    except InvalidTag:
+        raise VersionNotFound(
+            f"{text[:60]!r} is not a version; write 3, v3, a moment such as 2026-01-31T12:00:00Z, or a tag"
+        ) from None
+
+
+def tag_not_found(dataset: object, name: TagName, known: Iterable[str]) -> TagNotFound:
+    known = sorted(known)
+    near = difflib.get_close_matches(name.key, known, n=1, cutoff=0.5)
+    if near:
+        hint = f"did you mean '{near[0]}'?"
+    else:
+        hint = f"it has {', '.join(known[:10])}" if known else "it has none; list its versions"
+    return TagNotFound(f"dataset '{dataset}' has no tag '{name}'; {hint}", tag=name.value)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """Which versions stay: the newest `keep_versions`, and those that were current within the last
+    `keep_s` seconds. Either rule keeps a version; without any rule all stay. The current version and
+    those with a tag stay anyway.
+
+    Raises:
+        InvalidOption: on construction.
+    """
+
+    keep_versions: int | None = None
+    keep_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_versions is not None and self.keep_versions < 1:
+            raise InvalidOption(f"keep_versions is {self.keep_versions}; at least 1 version is kept")
+        if self.keep_s is not None and self.keep_s < 0:
+            raise InvalidOption(f"keep_s is {self.keep_s}; give a number of seconds, 0 or more")
+
+    def first_kept(self, history: Sequence[DatasetVersion], now: datetime) -> int:
+        """The oldest version that stays without a tag; `history` is newest first."""
+        if not history or (self.keep_versions is None and self.keep_s is None):
+            return 0
+        newest = history[0].ref.version
+        first = newest
+        if self.keep_versions is not None:
+            first = min(first, newest - self.keep_versions + 1)
+        if self.keep_s is not None:
+            horizon = now - timedelta(seconds=self.keep_s)
+            for after, version in pairwise(history):
+                if after.committed_at < horizon:
+                    break
+                first = min(first, version.ref.version)
+        return max(first, 0)
