@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from flight_core.adapters.parsers.meter import Meter
-from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, write_parquet
+from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, Target, write_parquet
 from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
 
 _FILE_MAGIC = b"ARROW1"
@@ -42,7 +42,7 @@ class ColumnarFile:
     label: str
 
 
-def parse_parquet(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> None:
+def parse_parquet(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> None:
     """Write the rows of all files to `target`.
 
     Raises:
@@ -61,16 +61,16 @@ def parse_parquet(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> 
         counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
         if all(_plain(schema) for schema in schemas):
             _check_types(files, schemas, _widen)
-            write_parquet(_scanned(files, schemas[0]), target, counter)
+            write_parquet(_scanned(files, schemas[0], target), target, counter)
         else:
             _check_types(files, schemas, operator.eq)
             batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
-            _write(batches, schemas[0], target, counter)
+            _write(batches, schemas[0], _label(files), target, counter)
         if counter.rows != rows:
             raise UnreadableData(f"{files[0].label} promises {rows} rows and holds {counter.rows}")
 
 
-def parse_arrow(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> None:
+def parse_arrow(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> None:
     """As `parse_parquet`, for IPC files and streams."""
     with ExitStack() as opened, _damage_of(files[0], "Arrow IPC data"):
         schemas, parts = [], []
@@ -84,14 +84,21 @@ def parse_arrow(files: Sequence[ColumnarFile], target: Path, meter: Meter) -> No
             start_bytes += source.size()
         _check_columns(files, schemas)
         _check_types(files, schemas, operator.eq)
-        _write(chain.from_iterable(parts), schemas[0], target, RowCounter(meter, bytes_per_row=0))
+        counter = RowCounter(meter, bytes_per_row=0)
+        _write(chain.from_iterable(parts), schemas[0], _label(files), target, counter)
 
 
-def _scanned(files: Sequence[ColumnarFile], schema: pa.Schema) -> pl.LazyFrame:
+def _label(files: Sequence[ColumnarFile]) -> str:
+    return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
+
+
+def _scanned(files: Sequence[ColumnarFile], schema: pa.Schema, target: Target) -> pl.LazyFrame:
     days = [field.name for field in schema if pat.is_date32(field.type)]
     frames = [
         # Polars makes moments of what was a date64 before it was Parquet.
-        pl.scan_parquet(file.path, glob=False).with_columns(pl.col(days).cast(pl.Date))
+        target.marked(
+            pl.scan_parquet(file.path, glob=False).with_columns(pl.col(days).cast(pl.Date)), file.label
+        )
         for file in files
     ]
     return pl.concat(frames, how="vertical_relaxed")
@@ -116,7 +123,9 @@ def _validated(
         yield batch
 
 
-def _write(batches: Iterator[pa.RecordBatch], schema: pa.Schema, target: Path, counter: RowCounter) -> None:
+def _write(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, label: str, target: Target, counter: RowCounter
+) -> None:
     """Through Polars, which encodes on all cores, with the types it lacks replaced."""
     kept = pa.schema([pa.field(field.name, _kept_type(field.type, field.name)) for field in schema])
     replaced = (
@@ -127,7 +136,7 @@ def _write(batches: Iterator[pa.RecordBatch], schema: pa.Schema, target: Path, c
         for batch in batches
     )
     frame = pl.scan_arrow_c_stream(pa.RecordBatchReader.from_batches(kept, replaced))
-    write_parquet(frame, target, counter)
+    write_parquet(target.marked(frame, label), target, counter)
 
 
 def _plain(schema: pa.Schema) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import polars as pl
 
-from flight_core.adapters.parsers.dialects import Table, check_columns, open_table, used_options
+from flight_core.adapters.parsers.dialects import Table, Type, check_columns, open_table, used_options
 from flight_core.adapters.parsers.inference import Inference, Reading
 from flight_core.adapters.parsers.mending import fields_are_missing, mend
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import DelimitedOptions
-from flight_core.adapters.parsers.output import RowCounter, write_parquet
+from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.adapters.parsers.text import TextFile, in_parallel, line_chunks
 from flight_core.domain.errors import UnreadableData
 
@@ -36,7 +36,7 @@ class _Misfit(Exception):
 
 
 def parse_delimited(
-    files: Sequence[TextFile], options: DelimitedOptions, target: Path, scratch: Path, meter: Meter
+    files: Sequence[TextFile], options: DelimitedOptions, target: Target, scratch: Path, meter: Meter
 ) -> DelimitedOptions:
     """Write the rows of all files to `target`; the options, with what was found out.
 
@@ -61,9 +61,9 @@ def parse_delimited(
     return used_options(mended[0], options)
 
 
-def _write(tables: Sequence[Table], options: DelimitedOptions, target: Path, meter: Meter) -> None:
+def _write(tables: Sequence[Table], options: DelimitedOptions, target: Target, meter: Meter) -> None:
     scale = meter.total_bytes / max(1, sum(table.path.stat().st_size for table in tables))
-    for attempt in _attempts(tables, options):
+    for attempt in _attempts(tables, options, target):
         try:
             with _translated():
                 counter = RowCounter(meter, bytes_per_row=tables[0].row_bytes * scale)
@@ -85,20 +85,29 @@ class _Attempt:
     native: bool = False
 
 
-def _attempts(tables: Sequence[Table], options: DelimitedOptions) -> Iterator[_Attempt]:
-    """Types that fit a sample, types that fit everything, text."""
-    text = pl.concat([_nulled(table, options) for table in tables])
-    inference = Inference(tables[0].columns)
+def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target) -> Iterator[_Attempt]:
+    """Types that fit a sample, types that fit everything, text. Columns to which a contract gives a
+    type are not guessed at: they are numbers if the sample has nothing else, or text until it is checked."""
+    given = {} if target.inspection is None else target.inspection.typed_columns(tables[0].columns)
+    free = [column for column in tables[0].columns if column not in given]
+    parts = [_nulled(table, options) for table in tables]
+    text = pl.concat([target.marked(part, table.label) for part, table in zip(parts, tables, strict=True)])
+    inference = Inference(free)
+    numbers = {column: type for column, type in given.items() if type.is_integer() or type.is_float()}
     with _translated():
-        for table in tables[:_SAMPLE_FILES]:
-            inference.look(_nulled(table, options).head(SAMPLE_ROWS).collect(engine="streaming"))
+        for part in parts[:_SAMPLE_FILES]:
+            sample = part.head(SAMPLE_ROWS).collect(engine="streaming")
+            inference.look(sample.select(free))
+            numbers = {column: type for column, type in numbers.items() if _all_are(sample[column], type)}
         if inference.empty:
             inference.look_at_all(text, inference.empty)
         readings = inference.readings
-        native = not options.null_values and not _codes_are_possible(tables)
+        native = not options.null_values and not (free and _codes_are_possible(tables))
     if native:
-        types = {column: reading.native for column, reading in readings.items()}
-        frame = pl.concat([table.frame(types) for table in tables])
+        types: dict[str, Type] = dict.fromkeys(tables[0].columns, pl.String)
+        types.update({column: reading.native for column, reading in readings.items()})
+        types.update(numbers)
+        frame = pl.concat([target.marked(table.frame(types), table.label) for table in tables])
         yield _Attempt(_typed(frame, readings, native=True), native=True)
     else:
         yield _Attempt(_typed(text, readings))
@@ -108,10 +117,16 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions) -> Iterator[_A
     yield _Attempt(text)
 
 
+def _all_are(text: pl.Series, type: pl.DataType) -> bool:
+    return text.cast(type, strict=False).null_count() == text.null_count()
+
+
 def _typed(frame: pl.LazyFrame, readings: Mapping[str, Reading], *, native: bool = False) -> pl.LazyFrame:
-    return frame.select(
-        pl.col(column) if native and reading.native != pl.String else reading.typed(column)
+    """With the columns that were read as text parsed; the others stay as they are."""
+    return frame.with_columns(
+        reading.typed(column)
         for column, reading in readings.items()
+        if not (native and reading.native != pl.String)
     )
 
 

@@ -27,6 +27,9 @@ _DELIMITERS = (",", "\t", ";", "|")
 _VALUE = re.compile(r"\s*|[-+]?[\d.,]+(e[-+]?\d+)?|\d{4}-\d\d-\d\d([T ][\d:.]+\S*)?", re.IGNORECASE)
 
 
+Type = pl.DataType | type[pl.DataType]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One UTF-8 file and how it is to be read."""
@@ -41,7 +44,7 @@ class Table:
     line_end: str
     row_bytes: float  # on average, in the sample
 
-    def frame(self, types: Mapping[str, type[pl.DataType]] | None = None) -> pl.LazyFrame:
+    def frame(self, types: Mapping[str, Type] | None = None) -> pl.LazyFrame:
         """Its rows, as text where `types` does not say otherwise: an empty field is null, a quoted
         empty one is not."""
         return pl.scan_csv(

@@ -25,7 +25,7 @@ from flight_core.adapters.parsers.json_types import (
 )
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import JsonOptions, NdjsonOptions
-from flight_core.adapters.parsers.output import RowCounter, write_parquet
+from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.adapters.parsers.sniffing import head
 from flight_core.adapters.parsers.text import TextFile, as_utf8, in_parallel, line_chunks
 from flight_core.domain.errors import LimitExceeded, UnreadableData
@@ -42,7 +42,7 @@ class _Difficult(Exception):
 
 
 def parse_ndjson(
-    files: Sequence[TextFile], options: NdjsonOptions, target: Path, scratch: Path, meter: Meter
+    files: Sequence[TextFile], options: NdjsonOptions, target: Target, scratch: Path, meter: Meter
 ) -> None:
     """Write the records of all files to `target`; the fields of all records become columns.
 
@@ -56,7 +56,7 @@ def parse_ndjson(
 
 
 def parse_json(
-    files: Sequence[TextFile], options: JsonOptions, target: Path, scratch: Path, meter: Meter
+    files: Sequence[TextFile], options: JsonOptions, target: Target, scratch: Path, meter: Meter
 ) -> None:
     """As `parse_ndjson`, and InvalidOption if there is nothing at the record path."""
     path = scratch / "records.ndjson"
@@ -68,24 +68,29 @@ def _parse(
     paths: Sequence[Path],
     files: Sequence[TextFile],
     record_path: str | None,
-    target: Path,
+    target: Target,
     scratch: Path,
     meter: Meter,
 ) -> None:
     label = files[0].label
+    labels = [file.label for file in files] if len(paths) == len(files) else [_all(files)]
     try:
         try:
-            _read(paths, _schema(_types(paths, meter), label), target, meter)
+            _read(paths, labels, _schema(_types(paths, meter), label), target, meter)
         except _Difficult:
             schema = _schema(types_of(_records(files, record_path)), label)
             path = scratch / "conforming.ndjson"
             shape = pl.Struct(schema)
             _dump((conformed(record, shape) for record in _records(files, record_path)), path, label)
-            _read([path], schema, target, meter)
+            _read([path], [_all(files)], schema, target, meter)
     except _Difficult as error:
         raise UnreadableData(f"{label} cannot be read as JSON records") from error
     except TooDeep:
         raise UnreadableData(f"{label} is nested deeper than {MAX_DEPTH} levels; that is no table") from None
+
+
+def _all(files: Sequence[TextFile]) -> str:
+    return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
 
 
 def _records(files: Sequence[TextFile], record_path: str | None) -> Iterator[Record]:
@@ -138,7 +143,7 @@ def _schema(types: Types, label: str) -> dict[str, pl.DataType]:
     return {name: storable(type) for name, type in types.items()}
 
 
-def _read(paths: Sequence[Path], schema: Types, target: Path, meter: Meter) -> None:
+def _read(paths: Sequence[Path], labels: Sequence[str], schema: Types, target: Target, meter: Meter) -> None:
     scale = meter.total_bytes / max(1, sum(path.stat().st_size for path in paths))
     sample = head(paths[0])
     counter = RowCounter(
@@ -147,7 +152,10 @@ def _read(paths: Sequence[Path], schema: Types, target: Path, meter: Meter) -> N
         bytes_per_row=scale * (1 - _PREPARED) * len(sample) / (sample.count(b"\n") + 1),
     )
     with _translated():
-        frames = [pl.scan_ndjson(str(path), schema=schema) for path in paths]
+        frames = [
+            target.marked(pl.scan_ndjson(str(path), schema=schema), label)
+            for path, label in zip(paths, labels, strict=True)
+        ]
         write_parquet(pl.concat(frames), target, counter)
 
 

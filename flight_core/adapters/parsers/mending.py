@@ -11,29 +11,40 @@ import pyarrow.parquet as pq
 
 from flight_core.adapters.parsers.dialects import Table, reader_of, transcoded
 from flight_core.adapters.parsers.options import DelimitedOptions
+from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.text import fresh_file
 from flight_core.domain.errors import UnreadableData
 
 _CHUNK_BYTES = 1 << 20
 
 
-def fields_are_missing(tables: Sequence[Table], target: Path) -> bool:
+def fields_are_missing(tables: Sequence[Table], target: Target) -> bool:
     """Whether rows may have been shorter than the first: Polars fills them up with nulls, silently.
 
     Then the last column holds nulls, and the files hold fewer delimiters than full rows would.
     """
-    metadata = pq.read_metadata(target)
-    last = metadata.num_columns - 1
-    groups = [metadata.row_group(number).column(last) for number in range(metadata.num_row_groups)]
-    if not any(group.statistics is None or group.statistics.null_count for group in groups):
+    rows = _rows_if_missing(target)
+    if rows is None:
         return False
+    last = len(tables[0].columns) - 1
     if last == 0:
         return True  # blank lines are not rows
-    rows = metadata.num_rows + sum(table.header for table in tables)
-    return _delimiters(tables, target) != rows * last
+    return _delimiters(tables, target) != (rows + sum(table.header for table in tables)) * last
 
 
-def _delimiters(tables: Sequence[Table], target: Path) -> int:
+def _rows_if_missing(target: Target) -> int | None:
+    """How many rows were read; None if the last column holds no nulls."""
+    if target.inspection is not None:
+        gate = target.inspection.gate
+        return gate.rows if gate.last_column_nulls else None
+    metadata = pq.read_metadata(target.path)
+    last = metadata.num_columns - 1
+    groups = [metadata.row_group(number).column(last) for number in range(metadata.num_row_groups)]
+    missing = any(group.statistics is None or group.statistics.null_count for group in groups)
+    return metadata.num_rows if missing else None
+
+
+def _delimiters(tables: Sequence[Table], target: Target) -> int:
     """How many stand between fields; -1 if that takes a closer look."""
     delimiters = quotes = 0
     for table in tables:
@@ -48,12 +59,14 @@ def _delimiters(tables: Sequence[Table], target: Path) -> int:
     return delimiters - _quoted_delimiters(tables, target)
 
 
-def _quoted_delimiters(tables: Sequence[Table], target: Path) -> int:
+def _quoted_delimiters(tables: Sequence[Table], target: Target) -> int:
     delimiter = tables[0].delimiter
     in_names = sum(name.count(delimiter) for table in tables if table.header for name in table.columns)
-    counts = pl.scan_parquet(target, glob=False).select(
-        pl.col(pl.String).str.count_matches(delimiter, literal=True).sum()
-    )
+    if target.inspection is None:
+        rows = pl.scan_parquet(target.path, glob=False)
+    else:  # what was written may lack columns, and rows
+        rows = pl.concat([table.frame() for table in tables])
+    counts = rows.select(pl.col(pl.String).str.count_matches(delimiter, literal=True).sum())
     in_rows: int = sum(sum(row) for row in counts.collect(engine="streaming").rows())
     return in_names + in_rows
 

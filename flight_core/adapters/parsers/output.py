@@ -1,10 +1,12 @@
 """Writing Parquet the way datasets are stored: zstd, row groups that scan fast."""
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from flight_core.adapters.parsers.inspection import Inspection
 from flight_core.adapters.parsers.meter import Meter
 
 ROW_GROUP_ROWS = 61_440
@@ -32,9 +34,36 @@ class RowCounter:
         return frame
 
 
-def write_parquet(frame: pl.LazyFrame, target: Path, counter: RowCounter) -> None:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The file to write, and what rows are held against on their way there."""
+
+    path: Path
+    inspection: Inspection | None = None
+
+    def marked(self, frame: pl.LazyFrame, label: str) -> pl.LazyFrame:
+        """`frame`, whose rows know where they are from if that may have to be said of them."""
+        return frame if self.inspection is None else self.inspection.marked(frame, label)
+
+
+def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> None:
     """Stream `frame` to `target`, in order and in bounded memory."""
-    counted = frame.map_batches(
-        counter, streamable=True, schema=frame.collect_schema(), validate_output_schema=False
+    schema = frame.collect_schema()
+    gate = None if target.inspection is None else target.inspection.begin(schema)
+
+    def flow(batch: pl.DataFrame) -> pl.DataFrame:
+        counter(batch)
+        return batch if gate is None else gate(batch)
+
+    passed = frame.map_batches(
+        flow,
+        streamable=True,
+        schema=schema if gate is None else gate.plan.schema(schema),
+        validate_output_schema=False,
     )
-    counted.sink_parquet(target, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    try:
+        passed.sink_parquet(target.path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    except BaseException:
+        if gate is not None and gate.error is not None:
+            raise gate.error from None
+        raise

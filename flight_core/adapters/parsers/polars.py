@@ -16,11 +16,12 @@ import anyio.abc
 import psutil
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from flight_core.adapters.parsers.contract_rules import check_contract
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
 from flight_core.adapters.parsers.unpacking import UnpackLimits
-from flight_core.application.ports.parsing import Check, ParsedFiles
+from flight_core.application.ports.parsing import Check, Checked, ParsedFiles
 from flight_core.application.ports.sources import FetchedFile, Report
-from flight_core.domain.contract import Contract
+from flight_core.domain.contract import Contract, contract_document, report_of
 from flight_core.domain.errors import (
     DeadlineExceeded,
     FlightCoreError,
@@ -77,7 +78,7 @@ class PolarsParser:
             options_for(known_format(format), options)
 
     def check_contract(self, contract: Contract) -> None:
-        pass
+        check_contract(contract)
 
     async def parse(
         self,
@@ -95,6 +96,7 @@ class PolarsParser:
             "folder": str(folder),
             "format": format,
             "options": dict(options),
+            "check": None if check is None else _check_message(check),
             "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
         }
         log = folder / "parser.log"
@@ -108,7 +110,8 @@ class PolarsParser:
         finally:
             _log_tail(log)
         parts = tuple(folder / name for name in answer["files"])
-        return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]))
+        checked = None if answer["checked"] is None else _checked(answer["checked"], folder)
+        return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]), checked)
 
     async def _ask(
         self, request: Mapping[str, object], log: Path, label: str, report: Report
@@ -125,6 +128,22 @@ class PolarsParser:
                 return await _Conversation(process, self.options.memory_bytes, label, report).result(request)
             finally:
                 await _end(process)
+
+
+def _check_message(check: Check) -> dict[str, object]:
+    return {
+        "contract": contract_document(check.contract.contract),
+        "version": check.contract.version,
+        "job": check.job_id,
+        "at": check.at.isoformat(),
+        "newest": None if check.newest is None else check.newest.isoformat(),
+        "present": [str(path) for path in check.present],
+    }
+
+
+def _checked(answer: Mapping[str, Any], folder: Path) -> Checked:
+    rejects = None if answer["rejects"] is None else folder / answer["rejects"]
+    return Checked(report_of(answer["report"]), rejects, answer["violation"])
 
 
 class _Conversation:

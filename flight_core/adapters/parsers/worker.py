@@ -33,9 +33,11 @@ from flight_core.adapters.parsers.options import (
     known_format,
     options_for,
 )
+from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.sniffing import Content, compression_of, content_of, head
 from flight_core.adapters.parsers.text import TextFile
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, unpack
+from flight_core.adapters.parsers.verdict import CheckRequest, finish
 from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnreadableData
 
 _INPUT_ENDED = 3
@@ -48,6 +50,7 @@ class Request:
     format: Format | None
     options: Mapping[str, object]
     limits: UnpackLimits
+    check: CheckRequest | None = None
 
 
 def parse(request: Request, meter: Meter) -> dict[str, object]:
@@ -61,12 +64,19 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     ]
     _check_alike(files, contents)
     format = contents[0].format
-    target = request.folder / "part-0.parquet"
+    inspection = None if request.check is None else request.check.inspection
+    target = Target(request.folder / "part-0.parquet", inspection)
     used = _dispatch(files, contents, options_for(format, request.options), target, scratch, meter)
-    row_count = pq.read_metadata(target).num_rows
+    checked = None if request.check is None else finish(request.check, target.path)
+    row_count = pq.read_metadata(target.path).num_rows
     meter.reached(meter.total_bytes, row_count)
     reading = {"format": format, "options": used.model_dump(mode="json", exclude_unset=True)}
-    return {"files": [target.name], "row_count": row_count, "reading": reading}
+    return {
+        "files": [target.path.name],
+        "row_count": row_count,
+        "reading": reading,
+        "checked": checked,
+    }
 
 
 def _unpacked(request: Request, scratch: Path, meter: Meter) -> list[Unpacked]:
@@ -96,7 +106,7 @@ def _dispatch(
     files: Sequence[Unpacked],
     contents: Sequence[Content],
     options: FormatOptions,
-    target: Path,
+    target: Target,
     scratch: Path,
     meter: Meter,
 ) -> FormatOptions:
@@ -170,6 +180,7 @@ def _request(message: dict[str, Any]) -> Request:
         format=known_format(message["format"]) if message["format"] else None,
         options=message["options"],
         limits=UnpackLimits(**message["limits"]),
+        check=CheckRequest.of(message["check"], Path(message["folder"])) if message["check"] else None,
     )
 
 

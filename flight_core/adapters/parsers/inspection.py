@@ -1,0 +1,336 @@
+"""Holding rows against a contract as they flow to the Parquet file: good ones pass, others are set apart.
+
+Each batch is first asked whether all its rows are good, which is cheap; only where some are not is it
+found out which.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import polars.selectors as cs
+
+from flight_core.adapters.parsers.contract_rules import Rule, column_types, default_of, rules_of
+from flight_core.adapters.parsers.contract_types import Coercion, coercion
+from flight_core.adapters.parsers.rejects import RejectsFile, RejectsNote
+from flight_core.domain.contract import (
+    ColumnContract,
+    Contract,
+    ExtraColumns,
+    MissingColumns,
+    RuleCount,
+    Severity,
+    merged_counts,
+)
+from flight_core.domain.errors import SchemaMismatch
+
+# Columns that tell where a row is from, until it has passed.
+SOURCE, ROW = "\x1fsource", "\x1frow"
+MARKS = (SOURCE, ROW)
+
+
+class Inspection:
+    """What one job holds its rows against. `begin` anew for each attempt to read them."""
+
+    def __init__(self, contract: Contract, note: RejectsNote, rejects: Path) -> None:
+        self.contract = contract
+        self.types = column_types(contract)
+        self.rejects = rejects
+        self._note = note
+        self._gate: Gate | None = None
+        self._sources: list[str] = []
+
+    def marked(self, frame: pl.LazyFrame, label: str) -> pl.LazyFrame:
+        """With the label of its source, and the number of each row in it, from 1. In the order of reading."""
+        if label not in self._sources:
+            self._sources.append(label)
+        return frame.with_row_index(ROW, offset=1).with_columns(pl.lit(label).alias(SOURCE))
+
+    @property
+    def gate(self) -> "Gate":
+        """That of the attempt that succeeded."""
+        assert self._gate is not None
+        return self._gate
+
+    def begin(self, schema: Mapping[str, pl.DataType]) -> "Gate":
+        """Raises SchemaMismatch: columns are missing or too many, or of types that nothing makes right."""
+        if self._gate is not None:
+            self._gate.file.close()
+        self.rejects.unlink(missing_ok=True)
+        plan = plan_of(self.contract, schema)
+        self._gate = Gate(plan, rules_of(self.contract), RejectsFile(self.rejects, self._note), self._sources)
+        return self._gate
+
+    def typed_columns(self, columns: Sequence[str]) -> dict[str, pl.DataType]:
+        """Those of the data's columns that the contract gives a type."""
+        names = {column.lower(): column for column in columns}
+        return {names[name.lower()]: type for name, type in self.types.items() if name.lower() in names}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """`coercion` is None for columns that stay as they are. `source` is None where the data lacks it."""
+
+    name: str
+    source: str | None
+    expr: pl.Expr
+    coercion: Coercion | None = None
+    severity: Severity = Severity.REJECT  # of values that are not of the type
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How columns of the data become columns of the dataset."""
+
+    columns: Sequence[_Column]
+    sources: Sequence[str]  # all columns of the data
+
+    def schema(self, schema: Mapping[str, pl.DataType]) -> pl.Schema:
+        empty = pl.DataFrame(schema=dict(schema))
+        return empty.select(column.expr.alias(column.name) for column in self.columns).schema
+
+
+def plan_of(contract: Contract, schema: Mapping[str, pl.DataType]) -> Plan:
+    """Raises SchemaMismatch."""
+    sources = [name for name in schema if name not in MARKS]
+    by_key = {name.lower(): name for name in sources}
+    types = column_types(contract)
+    columns = [
+        _contracted(contract, column, by_key.get(column.name.lower()), schema, types)
+        for column in contract.columns
+    ]
+    named = {column.name.lower() for column in contract.columns}
+    extra = [name for name in sources if name.lower() not in named]
+    if extra and contract.extra_columns is ExtraColumns.REFUSE:
+        listed = ", ".join(f"'{name}'" for name in extra[:20])
+        raise SchemaMismatch(
+            f"the contract does not allow for the columns {listed}; leave them out, or describe them",
+            columns=extra[:20],
+        )
+    if contract.extra_columns is ExtraColumns.KEEP:
+        columns += [_Column(name, name, pl.col(name)) for name in extra]
+    return Plan(columns, sources)
+
+
+def _contracted(
+    contract: Contract,
+    column: ColumnContract,
+    source: str | None,
+    schema: Mapping[str, pl.DataType],
+    types: Mapping[str, pl.DataType],
+) -> _Column:
+    type = types.get(column.name)
+    if source is None:
+        return _Column(column.name, None, _missing(contract, column, type))
+    if type is None:
+        return _Column(column.name, source, pl.col(source))
+    found = coercion(source, schema[source], type, column.format)
+    if found is None:
+        raise SchemaMismatch(
+            f"column '{source}' is {schema[source]} in the data and {column.type} in the contract;"
+            " change one of them",
+            column=source,
+        )
+    severity = column.severity_of("type")
+    return _Column(
+        column.name,
+        source,
+        found.typed,
+        None if schema[source] == type else found,
+        Severity.REJECT if severity is Severity.WARN else severity,
+    )
+
+
+def _missing(contract: Contract, column: ColumnContract, type: pl.DataType | None) -> pl.Expr:
+    policy = contract.missing_columns
+    if policy is MissingColumns.NULL:
+        return pl.lit(None, dtype=type or pl.String())
+    if policy is MissingColumns.DEFAULT and column.default is not None:
+        return default_of(column, type)
+    raise SchemaMismatch(
+        f"the data lacks the column '{column.name}' of the contract; add it, or let the contract fill it in",
+        column=column.name,
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was seen so far."""
+
+    rows: int = 0
+    rejected_rows: int = 0
+    counts: list[RuleCount] = field(default_factory=list)
+    last_column_nulls: int = 0
+    sources: dict[str, "_SourceTally"] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _SourceTally:
+    rows: int = 0
+    rejected: list[pl.Series] = field(default_factory=list)  # the numbers of the rows
+
+
+class Gate:
+    """Takes batches as they were read, and gives back their good rows with the contract's types.
+
+    Called from several threads. Rows that break rules of the severities REJECT and FAIL are set apart.
+    """
+
+    def __init__(self, plan: Plan, rules: Sequence[Rule], file: RejectsFile, sources: Sequence[str]) -> None:
+        self.file = file
+        self.sources = sources
+        self.plan = plan
+        self._rules = rules
+        self._typed = [column.expr.alias(column.name) for column in plan.columns]
+        self._coerced = [column for column in plan.columns if column.coercion is not None]
+        self._all_good = [rule.good.all().alias(str(number)) for number, rule in enumerate(rules)]
+        self._lock = threading.Lock()
+        self._tally = _Tally()
+        self.error: BaseException | None = None
+
+    @property
+    def rows(self) -> int:
+        return self._tally.rows
+
+    @property
+    def rejected_rows(self) -> int:
+        return self._tally.rejected_rows
+
+    @property
+    def last_column_nulls(self) -> int:
+        """Nulls in the last column of the data."""
+        return self._tally.last_column_nulls
+
+    @property
+    def counts(self) -> tuple[RuleCount, ...]:
+        return merged_counts(self._tally.counts)
+
+    def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
+        try:
+            return self._passed(batch)
+        except BaseException as error:  # libraries between here and the caller would make another of it
+            self.error = error
+            raise
+
+    def _passed(self, batch: pl.DataFrame) -> pl.DataFrame:
+        # A column of the batch, so that there are as many rows even where all others are made up.
+        typed = batch.select(*self._typed, pl.first().alias(ROW)).drop(ROW)
+        hits = self._hits(batch, typed)
+        bad = _any(hit for rule, hit in hits if rule.severity is not Severity.WARN)
+        self._count(batch, hits, bad)
+        if bad is None:
+            return typed
+        set_apart = batch.filter(bad).with_columns(_labels(hits, bad).alias("\x1frules"))
+        self.file.write(self._told(set_apart))
+        return typed.filter(~bad)
+
+    def _hits(self, batch: pl.DataFrame, typed: pl.DataFrame) -> list[tuple[Rule, pl.Series]]:
+        """The rules that are broken, and by which rows."""
+        hits: list[tuple[Rule, pl.Series]] = []
+        failed: dict[str, pl.Series] = {}
+        for column in self._coerced:
+            assert column.source is not None
+            assert column.coercion is not None
+            if typed[column.name].null_count() > batch[column.source].null_count():
+                failed[column.name] = batch.select(column.coercion.failed.alias("hit"))["hit"]
+        for name, hit in failed.items():
+            if hit.any():
+                severity = next(column.severity for column in self._coerced if column.name == name)
+                hits.append((Rule("type", name, severity, pl.lit(value=True)), hit))
+        if not self._rules or not typed.height:
+            return hits
+        good = typed.select(self._all_good).row(0)
+        for rule, all_good in zip(self._rules, good, strict=True):
+            if not all_good:
+                hit = typed.select((~rule.good).fill_null(value=False).alias("hit"))["hit"]
+                if rule.name == "not_null" and rule.column in failed:
+                    hit &= ~failed[rule.column]  # it has a value, if none of the type
+                if hit.any():
+                    hits.append((rule, hit))
+        return hits
+
+    def _count(
+        self, batch: pl.DataFrame, hits: Sequence[tuple[Rule, pl.Series]], bad: pl.Series | None
+    ) -> None:
+        counts = [rule.count(int(hit.sum())) for rule, hit in hits]
+        with self._lock:
+            tally = self._tally
+            tally.rows += batch.height
+            tally.rejected_rows += 0 if bad is None else int(bad.sum())
+            tally.counts = [*merged_counts([*tally.counts, *counts])]
+            tally.last_column_nulls += batch[self.plan.sources[-1]].null_count()
+            if SOURCE in batch.columns:
+                self._count_sources(batch, bad)
+
+    def _count_sources(self, batch: pl.DataFrame, bad: pl.Series | None) -> None:
+        for label in batch[SOURCE].unique():
+            source = self._tally.sources.setdefault(label, _SourceTally())
+            mine = batch[SOURCE] == label
+            source.rows += int(mine.sum())
+            if bad is not None:
+                source.rejected.append(batch[ROW].filter(mine & bad))
+
+    def origins(self, numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """The source of each row that has passed, by its number from 0, and its number there from 1.
+
+        Sources come one after another, in the order of `sources`.
+        """
+        labels, rows, start = [], [], 0
+        for label in self.sources:
+            source = self._tally.sources.get(label, _SourceTally())
+            rejected = pl.concat(
+                [pl.Series(dtype=pl.Int64), *(each.cast(pl.Int64) for each in source.rejected)]
+            )
+            rejected = rejected.sort()
+            passed = source.rows - rejected.len()
+            inside = numbers.cast(pl.Int64).filter((numbers >= start) & (numbers < start + passed)) - start
+            # A row that passed comes after as many rejected ones as have no more good ones before them.
+            before = (rejected - 1 - pl.int_range(rejected.len(), eager=True)).search_sorted(
+                inside, side="right"
+            )
+            rows.append(inside + 1 + before.cast(pl.Int64))
+            labels += [label] * inside.len()
+            start += passed
+        return pl.Series(SOURCE, labels, dtype=pl.String), pl.concat([*rows]).alias(ROW)
+
+    def _told(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Where each row is from, what it broke, and all its values as text."""
+        where = [pl.col(SOURCE), pl.col(ROW).cast(pl.Int64)] if SOURCE in rows.columns else _NOWHERE
+        return rows.select(*where, pl.col("\x1frules"), *texts(rows.select(self.plan.sources)))
+
+
+_NOWHERE = (pl.lit("").alias(SOURCE), pl.lit(None, dtype=pl.Int64).alias(ROW))
+
+
+def texts(frame: pl.DataFrame) -> list[pl.Series]:
+    """Every column as text that can be read back."""
+    return [_text(frame[name]) for name in frame.columns]
+
+
+def _text(values: pl.Series) -> pl.Series:
+    if values.dtype == pl.String:
+        return values
+    if values.dtype == pl.Binary:
+        return values.bin.encode("base64")
+    if values.dtype.is_nested():
+        wrapped = pl.DataFrame({"value": values}).to_struct(values.name).struct.json_encode()
+        return wrapped.zip_with(values.is_not_null(), pl.Series([None], dtype=pl.String)).alias(values.name)
+    return values.cast(pl.String)
+
+
+def _any(hits: Iterable[pl.Series]) -> pl.Series | None:
+    found: pl.Series | None = None
+    for hit in hits:
+        found = hit if found is None else found | hit
+    return found
+
+
+def _labels(hits: Sequence[tuple[Rule, pl.Series]], bad: pl.Series) -> pl.Series:
+    """The rules that each bad row breaks."""
+    columns = {
+        str(number): hit.filter(bad).replace_strict({True: rule.label}, default=None, return_dtype=pl.String)
+        for number, (rule, hit) in enumerate(hits)
+    }
+    return pl.DataFrame(columns).select(pl.concat_list(cs.all()).list.drop_nulls().alias("rules"))["rules"]
