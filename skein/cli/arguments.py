@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from flight_core.domain.errors import InvalidOption, InvalidSource
 
+UPLOAD = "upload:"
+
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://")
 
 
@@ -34,11 +36,14 @@ def options_of(pairs: Iterable[str]) -> dict[str, object]:
 
 
 def source_of(sources: Sequence[str]) -> dict[str, object]:
-    """A URL, or paths, which become absolute: the server may have been started elsewhere.
+    """A URL, uploads, or paths, which become absolute: the server may have been started elsewhere.
 
     Raises:
         InvalidSource: a URL that is not http or https, or several of them.
     """
+    uploads = [source.removeprefix(UPLOAD) for source in sources if source.startswith(UPLOAD)]
+    if len(uploads) == len(sources):
+        return {"kind": "upload", "id": uploads[0] if len(uploads) == 1 else uploads}
     urls = [source for source in sources if _URL.match(source)]
     if not urls:
         paths = [str(Path(source).expanduser().absolute()) for source in sources]

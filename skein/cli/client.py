@@ -1,7 +1,7 @@
 """Finding a server, and talking to its HTTP API."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +56,10 @@ def find_server(settings: ClientSettings) -> Address:
 
 
 class Api:
-    """The HTTP API of one server. Not thread-safe."""
+    """The HTTP API of one server. Not thread-safe. `local`: on this machine, for sure."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, *, local: bool) -> None:
+        self.local = local
         self._http = http
 
     def get(self, model: type[Model], path: str, **parameters: object) -> Model:
@@ -68,6 +69,12 @@ class Api:
 
     def post(self, model: type[Model], path: str, body: object = None) -> Model:
         return self._reply(model, self._send("POST", path, json=body))
+
+    def send(
+        self, model: type[Model], method: str, path: str, *, headers: Mapping[str, str], content: bytes = b""
+    ) -> Model:
+        """Bytes, as they are."""
+        return self._reply(model, self._send(method, path, headers=headers, content=content))
 
     def delete(self, path: str) -> None:
         response = self._send("DELETE", path)
@@ -126,7 +133,7 @@ def open_api(settings: ClientSettings, address: Address) -> Iterator[Api]:
     except (httpx.InvalidURL, ValueError) as error:
         raise InvalidOption(f"'{address.http}' is not a URL: {error}") from None
     with http:
-        yield Api(http)
+        yield Api(http, local=address.local)
 
 
 @contextmanager

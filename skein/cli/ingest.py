@@ -1,24 +1,19 @@
 """`skein ingest`, `ingestions` and `cancel`: jobs, followed to their end."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import TextColumn
 
 from schemas.http import Ingestion, IngestionPage
+from skein.cli.arguments import UPLOAD, source_of
+from skein.cli.bars import bytes_bar
 from skein.cli.client import Api, path_of
 from skein.cli.failures import INTERRUPTED, CliError
 from skein.cli.tables import Column, show_table
+from skein.cli.upload import STANDARD_INPUT, are_files, uploaded
 from skein.cli.wording import as_json, count, size, when
 
 # How often the job is looked at; the server notes its progress four times a second.
@@ -27,14 +22,15 @@ _POLL_S = 0.2
 Show = Callable[[Ingestion], None]
 
 
-def ingest(api: Api, request: Mapping[str, object]) -> None:
-    """Start the job and follow it. Ctrl-C asks it to stop, and waits until it has; another one does not.
+def ingest(api: Api, request: Mapping[str, object], sources: Sequence[str], *, upload: bool) -> None:
+    """Start the job and follow it. Files that are here and that the server cannot read are sent first,
+    with `upload` all files. Ctrl-C asks it to stop, and waits until it has; another one does not.
 
     Raises:
         CliError: it could not be started, it failed, or somebody else cancelled it.
         typer.Exit: it was interrupted.
     """
-    job = api.post(Ingestion, path_of("ingestions"), request)
+    job, upload_ids = _started(api, request, sources, upload=upload)
     interrupted = False
     with _bar() as show:
         try:
@@ -49,9 +45,30 @@ def ingest(api: Api, request: Mapping[str, object]) -> None:
         typer.echo(f"cancelled; nothing was added to '{job.dataset}'", err=True)
         raise typer.Exit(INTERRUPTED)
     elif job.error is not None:
+        if upload_ids:
+            typer.echo(f"what was sent is kept for now: skein ingest {' '.join(upload_ids)} ...", err=True)
         raise CliError(job.error.code, job.error.message)
     else:
         raise CliError("cancelled", f"somebody cancelled the ingestion {job.id}; nothing was added")
+
+
+def _started(
+    api: Api, request: Mapping[str, object], sources: Sequence[str], *, upload: bool
+) -> tuple[Ingestion, list[str]]:
+    """The job, and its uploads, as `ingest` takes them."""
+    here = are_files(sources)
+    if not (upload or STANDARD_INPUT in sources or (here and not api.local)):
+        try:
+            return _job(api, request, source_of(sources)), []
+        except CliError as error:
+            if not here or error.code != "source_not_allowed":
+                raise
+    uploads = [f"{UPLOAD}{upload_id}" for upload_id in uploaded(api, sources)]
+    return _job(api, request, source_of(uploads)), uploads
+
+
+def _job(api: Api, request: Mapping[str, object], source: Mapping[str, object]) -> Ingestion:
+    return api.post(Ingestion, path_of("ingestions"), {**request, "source": source})
 
 
 def show_ingestions(api: Api, *, dataset: str | None, limit: int, json: bool) -> None:
@@ -108,18 +125,7 @@ def _ask_to_stop(api: Api, job: Ingestion) -> None:
 @contextmanager
 def _bar() -> Iterator[Show]:
     """A progress bar for the phase the job is in; nothing where standard error is no terminal."""
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        DownloadColumn(),
-        TextColumn("{task.fields[rows]:,} rows"),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
+    with bytes_bar(TextColumn("{task.fields[rows]:,} rows")) as progress:
         task = progress.add_task("queued", total=None, rows=0)
         phase = None
 

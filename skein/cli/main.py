@@ -52,7 +52,10 @@ def skein(
 
 @app.command()
 def ingest(
-    source: Annotated[list[str], typer.Argument(help="Files, folders or patterns; or one http(s) URL.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, patterns, or one http(s) URL; - is standard input."),
+    ],
     *,
     name: Annotated[str, typer.Option("--as", help="The dataset to write.")],
     mode: Annotated[
@@ -67,26 +70,30 @@ def ingest(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="An option of the format, such as delimiter=';'; repeat it."),
     ] = None,
+    upload: Annotated[
+        bool,
+        typer.Option("--upload", help="Send the files, even if the server might read them itself."),
+    ] = False,
     server: Server = None,
     data: Data = None,
 ) -> None:
     """Turn files or a URL into a dataset, and watch it happen.
 
-    The server reads the files, from folders that it allows. Ctrl-C cancels; the dataset is then as before.
+    The server reads the files, from folders that it allows; files here that it cannot reach are sent to it.
+    Ctrl-C cancels; the dataset is then as before.
     """
-    from skein.cli.arguments import options_of, source_of
+    from skein.cli.arguments import options_of
     from skein.cli.client import connect
     from skein.cli.ingest import ingest
 
     request = {
         "dataset": name,
-        "source": source_of(source),
         "mode": mode,
         "format": format,
         "options": options_of(option or []),
     }
     with connect(server, data) as api:
-        ingest(api, request)
+        ingest(api, request, source, upload=upload)
 
 
 @app.command()
