@@ -28,14 +28,14 @@ class Filter:
 
     datasets: frozenset[str] = frozenset()
     kinds: frozenset[EventKind] = frozenset()
-    ingestions: frozenset[str] = frozenset()
+    jobs: frozenset[str] = frozenset()
 
     def __call__(self, stored: StoredEvent) -> bool:
         event = stored.event
         return (
             (not self.datasets or event.subject.lower() in self.datasets)
             and (not self.kinds or event.kind in self.kinds)
-            and (not self.ingestions or event.data.get("ingestion") in self.ingestions)
+            and (not self.jobs or event.data.get("job") in self.jobs)
         )
 
 

@@ -12,7 +12,8 @@ from flight_core.application.catalog import DatasetDescription
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetVersion
 from flight_core.domain.errors import InvalidRequest, VersionNotFound
-from flight_core.domain.ingestion import Ingestion, Progress, SourceSpec
+from flight_core.domain.ingestion import Ingestion, SourceSpec
+from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
 from flight_core.domain.query import Pins, QueryRecord
 from flight_core.domain.upload import Upload
 from schemas import http
@@ -90,35 +91,68 @@ def source_spec(source: Source) -> SourceSpec:
 
 def ingestion(ingestion: Ingestion) -> http.Ingestion:
     """Without the source's fields: they may hold secrets."""
-    request, progress = ingestion.request, ingestion.progress
-    failed = ingestion.error_code is not None
+    request, reading = ingestion.request, ingestion.reading
     return http.Ingestion(
-        id=ingestion.id,
-        href=f"{API}/ingestions/{ingestion.id}",
-        dataset=request.dataset.value,
         kind=request.source.kind,
         mode=request.mode.value,
-        format=request.format if ingestion.reading is None else ingestion.reading.format,
-        options=dict(request.options if ingestion.reading is None else ingestion.reading.options),
-        state=ingestion.state.value,
-        cancel_requested=ingestion.cancel_requested,
-        phase=None if progress.phase is None else progress.phase.value,
-        progress=1.0 if ingestion.state == "succeeded" else _fraction(progress),
-        bytes=progress.done_bytes,
-        total_bytes=progress.total_bytes,
-        rows=progress.rows,
-        version=ingestion.version,
-        unchanged=ingestion.unchanged,
+        format=request.format if reading is None else reading.format,
+        options=dict(request.options if reading is None else reading.options),
         **_checked(ingestion.check),
-        error=http.Failure(code=ingestion.error_code or "", message=ingestion.error_message or "")
-        if failed
-        else None,
-        actor=ingestion.actor,
-        attempt=ingestion.attempt,
-        created_at=ingestion.created_at,
-        started_at=ingestion.started_at,
-        finished_at=ingestion.finished_at,
+        **_of_job(ingestion),
     )
+
+
+def job(job: Job) -> http.Job:
+    return http.Job(**_of_job(job))
+
+
+def _of_job(job: Job) -> dict[str, Any]:
+    """The fields of `http.Job`."""
+    progress = job.progress
+    return {
+        "id": job.id,
+        "href": f"{API}/{'ingestions' if job.task is Task.INGEST else 'jobs'}/{job.id}",
+        "task": job.task.value,
+        "dataset": job.dataset.value,
+        "state": job.state.value,
+        "cancel_requested": job.cancel_requested,
+        "priority": job.priority,
+        "phase": None if progress.phase is None else progress.phase.value,
+        "progress": 1.0 if job.state is JobState.SUCCEEDED else _fraction(progress),
+        "bytes": progress.done_bytes,
+        "total_bytes": progress.total_bytes,
+        "rows": progress.rows,
+        "bytes_per_s": _rounded(progress.bytes_per_s),
+        "rows_per_s": _rounded(progress.rows_per_s),
+        "eta_s": None if job.state.final else _rounded(progress.eta_s),
+        "version": job.version,
+        "unchanged": job.unchanged,
+        "result": dict(job.result) if isinstance(job, Maintenance) and job.result is not None else None,
+        "error": None
+        if job.error_code is None
+        else http.Failure(code=job.error_code, message=job.error_message or ""),
+        "actor": job.actor,
+        "attempt": job.attempt,
+        "retry_of": job.retry_of,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
+
+
+def log_line(number: int, line: LogLine) -> http.JobLogLine:
+    return http.JobLogLine(
+        number=number,
+        time=line.at,
+        level=line.level.value,
+        phase=None if line.phase is None else line.phase.value,
+        attempt=line.attempt,
+        message=line.message,
+    )
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
 
 
 def _checked(report: CheckReport | None) -> dict[str, Any]:
@@ -214,5 +248,6 @@ def parse_cursor(cursor: str) -> str:
 
 
 def next_page(path: str, parameters: Mapping[str, object]) -> str:
+    """Lists are parameters that are there several times."""
     given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{path}?{urlencode(given)}"
+    return f"{path}?{urlencode(given, doseq=True)}"

@@ -16,7 +16,7 @@ from control_api.errors import problem_response
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.access import Scope as AccessScope
-from flight_core.domain.ingestion import IngestionState
+from flight_core.domain.job import JobFilter, JobState, Task
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +127,9 @@ class EngineCollector(Collector):
 
     def _jobs(self) -> Metric:
         jobs = GaugeMetricFamily("skein_ingestions", "Of the latest 1000 ingestions.", labels=["state"])
-        found = self._use_cases.list_ingestions(actor=_OPERATOR, limit=_RECENT_JOBS)
-        for state in IngestionState:
+        ingestions = JobFilter(tasks=frozenset({Task.INGEST}))
+        found = self._use_cases.list_jobs(ingestions, actor=_OPERATOR, limit=_RECENT_JOBS)
+        for state in JobState:
             jobs.add_metric([state.value], sum(job.state is state for job in found))
         return jobs
 

@@ -9,12 +9,8 @@ from prometheus_client import CollectorRegistry
 from flight_core.application.admission import Admission
 from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
 from flight_core.application.diff import DiffVersions
-from flight_core.application.ingestion import (
-    CancelIngestion,
-    GetIngestion,
-    ListIngestions,
-    StartIngestion,
-)
+from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
+from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.maintenance import CompactDataset, VacuumDataset
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
@@ -102,8 +98,11 @@ class ControlUseCases:
     versions: VersionUseCases
     start_ingestion: StartIngestion
     get_ingestion: GetIngestion
-    list_ingestions: ListIngestions
-    cancel_ingestion: CancelIngestion
+    retry_ingestion: RetryIngestion
+    get_job: GetJob
+    list_jobs: ListJobs
+    cancel_job: CancelJob
+    read_job_log: ReadJobLog
     uploads: UploadUseCases
     open_query: OpenQuery
     classify_statement: ClassifyStatement

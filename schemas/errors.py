@@ -120,6 +120,7 @@ PROBLEM_TYPES = _types(
     ("ingestion_finished", "The ingestion has finished", "There is nothing left to cancel."),
     ("upload_finished", "The upload is complete", "Ingest it, or begin another."),
     ("offset_mismatch", "The upload goes on elsewhere", "Ask for its offset with HEAD, and go on there."),
+    ("not_retryable", "The job has not failed", "Wait for its end, or start a new one."),
     ("source_busy", "The source is being ingested", "Wait for the other ingestion, then try again."),
     ("unauthenticated", "No valid credentials", "Send the header 'Authorization: Bearer <token>'."),
     ("permission_denied", "Not allowed", "Ask for a token with the scope that the detail names."),

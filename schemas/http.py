@@ -118,6 +118,7 @@ class IngestionRequest(_Request):
     format: str | None = Field(None, description="Found out from the content where it is left out.")
     options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
     force: bool = Field(False, description="Fetch everything, even where the source has nothing new.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
 
 
 class Failure(BaseModel):
@@ -134,12 +135,61 @@ class RuleCount(BaseModel):
     rows: int = Field(examples=[12])
 
 
-class Ingestion(BaseModel):
-    """`progress` is between 0 and 1 within the phase, null where the total is not known."""
+class Job(BaseModel):
+    """`progress` is between 0 and 1 within the phase, null where the total is not known. The rates are
+    those of the last seconds; of a job that has ended, those of its last attempt."""
 
     id: str = Field(examples=["6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
     href: str = Field(examples=["/api/v1/ingestions/6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
+    task: Literal["ingest", "compact", "vacuum"] = "ingest"
     dataset: str = Field(examples=["zipcodes"])
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    cancel_requested: bool = False
+    priority: int = Field(0, description="Higher goes first.")
+    phase: Literal["fetching", "parsing", "committing", "compacting", "vacuuming"] | None = None
+    progress: float | None = Field(None, ge=0, le=1, examples=[0.42])
+    bytes: int = Field(0, description="Done, of the phase.", examples=[844000])
+    total_bytes: int | None = Field(None, description="Of the phase, if known.", examples=[2018388])
+    rows: int = Field(0, examples=[33144])
+    bytes_per_s: float | None = Field(None, examples=[211000.0])
+    rows_per_s: float | None = Field(None, examples=[8286.0])
+    eta_s: float | None = Field(None, description="Until the phase ends, as it looks.", examples=[5.6])
+    version: int | None = Field(None, description="The version it committed.", examples=[1])
+    unchanged: bool = Field(False, description="It succeeded without a commit: there was nothing to do.")
+    result: dict[str, int] | None = Field(None, description="What maintenance has done, in numbers.")
+    error: Failure | None = None
+    actor: str = Field(examples=["local"])
+    attempt: int = Field(0, examples=[1])
+    retry_of: str | None = Field(None, description="The job that this one repeats.")
+    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class JobPage(Page):
+    """Newest first."""
+
+    items: list[Job]
+
+
+class JobLogLine(BaseModel):
+    number: int = Field(description="Grows from line to line.", examples=[7])
+    time: datetime = Field(examples=[_EXAMPLE_TIME])
+    level: Literal["info", "warning", "error"] = "info"
+    phase: str | None = Field(None, examples=["parsing"])
+    attempt: int = Field(examples=[1])
+    message: str = Field(examples=["parsing"])
+
+
+class JobLog(Page):
+    """Oldest first. `next` leads on also where a job that runs may have more to say later."""
+
+    items: list[JobLogLine]
+
+
+class Ingestion(Job):
+    """A job that ingests. The fields of the source are not told: they may hold secrets."""
+
     kind: str = Field(description="Of the source.", examples=["http"])
     mode: str = Field(examples=["replace"])
     format: str | None = Field(
@@ -152,31 +202,14 @@ class Ingestion(BaseModel):
         description="As requested; with those found out once the job has succeeded.",
         examples=[{"delimiter": ";", "header": True}],
     )
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    cancel_requested: bool = False
-    phase: Literal["fetching", "parsing", "committing"] | None = None
-    progress: float | None = Field(None, ge=0, le=1, examples=[0.42])
-    bytes: int = Field(0, description="Done, of the phase.", examples=[844000])
-    total_bytes: int | None = Field(None, description="Of the phase, if known.", examples=[2018388])
-    rows: int = Field(0, examples=[33144])
-    version: int | None = Field(None, description="The version it committed.", examples=[1])
-    unchanged: bool = Field(
-        False, description="It succeeded without a commit: the source has nothing new since the last one."
-    )
     contract_version: int | None = Field(None, description="The contract that rows were checked by.")
     rejected_rows: int = Field(0, description="They are in the quarantine, `<dataset>_rejects`.")
     rules: list[RuleCount] = Field(
         default_factory=list, description="Rules of the contract that rows broke, the most frequent first."
     )
-    error: Failure | None = None
-    actor: str = Field(examples=["local"])
-    attempt: int = Field(0, examples=[1])
-    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
 
 
-class IngestionPage(BaseModel):
+class IngestionPage(Page):
     """Newest first."""
 
     items: list[Ingestion]

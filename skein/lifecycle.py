@@ -114,7 +114,7 @@ class Servers:
         await HttpServer(app, settings).run(stop, task_status=task_status)
 
     async def _work(self, stop: anyio.Event) -> None:
-        """Run ingestions; those that have not ended by then are given back, for the next start."""
+        """Run jobs; those that have not ended by then are given back, for the next start."""
         worker = self._skein.new_worker()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(worker.run)
@@ -125,12 +125,7 @@ class Servers:
         """Delete what nobody needs any more, now and every hour."""
         while not stop.is_set():
             try:
-                await anyio.to_thread.run_sync(self._skein.sweep_orphans)
-                await anyio.to_thread.run_sync(self._skein.sweep_uploads)
-                await anyio.to_thread.run_sync(self._skein.vacuum)
-                await anyio.to_thread.run_sync(
-                    partial(self._skein.events.prune, keep=self._skein.settings.keep_events)
-                )
+                await anyio.to_thread.run_sync(self._skein.tidy)
             except Exception:
                 logger.exception("housekeeping failed; the next try is in an hour")
             with anyio.move_on_after(_HOUSEKEEPING_S):

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     ingest_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         None, description="Folders that ingestions may read local files from, as a path list."
     )
-    ingest_jobs: PositiveInt = Field(2, description="How many ingestions run at a time.")
+    ingest_jobs: PositiveInt = Field(2, description="How many jobs run at a time.")
     ingest_allow_private: bool = Field(
         False, description="Whether ingestions may fetch from private and link-local addresses."
     )
@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     keep_versions_s: NonNegativeFloat | None = Field(
         None, description="How long a version stays that is not current any more."
     )
+    keep_jobs: PositiveInt = Field(10_000, description="How many jobs that have ended are remembered.")
     orphan_grace_s: PositiveFloat = Field(
         86_400.0, description="How long the files of dropped datasets are kept."
     )

@@ -18,6 +18,7 @@ from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
@@ -40,16 +41,10 @@ from flight_core.application.catalog import (
 from flight_core.application.contracts import PrepareCheck
 from flight_core.application.diff import DiffVersions
 from flight_core.application.find_version import FindVersion
-from flight_core.application.ingestion import (
-    CancelIngestion,
-    GetIngestion,
-    ListIngestions,
-    Sources,
-    StartIngestion,
-    Wakeup,
-)
+from flight_core.application.ingestion import GetIngestion, RetryIngestion, Sources, StartIngestion
 from flight_core.application.ingestion_run import RunIngestion
-from flight_core.application.ingestion_worker import IngestionWorker, WorkerOptions
+from flight_core.application.job_worker import JobWorker, WorkerOptions
+from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog, Wakeup
 from flight_core.application.maintenance import (
     CompactDataset,
     VacuumDataset,
@@ -94,11 +89,13 @@ from flight_core.application.versions import (
     TagVersion,
 )
 from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.job import Task
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories import (
     DatasetRepository,
     EventRepository,
     IngestionRepository,
+    JobRepository,
     VersionRepository,
 )
 from flight_core.domain.versions import RetentionPolicy
@@ -129,12 +126,21 @@ class Skein:
     flight: FlightUseCases
     flight_sql: FlightSqlUseCases
     control: ControlUseCases
-    new_worker: Callable[[], IngestionWorker]  # call it in the event loop that will run the worker
+    new_worker: Callable[[], JobWorker]  # call it in the event loop that will run the worker
     reconcile: Reconcile
     sweep_orphans: SweepOrphans
     sweep_uploads: SweepUploads
     vacuum: VacuumEverything
     events: EventRepository
+    jobs: JobRepository
+
+    def tidy(self) -> None:
+        """Delete what nobody needs any more."""
+        self.sweep_orphans()
+        self.sweep_uploads()
+        self.vacuum()
+        self.events.prune(keep=self.settings.keep_events)
+        self.jobs.prune(keep=self.settings.keep_jobs)
 
 
 @contextmanager
@@ -162,6 +168,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             sweep_uploads=SweepUploads(parts.uploads, _upload_limits(settings), utc_now),
             vacuum=VacuumEverything(parts.datasets, _vacuum(parts)),
             events=parts.events,
+            jobs=parts.jobs,
         )
 
 
@@ -209,6 +216,7 @@ class _Parts:
     reads: OpenReads
     events: EventRepository
     ingestions: IngestionRepository
+    jobs: JobRepository
     admission: Admission
     log: QueryLog
     open_write: OpenWrite
@@ -246,6 +254,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         reads=reads,
         events=SqlEventRepository(database),
         ingestions=SqlIngestionRepository(database, utc_now),
+        jobs=SqlJobRepository(database, utc_now),
         admission=Admission(
             AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s)
         ),
@@ -295,6 +304,9 @@ def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
 
 
 def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
+    start_ingestion = StartIngestion(
+        parts.ingestions, parts.datasets, parts.sources, parts.parser, utc_now, new_id, parts.wakeup
+    )
     return ControlUseCases(
         authenticator=flight.authenticator,
         list_datasets=flight.list_datasets,
@@ -302,12 +314,13 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         describe_dataset=flight.describe_dataset,
         drop_dataset=flight.drop_dataset,
         versions=_versions(parts, flight),
-        start_ingestion=StartIngestion(
-            parts.ingestions, parts.datasets, parts.sources, parts.parser, utc_now, new_id, parts.wakeup
-        ),
+        start_ingestion=start_ingestion,
         get_ingestion=GetIngestion(parts.ingestions),
-        list_ingestions=ListIngestions(parts.ingestions),
-        cancel_ingestion=CancelIngestion(parts.ingestions, parts.events, utc_now, parts.wakeup),
+        retry_ingestion=RetryIngestion(parts.ingestions, start_ingestion),
+        get_job=GetJob(parts.jobs),
+        list_jobs=ListJobs(parts.jobs),
+        cancel_job=CancelJob(parts.jobs, parts.events, utc_now, parts.wakeup),
+        read_job_log=ReadJobLog(parts.jobs),
         uploads=_uploads(parts),
         open_query=flight.open_query,
         classify_statement=ClassifyStatement(parts.engine),
@@ -379,19 +392,21 @@ def _retention(settings: Settings) -> RetentionPolicy:
     return RetentionPolicy(settings.keep_versions, settings.keep_versions_s)
 
 
-def _worker(parts: _Parts) -> IngestionWorker:
-    return IngestionWorker(
-        RunIngestion(
-            parts.open_write,
-            parts.sources,
-            parts.parser,
-            RememberSources(
-                SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
-            ),
-            PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now),
-            Quarantine(parts.open_write, parts.store),
-        ),
-        ingestions=parts.ingestions,
+def _worker(parts: _Parts) -> JobWorker:
+    memory = RememberSources(
+        SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
+    )
+    ingest = RunIngestion(
+        parts.open_write,
+        parts.sources,
+        parts.parser,
+        memory,
+        PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now),
+        Quarantine(parts.open_write, parts.store),
+    )
+    return JobWorker(
+        {Task.INGEST: ingest},
+        jobs=parts.jobs,
         events=parts.events,
         clock=utc_now,
         wakeup=parts.wakeup,

@@ -25,7 +25,7 @@ Many = Annotated[list[str], Query(default_factory=list)]
 
 @router.websocket("")
 async def follow(socket: WebSocket, use_cases: UseCases, options: Options, caller: Caller) -> None:
-    """`?after=ID` resumes; `dataset`, `kind` and `ingestion`, each any number of times, narrow it."""
+    """`?after=ID` resumes; `dataset`, `kind` and `job`, each any number of times, narrow it."""
     query = socket.query_params
     try:
         require(caller, Scope.READ)
@@ -35,7 +35,7 @@ async def follow(socket: WebSocket, use_cases: UseCases, options: Options, calle
             after=query.get("after"),
             datasets=query.getlist("dataset"),
             kinds=query.getlist("kind"),
-            ingestions=query.getlist("ingestion"),
+            jobs=query.getlist("job") + query.getlist("ingestion"),
         )
     except FlightCoreError as refusal:
         await socket.send_denial_response(problem_response(socket.scope, refusal))
@@ -60,7 +60,8 @@ async def stream(
     connection: HTTPConnection,
     dataset: Annotated[list[str] | None, Query(description="Only of these.")] = None,
     kind: Annotated[list[str] | None, Query(description="Such as `dataset.committed`.")] = None,
-    ingestion: Annotated[list[str] | None, Query(description="Only of these jobs.")] = None,
+    job: Annotated[list[str] | None, Query(description="Only of these jobs.")] = None,
+    ingestion: Annotated[list[str] | None, Query(description="The same as `job`.")] = None,
     after: Annotated[str | None, Query(description="Resume after this id; from now on if left out.")] = None,
     last_event_id: Annotated[str | None, Header(description="Wins over `after`; browsers send it.")] = None,
 ) -> Response:
@@ -72,7 +73,7 @@ async def stream(
         after=last_event_id or after,
         datasets=dataset or [],
         kinds=kind or [],
-        ingestions=ingestion or [],
+        jobs=(job or []) + (ingestion or []),
     )
     return EventStreamResponse(
         subscription, timeout_s=options.event_timeout_s, stopping=connection.app.state.stopping
@@ -86,12 +87,12 @@ def _subscription(
     after: str | None,
     datasets: list[str],
     kinds: list[str],
-    ingestions: list[str],
+    jobs: list[str],
 ) -> Subscription:
     wanted = Filter(
         frozenset(dataset.lower() for dataset in datasets),
         frozenset(_kind(kind) for kind in kinds),
-        frozenset(ingestions),
+        frozenset(jobs),
     )
     return Subscription(
         use_cases.events,

@@ -1,54 +1,28 @@
-"""Asking for ingestions, watching them, and stopping them. `ingestion_worker` claims and runs them."""
+"""Asking for ingestions. What holds for jobs of every kind is in `jobs`."""
 
-import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import anyio
-
+from flight_core.application.jobs import Wakeup, event_of, require_owner
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import OwnedSource, Source
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
-from flight_core.domain.dataset import DatasetName, WriteMode
-from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, PermissionDenied
-from flight_core.domain.events import Event, EventKind
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest, IngestionState
-from flight_core.domain.repositories import DatasetRepository, EventRepository, IngestionRepository
+from flight_core.domain.dataset import WriteMode
+from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, NotRetryable
+from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest
+from flight_core.domain.job import JobState
+from flight_core.domain.repositories import DatasetRepository, IngestionRepository
 
 _KEY = re.compile(r"[ -~]{1,255}")
 
 # The registered source kinds.
 Sources = Mapping[str, Source]
-
-
-class Wakeup:
-    """Tells this process's worker that there may be something to do. `notify` works from any thread."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._event = asyncio.Event()
-
-    def listen(self) -> None:
-        """Called by the worker, once, in its event loop, before it looks for work."""
-        self._loop = asyncio.get_running_loop()
-
-    def notify(self) -> None:
-        """Harmless when nobody listens."""
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._event.set)
-
-    async def wait(self, timeout_s: float) -> None:
-        """Until the next notice (or the last one that nobody waited for), or `timeout_s` seconds."""
-        with anyio.move_on_after(timeout_s):
-            await self._event.wait()
-        self._event.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +48,12 @@ class StartIngestion:
     wakeup: Wakeup
 
     def __call__(
-        self, request: IngestionRequest, *, actor: Actor, idempotency_key: str | None = None
+        self,
+        request: IngestionRequest,
+        *,
+        actor: Actor,
+        idempotency_key: str | None = None,
+        retry_of: str | None = None,
     ) -> Ingestion:
         require(actor, Scope.WRITE)
         key = None if idempotency_key is None else _key(idempotency_key, request, actor)
@@ -88,11 +67,12 @@ class StartIngestion:
         ingestion = Ingestion(
             id=self.new_id(),
             request=request,
-            state=IngestionState.QUEUED,
+            state=JobState.QUEUED,
             created_at=self.clock(),
             actor=actor.name,
+            retry_of=retry_of,
         )
-        queued = event_of(EventKind.INGESTION_QUEUED, ingestion, self.clock)
+        queued = event_of(JobState.QUEUED, ingestion, self.clock)
         ingestion = self.ingestions.add(ingestion, queued, key=key)
         self.wakeup.notify()
         return ingestion
@@ -118,43 +98,29 @@ class GetIngestion:
 
 
 @dataclass(frozen=True, slots=True)
-class ListIngestions:
-    """Newest first."""
-
-    ingestions: IngestionRepository
-
-    def __call__(
-        self, *, actor: Actor, limit: int = 100, dataset: DatasetName | None = None
-    ) -> Sequence[Ingestion]:
-        require(actor, Scope.READ)
-        return self.ingestions.list(limit=limit, dataset=dataset)
-
-
-@dataclass(frozen=True, slots=True)
-class CancelIngestion:
-    """Ask a job to stop: a queued one is cancelled at once, a running one within two seconds.
-
-    A job that is already committing may still succeed.
+class RetryIngestion:
+    """Queue a job that failed or was cancelled once more, as a new job with the same request.
 
     Raises:
-        IngestionNotFound, IngestionFinished.
+        IngestionNotFound
+        NotRetryable: it has not ended, or it succeeded.
         PermissionDenied: it is somebody else's.
+        As `StartIngestion`.
     """
 
     ingestions: IngestionRepository
-    events: EventRepository
-    clock: Clock
-    wakeup: Wakeup
+    start: StartIngestion
 
     def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
         require(actor, Scope.WRITE)
-        if self.ingestions.get(ingestion_id).actor != actor.name and not actor.may(Scope.ADMIN):
-            raise PermissionDenied(f"ingestion '{ingestion_id}' belongs to another user")
-        ingestion = self.ingestions.request_cancel(ingestion_id)
-        if ingestion.state is IngestionState.CANCELLED:
-            self.events.append(event_of(EventKind.INGESTION_CANCELLED, ingestion, self.clock))
-        self.wakeup.notify()
-        return ingestion
+        ingestion = self.ingestions.get(ingestion_id)
+        require_owner(ingestion, actor)
+        if ingestion.state not in (JobState.FAILED, JobState.CANCELLED):
+            raise NotRetryable(
+                f"ingestion '{ingestion_id}' is {ingestion.state}; only failed or cancelled ones can be",
+                state=str(ingestion.state),
+            )
+        return self.start(ingestion.request, actor=actor, retry_of=ingestion_id)
 
 
 def _key(value: str, request: IngestionRequest, actor: Actor) -> IdempotencyKey:
@@ -189,27 +155,3 @@ def refuse_existing(datasets: DatasetRepository, request: IngestionRequest) -> N
             " 'append' or 'replace'",
             name=request.dataset.value,
         )
-
-
-def event_of(kind: EventKind, ingestion: Ingestion, clock: Clock) -> Event:
-    """What subscribers learn about a job: the same fields in every event, None where unknown."""
-    progress = ingestion.progress
-    return Event(
-        kind=kind,
-        subject=ingestion.request.dataset.value,
-        data={
-            "ingestion": ingestion.id,
-            "dataset": ingestion.request.dataset.value,
-            "state": str(ingestion.state),
-            "phase": None if progress.phase is None else str(progress.phase),
-            "done_bytes": progress.done_bytes,
-            "total_bytes": progress.total_bytes,
-            "rows": progress.rows,
-            "rejected_rows": 0 if ingestion.check is None else ingestion.check.rejected_rows,
-            "version": ingestion.version,
-            "unchanged": ingestion.unchanged,
-            "error_code": ingestion.error_code,
-            "error_message": ingestion.error_message,
-        },
-        occurred_at=clock(),
-    )

@@ -1,9 +1,9 @@
 """One ingestion from its source to a committed version: fetch, parse, commit, publish."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio.to_thread
@@ -18,8 +18,9 @@ from flight_core.application.source_memory import Recollection, RememberSources
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import CheckReport, report_document, report_of
 from flight_core.domain.dataset import DatasetVersion
-from flight_core.domain.errors import CommitConflict, ContractViolated
-from flight_core.domain.ingestion import Ingestion, Phase, Progress, Reading
+from flight_core.domain.errors import CommitConflict, ContractViolated, FlightCoreError
+from flight_core.domain.ingestion import Ingestion, Reading
+from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
 
 _COMMIT_ATTEMPTS = 5
@@ -42,6 +43,9 @@ class Outcome:
         text = None if self.version is None else self.version.commit_info.get(_CHECK)
         return report_of(json.loads(text)) if text else None
 
+    def onto(self, ingestion: Ingestion) -> Ingestion:
+        return replace(ingestion, reading=self.reading, check=self.check)
+
 
 @dataclass(frozen=True, slots=True)
 class RunIngestion:
@@ -63,7 +67,7 @@ class RunIngestion:
         request = ingestion.request
         committed = await anyio.to_thread.run_sync(self.committed_before, ingestion)
         if committed is not None:
-            return Outcome(committed)
+            return committed
         known = await anyio.to_thread.run_sync(self.memory.recall, ingestion)
         source = source_of(self.sources, request)
         fetched = await source.fetch(request.source, _subfolder(folder, "fetched"), report, state=known.state)
@@ -90,7 +94,7 @@ class RunIngestion:
                 return Outcome(version, parsed.reading)
         raise CommitConflict("others kept committing to the dataset while its keys were checked; try again")
 
-    def committed_before(self, ingestion: Ingestion) -> DatasetVersion | None:
+    def committed_before(self, ingestion: Ingestion) -> Outcome | None:
         """What an earlier attempt committed, published by now.
 
         Raises:
@@ -98,9 +102,15 @@ class RunIngestion:
         """
         with self._open(ingestion, "") as write:
             version = write.commit() if write.committed else None
-        if version is not None:
-            self.quarantine.settle(ingestion, version)
-        return version
+        if version is None:
+            return None
+        self.quarantine.settle(ingestion, version)
+        return Outcome(version)
+
+    def explained(self, ingestion: Ingestion, error: FlightCoreError) -> Ingestion:
+        """The record of a job that failed, with what a check has found."""
+        report = error.details.get("report")
+        return replace(ingestion, check=report_of(report)) if isinstance(report, Mapping) else ingestion
 
     def _finish(self, work: "_Work") -> DatasetVersion | None:
         """Commit the rows, and with them the state of their source; None: the check has to be repeated."""

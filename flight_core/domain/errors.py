@@ -14,7 +14,7 @@
     │   └── IngestionNotFound, UploadNotFound, QueryNotFound, HandleNotFound, ContractNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
-    │   └── IngestionFinished, UploadFinished, OffsetMismatch, SourceBusy
+    │   └── IngestionFinished, NotRetryable, UploadFinished, OffsetMismatch, SourceBusy
     ├── Unauthenticated         no valid credentials
     ├── PermissionDenied        valid credentials, not allowed
     │   └── StatementNotAllowed, SourceNotAllowed
@@ -225,6 +225,12 @@ class TransactionFailed(Conflict):
 
 class IngestionFinished(Conflict):
     code = "ingestion_finished"
+
+
+class NotRetryable(Conflict):
+    """The job has not failed, so there is nothing to try again."""
+
+    code = "not_retryable"
 
 
 class SourceBusy(Conflict):

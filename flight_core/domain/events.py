@@ -22,6 +22,12 @@ class EventKind(StrEnum):
     INGESTION_SUCCEEDED = "ingestion.succeeded"
     INGESTION_FAILED = "ingestion.failed"
     INGESTION_CANCELLED = "ingestion.cancelled"
+    MAINTENANCE_QUEUED = "maintenance.queued"
+    MAINTENANCE_STARTED = "maintenance.started"
+    MAINTENANCE_PROGRESSED = "maintenance.progressed"
+    MAINTENANCE_SUCCEEDED = "maintenance.succeeded"
+    MAINTENANCE_FAILED = "maintenance.failed"
+    MAINTENANCE_CANCELLED = "maintenance.cancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import timedelta
 from typing import ClassVar
 
 from flight_core.domain.contract import CheckReport
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode, WriteRule
+from flight_core.domain.job import Job, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,34 +18,6 @@ class SourceSpec:
     fields: Mapping[str, object]
 
 
-class IngestionState(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def final(self) -> bool:
-        return self in (IngestionState.SUCCEEDED, IngestionState.FAILED, IngestionState.CANCELLED)
-
-
-class Phase(StrEnum):
-    """What a running ingestion is doing; `total_bytes` of its progress belongs to the phase."""
-
-    FETCHING = "fetching"
-    PARSING = "parsing"
-    COMMITTING = "committing"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    phase: Phase | None = None
-    done_bytes: int = 0
-    total_bytes: int | None = None  # None: unknown
-    rows: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class IngestionRequest:
     dataset: DatasetName
@@ -54,6 +26,7 @@ class IngestionRequest:
     format: str | None = None  # None: found out from the content
     options: Mapping[str, object] = field(default_factory=dict)
     force: bool = False  # fetch everything, whatever the source's state says
+    priority: int = 0  # higher goes first
     keys: tuple[str, ...] = ()  # see `WriteRule`
     schema_policy: SchemaPolicy = SchemaPolicy.REFUSE
 
@@ -85,23 +58,27 @@ class Reading:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Ingestion:
-    """The durable record of a job. Replaced, never changed in place."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingestion(Job):
+    """A job that writes what a source has into its dataset."""
 
-    id: str
     request: IngestionRequest
-    state: IngestionState
-    created_at: datetime
-    actor: str = "local"
-    attempt: int = 0
-    progress: Progress = field(default_factory=Progress)
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    version: int | None = None  # the version it committed
-    unchanged: bool = False  # it succeeded without a commit: the source had nothing new
     reading: Reading | None = None  # None: not parsed yet, or by an earlier attempt
-    error_code: str | None = None
-    error_message: str | None = None
-    cancel_requested: bool = False
     check: CheckReport | None = None  # None: there was no contract, or nothing was checked yet
+
+    @property
+    def task(self) -> Task:
+        return Task.INGEST
+
+    @property
+    def dataset(self) -> DatasetName:
+        return self.request.dataset
+
+    @property
+    def priority(self) -> int:
+        return self.request.priority
+
+    @property
+    def exclusive(self) -> bool:
+        """Rows that are added go together with others; what was there before is another matter."""
+        return self.request.mode is not WriteMode.APPEND

@@ -14,6 +14,7 @@ from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
@@ -22,14 +23,10 @@ from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.catalog import OpenWrite, Publish
 from flight_core.application.contracts import PrepareCheck
-from flight_core.application.ingestion import (
-    CancelIngestion,
-    GetIngestion,
-    StartIngestion,
-    Wakeup,
-)
+from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.ingestion_run import RunIngestion
-from flight_core.application.ingestion_worker import IngestionWorker, WorkerOptions
+from flight_core.application.job_worker import JobWorker, WorkerOptions
+from flight_core.application.jobs import CancelJob, Wakeup
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
@@ -38,7 +35,8 @@ from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.events import StoredEvent
-from flight_core.domain.ingestion import Ingestion, IngestionRequest, IngestionState, SourceSpec
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.job import JobState, Task
 from flight_core.infrastructure.database import Database
 
 DEADLINE_S = 60
@@ -57,6 +55,7 @@ class IngestionStack:
         self.events = SqlEventRepository(self.database)
         self.datasets = SqlDatasetRepository(self.database)
         self.ingestions = SqlIngestionRepository(self.database, utc_now)
+        self.registry = SqlJobRepository(self.database, utc_now)
         self.store = DeltaTableStore(folder / "lake")
         self.sources: Mapping[str, Source] = {
             "file": FileSource(FileSourceOptions(roots=(self.inputs,))),
@@ -75,17 +74,18 @@ class IngestionStack:
     def close(self) -> None:
         self.database.close()
 
-    def worker(self, **options) -> IngestionWorker:
-        return IngestionWorker(
-            RunIngestion(
-                self.open_write,
-                self.sources,
-                self.parser,
-                self.memory,
-                PrepareCheck(self.contracts, self.datasets, self.store, utc_now),
-                Quarantine(self.open_write, self.store),
-            ),
-            ingestions=self.ingestions,
+    def worker(self, **options) -> JobWorker:
+        ingest = RunIngestion(
+            self.open_write,
+            self.sources,
+            self.parser,
+            self.memory,
+            PrepareCheck(self.contracts, self.datasets, self.store, utc_now),
+            Quarantine(self.open_write, self.store),
+        )
+        return JobWorker(
+            {Task.INGEST: ingest},
+            jobs=self.registry,
             events=self.events,
             clock=utc_now,
             wakeup=self.wakeup,
@@ -93,7 +93,7 @@ class IngestionStack:
         )
 
     @asynccontextmanager
-    async def working(self, **options) -> AsyncIterator[IngestionWorker]:
+    async def working(self, **options) -> AsyncIterator[JobWorker]:
         """A worker that runs meanwhile; it is stopped at the end."""
         async with anyio.create_task_group() as tasks:
             worker = self.worker(**options)
@@ -109,24 +109,32 @@ class IngestionStack:
         format=None,
         options=None,
         force=False,
+        priority=0,
         actor=LOCAL,
         **source,
     ):
         """Queue a job; `source` are the fields of a file or http source."""
-        start = StartIngestion(
+        spec = SourceSpec("http" if "url" in source else "file", source)
+        request = IngestionRequest(DatasetName(name), spec, mode, format, options or {}, force, priority)
+        return self._start_ingestion(request, actor=actor)
+
+    def retry(self, ingestion: Ingestion, *, actor=LOCAL) -> Ingestion:
+        return RetryIngestion(self.ingestions, self._start_ingestion)(ingestion.id, actor=actor)
+
+    @property
+    def _start_ingestion(self) -> StartIngestion:
+        return StartIngestion(
             self.ingestions, self.datasets, self.sources, self.parser, utc_now, new_id, self.wakeup
         )
-        spec = SourceSpec("http" if "url" in source else "file", source)
-        request = IngestionRequest(DatasetName(name), spec, mode, format, options or {}, force)
-        return start(request, actor=actor)
 
     def cancel(self, ingestion: Ingestion) -> Ingestion:
-        return CancelIngestion(self.ingestions, self.events, utc_now, self.wakeup)(ingestion.id, actor=LOCAL)
+        CancelJob(self.registry, self.events, utc_now, self.wakeup)(ingestion.id, actor=LOCAL)
+        return self.get(ingestion)
 
     def get(self, ingestion: Ingestion) -> Ingestion:
         return GetIngestion(self.ingestions)(ingestion.id, actor=LOCAL)
 
-    async def until(self, ingestion: Ingestion, *states: IngestionState) -> Ingestion:
+    async def until(self, ingestion: Ingestion, *states: JobState) -> Ingestion:
         """The job as soon as it is in one of the states (none: any final one)."""
         with anyio.fail_after(DEADLINE_S):
             while True:
@@ -154,6 +162,9 @@ class IngestionStack:
         return [
             stored for stored in self.events.after(0) if stored.event.data.get("ingestion") == ingestion.id
         ]
+
+    def log_of(self, ingestion: Ingestion) -> list[str]:
+        return [line.message for _, line in self.registry.read_log(ingestion.id)]
 
     def leftovers(self) -> list[Path]:
         """What jobs have left behind."""

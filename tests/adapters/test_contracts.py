@@ -21,7 +21,7 @@ from flight_core.domain.contract import (
 )
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DatasetNotFound
-from flight_core.domain.ingestion import IngestionState
+from flight_core.domain.job import JobState
 from tests.adapters.ingestion_stack import IngestionStack
 
 ID = ColumnContract("id", "int64", nullable=False)
@@ -69,7 +69,7 @@ def rejects(stack, name: str = "orders") -> list[dict]:
 async def test_good_rows_are_committed_and_bad_ones_are_kept_with_what_they_broke(stack):
     put(stack, ORDERS)
     job = await ended(stack)
-    assert job.state is IngestionState.SUCCEEDED
+    assert job.state is JobState.SUCCEEDED
     table = stack.table("orders")
     assert [str(type) for type in table.schema.types] == ["int64", "decimal128(8, 2)", "date32[day]"]
     assert table.column("id").to_pylist() == [1, 5]
@@ -110,7 +110,7 @@ async def test_clean_data_makes_no_quarantine(stack):
 async def test_too_many_bad_rows_fail_the_job_and_are_kept(stack, limits):
     put(stack, Contract(columns=ORDERS.columns, limits=limits))
     job = await ended(stack)
-    assert (job.state, job.error_code) == (IngestionState.FAILED, "contract_violated")
+    assert (job.state, job.error_code) == (JobState.FAILED, "contract_violated")
     assert "4 of 6 rows were rejected" in job.error_message
     assert job.check.rejected_rows == 4
     assert not any(row["committed"] for row in rejects(stack))
@@ -124,10 +124,10 @@ async def test_severities_warn_of_rows_and_fail_jobs(stack):
     price = ColumnContract("price", "float64", ge=0, le=9, severities=(("ge", WARN), ("le", FAIL)))
     put(stack, Contract(columns=(price,)))
     job = await ended(stack, b"id,price\n1,-1\n2,3\n")
-    assert (job.state, job.check.rules) == (IngestionState.SUCCEEDED, (RuleCount("ge", "price", WARN, 1),))
+    assert (job.state, job.check.rules) == (JobState.SUCCEEDED, (RuleCount("ge", "price", WARN, 1),))
     assert stack.table("orders").num_rows == 2
     job = await ended(stack, b"id,price\n1,-1\n2,30\n")
-    assert (job.state, job.error_code) == (IngestionState.FAILED, "contract_violated")
+    assert (job.state, job.error_code) == (JobState.FAILED, "contract_violated")
     assert "'le'" in job.error_message
     assert stack.table("orders").num_rows == 2
 
@@ -170,7 +170,7 @@ async def test_keys_of_several_columns_in_several_files_name_the_row_that_repeat
     stack.file("2.csv", b"a,b\n,x\n,x\n1,x\n2,x\n")
     async with stack.working():
         job = await stack.until(stack.start("orders", path=["1.csv", "2.csv"]))
-    assert job.state is IngestionState.SUCCEEDED
+    assert job.state is JobState.SUCCEEDED
     assert [(row["source"], row["row"], row["rules"]) for row in rejects(stack)] == [
         ("1.csv", 2, ["a.type"]),
         ("2.csv", 3, ["unique(a, b)"]),
@@ -184,13 +184,13 @@ async def test_stale_data_is_told_or_refused(stack, severity):
     put(stack, Contract(columns=(column,), freshness=Freshness(3600, "at", severity)))
     old = (datetime.now(UTC) - timedelta(hours=2)).strftime("%Y-%m-%d %H:%M:%S")
     job = await ended(stack, f"at\n{old}\n".encode())
-    assert job.state is (IngestionState.SUCCEEDED if severity is WARN else IngestionState.FAILED)
+    assert job.state is (JobState.SUCCEEDED if severity is WARN else JobState.FAILED)
     assert job.check.rules == (RuleCount("freshness", "at", severity, 0),)
     new = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     job = await ended(stack, f"at\n{new}\n".encode())
-    assert (job.state, job.check.rules) == (IngestionState.SUCCEEDED, ())
+    assert (job.state, job.check.rules) == (JobState.SUCCEEDED, ())
     job = await ended(stack, f"at\n{old}\n".encode())  # what is there is fresh
-    assert (job.state, job.check.rules) == (IngestionState.SUCCEEDED, ())
+    assert (job.state, job.check.rules) == (JobState.SUCCEEDED, ())
 
 
 @pytest.mark.anyio
@@ -223,10 +223,10 @@ async def test_columns_too_many_and_too_few_are_treated_as_agreed(stack, contrac
     put(stack, contract)
     job = await ended(stack)
     if isinstance(columns, str):
-        assert (job.state, job.error_code) == (IngestionState.FAILED, "schema_mismatch")
+        assert (job.state, job.error_code) == (JobState.FAILED, "schema_mismatch")
         assert columns in job.error_message
     else:
-        assert job.state is IngestionState.SUCCEEDED, job.error_message
+        assert job.state is JobState.SUCCEEDED, job.error_message
         assert stack.table("orders").column_names == columns
         assert stack.table("orders").num_rows == (6 if columns == ["more"] else 4)
 
@@ -243,7 +243,7 @@ async def test_parquet_becomes_the_types_of_the_contract_where_nothing_is_lost(s
     put(stack, contract)
     async with stack.working():
         job = await stack.until(stack.start("orders", path="t.parquet"))
-    assert job.state is IngestionState.SUCCEEDED, job.error_message
+    assert job.state is JobState.SUCCEEDED, job.error_message
     assert stack.table("orders").column("a").to_pylist() == [1, None]
     assert [(row["row"], row["rules"]) for row in rejects(stack)] == [(2, ["a.type", "b.type", "c.type"])]
     assert dict(rejects(stack)[0]["raw"]) == {"a": "300", "b": "1.5", "c": "x"}
@@ -254,7 +254,7 @@ async def test_json_whose_fields_have_several_types_is_sorted_out(stack):
     put(stack, Contract(columns=(ColumnContract("n", "int64"), ColumnContract("t", "timestamp[us, tz=UTC]"))))
     lines = b'{"n": 1, "t": "2026-01-31T12:00:00+01:00"}\n{"n": "many"}\n{"n": "2", "x": {"y": [1]}}\n'
     job = await ended(stack, lines, file="orders.ndjson")
-    assert job.state is IngestionState.SUCCEEDED, job.error_message
+    assert job.state is JobState.SUCCEEDED, job.error_message
     assert stack.table("orders").column("n").to_pylist() == [1, 2]
     assert stack.table("orders").column("t").to_pylist()[0] == datetime(2026, 1, 31, 11, tzinfo=UTC)
     assert [(row["row"], row["rules"]) for row in rejects(stack)] == [(2, ["n.type"])]
@@ -273,7 +273,7 @@ async def test_numbers_with_room_around_them_are_the_same_whatever_else_is_in_th
 async def test_rows_that_are_too_short_are_found_with_a_contract_as_well(stack):
     put(stack, Contract(columns=(ColumnContract("a", "int64"),), extra_columns=ExtraColumns.DROP))
     job = await ended(stack, b'a,b\n1,"x,y"\n2\n')
-    assert (job.state, job.error_code) == (IngestionState.FAILED, "unreadable_data")
+    assert (job.state, job.error_code) == (JobState.FAILED, "unreadable_data")
     assert "line 3" in job.error_message
     job = await ended(stack, b'a,b\n1,"x,y"\n2,\n')
-    assert job.state is IngestionState.SUCCEEDED
+    assert job.state is JobState.SUCCEEDED

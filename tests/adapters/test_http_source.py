@@ -28,7 +28,8 @@ from flight_core.domain.errors import (
     SourceNotAllowed,
     SourceUnavailable,
 )
-from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
 from flight_core.infrastructure.http_client import AddressPolicy
 from tests.adapters.http_server import always, answer, head, in_turn, serving

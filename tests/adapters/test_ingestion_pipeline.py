@@ -23,7 +23,7 @@ from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DatasetExists, IngestionFinished
 from flight_core.domain.events import EventKind
-from flight_core.domain.ingestion import IngestionState, Phase
+from flight_core.domain.job import JobState, Phase
 from tests.adapters.http_server import always, answer, head, serving
 from tests.adapters.ingestion_stack import DEADLINE_S, IngestionStack
 
@@ -52,7 +52,7 @@ async def ended(stack: IngestionStack, *arguments, **options):
 @pytest.mark.anyio
 async def test_a_file_becomes_a_dataset(stack):
     job = await ended(stack, "Codes", path=stack.file("codes.csv", CSV))
-    assert (job.state, job.version, job.progress.rows, job.attempt) == (IngestionState.SUCCEEDED, 0, 2, 1)
+    assert (job.state, job.version, job.progress.rows, job.attempt) == (JobState.SUCCEEDED, 0, 2, 1)
     assert (job.error_code, job.error_message) == (None, None)
     assert job.started_at <= job.finished_at
     assert stack.table("codes").to_pydict() == ROWS
@@ -64,7 +64,7 @@ async def test_a_file_becomes_a_dataset(stack):
 async def test_a_url_becomes_a_dataset(stack):
     async with serving(always(answer(gzip.compress(CSV)))) as server:
         job = await ended(stack, "codes", url=f"{server.url}/codes.csv.gz")
-    assert job.state is IngestionState.SUCCEEDED
+    assert job.state is JobState.SUCCEEDED
     assert stack.table("codes").to_pydict() == ROWS
     info = stack.datasets.get(DatasetName("codes")).current.commit_info
     assert info["source"] == "127.0.0.1/codes.csv.gz"
@@ -78,8 +78,13 @@ async def test_events_tell_the_whole_story(stack):
     assert kinds[:2] == [EventKind.INGESTION_QUEUED, EventKind.INGESTION_STARTED]
     assert kinds[-1] == EventKind.INGESTION_SUCCEEDED
     assert set(kinds[2:-1]) <= {EventKind.INGESTION_PROGRESSED}
-    assert events[-1].event.data == {
+    told = dict(events[-1].event.data)
+    assert told.pop("bytes_per_s") > 0
+    assert told.pop("rows_per_s") > 0
+    assert told == {
+        "job": job.id,
         "ingestion": job.id,
+        "task": "ingest",
         "dataset": "codes",
         "state": "succeeded",
         "phase": "committing",
@@ -87,6 +92,7 @@ async def test_events_tell_the_whole_story(stack):
         "total_bytes": len(CSV),
         "rows": 2,
         "rejected_rows": 0,
+        "eta_s": 0.0,
         "version": 0,
         "unchanged": False,
         "error_code": None,
@@ -110,7 +116,7 @@ async def test_modes_do_what_they_say(stack):
             (WriteMode.REPLACE, 2),
         ]:
             job = await stack.until(stack.start("codes", path=path, mode=mode))
-            assert (job.state, job.progress.rows) == (IngestionState.SUCCEEDED, 2)
+            assert (job.state, job.progress.rows) == (JobState.SUCCEEDED, 2)
             assert stack.table("codes").num_rows == rows
 
 
@@ -128,10 +134,10 @@ async def test_create_fails_before_the_fetch_where_the_name_was_taken_meanwhile(
     async with serving(always(answer(CSV))) as server:
         second = stack.start("codes", url=server.url, mode=WriteMode.CREATE)
         async with stack.working(concurrency=1):
-            assert (await stack.until(first)).state is IngestionState.SUCCEEDED
+            assert (await stack.until(first)).state is JobState.SUCCEEDED
             failed = await stack.until(second)
         assert server.requests == []
-    assert (failed.state, failed.error_code) == (IngestionState.FAILED, "dataset_exists")
+    assert (failed.state, failed.error_code) == (JobState.FAILED, "dataset_exists")
     assert stack.table("codes").num_rows == 2
 
 
@@ -167,7 +173,7 @@ async def test_create_fails_before_the_fetch_where_the_name_was_taken_meanwhile(
 )
 async def test_bad_input_fails_the_job_and_leaves_nothing(stack, content, options, code, text):
     job = await ended(stack, "bad", path=stack.file("input.bin", content), **options)
-    assert (job.state, job.error_code, job.version) == (IngestionState.FAILED, code, None)
+    assert (job.state, job.error_code, job.version) == (JobState.FAILED, code, None)
     assert text in job.error_message
     assert str(stack.inputs) not in job.error_message
     assert "Traceback" not in job.error_message
@@ -181,7 +187,7 @@ async def test_a_failed_append_leaves_the_dataset_as_it_was(stack):
     path = stack.file("codes.csv", CSV)
     await ended(stack, "codes", path=path)
     job = await ended(stack, "codes", path=stack.file("other.csv", b"code,m\n1,2\n"))
-    assert (job.state, job.error_code) == (IngestionState.FAILED, "schema_mismatch")
+    assert (job.state, job.error_code) == (JobState.FAILED, "schema_mismatch")
     assert stack.datasets.get(DatasetName("codes")).version == 0
     assert stack.table("codes").to_pydict() == ROWS
 
@@ -191,10 +197,10 @@ async def test_a_lossy_type_is_refused_unless_asked_for(stack):
     table = pa.table({"t": pa.array([1_000_000_001], pa.timestamp("ns"))})
     pq.write_table(table, stack.inputs / "t.parquet")
     job = await ended(stack, "t", path="t.parquet")
-    assert (job.state, job.error_code) == (IngestionState.FAILED, "lossy_type")
+    assert (job.state, job.error_code) == (JobState.FAILED, "lossy_type")
     assert "'t'" in job.error_message
     job = await ended(stack, "t", path="t.parquet", options={"allow_lossy": True})
-    assert job.state is IngestionState.SUCCEEDED
+    assert job.state is JobState.SUCCEEDED
     assert stack.table("t")["t"].cast(pa.int64()).to_pylist() == [1_000_000]
 
 
@@ -208,7 +214,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_user(stack, caplog):
 
     stack.sources = {"file": BrokenSource()}
     job = await ended(stack, "codes", path="codes.csv")
-    assert (job.state, job.error_code) == (IngestionState.FAILED, "internal_error")
+    assert (job.state, job.error_code) == (JobState.FAILED, "internal_error")
     assert "secret" not in job.error_message
     assert "/secret/path" in caplog.text
     assert "Traceback" in caplog.text
@@ -235,7 +241,7 @@ async def stall(request, writer):
 async def cancelled_soon(stack, job):
     stack.cancel(job)
     with anyio.fail_after(2):
-        assert (await stack.until(job)).state is IngestionState.CANCELLED
+        assert (await stack.until(job)).state is JobState.CANCELLED
     assert stack.events_of(job)[-1].event.kind is EventKind.INGESTION_CANCELLED
     assert stack.datasets.find(job.request.dataset) is None
 
@@ -265,7 +271,7 @@ async def test_a_queued_job_is_cancelled_at_once(stack):
     job = stack.start("codes", path=stack.file("codes.csv", CSV))
     await cancelled_soon(stack, job)
     async with stack.working():
-        assert (await ended(stack, "other", path="codes.csv")).state is IngestionState.SUCCEEDED
+        assert (await ended(stack, "other", path="codes.csv")).state is JobState.SUCCEEDED
     assert stack.get(job).attempt == 0
 
 
@@ -284,14 +290,14 @@ async def test_a_worker_that_stops_gives_its_jobs_back(stack):
         await stack.until_phase(job, Phase.PARSING)
         with anyio.fail_after(5):
             worker.stop()
-            given_back = await stack.until(job, IngestionState.QUEUED)
+            given_back = await stack.until(job, JobState.QUEUED)
     assert given_back.attempt == 0
     assert stack.leftovers() == []
     stack.sources = sources
     stack.file("x", CSV)
     async with stack.working():
         finished = await stack.until(job)
-    assert (finished.state, finished.attempt) == (IngestionState.SUCCEEDED, 1)
+    assert (finished.state, finished.attempt) == (JobState.SUCCEEDED, 1)
 
 
 @pytest.mark.anyio
@@ -300,11 +306,9 @@ async def test_at_most_so_many_jobs_run_at_a_time(stack):
         jobs = [stack.start(f"d{number}", url=server.url) for number in range(4)]
         for job in jobs[:2]:
             await stack.until_phase(job, Phase.FETCHING)
-        assert [stack.get(job).state for job in jobs] == [IngestionState.RUNNING] * 2 + [
-            IngestionState.QUEUED
-        ] * 2
+        assert [stack.get(job).state for job in jobs] == [JobState.RUNNING] * 2 + [JobState.QUEUED] * 2
         stack.cancel(jobs[0])
-        await stack.until(jobs[2], IngestionState.RUNNING)
+        await stack.until(jobs[2], JobState.RUNNING)
 
 
 @pytest.mark.anyio
@@ -313,7 +317,7 @@ async def test_a_job_queued_from_any_thread_starts_without_polling(stack):
     async with stack.working(poll_s=1000.0):
         await stack.until(stack.start("first", path=path))
         job = await anyio.to_thread.run_sync(lambda: stack.start("codes", path=path))
-        assert (await stack.until(job)).state is IngestionState.SUCCEEDED
+        assert (await stack.until(job)).state is JobState.SUCCEEDED
 
 
 # -- crashes and races -------------------------------------------------------------------------
@@ -322,7 +326,7 @@ async def test_a_job_queued_from_any_thread_starts_without_polling(stack):
 def claimed_by_a_dead_worker(stack, job, attempts=1):
     """As a worker leaves it that was killed."""
     for number in range(1, attempts + 1):
-        found = stack.ingestions.claim(worker="dead", lease_until=utc_now() - timedelta(seconds=1))
+        found = stack.registry.claim(worker="dead", lease_until=utc_now() - timedelta(seconds=1))
         assert found.id == job.id
         (stack.jobs / job.id / str(number) / "fetched").mkdir(parents=True)
     return found
@@ -334,7 +338,7 @@ async def test_a_job_of_a_dead_worker_is_started_again(stack):
     claimed_by_a_dead_worker(stack, job)
     async with stack.working():
         finished = await stack.until(job)
-    assert (finished.state, finished.attempt, finished.version) == (IngestionState.SUCCEEDED, 2, 0)
+    assert (finished.state, finished.attempt, finished.version) == (JobState.SUCCEEDED, 2, 0)
     assert stack.table("codes").to_pydict() == ROWS
     assert stack.leftovers() == []
 
@@ -356,7 +360,7 @@ async def test_what_a_dead_worker_committed_is_not_repeated(stack, mode, publish
         async with stack.working():
             finished = await stack.until(job)
         assert server.requests == []
-    assert (finished.state, finished.version) == (IngestionState.SUCCEEDED, 0)
+    assert (finished.state, finished.version) == (JobState.SUCCEEDED, 0)
     assert finished.attempt == found.attempt + 1
     assert finished.progress.rows == 2
     assert stack.table("codes").to_pydict() == ROWS
@@ -370,7 +374,7 @@ async def test_a_job_that_ends_the_server_every_time_is_given_up(stack):
     claimed_by_a_dead_worker(stack, job, attempts=3)
     async with stack.working(max_attempts=3):
         failed = await stack.until(job)
-    assert (failed.state, failed.error_code) == (IngestionState.FAILED, "internal_error")
+    assert (failed.state, failed.error_code) == (JobState.FAILED, "internal_error")
     assert "3 attempts" in failed.error_message
     assert stack.leftovers() == []
     assert stack.datasets.find(DatasetName("codes")) is None
@@ -382,7 +386,7 @@ async def test_a_cancel_that_nobody_heard_is_still_obeyed(stack):
     claimed_by_a_dead_worker(stack, job)
     stack.cancel(job)
     async with stack.working():
-        assert (await stack.until(job)).state is IngestionState.CANCELLED
+        assert (await stack.until(job)).state is JobState.CANCELLED
     assert stack.datasets.find(DatasetName("codes")) is None
     assert stack.leftovers() == []
 
@@ -392,16 +396,14 @@ async def test_a_worker_that_lost_its_lease_leaves_the_job_alone(stack):
     async with serving(stall) as server, stack.working(name="slow", concurrency=1):
         job = stack.start("codes", url=server.url)
         await stack.until_phase(job, Phase.FETCHING)
-        stack.ingestions.release(job.id, worker="slow-1")
-        other = stack.ingestions.claim(worker="other", lease_until=utc_now() + timedelta(hours=1))
+        stack.registry.release(job.id, worker="slow-1")
+        other = stack.registry.claim(worker="other", lease_until=utc_now() + timedelta(hours=1))
         with anyio.fail_after(5):
             while stack.leftovers():
                 await anyio.sleep(0.01)
     assert other.id == job.id
-    assert stack.get(job).state is IngestionState.RUNNING
-    stack.ingestions.report(
-        job.id, other.progress, worker="other", lease_until=utc_now() + timedelta(hours=1)
-    )
+    assert stack.get(job).state is JobState.RUNNING
+    stack.registry.report(job.id, other.progress, worker="other", lease_until=utc_now() + timedelta(hours=1))
 
 
 @pytest.mark.anyio
@@ -410,7 +412,7 @@ async def test_jobs_that_race_for_one_new_dataset_all_succeed(stack):
     async with stack.working(concurrency=4):
         jobs = [stack.start("codes", path=path) for _ in range(4)]
         finished = [await stack.until(job) for job in jobs]
-    assert {job.state for job in finished} == {IngestionState.SUCCEEDED}
+    assert {job.state for job in finished} == {JobState.SUCCEEDED}
     assert sorted(job.version for job in finished) == [0, 1, 2, 3]
     assert stack.table("codes").num_rows == 8
 
@@ -472,10 +474,10 @@ async def test_a_server_killed_in_the_middle_of_a_fetch_starts_it_again(stack, t
             process.send_signal(signal.SIGKILL)
             process.wait()
             process.stdout.close()
-        assert stack.get(job).state is IngestionState.RUNNING
+        assert stack.get(job).state is JobState.RUNNING
         async with stack.working():
             finished = await stack.until(job)
-    assert (finished.state, finished.attempt) == (IngestionState.SUCCEEDED, 2)
+    assert (finished.state, finished.attempt) == (JobState.SUCCEEDED, 2)
     assert stack.table("codes").to_pydict() == ROWS
     assert stack.leftovers() == []
 
@@ -498,7 +500,7 @@ async def test_kills_at_any_moment_lose_and_repeat_nothing(stack, tmp_path):
         process.stdout.close()
     async with stack.working(max_attempts=10):
         finished = [await stack.until(job) for job in jobs]
-    assert {job.state for job in finished} == {IngestionState.SUCCEEDED}
+    assert {job.state for job in finished} == {JobState.SUCCEEDED}
     counts = stack.table("all").group_by("job").aggregate([("n", "count"), ("n", "sum")])
     assert sorted(counts.to_pylist(), key=lambda row: row["job"]) == [
         {"job": number, "n_count": rows, "n_sum": rows * (rows - 1) // 2} for number in range(9)

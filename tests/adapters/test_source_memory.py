@@ -13,7 +13,7 @@ from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import OutOfDisk, SourceBusy
-from flight_core.domain.ingestion import IngestionState
+from flight_core.domain.job import JobState
 from flight_core.domain.source_state import SourceState
 from tests.adapters.ingestion_stack import IngestionStack
 
@@ -72,8 +72,8 @@ def numbers(stack):
 async def test_what_is_new_is_added_and_nothing_new_is_no_version(stack, feed):
     first = await ended(stack)
     again = await ended(stack)
-    assert (first.state, first.version, first.unchanged) == (IngestionState.SUCCEEDED, 0, False)
-    assert (again.state, again.version, again.unchanged) == (IngestionState.SUCCEEDED, None, True)
+    assert (first.state, first.version, first.unchanged) == (JobState.SUCCEEDED, 0, False)
+    assert (again.state, again.version, again.unchanged) == (JobState.SUCCEEDED, None, True)
     assert (again.progress.rows, again.error_code) == (0, None)
     assert stack.events_of(again)[-1].event.data["unchanged"] is True
     feed.length = 5
@@ -182,7 +182,7 @@ async def test_of_two_jobs_that_bring_the_same_rows_one_gives_way(stack, feed):
 @pytest.mark.anyio
 async def test_a_job_waits_for_nobody_who_has_failed_and_minds_one_who_may_yet_commit(stack, feed):
     job = stack.start("numbers", path="feed")
-    claimed = stack.ingestions.claim(worker="dying", lease_until=job.created_at)
+    claimed = stack.registry.claim(worker="dying", lease_until=job.created_at)
     stack.memory.prepare(stack.memory.recall(claimed), SourceState({"length": 3}), claimed)
     other = replace(claimed, id="other")
     with pytest.raises(SourceBusy, match=job.id):

@@ -10,7 +10,7 @@ from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import FetchedFile
 from flight_core.domain.errors import InvalidOption, UnknownFormat, UnreadableData
-from flight_core.domain.ingestion import Phase, Progress
+from flight_core.domain.job import Phase, Progress
 
 PARSERS: list[Callable[[], Parser]] = [lambda: PolarsParser(ParserOptions())]
 

@@ -19,7 +19,8 @@ from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.ports.sources import Source
 from flight_core.domain.errors import InvalidSource
-from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import Phase, Progress
 from flight_core.domain.upload import Upload
 from schemas.sources import SOURCES
 from schemas.sources import Source as SourceModel

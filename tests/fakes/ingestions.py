@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import (
     FlightCoreError,
     IdempotencyKeyReused,
@@ -11,7 +10,9 @@ from flight_core.domain.errors import (
     IngestionNotFound,
 )
 from flight_core.domain.events import Event, StoredEvent
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionState, SourceSpec
+from flight_core.domain.ingestion import IdempotencyKey, Ingestion, SourceSpec
+from flight_core.domain.job import JobFilter, JobState
+from flight_core.domain.repositories import EVERY_JOB
 
 
 class MemoryEvents:
@@ -26,7 +27,8 @@ class MemoryEvents:
 
 
 class MemoryIngestions:
-    """The part of `IngestionRepository` that users reach; `set_state` is what workers do."""
+    """`IngestionRepository`, and the part of `JobRepository` that users reach; `set_state` is what
+    workers do."""
 
     def __init__(self, events: MemoryEvents) -> None:
         self._events = events
@@ -53,19 +55,22 @@ class MemoryIngestions:
             raise IngestionNotFound(f"ingestion '{ingestion_id}' does not exist")
         return self._jobs[ingestion_id]
 
-    def list(self, *, limit: int = 100, dataset: DatasetName | None = None) -> Sequence[Ingestion]:
-        found = [job for job in self._jobs.values() if dataset in (None, job.request.dataset)]
+    def list(
+        self, wanted: JobFilter = EVERY_JOB, *, limit: int = 100, before: str | None = None
+    ) -> Sequence[Ingestion]:
+        assert before is None
+        found = [job for job in self._jobs.values() if wanted.dataset in (None, job.dataset)]
         return found[::-1][:limit]
 
     def request_cancel(self, ingestion_id: str) -> Ingestion:
         job = self.get(ingestion_id)
         if job.state.final:
             raise IngestionFinished(f"ingestion '{ingestion_id}' has ended")
-        state = IngestionState.CANCELLED if job.state is IngestionState.QUEUED else job.state
+        state = JobState.CANCELLED if job.state is JobState.QUEUED else job.state
         self._jobs[ingestion_id] = replace(job, state=state, cancel_requested=True)
         return self._jobs[ingestion_id]
 
-    def set_state(self, ingestion_id: str, state: IngestionState) -> None:
+    def set_state(self, ingestion_id: str, state: JobState) -> None:
         self._jobs[ingestion_id] = replace(self.get(ingestion_id), state=state)
 
 

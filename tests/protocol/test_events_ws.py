@@ -115,6 +115,7 @@ def test_without_an_id_one_hears_what_comes(stack):
         ({"kind": "dataset.dropped"}, ["one"]),
         ({"kind": ["dataset.dropped", "ingestion.queued"]}, ["one", "three"]),
         ({"ingestion": "j1"}, ["three"]),
+        ({"job": ["j1", "j2"]}, ["three"]),
         ({"dataset": "two", "kind": "dataset.dropped"}, []),
     ],
 )
@@ -122,7 +123,7 @@ def test_a_subscription_can_be_narrowed(stack, query, subjects):
     append(stack, "one")
     append(stack, "two")
     append(stack, "one", kind=EventKind.DATASET_DROPPED)
-    append(stack, "three", kind=EventKind.INGESTION_QUEUED, ingestion="j1")
+    append(stack, "three", kind=EventKind.INGESTION_QUEUED, job="j1")
     last = append(stack, "end")
     with (
         serving(stack.skein.control, heartbeat_s=0.2) as base,

@@ -8,13 +8,8 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from flight_core.application.ingestion import (
-    CancelIngestion,
-    GetIngestion,
-    ListIngestions,
-    StartIngestion,
-    Wakeup,
-)
+from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
+from flight_core.application.jobs import CancelJob, ListJobs, Wakeup
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef, WriteMode
 from flight_core.domain.errors import (
@@ -23,11 +18,13 @@ from flight_core.domain.errors import (
     IngestionNotFound,
     InvalidOption,
     InvalidSource,
+    NotRetryable,
     PermissionDenied,
     SourceNotAllowed,
 )
 from flight_core.domain.events import Event, EventKind
-from flight_core.domain.ingestion import IngestionRequest, IngestionState, SourceSpec
+from flight_core.domain.ingestion import IngestionRequest, SourceSpec
+from flight_core.domain.job import JobFilter, JobState
 from tests.fakes.catalog import MemoryDatasets, SteadyClock
 from tests.fakes.ingestions import Judge, MemoryEvents, MemoryIngestions
 
@@ -51,9 +48,10 @@ class Desk:
         self.start = StartIngestion(
             self.jobs, self.datasets, sources, self.parser, clock, lambda: next(ids), wakeup
         )
-        self.cancel = CancelIngestion(self.jobs, self.events, clock, wakeup)
+        self.cancel = CancelJob(self.jobs, self.events, clock, wakeup)
         self.get = GetIngestion(self.jobs)
-        self.list = ListIngestions(self.jobs)
+        self.list = ListJobs(self.jobs)
+        self.retry = RetryIngestion(self.jobs, self.start)
 
     def publish(self, name: str) -> None:
         now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,7 +71,7 @@ def desk():
 
 def test_a_job_is_queued_and_everybody_hears_of_it(desk):
     job = desk.start(REQUEST, actor=WRITER)
-    assert (job.state, job.actor, job.attempt) == (IngestionState.QUEUED, "writer", 0)
+    assert (job.state, job.actor, job.attempt) == (JobState.QUEUED, "writer", 0)
     assert desk.get(job.id, actor=READER) == job
     (stored,) = desk.events.stored
     assert (stored.event.kind, stored.event.subject) == (EventKind.INGESTION_QUEUED, "Codes")
@@ -112,7 +110,7 @@ def test_only_create_minds_that_the_name_is_taken(desk, mode, refused):
         with pytest.raises(DatasetExists, match="'Codes' exists; drop it"):
             desk.start(request, actor=WRITER)
     else:
-        assert desk.start(request, actor=WRITER).state is IngestionState.QUEUED
+        assert desk.start(request, actor=WRITER).state is JobState.QUEUED
 
 
 def test_starting_and_cancelling_take_the_write_scope_looking_takes_read(desk):
@@ -132,20 +130,20 @@ def test_lists_are_newest_first_and_can_be_narrowed(desk):
     jobs = [desk.start(request, actor=WRITER) for request in (REQUEST, other, REQUEST)]
     assert desk.list(actor=READER) == jobs[::-1]
     assert desk.list(actor=READER, limit=1) == [jobs[2]]
-    assert desk.list(actor=READER, dataset=other.dataset) == [jobs[1]]
+    assert desk.list(JobFilter(dataset=other.dataset), actor=READER) == [jobs[1]]
 
 
 def test_a_queued_job_is_cancelled_at_once_and_everybody_hears_of_it(desk):
     job = desk.start(REQUEST, actor=WRITER)
-    assert desk.cancel(job.id, actor=WRITER).state is IngestionState.CANCELLED
+    assert desk.cancel(job.id, actor=WRITER).state is JobState.CANCELLED
     assert desk.told == [EventKind.INGESTION_QUEUED, EventKind.INGESTION_CANCELLED]
 
 
 def test_a_running_job_is_asked_and_its_worker_tells_when_it_has_stopped(desk):
     job = desk.start(REQUEST, actor=WRITER)
-    desk.jobs.set_state(job.id, IngestionState.RUNNING)
+    desk.jobs.set_state(job.id, JobState.RUNNING)
     cancelled = desk.cancel(job.id, actor=WRITER)
-    assert (cancelled.state, cancelled.cancel_requested) == (IngestionState.RUNNING, True)
+    assert (cancelled.state, cancelled.cancel_requested) == (JobState.RUNNING, True)
     assert desk.told == [EventKind.INGESTION_QUEUED]
 
 
@@ -153,16 +151,42 @@ def test_other_peoples_jobs_are_for_administrators(desk):
     job = desk.start(REQUEST, actor=WRITER)
     with pytest.raises(PermissionDenied, match="belongs to another user"):
         desk.cancel(job.id, actor=OTHER)
-    assert desk.cancel(job.id, actor=LOCAL).state is IngestionState.CANCELLED
+    assert desk.cancel(job.id, actor=LOCAL).state is JobState.CANCELLED
 
 
 def test_what_is_over_or_unknown_cannot_be_cancelled(desk):
     job = desk.start(REQUEST, actor=WRITER)
-    desk.jobs.set_state(job.id, IngestionState.SUCCEEDED)
+    desk.jobs.set_state(job.id, JobState.SUCCEEDED)
     with pytest.raises(IngestionFinished):
         desk.cancel(job.id, actor=WRITER)
     with pytest.raises(IngestionNotFound):
         desk.cancel("nothing", actor=WRITER)
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+def test_a_job_that_failed_is_tried_again_as_a_new_job(desk, state):
+    job = desk.start(REQUEST, actor=WRITER)
+    desk.jobs.set_state(job.id, state)
+    again = desk.retry(job.id, actor=WRITER)
+    assert (again.request, again.state, again.retry_of) == (REQUEST, JobState.QUEUED, job.id)
+    assert again.id != job.id
+    assert desk.get(job.id, actor=READER).state is state
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED])
+def test_what_has_not_failed_is_not_tried_again(desk, state):
+    job = desk.start(REQUEST, actor=WRITER)
+    desk.jobs.set_state(job.id, state)
+    with pytest.raises(NotRetryable, match=state):
+        desk.retry(job.id, actor=WRITER)
+
+
+def test_other_peoples_jobs_are_tried_again_by_administrators_alone(desk):
+    job = desk.start(REQUEST, actor=WRITER)
+    desk.jobs.set_state(job.id, JobState.FAILED)
+    with pytest.raises(PermissionDenied, match="belongs to another user"):
+        desk.retry(job.id, actor=OTHER)
+    assert desk.retry(job.id, actor=LOCAL).actor == LOCAL.name
 
 
 def test_a_notice_from_any_thread_wakes_whoever_waits():

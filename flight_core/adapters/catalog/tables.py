@@ -95,17 +95,21 @@ readers = sa.Table(
     sa.Column("oldest_reads", sa.JSON, nullable=False),
 )
 
-ingestions = sa.Table(
-    "ingestions",
+# What jobs that ingest have and others have not is null there.
+jobs = sa.Table(
+    "jobs",
     metadata,
     sa.Column("number", _BIG_ID, primary_key=True),  # in the order in which they were added
     sa.Column("id", sa.String(64), nullable=False, unique=True),
     sa.Column("dataset_key", sa.String(128), nullable=False, index=True),
     sa.Column("dataset", sa.String(128), nullable=False),
-    sa.Column("source", sa.JSON, nullable=False),
-    sa.Column("mode", sa.String(32), nullable=False),
-    sa.Column("keys", sa.JSON, nullable=False),
-    sa.Column("schema_policy", sa.String(16), nullable=False),
+    sa.Column("task", sa.String(16), nullable=False, server_default="ingest"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("exclusive", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("source", sa.JSON(none_as_null=True)),
+    sa.Column("mode", sa.String(32)),
+    sa.Column("keys", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("schema_policy", sa.String(16), nullable=False, server_default="refuse"),
     sa.Column("format", sa.String(32)),
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
@@ -119,15 +123,31 @@ ingestions = sa.Table(
     sa.Column("done_bytes", sa.BigInteger, nullable=False),
     sa.Column("total_bytes", sa.BigInteger),
     sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("bytes_per_s", sa.Float),
+    sa.Column("rows_per_s", sa.Float),
     sa.Column("started_at", Moment),
     sa.Column("finished_at", Moment),
     sa.Column("version", sa.BigInteger),
+    sa.Column("retry_of", sa.String(64)),
+    sa.Column("result", sa.JSON(none_as_null=True)),
     sa.Column("force", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("unchanged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("error_code", sa.String(64)),
     sa.Column("error_message", sa.Text),
     sa.Column("reading", sa.JSON(none_as_null=True)),
     sa.Column("check_report", sa.JSON(none_as_null=True)),
+)
+
+job_log = sa.Table(
+    "job_log",
+    metadata,
+    sa.Column("number", _BIG_ID, primary_key=True),
+    sa.Column("job_id", sa.String(64), nullable=False, index=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("level", sa.String(16), nullable=False),
+    sa.Column("phase", sa.String(16)),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
 )
 
 # What sources told; `settled` and `pending` are as in `SourceMemory`.

@@ -33,7 +33,8 @@ from flight_core.domain.errors import (
     UnreadableData,
     UnsupportedType,
 )
-from flight_core.domain.ingestion import Phase, Progress, Reading
+from flight_core.domain.ingestion import Reading
+from flight_core.domain.job import Phase, Progress
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,8 @@ from flight_core.adapters.sources.web import (
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Fetched, FetchedFile, Report
 from flight_core.domain.errors import InvalidSource, LimitExceeded, SourceNotAllowed
-from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
 
 MAX_PAGE_BYTES = 32 << 20

@@ -12,7 +12,8 @@ import anyio.to_thread
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.application.ports.sources import Fetched, FetchedFile, Report
 from flight_core.domain.errors import InvalidSource, LimitExceeded, SourceNotAllowed
-from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
 
 MAX_FILES = 10_000

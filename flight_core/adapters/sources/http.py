@@ -31,7 +31,8 @@ from flight_core.domain.errors import (
     InvalidSource,
     LimitExceeded,
 )
-from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
 
 MAX_URLS = 1000

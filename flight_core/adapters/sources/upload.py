@@ -13,7 +13,8 @@ from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.uploads import require_owner
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidSource, UploadNotFound
-from flight_core.domain.ingestion import Phase, Progress, SourceSpec
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
 from flight_core.domain.upload import Upload
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from flight_core.domain.access import Actor
-from flight_core.domain.ingestion import Progress, SourceSpec
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import Progress
 from flight_core.domain.source_state import SourceState
 
 # Called often; cheap. Raises Cancelled when the job is to stop.

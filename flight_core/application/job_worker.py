@@ -1,4 +1,4 @@
-"""Running ingestions: claim a job, hold its lease, run it, store how it ended."""
+"""Running jobs: claim one, hold its lease, run it, store how it ended."""
 
 import itertools
 import logging
@@ -8,28 +8,48 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 
-from flight_core.application.ingestion import Wakeup, event_of
-from flight_core.application.ingestion_run import Outcome, RunIngestion
+from flight_core.application.job_lease import Lease
+from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock
-from flight_core.domain.contract import report_of
+from flight_core.application.ports.sources import Report
+from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import Conflict, FlightCoreError
-from flight_core.domain.events import EventKind
-from flight_core.domain.ingestion import Ingestion, IngestionState, Progress
-from flight_core.domain.repositories import EventRepository, IngestionRepository
+from flight_core.domain.job import Job, JobState, LogLevel, Task
+from flight_core.domain.repositories import EventRepository, JobRepository
 
 logger = logging.getLogger(__name__)
 
-_INTERNAL_ERROR = "internal error; the server's log has it under this ingestion's id"
+_INTERNAL_ERROR = "internal error; the server's log has it under this job's id"
 _GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
-_FINISHED = {
-    IngestionState.SUCCEEDED: EventKind.INGESTION_SUCCEEDED,
-    IngestionState.FAILED: EventKind.INGESTION_FAILED,
-    IngestionState.CANCELLED: EventKind.INGESTION_CANCELLED,
-}
+
+
+class Outcome(Protocol):
+    """How a job that succeeded ended."""
+
+    @property
+    def version(self) -> DatasetVersion | None:
+        """What it committed; None if there was nothing to commit."""
+
+    def onto(self, job: Any, /) -> Job:
+        """The record of the job, with what else came out of it."""
+
+
+class Runner(Protocol):
+    """Does one kind of job, using `folder` for scratch. Safe to repeat: what an attempt committed is
+    found by the next one. Cancelling it leaves the dataset as it was, or commits."""
+
+    async def __call__(self, job: Any, folder: Path, report: Report, /) -> Outcome: ...
+
+    def committed_before(self, job: Any, /) -> Outcome | None:
+        """What an earlier attempt committed."""
+
+    def explained(self, job: Any, error: FlightCoreError, /) -> Job:
+        """The record of a job that failed with `error`, with what else that knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +67,7 @@ class WorkerOptions:
     release_s: float = 5.0  # for giving jobs back at shutdown
 
 
-class _Lease:
-    """A job that was claimed as `holder`: its latest progress, and how it ended."""
-
-    def __init__(self, ingestion: Ingestion, holder: str) -> None:
-        self.ingestion = ingestion
-        self.holder = holder
-        self.progress = ingestion.progress
-        self.stored = ingestion.progress
-        self.cancelled = ingestion.cancel_requested
-        self.final: Ingestion | None = None
-        self.context = {
-            "ingestion": ingestion.id,
-            "dataset": ingestion.request.dataset.value,
-            "attempt": ingestion.attempt,
-        }
-
-    async def report(self, progress: Progress) -> None:
-        self.progress = progress
-
-
-class IngestionWorker:
+class JobWorker:
     """Claims jobs and runs up to `concurrency` of them at a time, until `stop`.
 
     Any number of workers, in any number of processes, may share a catalog: a job belongs to whoever
@@ -76,16 +76,16 @@ class IngestionWorker:
 
     def __init__(
         self,
-        run_ingestion: RunIngestion,
+        runners: Mapping[Task, Runner],
         *,
-        ingestions: IngestionRepository,
+        jobs: JobRepository,
         events: EventRepository,
         clock: Clock,
         wakeup: Wakeup,
         options: WorkerOptions,
     ) -> None:
-        self._run_ingestion = run_ingestion
-        self._ingestions = ingestions
+        self._runners = runners
+        self._jobs = jobs
         self._events = events
         self._clock = clock
         self._wakeup = wakeup
@@ -115,31 +115,34 @@ class IngestionWorker:
         """Let go of everything; `run` returns within `release_s` seconds. Call it in the worker's loop."""
         self._scope.cancel()
 
-    async def _claim(self) -> _Lease | None:
+    async def _claim(self) -> Lease | None:
         try:
             return await anyio.to_thread.run_sync(self._claim_now, limiter=self._threads)
         except Exception:
             logger.exception("the catalog could not be asked for work")
             return None
 
-    def _claim_now(self) -> _Lease | None:
+    def _claim_now(self) -> Lease | None:
         holder = f"{self._options.name}-{next(self._claims)}"
-        ingestion = self._ingestions.claim(worker=holder, lease_until=self._lease_until())
-        if ingestion is None:
+        job = self._jobs.claim(worker=holder, lease_until=self._lease_until())
+        if job is None:
             return None
-        self._events.append(event_of(EventKind.INGESTION_STARTED, ingestion, self._clock))
-        return _Lease(ingestion, holder)
+        self._events.append(event_of("started", job, self._clock))
+        lease = Lease(job, holder, self._clock)
+        earlier = "; the one before ended without a word" if job.attempt > 1 else ""
+        lease.log.add(f"attempt {job.attempt} of {self._options.max_attempts}{earlier}")
+        return lease
 
-    async def _work(self, lease: _Lease, done: Callable[[], None]) -> None:
-        ingestion = lease.ingestion
-        folder = self._options.scratch / ingestion.id / str(ingestion.attempt)
+    async def _work(self, lease: Lease, done: Callable[[], None]) -> None:
+        job = lease.job
+        folder = self._options.scratch / job.id / str(job.attempt)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._hold, lease, tasks.cancel_scope)
                 lease.final = await self._attempt(lease, folder)
                 tasks.cancel_scope.cancel()
             if lease.final is None and lease.cancelled:
-                lease.final = self._ended(lease, IngestionState.CANCELLED)
+                lease.final = self._ended(lease, JobState.CANCELLED)
         finally:
             with anyio.move_on_after(self._options.release_s, shield=True):
                 await anyio.to_thread.run_sync(
@@ -147,7 +150,7 @@ class IngestionWorker:
                 )
             done()
 
-    async def _hold(self, lease: _Lease, scope: anyio.CancelScope) -> None:
+    async def _hold(self, lease: Lease, scope: anyio.CancelScope) -> None:
         """Store progress and extend the lease, until the job is over, cancelled, or somebody else's."""
         silent_s = 0.0
         while True:
@@ -159,7 +162,7 @@ class IngestionWorker:
             try:
                 record = await anyio.to_thread.run_sync(self._store_progress, lease, limiter=self._threads)
             except Conflict:
-                logger.warning("lost the lease of an ingestion", extra=lease.context)
+                logger.warning("lost the lease of a job", extra=lease.context)
                 scope.cancel()
             except Exception:
                 logger.exception("progress could not be stored", extra=lease.context)
@@ -168,86 +171,85 @@ class IngestionWorker:
                     lease.cancelled = True
                     scope.cancel()
 
-    def _store_progress(self, lease: _Lease) -> Ingestion:
+    def _store_progress(self, lease: Lease) -> Job:
         progress = lease.progress
-        record = self._ingestions.report(
-            lease.ingestion.id, progress, worker=lease.holder, lease_until=self._lease_until()
+        record = self._jobs.report(
+            lease.job.id, lease.paced(), worker=lease.holder, lease_until=self._lease_until()
         )
+        self._jobs.write_log(lease.job.id, lease.log.take())
         if progress is not lease.stored:
             lease.stored = progress
-            self._events.append(event_of(EventKind.INGESTION_PROGRESSED, record, self._clock))
+            self._events.append(event_of("progressed", record, self._clock))
         return record
 
-    async def _attempt(self, lease: _Lease, folder: Path) -> Ingestion:
+    async def _attempt(self, lease: Lease, folder: Path) -> Job:
         """The job's final record, whatever happened."""
         try:
-            outcome = await self._outcome(lease, folder)
+            with lease.log.listening():
+                outcome = await self._outcome(lease, folder)
         except FlightCoreError as error:
-            logger.info("ingestion failed", extra={**lease.context, "error": str(error)})
-            return _with_report(self._failed(lease, error.code, error.message), error)
+            logger.info("job failed", extra={**lease.context, "error": str(error)})
+            failed = self._failed(lease, error.code, error.message)
+            return self._runners[failed.task].explained(failed, error)
         except Exception:
-            logger.exception("ingestion failed", extra=lease.context)
+            logger.exception("job failed", extra=lease.context)
             return self._failed(lease, FlightCoreError.code, _INTERNAL_ERROR)
         if outcome is not None:
             return self._succeeded(lease, outcome)
         if lease.cancelled:
-            return self._ended(lease, IngestionState.CANCELLED)
+            return self._ended(lease, JobState.CANCELLED)
         return self._failed(lease, FlightCoreError.code, _GIVEN_UP.format(self._options.max_attempts))
 
-    async def _outcome(self, lease: _Lease, folder: Path) -> Outcome | None:
+    async def _outcome(self, lease: Lease, folder: Path) -> Outcome | None:
         """How the job succeeded, now or earlier; None if it did not and is not to be tried again."""
-        ingestion = lease.ingestion
-        if lease.cancelled or ingestion.attempt > self._options.max_attempts:
-            version = await anyio.to_thread.run_sync(self._run_ingestion.committed_before, ingestion)
-            return None if version is None else Outcome(version)
+        job, run = lease.job, self._runners[lease.job.task]
+        if lease.cancelled or job.attempt > self._options.max_attempts:
+            return await anyio.to_thread.run_sync(run.committed_before, job)
         await anyio.to_thread.run_sync(_prepare, folder)
-        return await self._run_ingestion(ingestion, folder, lease.report)
+        return await run(job, folder, lease.report)
 
-    def _succeeded(self, lease: _Lease, outcome: Outcome) -> Ingestion:
+    def _succeeded(self, lease: Lease, outcome: Outcome) -> Job:
         version = outcome.version
-        if version is None:
-            return self._ended(lease, IngestionState.SUCCEEDED, unchanged=True)
-        lease.progress = replace(lease.progress, rows=version.added_rows)
-        ended = self._ended(lease, IngestionState.SUCCEEDED, version=version.ref.version)
-        return replace(ended, reading=outcome.reading, check=outcome.check)
-
-    def _failed(self, lease: _Lease, code: str, message: str) -> Ingestion:
-        return self._ended(lease, IngestionState.FAILED, error_code=code, error_message=message)
-
-    def _ended(
-        self,
-        lease: _Lease,
-        state: IngestionState,
-        *,
-        version: int | None = None,
-        unchanged: bool = False,
-        error_code: str | None = None,
-        error_message: str | None = None,
-    ) -> Ingestion:
-        return replace(
-            lease.ingestion,
-            state=state,
-            progress=lease.progress,
-            finished_at=self._clock(),
-            version=version,
-            unchanged=unchanged,
-            error_code=error_code,
-            error_message=error_message,
-            cancel_requested=lease.cancelled,
+        if version is not None:
+            lease.progress = replace(lease.progress, rows=version.added_rows)
+        ended = self._ended(
+            lease,
+            JobState.SUCCEEDED,
+            version=None if version is None else version.ref.version,
+            unchanged=version is None,
         )
+        return outcome.onto(ended)
 
-    def _settle(self, lease: _Lease, folder: Path) -> None:
+    def _failed(self, lease: Lease, code: str, message: str) -> Job:
+        return self._ended(lease, JobState.FAILED, error_code=code, error_message=message)
+
+    def _ended(self, lease: Lease, state: JobState, **outcome: Any) -> Job:
+        ended = replace(
+            lease.job,
+            state=state,
+            progress=lease.overall(),
+            finished_at=self._clock(),
+            cancel_requested=lease.cancelled,
+            **outcome,
+        )
+        lease.log.add(*_last_words(ended, lease.elapsed_s))
+        return ended
+
+    def _settle(self, lease: Lease, folder: Path) -> None:
         """Store how the job ended, or give it back; clean up."""
         shutil.rmtree(folder, ignore_errors=True)
         try:
             if lease.final is None:
-                self._ingestions.release(lease.ingestion.id, worker=lease.holder)
+                lease.log.add("given back: the server stops")
+                self._jobs.write_log(lease.job.id, lease.log.take())
+                self._jobs.release(lease.job.id, worker=lease.holder)
             else:
-                event = event_of(_FINISHED[lease.final.state], lease.final, self._clock)
-                self._ingestions.finish(lease.final, event)
+                self._jobs.write_log(lease.job.id, lease.log.take())
+                event = event_of(lease.final.state, lease.final, self._clock)
+                self._jobs.finish(lease.final, event)
                 shutil.rmtree(folder.parent, ignore_errors=True)  # of earlier attempts, too
         except Exception:  # the lease runs out, and the next attempt sees what was committed
-            logger.exception("an ingestion's end was not stored", extra=lease.context)
+            logger.exception("a job's end was not stored", extra=lease.context)
         with suppress(OSError):  # another attempt may be at work there
             folder.parent.rmdir()
 
@@ -255,10 +257,14 @@ class IngestionWorker:
         return self._clock() + timedelta(seconds=self._options.lease_s)
 
 
-def _with_report(ingestion: Ingestion, error: FlightCoreError) -> Ingestion:
-    """What a check has found that let the job fail."""
-    report = error.details.get("report")
-    return replace(ingestion, check=report_of(report)) if isinstance(report, Mapping) else ingestion
+def _last_words(job: Job, elapsed_s: float) -> tuple[str, LogLevel]:
+    if job.state is JobState.FAILED:
+        return f"failed: [{job.error_code}] {job.error_message}", LogLevel.ERROR
+    if job.state is JobState.CANCELLED:
+        return "cancelled", LogLevel.WARNING
+    if job.version is None:
+        return "there was nothing to do", LogLevel.INFO
+    return f"version {job.version}, {job.progress.rows:,} rows in {elapsed_s:.1f} s", LogLevel.INFO
 
 
 def _prepare(folder: Path) -> None:

@@ -1,0 +1,152 @@
+"""A job: durable work on one dataset, done by whichever worker holds its lease."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from flight_core.domain.dataset import DatasetName
+
+
+class Task(StrEnum):
+    """What a job does with its dataset."""
+
+    INGEST = "ingest"
+    COMPACT = "compact"
+    VACUUM = "vacuum"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Phase(StrEnum):
+    """What a running job is doing; `total_bytes` of its progress belongs to the phase."""
+
+    FETCHING = "fetching"
+    PARSING = "parsing"
+    COMMITTING = "committing"
+    COMPACTING = "compacting"
+    VACUUMING = "vacuuming"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the phase is. The rates are those of its last seconds; None: not known yet."""
+
+    phase: Phase | None = None
+    done_bytes: int = 0
+    total_bytes: int | None = None  # None: unknown
+    rows: int = 0
+    bytes_per_s: float | None = None
+    rows_per_s: float | None = None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the phase ends, at the current rate."""
+        if self.total_bytes is None or not self.bytes_per_s:
+            return None
+        return max(0, self.total_bytes - self.done_bytes) / self.bytes_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(ABC):
+    """The durable record of a job. Replaced, never changed in place."""
+
+    id: str
+    state: JobState
+    created_at: datetime
+    actor: str = "local"
+    attempt: int = 0
+    progress: Progress = field(default_factory=Progress)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    version: int | None = None  # the version it committed
+    unchanged: bool = False  # it succeeded without a commit: there was nothing to do
+    error_code: str | None = None
+    error_message: str | None = None
+    cancel_requested: bool = False
+    retry_of: str | None = None  # the failed job that this one repeats
+
+    @property
+    @abstractmethod
+    def task(self) -> Task: ...
+
+    @property
+    @abstractmethod
+    def dataset(self) -> DatasetName: ...
+
+    @property
+    @abstractmethod
+    def priority(self) -> int:
+        """Higher goes first."""
+
+    @property
+    @abstractmethod
+    def exclusive(self) -> bool:
+        """Whether it wants to be alone: it waits for the jobs of its dataset that came before it, and
+        later ones wait for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance(Job):
+    """Work on how a dataset is stored. Readers see no difference, so others need not wait for it."""
+
+    maintains: DatasetName
+    does: Task
+    result: Mapping[str, int] | None = None  # counts, such as how many files went; None: not ended well
+
+    @property
+    def task(self) -> Task:
+        return self.does
+
+    @property
+    def dataset(self) -> DatasetName:
+        return self.maintains
+
+    @property
+    def priority(self) -> int:
+        return MAINTENANCE_PRIORITY
+
+    @property
+    def exclusive(self) -> bool:
+        return False
+
+
+# Behind everything that somebody waits for.
+MAINTENANCE_PRIORITY = -10
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """None lets everything through."""
+
+    dataset: DatasetName | None = None
+    states: frozenset[JobState] | None = None
+    tasks: frozenset[Task] | None = None
+
+
+class LogLevel(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One thing a job had to say. Never holds a path of the server or a secret."""
+
+    at: datetime
+    message: str
+    level: LogLevel = LogLevel.INFO
+    phase: Phase | None = None
+    attempt: int = 1
