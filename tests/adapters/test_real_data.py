@@ -2,7 +2,7 @@
 
 import json
 import os
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,6 +63,14 @@ def test_earthquakes_become_rows_with_a_place():
     assert table["mag"].to_pylist() == [feature["properties"]["mag"] for feature in features]
     points = [place["coordinates"] for place in table["geometry"].to_pylist()]
     assert points == [feature["geometry"]["coordinates"] for feature in features]
+
+
+def test_the_request_can_say_what_times_and_dates_are():
+    quakes = parsed(real("earthquakes.json"), types={"time": "timestamp[ms, tz=UTC]"})
+    feature = json.loads(real("earthquakes.json").read_text())["features"][0]
+    assert quakes["time"][0].as_py() == datetime.fromtimestamp(feature["properties"]["time"] / 1000, UTC)
+    films = parsed(real("movies.json"), types={"Release Date": {"type": "date", "format": "%b %d %Y"}})
+    assert films["Release Date"][0].as_py() == date(1998, 6, 12)
 
 
 def test_flights_as_json():

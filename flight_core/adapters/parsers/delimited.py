@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from flight_core.adapters.parsers.dialects import Table, Type, check_columns, open_table, used_options
-from flight_core.adapters.parsers.inference import Inference, Reading
+from flight_core.adapters.parsers.inference import Inference, Reading, kinds_of, plain_number_text
 from flight_core.adapters.parsers.mending import fields_are_missing, mend
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import DelimitedOptions
@@ -86,13 +86,15 @@ class _Attempt:
 
 
 def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target) -> Iterator[_Attempt]:
-    """Types that fit a sample, types that fit everything, text. Columns to which a contract gives a
-    type are not guessed at: they are numbers if the sample has nothing else, or text until it is checked."""
-    given = {} if target.inspection is None else target.inspection.typed_columns(tables[0].columns)
+    """Types that fit a sample, types that fit everything, text. Columns to which the request or a
+    contract gives a type are not guessed at: they are numbers if the sample has nothing else, or text
+    until it is checked."""
+    given = target.typed_columns(tables[0].columns)
     free = [column for column in tables[0].columns if column not in given]
-    parts = [_nulled(table, options) for table in tables]
+    numeric = [column for column, type in given.items() if type.is_numeric()]
+    parts = [_plain_numbers(_nulled(table, options), numeric, table, options) for table in tables]
     text = pl.concat([target.marked(part, table.label) for part, table in zip(parts, tables, strict=True)])
-    inference = Inference(free)
+    inference = Inference(free, kinds_of(tables[0].decimal, options.thousands))
     numbers = {column: type for column, type in given.items() if type.is_integer() or type.is_float()}
     with _translated():
         for part in parts[:_SAMPLE_FILES]:
@@ -102,7 +104,8 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
         if inference.empty:
             inference.look_at_all(text, inference.empty)
         readings = inference.readings
-        native = not options.null_values and not (free and _codes_are_possible(tables))
+        text_first = options.null_values or options.thousands
+        native = not text_first and not (free and _codes_are_possible(tables))
     if native:
         types: dict[str, Type] = dict.fromkeys(tables[0].columns, pl.String)
         types.update({column: reading.native for column, reading in readings.items()})
@@ -166,4 +169,15 @@ def _nulled(table: Table, options: DelimitedOptions) -> pl.LazyFrame:
     return frame.with_columns(
         pl.when(pl.col(column).is_in(options.null_values)).then(None).otherwise(pl.col(column)).alias(column)
         for column in table.columns
+    )
+
+
+def _plain_numbers(
+    frame: pl.LazyFrame, columns: Sequence[str], table: Table, options: DelimitedOptions
+) -> pl.LazyFrame:
+    """With the numbers of these columns written as usual."""
+    if table.decimal == "." and options.thousands is None:
+        return frame
+    return frame.with_columns(
+        plain_number_text(pl.col(column), table.decimal, options.thousands) for column in columns
     )

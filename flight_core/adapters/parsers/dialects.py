@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from flight_core.adapters.parsers.options import DelimitedOptions
-from flight_core.adapters.parsers.text import TextFile, as_utf8, encoding_that_fits
+from flight_core.adapters.parsers.text import TextFile, as_utf8, encoding_that_fits, without_lines
 from flight_core.domain.errors import LimitExceeded, SchemaMismatch
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ _VALUE = re.compile(r"\s*|[-+]?[\d.,]+(e[-+]?\d+)?|\d{4}-\d\d-\d\d([T ][\d:.]+\S
 Type = pl.DataType | type[pl.DataType]
 
 
+_COMMA_NUMBER = re.compile(r"[-+]?\d+,(\d+)")
+_POINT_NUMBER = re.compile(r"[-+]?\d+\.\d+")
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One UTF-8 file and how it is to be read."""
@@ -42,6 +46,7 @@ class Table:
     header: bool
     columns: tuple[str, ...]
     line_end: str
+    decimal: str
     row_bytes: float  # on average, in the sample
 
     def frame(self, types: Mapping[str, Type] | None = None) -> pl.LazyFrame:
@@ -56,12 +61,15 @@ class Table:
             quote_char=self.quote,
             eol_char=self.line_end,
             raise_if_empty=False,
+            decimal_comma=self.decimal == ",",
             glob=False,
         )
 
 
 def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Table:
     path, encoding = as_utf8(file, scratch), file.encoding
+    if options.skip_rows:
+        path = without_lines(path, options.skip_rows, scratch)
     sample = _sample(path, file.label)
     if not _is_utf8(sample):
         path, encoding = transcoded(path, file.label, options, scratch)
@@ -78,6 +86,7 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
         quote=options.quote,
         header=header,
         columns=_names(rows[0], file.label, header=header),
+        decimal=options.decimal or ("." if options.thousands == "," else _decimal(rows)),
         line_end="\r" if "\r" in text and "\n" not in text else "\n",
         row_bytes=len(sample) / max(1, len(text.splitlines())),
     )
@@ -85,7 +94,13 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
 
 def used_options(table: Table, options: DelimitedOptions) -> DelimitedOptions:
     """`options`, with what was found out where they left it open."""
-    found = {"delimiter": table.delimiter, "header": table.header, "encoding": table.encoding}
+    found: dict[str, object] = {
+        "delimiter": table.delimiter,
+        "header": table.header,
+        "encoding": table.encoding,
+    }
+    if table.decimal != ".":
+        found["decimal"] = table.decimal
     return options.model_copy(update=found)
 
 
@@ -144,6 +159,14 @@ def _delimiter(text: str, quote: str | None) -> str:
         return (alike, fields) if fields > 1 else (0.0, 0)
 
     return max(_DELIMITERS, key=score)
+
+
+def _decimal(rows: Sequence[Sequence[str]]) -> str:
+    """A comma where some numbers have one that cannot part thousands, and none has a point."""
+    cells = {cell.strip() for row in rows for cell in row}
+    commas = [match[1] for match in map(_COMMA_NUMBER.fullmatch, cells) if match]
+    points = any(_POINT_NUMBER.fullmatch(cell) for cell in cells)
+    return "," if any(len(digits) != len("000") for digits in commas) and not points else "."
 
 
 def _is_header(row: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ A type fits when every value of the column parses as it and nothing is lost by t
 one `00501`, one `+49 30`, one free-text date or one integer beyond 64 bits stays text.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -101,6 +102,39 @@ _KINDS = (
 )
 
 
+def kinds_of(decimal: str, thousands: str | None) -> tuple[Kind, ...]:
+    """Where numbers are written with that decimal mark, and that mark between thousands."""
+    if decimal == "." and thousands is None:
+        return _KINDS
+
+    def parsed_as(type: type[pl.DataType]) -> Callable[[pl.Expr, bool], pl.Expr]:
+        return lambda text, strict: plain_number_text(text, decimal, thousands).cast(type, strict=strict)
+
+    def fraction(text: pl.Expr) -> pl.Expr:
+        return _plain_float(plain_number_text(text, decimal, thousands))
+
+    def whole(text: pl.Expr) -> pl.Expr:
+        return _plain_number(plain_number_text(text, decimal, thousands))
+
+    numbers = (
+        Kind("integer", parsed_as(pl.Int64), whole, pl.Int64),
+        Kind("float", parsed_as(pl.Float64), fraction, pl.Float64),
+    )
+    return tuple(kind for kind in _KINDS if kind.name not in ("integer", "float")) + numbers
+
+
+def plain_number_text(text: pl.Expr, decimal: str, thousands: str | None) -> pl.Expr:
+    """Numbers as programs write them; other text is no number afterwards, either."""
+    if thousands is not None:
+        mark, point = re.escape(thousands), re.escape(decimal)
+        grouped = text.str.contains(rf"^[+-]?\d{{1,3}}({mark}\d{{3}})+({point}\d+)?$")
+        text = pl.when(grouped).then(text.str.replace_all(thousands, "", literal=True)).otherwise(text)
+    if decimal == ".":
+        return text
+    pointed = text.str.contains(".", literal=True)
+    return pl.when(pointed).then(pl.lit(_UNPARSEABLE)).otherwise(text.str.replace(decimal, ".", literal=True))
+
+
 @dataclass(frozen=True, slots=True)
 class _Fitting:
     """What the values of a column that were looked at have in common."""
@@ -126,8 +160,8 @@ class _Fitting:
 class Inference:
     """Finds types that fit all rows it is shown; the columns are text."""
 
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._found = dict.fromkeys(columns, _Fitting())
+    def __init__(self, columns: Sequence[str], kinds: Sequence[Kind] = _KINDS) -> None:
+        self._found = dict.fromkeys(columns, _Fitting(tuple(kinds)))
 
     def look(self, frame: pl.DataFrame) -> None:
         # A plan with many columns takes time that grows with their square, so one by one.

@@ -2,10 +2,11 @@
 
 import codecs
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from flight_core.adapters.parsers.given_types import GivenTypes, given_type
 from flight_core.domain.errors import InvalidOption, UnknownFormat
 
 Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow"]
@@ -23,12 +24,45 @@ _Character = Annotated[str, Field(min_length=1, max_length=1, pattern=r"^[\x01-\
 _Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
+class TypeOption(BaseModel):
+    """`format` is how a date or a timestamp is written, in the letters of strftime."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    type: str
+    format: str | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        given_type(self.type, self.format)
+        return self
+
+
+def _known_type(name: str | TypeOption) -> str | TypeOption:
+    if isinstance(name, str):
+        given_type(name)
+    return name
+
+
 class FormatOptions(BaseModel):
-    """`allow_lossy` is for storage: keep what fits of types that cannot be stored exactly."""
+    """`allow_lossy` is for storage: keep what fits of types that cannot be stored exactly. `types` are
+    those of columns, by name, that are not to be found out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     allow_lossy: bool = False
+    types: dict[str, Annotated[str | TypeOption, AfterValidator(_known_type)]] = {}
+
+    @property
+    def given_types(self) -> GivenTypes | None:
+        if not self.types:
+            return None
+        return GivenTypes(
+            {
+                name: given_type(given) if isinstance(given, str) else given_type(given.type, given.format)
+                for name, given in self.types.items()
+            }
+        )
 
 
 class DelimitedOptions(FormatOptions):
@@ -37,6 +71,9 @@ class DelimitedOptions(FormatOptions):
     delimiter: _Character | None = None
     quote: _Character | None = '"'
     header: bool | None = None
+    skip_rows: int = Field(0, ge=0, le=100_000)
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[".", ",", " ", "'", "_", "\u00a0", "\u202f"] | None = None
     encoding: _Encoding | None = None
     null_values: list[str] = []
     ragged: Literal["error", "pad"] = "error"

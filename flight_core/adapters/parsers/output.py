@@ -1,11 +1,13 @@
 """Writing Parquet the way datasets are stored: zstd, row groups that scan fast."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
+from flight_core.adapters.parsers.given_types import GivenTypes, check_fit, coerced, misfit
 from flight_core.adapters.parsers.inspection import Inspection
 from flight_core.adapters.parsers.meter import Meter
 
@@ -40,14 +42,52 @@ class Target:
 
     path: Path
     inspection: Inspection | None = None
+    types: GivenTypes | None = None
+
+    def typed_columns(self, columns: Sequence[str]) -> dict[str, pl.DataType]:
+        """Those of the data's columns whose types are not to be found out."""
+        given: dict[str, pl.DataType] = {}
+        if self.types is not None:
+            self.types.check_columns(columns)
+            given.update({name: given.type for name, given in self.types.by_column.items()})
+        if self.inspection is not None:
+            given.update(self.inspection.typed_columns(columns))
+        return given
 
     def marked(self, frame: pl.LazyFrame, label: str) -> pl.LazyFrame:
         """`frame`, whose rows know where they are from if that may have to be said of them."""
         return frame if self.inspection is None else self.inspection.marked(frame, label)
 
 
+class _Misfit(Exception):
+    """A value is not of the type that was given."""
+
+
+def _write_typed(frame: pl.LazyFrame, target: Target, types: GivenTypes, counter: RowCounter) -> None:
+    schema = frame.collect_schema()
+    ways = types.coercions(schema)
+    misfits = []
+
+    def checked(batch: pl.DataFrame) -> pl.DataFrame:
+        if not check_fit(batch, ways):
+            misfits.append(True)
+            raise _Misfit
+        return batch
+
+    fitting = frame.map_batches(checked, streamable=True, schema=schema, validate_output_schema=False)
+    try:
+        write_parquet(coerced(fitting, ways), replace(target, types=None), counter)
+    except BaseException:
+        if misfits:
+            raise misfit(frame, ways, types) from None
+        raise
+
+
 def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> None:
     """Stream `frame` to `target`, in order and in bounded memory."""
+    if target.types is not None:
+        _write_typed(frame, target, target.types, counter)
+        return
     schema = frame.collect_schema()
     gate = None if target.inspection is None else target.inspection.begin(schema)
 

@@ -3,6 +3,7 @@
 import codecs
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -78,6 +79,16 @@ def as_utf8(file: TextFile, folder: Path) -> Path:
             f"{file.label}, line {line}: not {file.encoding}; set the option 'encoding' to what it is",
             line=line,
         ) from None
+    return target
+
+
+def without_lines(path: Path, count: int, folder: Path) -> Path:
+    """A copy without the first lines."""
+    target = fresh_file(folder)
+    with path.open("rb") as source, target.open("wb") as out:
+        for _ in range(count):
+            source.readline(MAX_LINE_BYTES)
+        shutil.copyfileobj(source, out, _CHUNK_BYTES)
     return target
 
 

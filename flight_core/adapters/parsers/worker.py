@@ -65,8 +65,9 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     _check_alike(files, contents)
     format = contents[0].format
     inspection = None if request.check is None else request.check.inspection
-    target = Target(request.folder / "part-0.parquet", inspection)
-    used = _dispatch(files, contents, options_for(format, request.options), target, scratch, meter)
+    options = options_for(format, request.options)
+    target = Target(request.folder / "part-0.parquet", inspection, options.given_types)
+    used = _dispatch(files, contents, options, target, scratch, meter)
     checked = None if request.check is None else finish(request.check, target.path)
     row_count = pq.read_metadata(target.path).num_rows
     meter.reached(meter.total_bytes, row_count)

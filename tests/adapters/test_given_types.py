@@ -1,0 +1,129 @@
+"""Types that a request gives to columns, and numbers as other countries write them."""
+
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flight_core.domain.errors import InvalidOption, SchemaMismatch, UnreadableData
+from tests.adapters.parsing import parsed, types
+
+PEOPLE = b"zip,day,n,amount\n501,2020-01-02,1,1.50\n10001,2020-02-03,2,2\n"
+
+
+def test_a_given_type_wins_over_the_one_that_would_be_found():
+    wanted = {"zip": "string", "day": "string", "n": "int16", "amount": "decimal128(9, 2)"}
+    table = parsed(PEOPLE, types=wanted)
+    assert types(table) == wanted
+    assert table["zip"].to_pylist() == ["501", "10001"]
+    assert table["amount"].to_pylist() == [Decimal("1.50"), Decimal("2.00")]
+
+
+def test_dates_are_read_in_the_format_given():
+    table = parsed(
+        b"day,at\n31.01.2026,31.01.2026 10:30\n01.02.2026,\n",
+        types={
+            "day": {"type": "date", "format": "%d.%m.%Y"},
+            "at": {"type": "timestamp", "format": "%d.%m.%Y %H:%M"},
+        },
+    )
+    assert table["day"].to_pylist() == [date(2026, 1, 31), date(2026, 2, 1)]
+    assert table["at"].to_pylist() == [datetime(2026, 1, 31, 10, 30), None]  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("s", 1517853010), ("ms", 1517853010000), ("us", 1517853010000000), ("ns", 1517853010000000000)],
+)
+def test_numbers_become_moments_by_their_unit(name, number):
+    content = json.dumps([{"time": number}, {"time": None}, {"time": -number}]).encode()
+    table = parsed(content, types={"time": f"timestamp[{name}, tz=UTC]"})
+    moment = datetime(2018, 2, 5, 17, 50, 10, tzinfo=UTC)
+    assert table["time"].to_pylist() == [moment, None, datetime.fromtimestamp(-1517853010, UTC)]
+
+
+def test_every_format_honours_given_types(tmp_path):
+    frame = pl.DataFrame({"n": [1, 2]})
+    for name, write in (("a.parquet", frame.write_parquet), ("a.arrow", frame.write_ipc)):
+        write(tmp_path / name)
+        assert types(parsed(tmp_path / name, types={"n": "string"})) == {"n": "string"}
+    assert types(parsed(b'{"n": 1}\n{"n": 2}\n', types={"n": "double"})) == {"n": "double"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"n\n%bx\n" % (b"1\n" * 70_000), b'{"n": 1}\n' * 70_000 + b'{"n": "x"}\n']
+)
+def test_a_value_that_does_not_fit_is_named_with_its_row(content):
+    with pytest.raises(UnreadableData) as caught:
+        parsed(content, types={"n": "int64"})
+    assert dict(caught.value.details) == {"column": "n", "row": 70_001, "value": "x"}
+    assert "column 'n', row 70001: 'x' is not of the type int64" in str(caught.value)
+
+
+def test_a_number_that_would_lose_something_does_not_fit():
+    for content, type in ((b"n\n1.5\n", "int64"), (b"n\n300\n", "int8"), (b"n\n1.234\n", "decimal128(9, 2)")):
+        with pytest.raises(UnreadableData):
+            parsed(content, types={"n": type})
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(SchemaMismatch, match=r"'age'.*there are: zip, day, n, amount"):
+        parsed(PEOPLE, types={"age": "int64"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["int", "varchar", "list<int64>", "timestamp[m]", {"type": "int64", "format": "%d"}, {"format": "x"}],
+)
+def test_a_type_that_there_is_not_is_refused(wrong):
+    with pytest.raises(InvalidOption, match="types"):
+        parsed(PEOPLE, types={"n": wrong})
+
+
+def test_decimal_commas_are_found_out():
+    table = parsed(b"name;price\nA;1,5\nB;-1234,25\nC;3\n")
+    assert table["price"].to_pylist() == [1.5, -1234.25, 3.0]
+
+
+@pytest.mark.parametrize("cells", [("1,234", "5,678"), ("1,5", "2.5")])
+def test_commas_that_may_mean_something_else_stay_text(cells):
+    table = parsed("v;w\n{};x\n{};y\n".format(*cells).encode())
+    assert table["v"].to_pylist() == list(cells)
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "text"),
+    [
+        (",", ".", "1.234.567,5"),
+        (".", ",", "1,234,567.5"),
+        (",", " ", "1 234 567,5"),
+        (".", "'", "1'234'567.5"),
+    ],
+)
+def test_thousands_are_parted_as_the_request_says(decimal, thousands, text):
+    table = parsed(f"v;n\n{text};{text[:9]}\n2;3\n".encode(), decimal=decimal, thousands=thousands)
+    assert table["v"].to_pylist() == [1234567.5, 2.0]
+    assert table["n"].to_pylist() == [1234567, 3]
+
+
+def test_a_group_of_the_wrong_size_is_no_number():
+    table = parsed(b"v\n1,23\n12,345\n", thousands=",", delimiter=";")
+    assert table["v"].to_pylist() == ["1,23", "12,345"]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=30))
+def test_numbers_with_decimal_commas_are_the_numbers_with_points(numbers):
+    texts = [f"{number:.4f}" for number in numbers]
+    table = parsed(
+        "\n".join(["v", *(text.replace(".", ",") for text in texts), "0,5"]).encode(), delimiter=";"
+    )
+    assert table["v"].to_pylist() == [*map(float, texts), 0.5]
+
+
+def test_lines_before_the_header_can_be_skipped():
+    table = parsed(b"exported by x\n\na,b\n1,2\n", skip_rows=2)
+    assert table.to_pydict() == {"a": [1], "b": [2]}
