@@ -231,6 +231,12 @@ def _csv_type(type: pa.DataType) -> pa.DataType:
     return type if has_form else TEXT
 
 
+def json_objects(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows by the rules of `json_text`, as the standard library's `json` takes them."""
+    lines = encode_ndjson(ResultHead(table.schema, ""), table.to_batches())
+    return [json.loads(line) for chunk in lines for line in chunk.splitlines()]
+
+
 def json_value(value: object) -> object:
     """A Python value by the rules of `json_text`, as the standard library's `json` takes it."""
     return json.loads(json_text(pa.array([value]))[0].as_py())

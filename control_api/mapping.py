@@ -9,15 +9,16 @@ from urllib.parse import quote, urlencode
 
 from control_api.formats import json_value
 from flight_core.application.catalog import DatasetDescription
+from flight_core.application.versions import HistoryEntry
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetVersion
-from flight_core.domain.errors import InvalidRequest, VersionNotFound
+from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.ingestion import Ingestion, SourceSpec
 from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
 from flight_core.domain.query import Pins, QueryRecord
 from flight_core.domain.upload import Upload
+from flight_core.domain.versions import TagName, VersionName, version_named
 from schemas import http
-from schemas.flight import moment, version_number
 from schemas.sources import Source
 
 API = "/api/v1"
@@ -73,15 +74,32 @@ def description(description: DatasetDescription) -> http.DatasetDescription:
 
 
 def version(version: DatasetVersion) -> http.Version:
-    return http.Version(
-        version=version.ref.version,
-        rows=version.row_count,
-        added_rows=version.added_rows,
-        size_bytes=version.size_bytes,
-        operation=version.operation,
-        committed_at=version.committed_at,
-        info=dict(version.commit_info),
+    return http.Version(**_version(version))
+
+
+def history_entry(entry: HistoryEntry) -> http.HistoryEntry:
+    return http.HistoryEntry(
+        **_version(entry.version), state=entry.state.value, tags=[tag.value for tag in entry.tags]
     )
+
+
+def _version(version: DatasetVersion) -> dict[str, Any]:
+    info = version.commit_info
+    return {
+        "version": version.ref.version,
+        "rows": version.row_count,
+        "added_rows": version.added_rows,
+        "removed_rows": version.removed_rows,
+        "size_bytes": version.size_bytes,
+        "added_bytes": version.added_bytes,
+        "operation": version.operation,
+        "committed_at": version.committed_at,
+        "info": dict(info),
+        "actor": info.get("actor", ""),
+        "source": info.get("source", ""),
+        "message": info.get("message", ""),
+        "job_id": version.job_id,
+    }
 
 
 def source_spec(source: Source) -> SourceSpec:
@@ -211,21 +229,20 @@ def versions_read(pins: Pins) -> dict[str, int]:
     return {name: ref.version for name, ref in pins.items()}
 
 
-def parse_version(text: str | None) -> int | datetime | None:
-    """`3`, `v3`, or a moment in ISO 8601.
+def parse_version(text: str | None) -> VersionName | None:
+    """Raises VersionNotFound: see `version_named`."""
+    return None if text is None else version_named(text)
 
-    Raises:
-        VersionNotFound: it is none of these.
-    """
-    if text is None:
-        return None
-    number = version_number(text)
-    try:
-        return moment(text) if number is None else number
-    except ValueError:
-        raise VersionNotFound(
-            f"{text[:60]!r} is not a version; write 3, v3, or a moment such as 2026-01-31T12:00:00Z"
-        ) from None
+
+def version_text(version: VersionName) -> str:
+    """The name of a version, as it goes behind the `@` in SQL."""
+    match version:
+        case int():
+            return f"v{version}"
+        case datetime():
+            return version.isoformat()
+        case TagName():
+            return version.value
 
 
 def cursor(key: str) -> str:

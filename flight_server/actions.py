@@ -12,7 +12,7 @@ from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidCommand
 from flight_core.domain.query import QueryRecord
 from flight_server.auth import Call
-from flight_server.commands import parse, version_or_moment
+from flight_server.commands import parse, version_name
 from flight_server.options import FlightOptions, FlightUseCases
 from schemas import flight as wire
 
@@ -78,7 +78,7 @@ class Actions:
                 yield _query_status(record)
 
     def _describe(self, call: Call, request: wire.DescribeRequest) -> Iterable[BaseModel]:
-        at = version_or_moment(request.version)
+        at = version_name(request.version)
         yield _description(
             self._use_cases.describe_dataset(DatasetName(request.dataset), actor=call.actor, at=at)
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 import pyarrow.flight as fl
@@ -12,7 +11,8 @@ from pydantic_core import ErrorDetails, from_json
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidCommand
 from flight_core.domain.query import Statement, quoted
-from schemas.flight import DatasetCommand, SqlCommand, WriteCommand, moment, version_number
+from flight_core.domain.versions import VersionName, version_named
+from schemas.flight import DatasetCommand, SqlCommand, WriteCommand, version_number
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -69,11 +69,8 @@ def parse(model: type[Model], data: bytes) -> Model:
     return _validated(model, _json(data or b"{}"))
 
 
-def version_or_moment(version: int | str | None) -> int | datetime | None:
-    if version is None:
-        return None
-    number = version_number(version)
-    return moment(str(version)) if number is None else number
+def version_name(version: int | str | None) -> VersionName | None:
+    return None if version is None else version_named(str(version))
 
 
 def _of_command(command: bytes) -> ReadCommand:

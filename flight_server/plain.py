@@ -10,7 +10,7 @@ from flight_core.domain.errors import DatasetNotFound, InvalidSql, StatementNotA
 from flight_core.domain.query import QueryPlan, StatementInfo, StatementKind
 from flight_server.actions import Actions
 from flight_server.auth import Call
-from flight_server.commands import ReadCommand, parse, read_command, version_or_moment
+from flight_server.commands import ReadCommand, parse, read_command, version_name
 from flight_server.options import FlightOptions, FlightUseCases
 from flight_server.streams import Streams
 from flight_server.tickets import PlannedRead, TicketOffice
@@ -113,7 +113,7 @@ class PlainFlight:
         if command.version is None:
             version = self._use_cases.get_dataset(command.dataset, actor=call.actor).current
         else:
-            at = version_or_moment(command.version)
+            at = version_name(command.version)
             version = self._use_cases.describe_dataset(command.dataset, actor=call.actor, at=at).version
         planned = version.ref in plan.pins.values()  # else it was written to meanwhile
         return (version.row_count, version.size_bytes) if planned else (-1, -1)

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 _NUMBER = re.compile(r"v?([0-9]{1,18})")
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
 
 
 def version_number(version: int | str) -> int | None:
-    """The number that `3` and `"v3"` stand for; None for a moment."""
+    """The number that `3` and `"v3"` stand for; None for a moment or a tag."""
     if isinstance(version, int):
         return version
     match = _NUMBER.fullmatch(version)
@@ -32,7 +33,9 @@ def _version(version: object) -> int | str:
             return version
         with suppress(ValueError):
             return moment(version).isoformat()
-    raise ValueError("a version is a number, 'v3', or a moment such as '2026-01-31T12:00:00Z'")
+        if _TAG.fullmatch(version):
+            return version
+    raise ValueError("a version is a number, 'v3', a moment such as '2026-01-31T12:00:00Z', or a tag")
 
 
 def _parameters(parameters: object) -> list[Any] | dict[str, Any]:

@@ -11,7 +11,7 @@ from schemas.sources import Source
 _EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
@@ -54,11 +54,24 @@ class Version(BaseModel):
     size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
     operation: str = Field(examples=["append"])
     committed_at: datetime = Field(examples=[_EXAMPLE_TIME])
-    info: dict[str, str] = Field(default_factory=dict, description="Who committed it, and from where.")
+    info: dict[str, str] = Field(default_factory=dict, description="What the writer said about it.")
+    removed_rows: int = Field(0, description="By this commit alone.", examples=[0])
+    added_bytes: int = Field(0, description="In new files.", examples=[459211])
+    actor: str = Field("", description="Who committed it.", examples=["local"])
+    source: str = Field("", description="Where the rows came from.", examples=["flights-3m.parquet"])
+    message: str = Field("", description="Why, in the writer's words.")
+    job_id: str | None = Field(None, description="The ingestion that committed it.")
+
+
+class HistoryEntry(Version):
+    """`expired` versions cannot be asked for any more, and those that are `deleted` have lost files."""
+
+    state: Literal["kept", "expired", "deleted"] = "kept"
+    tags: list[str] = Field(default_factory=list, examples=[["golden"]])
 
 
 class VersionPage(Page):
-    items: list[Version]
+    items: list[HistoryEntry]
 
 
 class Dataset(BaseModel):
@@ -96,7 +109,7 @@ class DatasetDescription(BaseModel):
     versions: list[Version] = Field(description="Newest first.")
 
 
-class IngestionRequest(_Request):
+class IngestionRequest(Request):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -248,7 +261,7 @@ class SourcePage(BaseModel):
     items: list[SourceKind]
 
 
-class QueryRequest(_Request):
+class QueryRequest(Request):
     """`params` is a list for `?` and `$1`, an object for `$name`."""
 
     model_config = ConfigDict(

@@ -20,7 +20,6 @@ from control_api.dependencies import (
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import Dataset, DatasetName
-from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import Statement, quoted
 from schemas import http
 
@@ -30,9 +29,11 @@ router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
 _REVALIDATE = "private, no-cache"
 
 VersionText = Annotated[
-    str | None, Query(description="A number, `v3`, or a moment in ISO 8601; the current one if left out.")
+    str | None,
+    Query(description="A number, `v3`, a moment in ISO 8601, or a tag; the current one if left out."),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[str | None, Query(description="From the `next` link of the page before.")]
 
 
 @router.get("")
@@ -45,7 +46,7 @@ def list_datasets(
         str | None, Query(description="Text in the name, description, tags or column names.")
     ] = None,
     limit: Limit = 100,
-    cursor: Annotated[str | None, Query(description="From the `next` link of the page before.")] = None,
+    cursor: Cursor = None,
 ) -> http.DatasetPage:
     """All datasets, ordered by name."""
     after = mapping.parse_cursor(cursor) if cursor else ""
@@ -106,35 +107,6 @@ def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Call
     use_cases.drop_dataset(name, actor=caller)
 
 
-@router.get("/{name}/versions")
-def list_versions(
-    name: Name,
-    request: Request,
-    response: Response,
-    use_cases: UseCases,
-    caller: Caller,
-    limit: Limit = 100,
-    cursor: Annotated[str | None, Query(description="From the `next` link of the page before.")] = None,
-) -> http.VersionPage:
-    """The versions of a dataset, newest first."""
-    versions = use_cases.describe_dataset(name, actor=caller).versions
-    if cursor:
-        before = _number(mapping.parse_cursor(cursor))
-        versions = [version for version in versions if version.ref.version < before]
-    next_page = None
-    if len(versions) > limit:
-        last = mapping.cursor(str(versions[limit - 1].ref.version))
-        next_page = mapping.next_page(request.url.path, {"limit": limit, "cursor": last})
-        response.headers["Link"] = f'<{next_page}>; rel="next"'
-    return http.VersionPage(items=[mapping.version(version) for version in versions[:limit]], next=next_page)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise InvalidRequest("the cursor is not one of this list; follow its `next` links")
-    return int(text)
-
-
 @router.get("/{name}/rows", responses=RESULT | NOT_MODIFIED, response_class=Response)
 def read_rows(
     name: Name,
@@ -159,7 +131,7 @@ def read_rows(
         headers["ETag"] = weak(etag_of(dataset.id, number, format.name))
         if is_fresh(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-    table = f"v{number}" if isinstance(number, int) else number.isoformat()
+    table = mapping.version_text(number)
     statement = _window(dataset.name, table, columns, offset=offset, limit=limit)
     run = Run(use_cases, statement, actor=caller, format=format)
     return QueryResponse(run, format, streaming, headers=headers)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from flight_core.application.find_version import FindVersion
-from flight_core.application.queries import OpenQuery
-from flight_core.domain.access import Actor
+from flight_core.application.queries import OpenQuery, require
+from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import Statement, quoted
@@ -107,7 +107,7 @@ class DiffVersions:
         key: Sequence[str] = (),
         sample_rows: int = 100,
     ) -> VersionDiff:
-        plan = self.plan(name, before, after, key=key)
+        plan = self.plan(name, before, after, actor=actor, key=key)
         if plan.duplicates:
             self._require_unique(plan, actor, door)
         counted = self._table(plan.counts, actor, door).to_pylist()[0]
@@ -120,8 +120,10 @@ class DiffVersions:
         before: VersionName,
         after: VersionName | None = None,
         *,
+        actor: Actor,
         key: Sequence[str] = (),
     ) -> DiffPlan:
+        require(actor, Scope.READ)
         dataset = self.datasets.get(name)
         old, new = self.find(dataset, before), self.find(dataset, after)
         return _plan(dataset.name, old, new, key)

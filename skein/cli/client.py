@@ -64,11 +64,18 @@ class Api:
 
     def get(self, model: type[Model], path: str, **parameters: object) -> Model:
         """Raises CliError, as all requests do: with the server's code, or where it does not answer."""
-        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        given = {
+            name: value if isinstance(value, list) else str(value)
+            for name, value in parameters.items()
+            if value is not None
+        }
         return self._reply(model, self._send("GET", path, params=given or None))
 
     def post(self, model: type[Model], path: str, body: object = None) -> Model:
         return self._reply(model, self._send("POST", path, json=body))
+
+    def put(self, model: type[Model], path: str, body: object) -> Model:
+        return self._reply(model, self._send("PUT", path, json=body))
 
     def send(
         self, model: type[Model], method: str, path: str, *, headers: Mapping[str, str], content: bytes = b""

@@ -12,7 +12,9 @@ import typer
 
 from flight_core.domain.errors import FlightCoreError
 from skein.cli.failures import INTERRUPTED, CliError, one_line
+from skein.cli.parameters import Data, Json, Name, Server
 from skein.cli.serve import serve, serve_control, serve_flight
+from skein.cli.version_commands import diff, history, restore, retention, tag, tags
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -21,17 +23,8 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(serve_flight)
 app.command()(serve_control)
-
-Name = Annotated[str, typer.Argument(help="The dataset.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP API has it.")]
-Server = Annotated[
-    str | None,
-    typer.Option(help="URL of the HTTP server; SKEIN_SERVER if left out, else a local server."),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(help="Data directory of the local server; SKEIN_DATA if left out, else skein-data."),
-]
+for _command in (history, diff, restore, tag, tags, retention):
+    app.command()(_command)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -143,7 +136,9 @@ def describe(
     *,
     version: Annotated[
         str | None,
-        typer.Option(help="3, v3, or a moment such as 2026-01-31T12:00:00Z; the current one if left out."),
+        typer.Option(
+            help="3, v3, a moment such as 2026-01-31T12:00:00Z, or a tag; the current one if left out."
+        ),
     ] = None,
     json: Json = False,
     server: Server = None,

@@ -174,7 +174,8 @@ def test_a_failure_while_streaming_is_still_ours(stack, client, query):
         ("drop_dataset", b'{"dataset": "slaes"}', MISSING, r"\[dataset_not_found\].*did you mean 'sales'"),
         ("drop_dataset", b'{"dataset": "a/b"}', INVALID, r"\[invalid_dataset_name\]"),
         ("describe_dataset", b'{"dataset": "sales", "version": 9}', MISSING, r"\[version_not_found\]"),
-        ("describe_dataset", b'{"dataset": "sales", "version": "x"}', INVALID, "a version is a number"),
+        ("describe_dataset", b'{"dataset": "sales", "version": "1x"}', INVALID, "a version is a number"),
+        ("describe_dataset", b'{"dataset": "sales", "version": "x"}', MISSING, r"\[tag_not_found\]"),
     ],
 )
 def test_a_bad_action_is_refused(client, name, body, kind, text):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import threading
 from dataclasses import replace
@@ -167,12 +168,7 @@ def test_every_route_of_the_application_is_among_those(guarded):
     with guarded.http() as stranger:
         for path in paths:
             wanted = 200 if path in OPEN_PATHS else 401
-            assert (
-                stranger.get(
-                    path.format(name="d", code="c", query_id="q", ingestion_id="i", upload_id="u")
-                ).status_code
-                == wanted
-            )
+            assert stranger.get(re.sub(r"\{\w+\}", "x", path)).status_code == wanted
 
 
 def test_health_is_open_to_all(guarded):

@@ -211,7 +211,7 @@ def test_a_column_name_is_never_sql(tmp_path):
         ("/api/v1/datasets/nope/versions", 404, "dataset_not_found"),
         ("/api/v1/datasets/rows?version=99", 404, "version_not_found"),
         ("/api/v1/datasets/rows/rows?version=99", 404, "version_not_found"),
-        ("/api/v1/datasets/rows?version=soon", 404, "version_not_found"),
+        ("/api/v1/datasets/rows?version=soon", 404, "tag_not_found"),
         ("/api/v1/datasets/rows?version=2001-01-01", 404, "version_not_found"),
         ("/api/v1/datasets/rows/rows?offset=-1", 422, "invalid_request"),
         (f"/api/v1/datasets/{quote('../etc', safe='')}", 404, "not_found"),

@@ -1,0 +1,227 @@
+"""The versions of a dataset: history, differences, restoring, tags, retention."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from control_api import mapping
+from control_api.dependencies import (
+    Caller,
+    Name,
+    Responses,
+    UseCases,
+    Wanted,
+    etag_of,
+    json_body,
+    require_match,
+)
+from control_api.formats import json_objects
+from control_api.openapi import RESULT
+from control_api.routes.datasets import Cursor, Limit
+from control_api.streaming import DOOR, QueryResponse, Run
+from flight_core.application.diff import VersionDiff
+from flight_core.domain.dataset import DatasetVersion
+from flight_core.domain.errors import InvalidRequest
+from flight_core.domain.query import Statement
+from flight_core.domain.versions import RetentionPolicy, TagName, version_named
+from flight_core.domain.versions import Tag as DomainTag
+from schemas import http, versions
+
+router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["versions"])
+
+From = Annotated[
+    str, Query(alias="from", description="The version to compare with: 3, v3, a moment, or a tag.")
+]
+To = Annotated[str | None, Query(description="Likewise; the current version if left out.")]
+Key = Annotated[
+    list[str] | None,
+    Query(description="A column that tells rows apart; repeat it where it takes several."),
+]
+
+
+@router.get("/versions")
+def list_versions(
+    name: Name,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> http.VersionPage:
+    """The history of a dataset, newest first: who made a version, why, and of what."""
+    before = _number(mapping.parse_cursor(cursor)) if cursor else None
+    entries = use_cases.versions.history(name, actor=caller, before=before, limit=limit + 1)
+    next_page = None
+    if len(entries) > limit:
+        last = mapping.cursor(str(entries[limit - 1].version.ref.version))
+        next_page = mapping.next_page(request.url.path, {"limit": limit, "cursor": last})
+        response.headers["Link"] = f'<{next_page}>; rel="next"'
+    return http.VersionPage(items=[mapping.history_entry(entry) for entry in entries[:limit]], next=next_page)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidRequest("the cursor is not one of this list; follow its `next` links")
+    return int(text)
+
+
+@router.get("/diff")
+def compare_versions(
+    name: Name,
+    use_cases: UseCases,
+    caller: Caller,
+    from_: From,
+    to: To = None,
+    key: Key = None,
+    limit: Annotated[int, Query(ge=0, le=10_000, description="How many differences to show.")] = 100,
+) -> versions.DatasetDiff:
+    """What is different between two versions: columns, counts of rows, and a sample of the differences."""
+    diff = use_cases.versions.diff(
+        name,
+        version_named(from_),
+        mapping.parse_version(to),
+        actor=caller,
+        door=DOOR,
+        key=key or (),
+        sample_rows=limit,
+    )
+    return _diff(name.value, diff)
+
+
+@router.get("/diff/rows", responses=RESULT, response_class=Response)
+def read_differences(
+    name: Name,
+    use_cases: UseCases,
+    caller: Caller,
+    streaming: Responses,
+    format: Wanted,
+    from_: From,
+    to: To = None,
+    key: Key = None,
+) -> Response:
+    """All differences between two versions, one a row, in no order: `change`, then `key`, `before` and
+    `after`; without a key `rows` and `row`."""
+    plan = use_cases.versions.diff.plan(
+        name, version_named(from_), mapping.parse_version(to), actor=caller, key=key or ()
+    )
+    run = Run(use_cases, Statement(plan.rows), actor=caller, format=format)
+    return QueryResponse(run, format, streaming)
+
+
+def _diff(name: str, diff: VersionDiff) -> versions.DatasetDiff:
+    columns = diff.columns
+    return versions.DatasetDiff(
+        dataset=name,
+        before=_summary(diff.before),
+        after=_summary(diff.after),
+        key=list(diff.key),
+        columns=versions.ColumnChanges(
+            added=[http.Column(name=each.name, type=str(each.type)) for each in columns.added],
+            removed=[http.Column(name=each.name, type=str(each.type)) for each in columns.removed],
+            retyped=[
+                versions.RetypedColumn(name=each.name, before=each.before, after=each.after)
+                for each in columns.retyped
+            ],
+        ),
+        rows=versions.RowChanges(
+            added=diff.rows.added,
+            removed=diff.rows.removed,
+            changed=diff.rows.changed,
+            unchanged=diff.rows.unchanged,
+            by_column=None if diff.rows.by_column is None else dict(diff.rows.by_column),
+        ),
+        sample=[_difference(row) for row in json_objects(diff.sample)],
+    )
+
+
+def _difference(row: Mapping[str, Any]) -> versions.Difference:
+    """Of a comparison with a key, or without one."""
+    if "row" not in row:
+        return versions.Difference.model_validate(row)
+    place = "after" if row["change"] == "added" else "before"
+    return versions.Difference.model_validate(
+        {"change": row["change"], "rows": row["rows"], place: row["row"]}
+    )
+
+
+def _summary(version: DatasetVersion) -> versions.VersionSummary:
+    return versions.VersionSummary(
+        version=version.ref.version, rows=version.row_count, committed_at=version.committed_at
+    )
+
+
+@router.post("/restore", dependencies=[Depends(json_body)])
+def restore_version(
+    name: Name, wanted: versions.RestoreRequest, request: Request, use_cases: UseCases, caller: Caller
+) -> http.Version:
+    """Make an older version current again, as a new version; no file is copied. `If-Match` with the
+    dataset's ETag makes sure that nothing is undone that was written meanwhile."""
+    dataset = use_cases.get_dataset(name, actor=caller)
+    require_match(request, etag_of(dataset.id, dataset.version))
+    insists = "if-match" in request.headers
+    restored = use_cases.versions.restore(
+        name,
+        version_named(wanted.version),
+        actor=caller,
+        message=wanted.message,
+        expected=dataset.version if insists else None,
+    )
+    return mapping.version(restored)
+
+
+@router.get("/tags")
+def list_tags(name: Name, use_cases: UseCases, caller: Caller) -> versions.TagList:
+    """The tags of a dataset's versions, ordered by name."""
+    return versions.TagList(items=[_tag(tag) for tag in use_cases.versions.list_tags(name, actor=caller)])
+
+
+@router.put("/tags/{tag}", dependencies=[Depends(json_body)])
+def tag_version(
+    name: Name, tag: str, wanted: versions.TagRequest, use_cases: UseCases, caller: Caller
+) -> versions.Tag:
+    """Give a version a name, or move the name to it. A version with a tag is kept."""
+    at = mapping.parse_version(wanted.version)
+    return _tag(use_cases.versions.tag(name, TagName(tag), at, actor=caller, message=wanted.message))
+
+
+@router.delete("/tags/{tag}", status_code=204)
+def remove_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> None:
+    """Forget a tag. The version stays as long as retention keeps it."""
+    use_cases.versions.remove_tag(name, TagName(tag), actor=caller)
+
+
+def _tag(tag: DomainTag) -> versions.Tag:
+    return versions.Tag(
+        name=tag.name.value,
+        version=tag.version,
+        tagged_at=tag.tagged_at,
+        actor=tag.actor,
+        message=tag.message,
+    )
+
+
+@router.get("/retention")
+def get_retention(name: Name, use_cases: UseCases, caller: Caller) -> versions.Retention:
+    """Which versions of a dataset stay."""
+    found = use_cases.versions.get_retention(name, actor=caller)
+    policy = found.policy
+    return versions.Retention(keep_versions=policy.keep_versions, keep_s=policy.keep_s, own=found.own)
+
+
+@router.put("/retention", dependencies=[Depends(json_body)])
+def set_retention(
+    name: Name, wanted: versions.RetentionRequest, use_cases: UseCases, caller: Caller
+) -> versions.Retention:
+    """Give a dataset a policy of its own. Versions that have expired do not come back."""
+    policy = RetentionPolicy(wanted.keep_versions, wanted.keep_s)
+    use_cases.versions.set_retention(name, policy, actor=caller)
+    return get_retention(name, use_cases, caller)
+
+
+@router.delete("/retention", status_code=204)
+def withdraw_retention(name: Name, use_cases: UseCases, caller: Caller) -> None:
+    """Keep the versions that are set for all datasets."""
+    use_cases.versions.set_retention(name, None, actor=caller)

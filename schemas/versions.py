@@ -1,0 +1,104 @@
+"""Versions of datasets over HTTP: what changed, names for versions, and how long they stay."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from schemas.http import Column, Request
+
+_EXAMPLE_TIME = "2026-01-31T12:00:00Z"
+
+
+class RestoreRequest(Request):
+    version: str = Field(description="3, v3, a moment in ISO 8601, or a tag.", examples=["v3"])
+    message: str = Field("", description="Why; it stays in the history.", max_length=1000)
+
+
+class TagRequest(Request):
+    version: str | None = Field(
+        None, description="3, v3, a moment in ISO 8601, or another tag; the current version if left out."
+    )
+    message: str = Field("", description="Why.", max_length=1000)
+
+
+class Tag(BaseModel):
+    name: str = Field(examples=["golden"])
+    version: int = Field(examples=[3])
+    tagged_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    actor: str = Field(examples=["local"])
+    message: str = ""
+
+
+class TagList(BaseModel):
+    """Ordered by name."""
+
+    items: list[Tag]
+
+
+class RetentionRequest(Request):
+    """A version stays if either rule keeps it; without any rule all stay."""
+
+    keep_versions: int | None = Field(None, ge=1, description="So many of the newest stay.", examples=[10])
+    keep_s: float | None = Field(
+        None, ge=0, description="Those stay that were current within so many seconds.", examples=[604800]
+    )
+
+
+class Retention(BaseModel):
+    keep_versions: int | None = Field(None, examples=[10])
+    keep_s: float | None = Field(None, examples=[604800])
+    own: bool = Field(description="Whether the dataset has a policy of its own.")
+
+
+class RetypedColumn(BaseModel):
+    name: str = Field(examples=["delay"])
+    before: str = Field(examples=["int32"])
+    after: str = Field(examples=["int64"])
+
+
+class ColumnChanges(BaseModel):
+    added: list[Column]
+    removed: list[Column]
+    retyped: list[RetypedColumn]
+
+
+class RowChanges(BaseModel):
+    """Without a key `changed` and what follows are null: a row that changed is one removed and one added."""
+
+    added: int = Field(examples=[120])
+    removed: int = Field(examples=[3])
+    changed: int | None = Field(None, examples=[17])
+    unchanged: int | None = Field(None, examples=[199860])
+    by_column: dict[str, int] | None = Field(
+        None, description="How many rows changed in a column.", examples=[{"delay": 17}]
+    )
+
+
+class Difference(BaseModel):
+    """One row: what it was, and what it is. `key` is null, and `rows` tells how many there are of
+    it, where rows are compared without a key."""
+
+    change: Literal["added", "removed", "changed"]
+    key: dict[str, Any] | None = Field(None, examples=[{"id": 4711}])
+    before: dict[str, Any] | None = Field(None, examples=[{"delay": 12}])
+    after: dict[str, Any] | None = Field(None, examples=[{"delay": 13}])
+    rows: int = 1
+
+
+class VersionSummary(BaseModel):
+    version: int = Field(examples=[3])
+    rows: int = Field(examples=[199880])
+    committed_at: datetime = Field(examples=[_EXAMPLE_TIME])
+
+
+class DatasetDiff(BaseModel):
+    """`sample` is in the order of its fields, and holds so many differences as were asked for."""
+
+    dataset: str = Field(examples=["flights"])
+    before: VersionSummary
+    after: VersionSummary
+    key: list[str] = Field(examples=[["id"]])
+    columns: ColumnChanges
+    rows: RowChanges
+    sample: list[Difference]

@@ -1,0 +1,17 @@
+"""Parameters that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(help="The dataset.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP API has it.")]
+Server = Annotated[
+    str | None,
+    typer.Option(help="URL of the HTTP server; SKEIN_SERVER if left out, else a local server."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Data directory of the local server; SKEIN_DATA if left out, else skein-data."),
+]

@@ -1,0 +1,196 @@
+"""What the commands about versions do."""
+
+import json as jsonlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import typer
+
+from flight_core.domain.errors import InvalidOption
+from schemas.http import HistoryEntry, Version, VersionPage
+from schemas.versions import ColumnChanges, DatasetDiff, Difference, Retention, RowChanges, Tag, TagList
+from skein.cli.client import Api, path_of
+from skein.cli.tables import Column, show_table
+from skein.cli.wording import as_json, count, size, when
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PAGE = 1000
+
+
+def show_history(api: Api, name: str, *, limit: int, json: bool) -> None:
+    entries = list(_history(api, name, limit))
+    if json:
+        typer.echo(as_json(entries))
+        return
+    numbers = ("version", "rows", "added", "removed", "size")
+    titles = [*numbers, "operation", "committed", "by", "source", "message", "state"]
+    show_table(
+        [Column(title, right=title in numbers) for title in titles],
+        [
+            (
+                str(entry.version),
+                f"{entry.rows:,}",
+                f"{entry.added_rows:,}",
+                f"{entry.removed_rows:,}",
+                size(entry.size_bytes),
+                entry.operation,
+                when(entry.committed_at),
+                entry.actor,
+                entry.source,
+                entry.message,
+                _state(entry),
+            )
+            for entry in entries
+        ],
+    )
+
+
+def _history(api: Api, name: str, limit: int) -> Iterator[HistoryEntry]:
+    page = api.get(VersionPage, path_of("datasets", name, "versions"), limit=min(limit, _PAGE))
+    while True:
+        yield from page.items[:limit]
+        limit -= len(page.items)
+        if limit <= 0 or page.next is None:
+            return
+        page = api.get(VersionPage, page.next)
+
+
+def _state(entry: HistoryEntry) -> str:
+    """Tags, and what is not as usual."""
+    state = [] if entry.state == "kept" else [entry.state]
+    return " ".join([*state, *(f"@{tag}" for tag in entry.tags)])
+
+
+def show_diff(
+    api: Api, name: str, before: str, after: str | None, *, key: Sequence[str], limit: int, json: bool
+) -> None:
+    diff = api.get(
+        DatasetDiff,
+        path_of("datasets", name, "diff"),
+        **{"from": before, "to": after, "key": list(key), "limit": limit},
+    )
+    if json:
+        typer.echo(as_json(diff))
+        return
+    old, new = diff.before, diff.after
+    typer.echo(
+        f"{diff.dataset}: version {old.version} ({count(old.rows, 'row')}) to"
+        f" version {new.version} ({count(new.rows, 'row')})"
+    )
+    for line in (*_column_changes(diff.columns), *_row_changes(diff.rows)):
+        typer.echo(line)
+    if diff.sample:
+        typer.echo()
+        columns = ["change", "key", "before", "after"] if diff.key else ["change", "rows", "row"]
+        show_table([Column(column) for column in columns], [_cells(each, columns) for each in diff.sample])
+
+
+def _column_changes(columns: ColumnChanges) -> Iterator[str]:
+    for column in columns.added:
+        yield f"+ column {column.name} ({column.type})"
+    for column in columns.removed:
+        yield f"- column {column.name} ({column.type})"
+    for retyped in columns.retyped:
+        yield f"~ column {retyped.name}: {retyped.before} to {retyped.after}"
+
+
+def _row_changes(rows: RowChanges) -> Iterator[str]:
+    counts = [f"{rows.added:,} added", f"{rows.removed:,} removed"]
+    if rows.changed is not None:
+        counts += [f"{rows.changed:,} changed", f"{rows.unchanged:,} unchanged"]
+    yield f"rows: {', '.join(counts)}"
+    for column, changed in (rows.by_column or {}).items():
+        yield f"~ {column}: {count(changed, 'row')} changed"
+
+
+def _cells(difference: Difference, columns: Sequence[str]) -> list[str]:
+    before, after = difference.before, difference.after
+    if difference.change == "changed" and before is not None and after is not None:
+        differing = [name for name in after if before.get(name) != after[name]]
+        before = {name: before.get(name) for name in differing}
+        after = {name: after[name] for name in differing}
+    cells = {
+        "change": difference.change,
+        "rows": f"{difference.rows:,}",
+        "key": _values(difference.key),
+        "before": _values(before),
+        "after": _values(after),
+        "row": _values(after or before),
+    }
+    return [cells[column] for column in columns]
+
+
+def _values(values: Mapping[str, Any] | None) -> str:
+    texts = ((name, jsonlib.dumps(value, ensure_ascii=False)) for name, value in (values or {}).items())
+    return ", ".join(f"{name}={text}" for name, text in texts)
+
+
+def restore(api: Api, name: str, version: str, *, message: str) -> None:
+    made = api.post(Version, path_of("datasets", name, "restore"), {"version": version, "message": message})
+    typer.echo(f"'{name}' is at version {made.version} now, with {count(made.rows, 'row')}")
+
+
+def set_tag(api: Api, name: str, tag: str, *, version: str | None, message: str) -> None:
+    made = api.put(Tag, path_of("datasets", name, "tags", tag), {"version": version, "message": message})
+    typer.echo(f"'{name}@{made.name}' is version {made.version}")
+
+
+def remove_tag(api: Api, name: str, tag: str) -> None:
+    api.delete(path_of("datasets", name, "tags", tag))
+    typer.echo(f"forgot '{name}@{tag}'")
+
+
+def show_tags(api: Api, name: str, *, json: bool) -> None:
+    tags = api.get(TagList, path_of("datasets", name, "tags")).items
+    if json:
+        typer.echo(as_json(tags))
+        return
+    show_table(
+        [Column("tag"), Column("version", right=True), Column("tagged"), Column("by"), Column("message")],
+        [(tag.name, str(tag.version), when(tag.tagged_at), tag.actor, tag.message) for tag in tags],
+    )
+
+
+def retention(
+    api: Api,
+    name: str,
+    *,
+    keep_versions: int | None,
+    keep_for: str | None,
+    keep_all: bool,
+    default: bool,
+    json: bool,
+) -> None:
+    """
+    Raises:
+        InvalidOption: wishes that contradict each other, or a time that is none.
+    """
+    rules = keep_versions is not None or keep_for is not None
+    if rules + keep_all + default > 1:
+        raise InvalidOption("--keep-all, --default and rules exclude each other; give one of them")
+    path = path_of("datasets", name, "retention")
+    if default:
+        api.delete(path)
+    elif rules or keep_all:
+        keep_s = None if keep_for is None else _seconds(keep_for)
+        api.put(Retention, path, {"keep_versions": keep_versions, "keep_s": keep_s})
+    found = api.get(Retention, path)
+    typer.echo(as_json(found) if json else f"{name}: {_policy(found)}")
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([smhdw]?)", text.strip().lower())
+    if match is None:
+        raise InvalidOption(f"'{text[:40]}' is no time; write 30d, 12h, 45m or 90s", option="keep_for")
+    return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def _policy(found: Retention) -> str:
+    rules = []
+    if found.keep_versions is not None:
+        rules.append(f"the newest {count(found.keep_versions, 'version')}")
+    if found.keep_s is not None:
+        rules.append(f"those that were current within {found.keep_s:,.0f} seconds")
+    what = " and ".join(rules) or "all versions"
+    return f"{what} stay{'' if found.own else ', as for all datasets'}"
