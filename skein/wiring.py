@@ -131,6 +131,7 @@ class Skein:
     sweep_orphans: SweepOrphans
     sweep_uploads: SweepUploads
     vacuum: VacuumEverything
+    beacon: ReadBeacon
     events: EventRepository
     jobs: JobRepository
 
@@ -167,6 +168,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             ),
             sweep_uploads=SweepUploads(parts.uploads, _upload_limits(settings), utc_now),
             vacuum=VacuumEverything(parts.datasets, _vacuum(parts)),
+            beacon=parts.beacon,
             events=parts.events,
             jobs=parts.jobs,
         )
@@ -214,6 +216,7 @@ class _Parts:
     datasets: DatasetRepository
     versions: VersionRepository
     reads: OpenReads
+    beacon: ReadBeacon
     events: EventRepository
     ingestions: IngestionRepository
     jobs: JobRepository
@@ -240,7 +243,8 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     reads = OpenReads(log, sessions, utc_now)
     readers = SqlReaderRepository(database)
     readers.leave(*roles)  # those that had the roles before are gone, however they ended
-    stack.callback(ReadBeacon(reads, readers, utc_now, process=min(roles)).close)
+    beacon = ReadBeacon(reads, readers, utc_now, process=min(roles))
+    stack.callback(beacon.close)
     return _Parts(
         settings=settings,
         directory=directory,
@@ -252,6 +256,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         datasets=datasets,
         versions=SqlVersionRepository(database),
         reads=reads,
+        beacon=beacon,
         events=SqlEventRepository(database),
         ingestions=SqlIngestionRepository(database, utc_now),
         jobs=SqlJobRepository(database, utc_now),

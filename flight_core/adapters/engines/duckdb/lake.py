@@ -93,9 +93,10 @@ class LakeViews:
     def show_part(self, key: str, ref: VersionRef, part: Part) -> str:
         """The name of a view that shows that part of the rows of `ref`."""
         name = f"{key}@{ref.dataset_id}@{ref.version}@{part.index}of{part.count}"
+        files = self._store.files(ref)
         with self._lock:
             if self._versions.get(name) != ref:
-                select = scan_part(self._store.files(ref), part)
+                select = scan_part(files, part)
                 self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
                 self._versions[name] = ref
         return name
@@ -104,9 +105,10 @@ class LakeViews:
         self._connection.close()
 
     def _show(self, name: str, ref: VersionRef) -> None:
+        files = self._store.files(ref)  # also for a view that is there: the files may have gone
         with self._lock:
             if self._versions.get(name) != ref:
-                self._create(name, self._store.files(ref))
+                self._create(name, files)
                 self._versions[name] = ref
 
     def _resolve(self, entry: LakeEntry, version: str) -> VersionRef:
