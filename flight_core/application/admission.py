@@ -59,8 +59,9 @@ class Admission:
         self._slots.release()
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        self.acquire()
+    def slot(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """A slot for the block. Waits as `acquire`."""
+        self.acquire(check)
         try:
             yield
         finally:

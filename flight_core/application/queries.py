@@ -280,7 +280,7 @@ class OpenQuery:
         query_id: str | None = None,
     ) -> RunningQuery:
         require(actor, Scope.READ)
-        record = self._record(statement.sql, actor, door, query_id)
+        record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
         waiting = Cancellation()
         with self.log.until_open(record, waiting.request):
             self.admission.acquire(waiting.check)
@@ -298,17 +298,8 @@ class OpenQuery:
         self, query: Query, sql: str, *, actor: Actor, door: str, query_id: str | None = None
     ) -> RunningQuery:
         """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
-        return RunningQuery(query, self._record(sql, actor, door, query_id), self.admission, self.log)
-
-    def _record(self, sql: str, actor: Actor, door: str, query_id: str | None) -> QueryRecord:
-        return QueryRecord(
-            query_id=query_id or self.new_id(),
-            sql=sql,
-            actor=actor.name,
-            door=door,
-            state=QueryState.QUEUED,
-            created_at=self.clock(),
-        )
+        record = QueryRecord(query_id or self.new_id(), sql, actor.name, door, self.clock())
+        return RunningQuery(query, record, self.admission, self.log)
 
 
 def require(actor: Actor, scope: Scope) -> None:

@@ -20,7 +20,6 @@ from flight_core.domain.query import (
     Pins,
     QueryPlan,
     QueryRecord,
-    QueryState,
     Statement,
     StatementInfo,
     StatementKind,
@@ -134,7 +133,7 @@ class AnswerInSession:
         """Run any statement now, once a row of parameters, all or nothing."""
         local = self.plan_query.engine.classify(sql) in (StatementKind.READ, StatementKind.LOCAL)
         require(actor, Scope.READ if local else Scope.WRITE)
-        record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, QueryState.QUEUED, self.clock())
+        record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, self.clock())
         cancellation = Cancellation()
         with (
             session.connections.use(transaction) as connection,

@@ -27,7 +27,6 @@ from flight_core.domain.query import (
     Outcome,
     Parameters,
     QueryRecord,
-    QueryState,
     Statement,
     TableTarget,
 )
@@ -174,9 +173,7 @@ class LoadInSession:
         require(actor, Scope.WRITE)
         if not len(schema):
             raise InvalidRequest("the data has no columns; a table needs at least one")
-        record = QueryRecord(
-            self.new_id(), f"LOAD {target.table}", actor.name, _SOURCE, QueryState.QUEUED, self.clock()
-        )
+        record = QueryRecord(self.new_id(), f"LOAD {target.table}", actor.name, _SOURCE, self.clock())
         cancellation = Cancellation()
         with self.log.running(record, cancellation.request):
             heeded = _heeding(batches, cancellation)

@@ -48,7 +48,7 @@ class ClassifyStatement:
 class RunStatement:
     """Run any statement in a session of its own and keep its (small) result.
 
-    `started` is told how to cancel it, once it is about to run. Raises as `Session.execute`, and
+    `started` is told how to cancel it, before it waits for a slot. Raises as `Session.execute`, and
     TooManyStreams when no slot comes free.
     """
 
@@ -70,21 +70,13 @@ class RunStatement:
     ) -> Outcome:
         require(actor, Scope.WRITE)
         cancellation = Cancellation()
-        record = QueryRecord(
-            query_id=query_id or self.new_id(),
-            sql=statement.sql,
-            actor=actor.name,
-            door=door,
-            state=QueryState.QUEUED,
-            created_at=self.clock(),
-        )
-        with (
-            self.admission.slot(),
-            closing(self.engine.open_session()) as session,
-            self.log.running(record, cancellation.request),
-        ):
+        record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
+        with self.log.until_open(record, cancellation.request):
             started(cancellation.request)
-            outcome = session.execute(statement, self.datasets.lake_state(), cancellation)
+            with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
+                record.state = QueryState.RUNNING
+                outcome = session.execute(statement, self.datasets.lake_state(), cancellation)
             record.rows = outcome.table.num_rows
             record.size_bytes = outcome.table.nbytes
+        self.log.end(record, QueryState.SUCCEEDED, None)
         return outcome

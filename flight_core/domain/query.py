@@ -153,8 +153,8 @@ class QueryRecord:
     sql: str
     actor: str
     door: str  # flight, flight_sql, http
-    state: QueryState
     created_at: datetime
+    state: QueryState = QueryState.QUEUED
     finished_at: datetime | None = None
     rows: int = 0
     size_bytes: int = 0

@@ -1,6 +1,7 @@
 """Admission, and the life of a query from the queue to its end."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ import pytest
 
 from flight_core.application.admission import Admission, AdmissionLimits
 from flight_core.application.queries import OpenQuery, QueryLog
+from flight_core.application.statements import RunStatement
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import Cancelled, PermissionDenied, QueryFailed, TooManyStreams
@@ -112,6 +114,30 @@ def test_a_full_queue_refuses_at_once():
     first.close()
 
 
+def test_a_statement_that_waits_for_a_slot_is_listed_and_can_be_cancelled():
+    admission, log = Admission(AdmissionLimits(max_streams=1)), QueryLog(lambda: NOW)
+    run = RunStatement(NoDatasets(), FakeEngine(FakeQuery()), admission, log, lambda: NOW, lambda: "s1")
+    failures: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            run(Statement("CREATE TABLE t (i INT)"), actor=LOCAL, door="test", started=lambda _: None)
+        except Exception as failure:
+            failures.append(failure)
+
+    with admission.slot():
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        deadline = time.monotonic() + 30
+        while admission.waiting == 0:
+            assert time.monotonic() < deadline
+        assert [(record.query_id, record.state) for record in log.list()] == [("s1", QueryState.QUEUED)]
+        assert log.cancel("s1", actor=LOCAL)
+        waiting.join(30)
+    assert [type(failure) for failure in failures] == [Cancelled]
+    assert [record.state for record in log.list()] == [QueryState.CANCELLED]
+
+
 def test_a_query_that_waits_for_a_slot_can_be_cancelled():
     open_query = opener(FakeQuery())
     first = open_query(Statement("SELECT 1"), actor=LOCAL, door="test", query_id="first")
@@ -138,7 +164,7 @@ def test_a_log_that_is_full_forgets_what_has_ended_and_nothing_that_runs():
     log = QueryLog(lambda: NOW, keep=2)
 
     def begun(query_id: str) -> QueryRecord:
-        record = QueryRecord(query_id, "SELECT 1", "local", "test", QueryState.RUNNING, NOW)
+        record = QueryRecord(query_id, "SELECT 1", "local", "test", NOW, QueryState.RUNNING)
         log.begin(record, lambda: None)
         return record
 
