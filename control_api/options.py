@@ -11,7 +11,7 @@ from flight_core.application.catalog import DescribeDataset, DropDataset, GetDat
 from flight_core.application.diff import DiffVersions
 from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
-from flight_core.application.maintenance import CompactDataset, VacuumDataset
+from flight_core.application.maintenance_jobs import StartMaintenance
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
@@ -81,8 +81,6 @@ class VersionUseCases:
     remove_tag: RemoveTag
     get_retention: GetRetention
     set_retention: SetRetention
-    compact: CompactDataset
-    vacuum: VacuumDataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +101,7 @@ class ControlUseCases:
     list_jobs: ListJobs
     cancel_job: CancelJob
     read_job_log: ReadJobLog
+    start_maintenance: StartMaintenance
     uploads: UploadUseCases
     open_query: OpenQuery
     classify_statement: ClassifyStatement

@@ -179,6 +179,15 @@ class Job(BaseModel):
     finished_at: datetime | None = None
 
 
+class CompactionRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sort_by": ["origin", "date"]}]})
+
+    sort_by: list[str] = Field(
+        default_factory=list, description="Columns to sort the rows by; they stay as they are if left out."
+    )
+    everything: bool = Field(False, description="Rewrite large files, too.")
+
+
 class JobPage(Page):
     """Newest first."""
 

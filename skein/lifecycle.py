@@ -27,6 +27,7 @@ from skein.wiring import VERSION, Skein, flight_server, http_app, open_skein
 logger = logging.getLogger(__name__)
 
 _HOUSEKEEPING_S = 3600.0
+_MAINTENANCE_S = 60.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Prepare = Callable[[Skein], object]  # runs before anybody is told that the servers are ready
@@ -87,6 +88,7 @@ class Servers:
             if Role.CONTROL in self._roles:
                 http = await tasks.start(self._serve_http, stop, flight)
                 tasks.start_soon(self._work, stop)
+                tasks.start_soon(self._maintain, stop)
                 tasks.start_soon(self._keep_house, stop)
             self._runtime.add(Endpoints(flight, http), VERSION)
             try:
@@ -120,6 +122,17 @@ class Servers:
             tasks.start_soon(worker.run)
             await stop.wait()
             worker.stop()
+
+    async def _maintain(self, stop: anyio.Event) -> None:
+        """Queue the maintenance of datasets that is due."""
+        while not stop.is_set():
+            with anyio.move_on_after(_MAINTENANCE_S):
+                await stop.wait()
+                return
+            try:
+                await anyio.to_thread.run_sync(self._skein.maintain)
+            except Exception:
+                logger.exception("datasets could not be looked at for maintenance")
 
     async def _keep_house(self, stop: anyio.Event) -> None:
         """Delete what nobody needs any more, now and every hour."""

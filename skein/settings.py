@@ -140,6 +140,12 @@ class Settings(BaseSettings):
     keep_versions_s: NonNegativeFloat | None = Field(
         None, description="How long a version stays that is not current any more."
     )
+    compact_files: NonNegativeInt = Field(
+        100, description="How many small files make a dataset be compacted by itself; 0: never."
+    )
+    vacuum_every_s: NonNegativeFloat = Field(
+        86_400.0, description="How often datasets are vacuumed by themselves; 0: never."
+    )
     keep_jobs: PositiveInt = Field(10_000, description="How many jobs that have ended are remembered.")
     orphan_grace_s: PositiveFloat = Field(
         86_400.0, description="How long the files of dropped datasets are kept."

@@ -47,9 +47,15 @@ from flight_core.application.job_worker import JobWorker, WorkerOptions
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog, Wakeup
 from flight_core.application.maintenance import (
     CompactDataset,
+    MaintenanceOptions,
     VacuumDataset,
-    VacuumEverything,
     VacuumOptions,
+)
+from flight_core.application.maintenance_jobs import (
+    RequestDueMaintenance,
+    RunCompaction,
+    RunVacuum,
+    StartMaintenance,
 )
 from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
@@ -130,8 +136,8 @@ class Skein:
     reconcile: Reconcile
     sweep_orphans: SweepOrphans
     sweep_uploads: SweepUploads
-    vacuum: VacuumEverything
     beacon: ReadBeacon
+    maintain: RequestDueMaintenance
     events: EventRepository
     jobs: JobRepository
 
@@ -139,7 +145,6 @@ class Skein:
         """Delete what nobody needs any more."""
         self.sweep_orphans()
         self.sweep_uploads()
-        self.vacuum()
         self.events.prune(keep=self.settings.keep_events)
         self.jobs.prune(keep=self.settings.keep_jobs)
 
@@ -167,8 +172,10 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
                 parts.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
             ),
             sweep_uploads=SweepUploads(parts.uploads, _upload_limits(settings), utc_now),
-            vacuum=VacuumEverything(parts.datasets, _vacuum(parts)),
             beacon=parts.beacon,
+            maintain=RequestDueMaintenance(
+                _start_maintenance(parts), parts.store, _maintenance_options(settings), utc_now
+            ),
             events=parts.events,
             jobs=parts.jobs,
         )
@@ -326,6 +333,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         list_jobs=ListJobs(parts.jobs),
         cancel_job=CancelJob(parts.jobs, parts.events, utc_now, parts.wakeup),
         read_job_log=ReadJobLog(parts.jobs),
+        start_maintenance=_start_maintenance(parts),
         uploads=_uploads(parts),
         open_query=flight.open_query,
         classify_statement=ClassifyStatement(parts.engine),
@@ -373,9 +381,20 @@ def _versions(parts: _Parts, flight: FlightUseCases) -> VersionUseCases:
         remove_tag=RemoveTag(datasets, versions, utc_now),
         get_retention=GetRetention(datasets, versions, _retention(parts.settings)),
         set_retention=SetRetention(datasets, versions, utc_now),
-        compact=CompactDataset(datasets, store, parts.engine, publish, parts.reads),
-        vacuum=_vacuum(parts),
     )
+
+
+def _compact(parts: _Parts) -> CompactDataset:
+    return CompactDataset(parts.datasets, parts.store, parts.engine, parts.open_write.publish, parts.reads)
+
+
+def _start_maintenance(parts: _Parts) -> StartMaintenance:
+    return StartMaintenance(parts.jobs, parts.datasets, utc_now, new_id, parts.wakeup)
+
+
+def _maintenance_options(settings: Settings) -> MaintenanceOptions:
+    every_s = settings.vacuum_every_s
+    return MaintenanceOptions(settings.compact_files or None, timedelta(seconds=every_s) if every_s else None)
 
 
 def _find(parts: _Parts) -> FindVersion:
@@ -410,7 +429,11 @@ def _worker(parts: _Parts) -> JobWorker:
         Quarantine(parts.open_write, parts.store),
     )
     return JobWorker(
-        {Task.INGEST: ingest},
+        {
+            Task.INGEST: ingest,
+            Task.COMPACT: RunCompaction(_compact(parts), parts.datasets, parts.store),
+            Task.VACUUM: RunVacuum(_vacuum(parts)),
+        },
         jobs=parts.jobs,
         events=parts.events,
         clock=utc_now,

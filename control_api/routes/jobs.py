@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, UseCases, WaitSeconds
+from control_api.dependencies import Caller, Name, UseCases, WaitSeconds
 from control_api.events import Filter, Subscription
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
@@ -132,6 +132,48 @@ def read_log(
     if len(lines) > limit:
         following = mapping.next_page(request.url.path, {"after": lines[limit - 1][0], "limit": limit})
     return http.JobLog(items=[mapping.log_line(*line) for line in lines[:limit]], next=following)
+
+
+@router.post("/datasets/{name}/compact", status_code=202, responses=LOCATION)
+async def compact_dataset(
+    name: Name,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    wait_s: WaitSeconds,
+    request: http.CompactionRequest | None = None,
+) -> http.Job:
+    """Queue a job that puts the rows of small files into few large ones, as a new version with the same
+    rows. One that waits or runs already is the answer."""
+    options = {} if request is None else request.model_dump(exclude_unset=True)
+    return await _maintained(name, Task.COMPACT, options, response, use_cases, caller, wait_s)
+
+
+@router.post("/datasets/{name}/vacuum", status_code=202, responses=LOCATION)
+async def vacuum_dataset(
+    name: Name, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
+) -> http.Job:
+    """Queue a job that lets old versions expire by the dataset's policy, and deletes the files that
+    nobody needs any more. One that waits or runs already is the answer."""
+    return await _maintained(name, Task.VACUUM, {}, response, use_cases, caller, wait_s)
+
+
+async def _maintained(
+    name: DatasetName,
+    task: Task,
+    options: dict[str, Any],
+    response: Response,
+    use_cases: ControlUseCases,
+    caller: Actor,
+    wait_s: float,
+) -> http.Job:
+    start = partial(use_cases.start_maintenance, name, task, actor=caller, options=options)
+    job: Job = await to_thread.run_sync(start)
+    job = await settled(job, partial(use_cases.get_job, job.id, actor=caller), use_cases, wait_s)
+    reply = mapping.job(job)
+    response.headers["Location"] = reply.href
+    explain(response, job, wait_s)
+    return reply
 
 
 async def settled(

@@ -54,7 +54,7 @@ class Lease:
     async def report(self, progress: Progress) -> None:
         if progress.phase is not self.progress.phase and progress.phase is not None:
             self.log.phase = progress.phase
-            self.log.add(str(progress.phase) + (f" {progress.rows:,} rows" if progress.rows else ""))
+            self.log.add(str(progress.phase))
         self.progress = progress
 
     def paced(self) -> Progress:

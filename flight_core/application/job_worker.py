@@ -19,7 +19,7 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.sources import Report
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import Conflict, FlightCoreError
-from flight_core.domain.job import Job, JobState, LogLevel, Task
+from flight_core.domain.job import Job, JobState, LogLevel, Maintenance, Task
 from flight_core.domain.repositories import EventRepository, JobRepository
 
 logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ class JobWorker:
         return self._ended(lease, JobState.FAILED, error_code=code, error_message=message)
 
     def _ended(self, lease: Lease, state: JobState, **outcome: Any) -> Job:
-        ended = replace(
+        return replace(
             lease.job,
             state=state,
             progress=lease.overall(),
@@ -232,8 +232,6 @@ class JobWorker:
             cancel_requested=lease.cancelled,
             **outcome,
         )
-        lease.log.add(*_last_words(ended, lease.elapsed_s))
-        return ended
 
     def _settle(self, lease: Lease, folder: Path) -> None:
         """Store how the job ended, or give it back; clean up."""
@@ -244,6 +242,7 @@ class JobWorker:
                 self._jobs.write_log(lease.job.id, lease.log.take())
                 self._jobs.release(lease.job.id, worker=lease.holder)
             else:
+                lease.log.add(*_last_words(lease.final, lease.elapsed_s))
                 self._jobs.write_log(lease.job.id, lease.log.take())
                 event = event_of(lease.final.state, lease.final, self._clock)
                 self._jobs.finish(lease.final, event)
@@ -262,8 +261,11 @@ def _last_words(job: Job, elapsed_s: float) -> tuple[str, LogLevel]:
         return f"failed: [{job.error_code}] {job.error_message}", LogLevel.ERROR
     if job.state is JobState.CANCELLED:
         return "cancelled", LogLevel.WARNING
-    if job.version is None:
-        return "there was nothing to do", LogLevel.INFO
+    if job.unchanged:
+        return f"there was nothing to do, found in {elapsed_s:.1f} s", LogLevel.INFO
+    if isinstance(job, Maintenance):
+        done = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in (job.result or {}).items())
+        return f"done in {elapsed_s:.1f} s: {done}", LogLevel.INFO
     return f"version {job.version}, {job.progress.rows:,} rows in {elapsed_s:.1f} s", LogLevel.INFO
 
 

@@ -1,6 +1,5 @@
 """Keeping tables fast and small: compaction and vacuum. Both block, and can be stopped at any moment."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -17,15 +16,11 @@ from flight_core.application.queries import require
 from flight_core.application.reads import DEAD_AFTER, OpenReads
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
-from flight_core.domain.errors import DatasetNotFound, InvalidRequest
+from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.query import Statement, quoted
 from flight_core.domain.repositories import DatasetRepository, ReaderRepository, VersionRepository
 from flight_core.domain.versions import RetentionPolicy
-
-logger = logging.getLogger(__name__)
-
-_NOBODY = Actor("skein")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,23 +224,6 @@ class VacuumDataset:
         expired = self.versions.expired(dataset.id)
         due = sorted(number for number, at in expired.items() if at < deadline)
         return due, {number: at for number, at in expired.items() if at >= deadline}
-
-
-@dataclass(frozen=True, slots=True)
-class VacuumEverything:
-    """Vacuum every dataset; what fails is in the log, and does not stop the others."""
-
-    datasets: DatasetRepository
-    vacuum: VacuumDataset
-
-    def __call__(self) -> None:
-        for dataset in self.datasets.list():
-            try:
-                self.vacuum(dataset.name, actor=_NOBODY)
-            except DatasetNotFound:
-                continue  # dropped meanwhile
-            except Exception:
-                logger.exception("a dataset was not vacuumed", extra={"dataset": str(dataset.name)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from flight_core.domain.dataset import DatasetName
 
@@ -103,6 +104,7 @@ class Maintenance(Job):
 
     maintains: DatasetName
     does: Task
+    options: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, int] | None = None  # counts, such as how many files went; None: not ended well
 
     @property

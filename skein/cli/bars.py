@@ -23,8 +23,6 @@ def bytes_bar(*more: ProgressColumn) -> Progress:
         BarColumn(),
         DownloadColumn(),
         *more,
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -34,6 +32,6 @@ def bytes_bar(*more: ProgressColumn) -> Progress:
 @contextmanager
 def transfer_bar(description: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
     """Call what it yields with the bytes that are done."""
-    with bytes_bar() as progress:
+    with bytes_bar(TransferSpeedColumn(), TimeRemainingColumn()) as progress:
         task = progress.add_task(description, total=total_bytes)
         yield lambda done_bytes: progress.update(task, completed=done_bytes)

@@ -12,6 +12,7 @@ import typer
 
 from flight_core.domain.errors import FlightCoreError
 from skein.cli.failures import INTERRUPTED, CliError, one_line
+from skein.cli.job_commands import compact, jobs, vacuum
 from skein.cli.parameters import Data, Json, Name, Server
 from skein.cli.serve import serve, serve_control, serve_flight
 from skein.cli.version_commands import diff, history, restore, retention, tag, tags
@@ -23,8 +24,9 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(serve_flight)
 app.command()(serve_control)
-for _command in (history, diff, restore, tag, tags, retention):
+for _command in (history, diff, restore, tag, tags, retention, compact, vacuum):
     app.command()(_command)
+app.add_typer(jobs, name="jobs")
 
 
 def _tell_version(wanted: bool) -> None:
@@ -166,38 +168,6 @@ def drop(
 
     with connect(server, data) as api:
         drop(api, name, sure=yes)
-
-
-@app.command()
-def ingestions(
-    *,
-    dataset: Annotated[str | None, typer.Option(help="Only those for this dataset.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
-    json: Json = False,
-    server: Server = None,
-    data: Data = None,
-) -> None:
-    """List the latest ingestions, newest first."""
-    from skein.cli.client import connect
-    from skein.cli.ingest import show_ingestions
-
-    with connect(server, data) as api:
-        show_ingestions(api, dataset=dataset, limit=limit, json=json)
-
-
-@app.command()
-def cancel(
-    ingestion: Annotated[str, typer.Argument(help="The id of the ingestion.")],
-    *,
-    server: Server = None,
-    data: Data = None,
-) -> None:
-    """Ask an ingestion to stop."""
-    from skein.cli.client import connect
-    from skein.cli.ingest import cancel
-
-    with connect(server, data) as api:
-        cancel(api, ingestion)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`skein ingest`, `ingestions` and `cancel` against a real server, with files and a slow web server."""
+"""`skein ingest` and `skein jobs` against a real server, with files and a slow web server."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def table(stack):
 
 def jobs(run) -> list[dict]:
     """Newest first."""
-    return json.loads(run("ingestions", "--json").stdout)
+    return json.loads(run("jobs", "--json").stdout)
 
 
 class SlowSite:
@@ -202,7 +202,7 @@ def test_ctrl_c_cancels_and_says_so(stack, run, site):
 
     assert process.returncode == 130
     assert output == ""
-    assert errors == "cancelled; nothing was added to 'unwanted'\n"
+    assert errors == "cancelled; 'unwanted' is as it was\n"
     assert jobs(run)[0]["state"] == "cancelled"
     assert run("describe", "unwanted").stderr.startswith("error: [dataset_not_found] ")
 
@@ -212,14 +212,17 @@ def test_another_can_cancel_an_ingestion(stack, run, site):
         assert site.asked.wait(DEADLINE_S)
         job = jobs(run)[0]
         assert job["state"] == "running"
-        assert run("cancel", job["id"]).stdout in ("asked to stop; it will in a moment\n", "cancelled\n")
+        assert run("jobs", "cancel", job["id"]).stdout in (
+            "asked to stop; it will in a moment\n",
+            "cancelled\n",
+        )
         output, errors = process.communicate(timeout=DEADLINE_S)
 
     assert process.returncode == 1
     assert output == ""
     assert errors.startswith("error: [cancelled] ")
-    finished = run("cancel", job["id"])
-    unknown = run("cancel", "nobody")
+    finished = run("jobs", "cancel", job["id"])
+    unknown = run("jobs", "cancel", "nobody")
     assert finished.stderr.startswith("error: [ingestion_finished] ")
     assert unknown.stderr.startswith("error: [ingestion_not_found] ")
 
@@ -230,11 +233,45 @@ def test_ingestions_are_listed_newest_first(run, files):
     (files / "empty.csv").write_text("")
     run("ingest", files / "empty.csv", "--as", "listed")
 
-    result = run("ingestions", "--dataset", "listed")
+    result = run("jobs", "--dataset", "listed")
 
     head, rule, latest, first = result.stdout.splitlines()
-    assert head.split() == ["id", "dataset", "state", "source", "rows", "created", "seconds", "outcome"]
+    assert head.split() == ["id", "task", "dataset", "state", "rows", "created", "seconds", "outcome"]
     assert set(rule) == {"─"}
-    assert re.search(r" listed +failed +file +0 .*\[unreadable_data\] .*empty\.csv", latest)
-    assert re.search(r" listed +succeeded +file +1 .* version 0$", first)
-    assert len(run("ingestions", "--limit", 1).stdout.splitlines()) == 3
+    assert re.search(r" ingest +listed +failed +0 .*\[unreadable_data\] .*empty\.csv", latest)
+    assert re.search(r" ingest +listed +succeeded +1 .* version 0$", first)
+    assert len(run("jobs", "--limit", 1).stdout.splitlines()) == 3
+
+
+def test_a_job_that_failed_tells_why_and_is_tried_again(run, files):
+    path = files / "mended.csv"
+    path.write_text("a,b\n1,2\n3\n")
+    assert run("ingest", path, "--as", "mended").returncode == 1
+    (failed,) = json.loads(run("jobs", "--json", "--state", "failed", "--dataset", "mended").stdout)
+
+    log = run("jobs", "log", failed["id"])
+    path.write_text("a,b\n1,2\n3,4\n")
+    again = run("jobs", "retry", failed["id"])
+
+    assert re.search(r"^[0-9:.]+ #1 attempt 1 of 3$", log.stdout, re.MULTILINE)
+    assert re.search(
+        r"^[0-9:.]+ #1 error failed: \[unreadable_data\] mended.csv, line 3: ", log.stdout, re.MULTILINE
+    )
+    assert str(files) not in log.stdout
+    assert again.stdout.startswith("mended: version 0, 2 rows from ")
+    assert json.loads(run("jobs", "log", failed["id"], "--json").stdout.splitlines()[0])["attempt"] == 1
+    assert run("jobs", "retry", failed["id"]).returncode == 0
+    assert run("jobs", "log", "nobody").stderr.startswith("error: [ingestion_not_found] ")
+
+
+def test_datasets_are_compacted_and_vacuumed(run, files, table):
+    path = files / "part.csv"
+    path.write_text("n\n1\n")
+    for _ in range(3):
+        run("ingest", path, "--as", "parts")
+
+    assert run("compact", "parts").stdout == "parts: files before 3, files after 1\n"
+    assert run("compact", "parts").stdout == "parts: there was nothing to do\n"
+    assert run("compact", "parts", "--sort-by", "m").stderr.startswith("error: [invalid_request] ")
+    assert run("vacuum", "parts").stdout.startswith("parts: expired versions 0, ")
+    assert table("parts")["n"].to_pylist() == [1, 1, 1]

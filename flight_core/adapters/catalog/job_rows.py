@@ -80,8 +80,9 @@ def _document_of(reading: Reading) -> dict[str, object]:
 
 
 def _request_values(job: Job) -> dict[str, object]:
-    if not isinstance(job, Ingestion):
-        return {"options": {}}
+    if isinstance(job, Maintenance):
+        return {"options": dict(job.options)}
+    assert isinstance(job, Ingestion)
     request = job.request
     return {
         "source": {"kind": request.source.kind, "fields": dict(request.source.fields)},
@@ -98,7 +99,9 @@ def job_of(row: sa.Row[Any]) -> Job:
     task = Task(row.task)
     if task is Task.INGEST:
         return ingestion_of(row)
-    return Maintenance(maintains=DatasetName(row.dataset), does=task, result=row.result, **_common(row))
+    return Maintenance(
+        maintains=DatasetName(row.dataset), does=task, options=row.options, result=row.result, **_common(row)
+    )
 
 
 def ingestion_of(row: sa.Row[Any]) -> Ingestion:

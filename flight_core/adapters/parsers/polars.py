@@ -19,6 +19,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from flight_core.adapters.parsers.contract_rules import check_contract
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
 from flight_core.adapters.parsers.unpacking import UnpackLimits
+from flight_core.application.job_log import note
 from flight_core.application.ports.parsing import Check, Checked, ParsedFiles
 from flight_core.application.ports.sources import FetchedFile, Report
 from flight_core.domain.contract import Contract, contract_document, report_of
@@ -34,7 +35,7 @@ from flight_core.domain.errors import (
     UnsupportedType,
 )
 from flight_core.domain.ingestion import Reading
-from flight_core.domain.job import Phase, Progress
+from flight_core.domain.job import LogLevel, Phase, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ _FAILURES: Mapping[str, type[FlightCoreError]] = {
 _POLL_S = 0.1
 _MAX_LINE_BYTES = 1 << 20
 _LOG_TAIL_BYTES = 16 << 10
+_LOG_TAIL_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class PolarsParser:
                 " split it, or raise SKEIN_INGEST_PARSE_TIMEOUT_S"
             ) from None
         finally:
-            _log_tail(log)
+            _log_tail(log, {str(file.path): file.label for file in files})
         parts = tuple(folder / name for name in answer["files"])
         checked = None if answer["checked"] is None else _checked(answer["checked"], folder)
         return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]), checked)
@@ -228,9 +230,14 @@ async def _end(process: anyio.abc.Process) -> None:
         await process.aclose()
 
 
-def _log_tail(log: Path) -> None:
+def _log_tail(log: Path, labels: Mapping[str, str]) -> None:
+    """To the server's log, and to the job's, which calls files by their labels."""
     with suppress(OSError), log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
         text = file.read().decode(errors="replace").strip()
         if text:
             logger.info("the parsing process said", extra={"output": text})
+            for path, label in labels.items():
+                text = text.replace(path, label)
+            for line in text.splitlines()[-_LOG_TAIL_LINES:]:
+                note(f"parser: {line}", LogLevel.WARNING)

@@ -1,0 +1,95 @@
+"""`skein jobs` and its subcommands, `skein compact` and `skein vacuum`."""
+
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from schemas.http import Ingestion, Job, JobLog, JobPage
+from skein.cli.client import Api, path_of
+from skein.cli.following import followed, seconds
+from skein.cli.tables import Column, show_table
+from skein.cli.wording import as_json, count, size, when
+
+_NUMBERS = ("rows", "seconds")
+
+
+def show_jobs(api: Api, *, dataset: str | None, states: Sequence[str], limit: int, json: bool) -> None:
+    """The latest jobs, newest first."""
+    page = api.get(JobPage, path_of("jobs"), dataset=dataset, state=states or None, limit=limit)
+    if json:
+        typer.echo(as_json(page.items))
+        return
+    columns = ["id", "task", "dataset", "state", "rows", "created", "seconds", "outcome"]
+    show_table(
+        [Column(name, right=name in _NUMBERS) for name in columns],
+        [
+            (
+                job.id,
+                job.task,
+                job.dataset,
+                job.state,
+                f"{job.rows:,}",
+                when(job.created_at),
+                seconds(job),
+                _outcome(job),
+            )
+            for job in page.items
+        ],
+    )
+
+
+def show_log(api: Api, job_id: str, *, json: bool) -> None:
+    """What a job had to say: a line each, with the time, the phase and the attempt.
+
+    Raises:
+        CliError: there is no such job.
+    """
+    after = 0
+    while True:
+        page = api.get(JobLog, path_of("jobs", job_id, "log"), after=after)
+        for line in page.items:
+            if json:
+                typer.echo(line.model_dump_json())
+            else:
+                level = "" if line.level == "info" else f" {line.level}"
+                typer.echo(f"{line.time:%H:%M:%S.%f} #{line.attempt}{level} {line.message}")
+        if page.next is None:
+            return
+        after = page.items[-1].number
+
+
+def cancel(api: Api, job_id: str) -> None:
+    """
+    Raises:
+        CliError: no such job, it has finished, or it is somebody else's.
+    """
+    job = api.post(Job, path_of("jobs", job_id, "cancel"))
+    typer.echo("cancelled" if job.state == "cancelled" else "asked to stop; it will in a moment")
+
+
+def retry(api: Api, job_id: str) -> None:
+    """Raises as `cancel` and `followed`."""
+    job = followed(api, api.post(Ingestion, path_of("ingestions", job_id, "retry")))
+    typer.echo(summary(job))
+
+
+def maintain(api: Api, name: str, task: str, options: Mapping[str, object] | None) -> None:
+    """Queue the job and follow it. Raises as `followed`."""
+    job = followed(api, api.post(Job, path_of("datasets", name, task), options))
+    done = ", ".join(f"{what.replace('_', ' ')} {number:,}" for what, number in (job.result or {}).items())
+    typer.echo(f"{job.dataset}: {done or 'there was nothing to do'}")
+
+
+def summary(job: Ingestion) -> str:
+    if job.version is None:
+        return f"{job.dataset}: the source has nothing new"
+    return (
+        f"{job.dataset}: version {job.version}, {count(job.rows, 'row')} from {size(job.bytes)}"
+        f" in {seconds(job)} s"
+    )
+
+
+def _outcome(job: Job) -> str:
+    if job.error is not None:
+        return f"[{job.error.code}] {job.error.message}"
+    return "" if job.version is None else f"version {job.version}"
