@@ -227,10 +227,31 @@ class ApiSource(_Source):
     max_records: int | None = Field(None, ge=1, description="More than that is a failure.")
 
 
-Source = Annotated[FileSource | HttpSource | ApiSource | UploadSource, Field(discriminator="kind")]
+class SqlSource(_Source):
+    """The result of a statement over the datasets that are here."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"kind": "sql", "sql": "SELECT origin, count(*) AS n FROM flights GROUP BY ALL"},
+                {"kind": "sql", "sql": "SELECT * FROM flights WHERE delay > ?", "params": [60]},
+            ]
+        }
+    )
+
+    kind: Literal["sql"] = "sql"
+    sql: str = Field(min_length=1, description="One statement that reads.")
+    params: list[Any] | dict[str, Any] = Field(
+        default_factory=list, description="A list for `?` and `$1`, an object for `$name`."
+    )
+
+
+Source = Annotated[
+    FileSource | HttpSource | ApiSource | UploadSource | SqlSource, Field(discriminator="kind")
+]
 
 # Kind -> model, in the order in which they are listed.
 SOURCES: dict[str, type[_Source]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model
-    for model in (FileSource, HttpSource, ApiSource, UploadSource)
+    for model in (FileSource, HttpSource, ApiSource, UploadSource, SqlSource)
 }

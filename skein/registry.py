@@ -1,12 +1,14 @@
 """Which adapter serves which kind of source. Factories import late: nobody pays for what is not used."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flight_core.application.ingestion import Sources
+from flight_core.application.ingestion import RowSources, Sources
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.secrets import Secrets
-from flight_core.application.ports.sources import Source
+from flight_core.application.ports.sources import RowSource, Source
+from flight_core.application.queries import OpenQuery, PlanQuery
 from schemas.sources import SOURCES
 from skein.directory import DataDirectory
 from skein.settings import Settings, environment_secrets
@@ -15,6 +17,17 @@ if TYPE_CHECKING:
     from flight_core.adapters.sources.web import HttpSourceOptions
 
 SourceFactory = Callable[[Settings, DataDirectory], Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """The use cases that read what is here."""
+
+    plan: PlanQuery
+    open: OpenQuery
+
+
+RowSourceFactory = Callable[[Readers], RowSource]
 
 
 def _file(settings: Settings, directory: DataDirectory) -> Source:
@@ -63,13 +76,27 @@ def build_secrets(settings: Settings) -> Secrets:
 SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http, "api": _api, "upload": _upload}
 
 
+def _sql(readers: Readers) -> RowSource:
+    from flight_core.adapters.sources.sql import SqlSource
+
+    return SqlSource(readers.plan, readers.open)
+
+
+# The same for sources of rows, which get what it takes to ask the engine.
+ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql}
+
+
+def build_row_sources(readers: Readers) -> RowSources:
+    return {kind: factory(readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
+
+
 def build_sources(settings: Settings, directory: DataDirectory) -> Sources:
     return {kind: factory(settings, directory) for kind, factory in SOURCE_FACTORIES.items()}
 
 
 def source_fields() -> Mapping[str, Mapping[str, Any]]:
     """The JSON schema of each kind's fields."""
-    return {kind: SOURCES[kind].model_json_schema() for kind in SOURCE_FACTORIES}
+    return {kind: SOURCES[kind].model_json_schema() for kind in (*SOURCE_FACTORIES, *ROW_SOURCE_FACTORIES)}
 
 
 def build_parser(settings: Settings) -> Parser:

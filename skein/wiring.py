@@ -41,7 +41,13 @@ from flight_core.application.catalog import (
 from flight_core.application.contracts import PrepareCheck
 from flight_core.application.diff import DiffVersions
 from flight_core.application.find_version import FindVersion
-from flight_core.application.ingestion import GetIngestion, RetryIngestion, Sources, StartIngestion
+from flight_core.application.ingestion import (
+    GetIngestion,
+    RetryIngestion,
+    RowSources,
+    Sources,
+    StartIngestion,
+)
 from flight_core.application.ingestion_run import RunIngestion
 from flight_core.application.job_worker import JobWorker, WorkerOptions
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog, Wakeup
@@ -60,11 +66,11 @@ from flight_core.application.maintenance_jobs import (
 from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
-from flight_core.application.ports.storage import TableStore
 from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.reads import OpenReads, ReadBeacon
+from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
     AnswerInSession,
@@ -112,7 +118,7 @@ from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightOptions, FlightUseCases
 from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
-from skein.registry import build_parser, build_sources, source_fields
+from skein.registry import Readers, build_parser, build_row_sources, build_sources, source_fields
 from skein.settings import Settings
 from skein.tls import tls_options
 
@@ -217,7 +223,7 @@ class _Parts:
     directory: DataDirectory
     key: bytes
     database: Database
-    store: TableStore
+    store: DeltaTableStore
     engine: DuckDbEngine
     sessions: SessionRegistry
     datasets: DatasetRepository
@@ -234,6 +240,9 @@ class _Parts:
     parser: Parser
     wakeup: Wakeup
     uploads: UploadStore
+    plan_query: PlanQuery
+    open_query: OpenQuery
+    row_sources: RowSources
 
 
 def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> _Parts:
@@ -252,6 +261,9 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     readers.leave(*roles)  # those that had the roles before are gone, however they ended
     beacon = ReadBeacon(reads, readers, utc_now, process=min(roles))
     stack.callback(beacon.close)
+    admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
+    plan_query = PlanQuery(datasets, engine, new_id)
+    open_query = OpenQuery(datasets, engine, admission, log, utc_now, new_id)
     return _Parts(
         settings=settings,
         directory=directory,
@@ -267,15 +279,16 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         events=SqlEventRepository(database),
         ingestions=SqlIngestionRepository(database, utc_now),
         jobs=SqlJobRepository(database, utc_now),
-        admission=Admission(
-            AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s)
-        ),
+        admission=admission,
         log=log,
         open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id),
         sources=build_sources(settings, directory),
         parser=build_parser(settings),
         wakeup=Wakeup(),
         uploads=FolderUploadStore(directory.uploads),
+        plan_query=plan_query,
+        open_query=open_query,
+        row_sources=build_row_sources(Readers(plan_query, open_query)),
     )
 
 
@@ -293,8 +306,8 @@ def _flight(parts: _Parts) -> FlightUseCases:
         describe_dataset=DescribeDataset(datasets, parts.store, _find(parts)),
         drop_dataset=DropDataset(datasets, utc_now),
         write_dataset=WriteDataset(parts.open_write),
-        plan_query=PlanQuery(datasets, engine, new_id),
-        open_query=OpenQuery(datasets, engine, parts.admission, parts.log, utc_now, new_id),
+        plan_query=parts.plan_query,
+        open_query=parts.open_query,
         inspect_statement=InspectStatement(datasets, engine),
         run_statement=RunStatement(datasets, engine, parts.admission, parts.log, utc_now, new_id),
         queries=parts.log,
@@ -317,7 +330,14 @@ def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
 
 def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
     start_ingestion = StartIngestion(
-        parts.ingestions, parts.datasets, parts.sources, parts.parser, utc_now, new_id, parts.wakeup
+        parts.ingestions,
+        parts.datasets,
+        parts.sources,
+        parts.parser,
+        utc_now,
+        new_id,
+        parts.wakeup,
+        parts.row_sources,
     )
     return ControlUseCases(
         authenticator=flight.authenticator,
@@ -427,6 +447,7 @@ def _worker(parts: _Parts) -> JobWorker:
         memory,
         PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now),
         Quarantine(parts.open_write, parts.store),
+        StoreRows(parts.row_sources, parts.store, new_id, parts.settings.ingest_fetch_timeout_s),
     )
     return JobWorker(
         {

@@ -20,8 +20,12 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
 from flight_core.domain.errors import DatasetExists
 from flight_core.domain.events import Event, EventKind
+from flight_core.domain.lineage import as_info
+from flight_core.domain.query import Pins
 from flight_core.domain.repositories import DatasetRepository
 from flight_core.domain.versions import VersionName
+
+_NO_PINS: Pins = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,8 @@ class OpenWrite:
     The name is bound to a dataset id before anything is written, so writers that race for a new name
     meet in one table and its log decides between them.
 
-    `schema` None: the first batch or file decides. `source` tells the history where the rows came from.
+    `schema` None: the first batch or file decides. `source` tells the history where the rows came from,
+    `inputs` which versions they were made from.
     One `job_id` commits at most once, however often it is attempted.
 
     Raises:
@@ -199,6 +204,7 @@ class OpenWrite:
         *,
         actor: Actor,
         source: str = "",
+        inputs: Pins = _NO_PINS,
         allow_lossy: bool = False,
         job_id: str | None = None,
     ) -> DatasetWrite:
@@ -217,7 +223,7 @@ class OpenWrite:
             dataset_id,
             self.store.stage(dataset_id, schema, mode, allow_lossy=allow_lossy),
             publish=self.publish,
-            info={"actor": actor.name, "source": source, "mode": str(mode)},
+            info={"actor": actor.name, "source": source, "mode": str(mode), **as_info(inputs)},
             job_id=job_id,
             committed=committed,
         )

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from flight_core.application.jobs import Wakeup, event_of, require_owner
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.parsing import Parser
-from flight_core.application.ports.sources import OwnedSource, Source
+from flight_core.application.ports.sources import OwnedSource, RowSource, Source
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
@@ -23,6 +23,7 @@ _KEY = re.compile(r"[ -~]{1,255}")
 
 # The registered source kinds.
 Sources = Mapping[str, Source]
+RowSources = Mapping[str, RowSource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class StartIngestion:
     Raises:
         IdempotencyKeyReused: the key came with another request before.
         InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption: the request cannot work.
+        InvalidSql, StatementNotAllowed, ...: likewise, where the source is a query.
         DatasetExists: mode CREATE and the name is taken.
         PermissionDenied
     """
@@ -46,6 +48,7 @@ class StartIngestion:
     clock: Clock
     new_id: NewId
     wakeup: Wakeup
+    row_sources: RowSources
 
     def __call__(
         self,
@@ -60,10 +63,7 @@ class StartIngestion:
         if key is not None and (earlier := self.ingestions.started_with(key)) is not None:
             return earlier
         self.check(request, actor=actor)
-        source = source_of(self.sources, request)
-        source.check(request.source)
-        if isinstance(source, OwnedSource):
-            source.check_owner(request.source, actor=actor)
+        self._check_source(request, actor)
         ingestion = Ingestion(
             id=self.new_id(),
             request=request,
@@ -82,8 +82,21 @@ class StartIngestion:
         require(actor, Scope.WRITE)
         _ = request.rule
         refuse_rejects(request.dataset)
-        self.parser.check(format=request.format, options=request.options)
+        if request.source.kind in self.row_sources:
+            check_row_options(request)
+        else:
+            self.parser.check(format=request.format, options=request.options)
         refuse_existing(self.datasets, request)
+
+    def _check_source(self, request: IngestionRequest, actor: Actor) -> None:
+        rows = self.row_sources.get(request.source.kind)
+        if rows is not None:
+            rows.check(request.source, actor=actor)
+            return
+        source = source_of(self.sources, request)
+        source.check(request.source)
+        if isinstance(source, OwnedSource):
+            source.check_owner(request.source, actor=actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,25 @@ def source_of(sources: Sources, request: IngestionRequest) -> Source:
     if kind not in sources:
         raise InvalidSource(f"'{kind[:40]}' is not a source kind; use one of: {', '.join(sorted(sources))}")
     return sources[kind]
+
+
+def check_row_options(request: IngestionRequest) -> None:
+    """Rows need no reading: of all the options of formats, `allow_lossy` alone means anything.
+
+    Raises:
+        InvalidOption
+    """
+    kind = request.source.kind
+    if request.format is not None:
+        raise InvalidOption(f"a source of kind '{kind}' has no format; leave it out", option="format")
+    unknown = sorted(set(request.options) - {"allow_lossy"})
+    if unknown:
+        raise InvalidOption(
+            f"'{unknown[0][:40]}' is not an option for a source of kind '{kind}'; it has: allow_lossy",
+            option=unknown[0][:40],
+        )
+    if not isinstance(request.options.get("allow_lossy", False), bool):
+        raise InvalidOption("the option 'allow_lossy' has to be true or false", option="allow_lossy")
 
 
 def refuse_existing(datasets: DatasetRepository, request: IngestionRequest) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio.to_thread
@@ -14,13 +14,15 @@ from flight_core.application.ingestion import Sources, source_of
 from flight_core.application.ports.parsing import ParsedFiles, Parser
 from flight_core.application.ports.sources import Fetched, FetchedFile, OwnedSource, Report
 from flight_core.application.quarantine import Quarantine, placed
+from flight_core.application.row_ingestion import ROWS_FORMAT, StoreRows
 from flight_core.application.source_memory import Recollection, RememberSources
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import CheckReport, report_document, report_of
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import CommitConflict, ContractViolated, FlightCoreError
-from flight_core.domain.ingestion import Ingestion, Reading
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, Reading
 from flight_core.domain.job import Phase, Progress
+from flight_core.domain.query import Pins
 from flight_core.domain.source_state import SourceState
 
 _COMMIT_ATTEMPTS = 5
@@ -61,38 +63,63 @@ class RunIngestion:
     memory: RememberSources
     prepare_check: PrepareCheck
     quarantine: Quarantine
+    store_rows: StoreRows
 
     async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> Outcome:
-        """Raises as `Source.fetch`, `Parser.parse`, `RememberSources`, `OpenWrite` and `StagedWrite`."""
-        request = ingestion.request
+        """Raises as `Source.fetch`, `Parser.parse`, `StoreRows`, `RememberSources`, `OpenWrite` and
+        `StagedWrite`."""
         committed = await anyio.to_thread.run_sync(self.committed_before, ingestion)
         if committed is not None:
             return committed
         known = await anyio.to_thread.run_sync(self.memory.recall, ingestion)
-        source = source_of(self.sources, request)
-        fetched = await source.fetch(request.source, _subfolder(folder, "fetched"), report, state=known.state)
-        if fetched.unchanged:
+        taken = await self._take(ingestion, _subfolder(folder, "fetched"), report, known.state)
+        if taken.fetched.unchanged:
             return Outcome(None)
         for attempt in range(_COMMIT_ATTEMPTS):
             prepared = await anyio.to_thread.run_sync(self.prepare_check, ingestion)
-            parsed = await self.parser.parse(
-                fetched.files,
-                _subfolder(folder, f"parsed-{attempt}"),
-                report,
-                format=request.format,
-                options=request.options,
-                check=prepared.check,
-            )
-            size_bytes = sum(file.size_bytes for file in fetched.files)
+            parsed = await self._parse(ingestion, taken, folder / f"parsed-{attempt}", report, prepared)
+            size_bytes = sum(file.size_bytes for file in taken.fetched.files)
             await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, parsed.row_count))
-            work = _Work(ingestion, parsed, fetched, known, prepared)
+            work = _Work(ingestion, parsed, taken, known, prepared)
             # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
             version = await anyio.to_thread.run_sync(self._finish, work)
             if version is not None:
-                if isinstance(source, OwnedSource):
-                    await anyio.to_thread.run_sync(source.spent, request.source)
+                await anyio.to_thread.run_sync(self._let_go, ingestion.request)
                 return Outcome(version, parsed.reading)
         raise CommitConflict("others kept committing to the dataset while its keys were checked; try again")
+
+    async def _take(
+        self, ingestion: Ingestion, folder: Path, report: Report, state: SourceState | None
+    ) -> "_Taken":
+        request = ingestion.request
+        if request.source.kind in self.store_rows.sources:
+            stored = await self.store_rows(ingestion, folder, report)
+            return _Taken(Fetched(stored.files), stored.label, stored.row_count, stored.inputs)
+        source = source_of(self.sources, request)
+        fetched = await source.fetch(request.source, folder, report, state=state)
+        return _Taken(fetched, _describe(fetched.files))
+
+    async def _parse(
+        self, ingestion: Ingestion, taken: "_Taken", folder: Path, report: Report, prepared: PreparedCheck
+    ) -> ParsedFiles:
+        request = ingestion.request
+        if taken.row_count is not None and prepared.check is None:
+            files = tuple(file.path for file in taken.fetched.files)
+            return ParsedFiles(files, taken.row_count, Reading(ROWS_FORMAT))
+        folder.mkdir()
+        return await self.parser.parse(
+            taken.fetched.files,
+            folder,
+            report,
+            format=request.format if taken.row_count is None else ROWS_FORMAT,
+            options=request.options,
+            check=prepared.check,
+        )
+
+    def _let_go(self, request: IngestionRequest) -> None:
+        source = self.sources.get(request.source.kind)
+        if isinstance(source, OwnedSource):
+            source.spent(request.source)
 
     def committed_before(self, ingestion: Ingestion) -> Outcome | None:
         """What an earlier attempt committed, published by now.
@@ -100,7 +127,7 @@ class RunIngestion:
         Raises:
             DatasetExists: what the commit would refuse as well.
         """
-        with self._open(ingestion, "") as write:
+        with self._open(ingestion, "", {}) as write:
             version = write.commit() if write.committed else None
         if version is None:
             return None
@@ -115,7 +142,7 @@ class RunIngestion:
     def _finish(self, work: "_Work") -> DatasetVersion | None:
         """Commit the rows, and with them the state of their source; None: the check has to be repeated."""
         self._judge(work)
-        state = work.fetched.state
+        state = work.taken.fetched.state
         memory = None
         if state != SourceState():
             memory = self.memory.prepare(work.known, state, work.ingestion)
@@ -149,7 +176,7 @@ class RunIngestion:
 
     def _commit_once(self, work: "_Work") -> DatasetVersion:
         checked = work.parsed.checked
-        with self._open(work.ingestion, _describe(work.fetched.files)) as write:
+        with self._open(work.ingestion, work.taken.label, work.taken.inputs) as write:
             if not write.committed:
                 write.staged.adopt([placed(file, write.staged.folder) for file in work.parsed.files])
                 if checked is not None and checked.rejects is not None:
@@ -157,7 +184,7 @@ class RunIngestion:
             info = {} if checked is None else {_CHECK: json.dumps(report_document(checked.report))}
             return write.commit(info, base_version=work.prepared.base_version)
 
-    def _open(self, ingestion: Ingestion, source: str) -> DatasetWrite:
+    def _open(self, ingestion: Ingestion, source: str, inputs: Pins) -> DatasetWrite:
         request = ingestion.request
         return self.open_write(
             request.dataset,
@@ -165,6 +192,7 @@ class RunIngestion:
             request.mode,
             actor=Actor(ingestion.actor),
             source=source,
+            inputs=inputs,
             allow_lossy=bool(request.options.get("allow_lossy")),
             job_id=ingestion.id,
         )
@@ -176,9 +204,23 @@ class _Work:
 
     ingestion: Ingestion
     parsed: ParsedFiles
-    fetched: Fetched
+    taken: "_Taken"
     known: Recollection
     prepared: PreparedCheck
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What the source brought, and what the history is to say of it.
+
+    `row_count` is that of rows which are stored already; None where there are files to parse.
+    `inputs` are the versions that the rows were made from.
+    """
+
+    fetched: Fetched
+    label: str
+    row_count: int | None = None
+    inputs: Pins = field(default_factory=dict)
 
 
 def _subfolder(folder: Path, name: str) -> Path:
@@ -188,5 +230,7 @@ def _subfolder(folder: Path, name: str) -> Path:
 
 
 def _describe(fetched: Sequence[FetchedFile]) -> str:
+    if not fetched:
+        return ""
     more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
     return f"{fetched[0].label}{more}"

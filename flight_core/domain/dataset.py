@@ -100,7 +100,7 @@ class WriteRule:
             raise InvalidOption(f"'keys' name a column twice: {', '.join(self.keys)}"[:300])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class VersionRef:
     """One version of one dataset, by the dataset's id, so that a re-used name cannot be mistaken."""
 

@@ -31,6 +31,7 @@ from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
 from flight_core.application.quarantine import Quarantine
+from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
@@ -82,6 +83,7 @@ class IngestionStack:
             self.memory,
             PrepareCheck(self.contracts, self.datasets, self.store, utc_now),
             Quarantine(self.open_write, self.store),
+            StoreRows({}, self.store, new_id),
         )
         return JobWorker(
             {Task.INGEST: ingest},
@@ -124,7 +126,7 @@ class IngestionStack:
     @property
     def _start_ingestion(self) -> StartIngestion:
         return StartIngestion(
-            self.ingestions, self.datasets, self.sources, self.parser, utc_now, new_id, self.wakeup
+            self.ingestions, self.datasets, self.sources, self.parser, utc_now, new_id, self.wakeup, {}
         )
 
     def cancel(self, ingestion: Ingestion) -> Ingestion:

@@ -24,6 +24,7 @@ from flight_core.domain.job import Phase, Progress
 from flight_core.domain.upload import Upload
 from schemas.sources import SOURCES
 from schemas.sources import Source as SourceModel
+from skein.registry import ROW_SOURCE_FACTORIES
 from tests.adapters.http_server import always, answer, serving
 
 CONTENT = b"a,b\n1,2\n" * 100_000
@@ -85,7 +86,7 @@ EXAMPLES: dict[str, Callable[[Path], AbstractAsyncContextManager[Example]]] = {
 
 
 def test_every_kind_has_a_model_and_an_example():
-    assert set(EXAMPLES) == set(SOURCES)
+    assert set(EXAMPLES) | set(ROW_SOURCE_FACTORIES) == set(SOURCES)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ class Desk:
         ids = map(str, itertools.count(1))
         sources = {"file": self.source}
         self.start = StartIngestion(
-            self.jobs, self.datasets, sources, self.parser, clock, lambda: next(ids), wakeup
+            self.jobs, self.datasets, sources, self.parser, clock, lambda: next(ids), wakeup, {}
         )
         self.cancel = CancelJob(self.jobs, self.events, clock, wakeup)
         self.get = GetIngestion(self.jobs)

@@ -25,6 +25,7 @@ from flight_core.adapters.storage.commit import Committing
 from flight_core.adapters.storage.compaction import rewrite, runs_to_compact
 from flight_core.adapters.storage.leftovers import VacuumedVersions, needless_files
 from flight_core.adapters.storage.log import CommitLog
+from flight_core.adapters.storage.rows import ParquetRows
 from flight_core.adapters.storage.staged import ATTACHMENT, DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
 from flight_core.application.ports.clock import Clock, utc_now
@@ -32,6 +33,7 @@ from flight_core.application.ports.storage import (
     ColumnStatistics,
     Leftovers,
     OnStep,
+    RowWriter,
     StagedWrite,
     TableFiles,
 )
@@ -44,7 +46,7 @@ _LOCKS = 64
 
 
 class DeltaTableStore:
-    """See `TableStore`. Any number of processes may share `root`."""
+    """See `TableStore` and `RowStore`. Any number of processes may share `root`."""
 
     def __init__(self, root: Path, *, clock: Clock = utc_now) -> None:
         self._root = root
@@ -70,6 +72,9 @@ class DeltaTableStore:
             write.expect(schema)
         write.open()
         return write
+
+    def open_rows(self, folder: Path, schema: pa.Schema, *, allow_lossy: bool = False) -> RowWriter:
+        return ParquetRows(folder, schema, allow_lossy=allow_lossy)
 
     def files(self, ref: VersionRef) -> TableFiles:
         if ref.version in self._vacuumed.of(ref.dataset_id):

@@ -60,7 +60,7 @@ class DeltaStagedWrite:
         self._allow_lossy = allow_lossy
         self._commit = commit
         self._fits: dict[pa.Schema, Fit] = {}
-        self._gathering = _Gathering()
+        self._gathering = Gathering()
         self._writer: PartWriter | None = None
         self._files: list[DataFile] = []
         self._row_count = 0
@@ -83,7 +83,7 @@ class DeltaStagedWrite:
 
     def write(self, batch: pa.RecordBatch) -> None:
         fit = self._fit(batch.schema)
-        for piece in _pieces(batch):
+        for piece in pieces(batch):
             for group in self._gathering.add(fit(piece)):
                 self._part_writer().write(group)
         self._row_count += batch.num_rows
@@ -184,7 +184,7 @@ def _common_schema(files: Sequence[Path]) -> pa.Schema:
         return schemas[0]
 
 
-class _Gathering:
+class Gathering:
     """Small batches on their way to a full row group."""
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batch
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The batch in slices of bounded size, as far as whole rows allow."""
     rows = batch.num_rows
     if rows and batch.nbytes > GROUP_BYTES:

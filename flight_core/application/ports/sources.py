@@ -1,13 +1,16 @@
 """Where data comes from."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import pyarrow as pa
+
 from flight_core.domain.access import Actor
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.job import Progress
+from flight_core.domain.query import Pins
 from flight_core.domain.source_state import SourceState
 
 # Called often; cheap. Raises Cancelled when the job is to stop.
@@ -74,3 +77,40 @@ class OwnedSource(Source, Protocol):
 
     def spent(self, spec: SourceSpec) -> None:
         """They have been committed. Called at most once a job, and not at all if the process dies."""
+
+
+class Rows(Protocol):
+    """Rows on their way, for one thread. Iterating may block; `close` is idempotent and stops them."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def pins(self) -> Pins:
+        """The dataset versions that they are made from."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]: ...
+
+    def close(self) -> None: ...
+
+
+class RowSource(Protocol):
+    """A source of rows that are Arrow already, so that there is nothing to parse."""
+
+    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
+        """Refuse at once what cannot work, or what the actor may not read.
+
+        Raises:
+            InvalidSource, PermissionDenied, and what else `open` raises.
+        """
+
+    def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
+        """Begin to read. Blocks while others have to end first.
+
+        Raises:
+            InvalidSource, InvalidSql, StatementNotAllowed, TooManyStreams, Cancelled, ...
+        """
+
+    def cancel(self, run_id: str) -> None:
+        """Make the `open` or the iteration of that run raise Cancelled. Works from any thread, before,
+        during and after it."""

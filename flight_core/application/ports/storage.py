@@ -103,6 +103,33 @@ class StagedWrite(Protocol):
     def close(self) -> None: ...
 
 
+class RowWriter(Protocol):
+    """Writes batches as Parquet files of the storage types into a folder of the caller's. For one thread."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """
+        Raises:
+            LossyType: a value cannot be held exactly.
+            OutOfDisk
+        """
+
+    def finish(self) -> Sequence[Path]:
+        """The files, in order: one at least, since it tells the columns."""
+
+    def close(self) -> None:
+        """Let go of a file that is not finished. Idempotent."""
+
+
+class RowStore(Protocol):
+    """What turns rows into files that `StagedWrite.adopt` takes as they are. Thread-safe."""
+
+    def open_rows(self, folder: Path, schema: pa.Schema, *, allow_lossy: bool = False) -> RowWriter:
+        """
+        Raises:
+            LossyType, UnsupportedType, SchemaMismatch: rows of that schema cannot be stored.
+        """
+
+
 class TableStore(Protocol):
     """Thread-safe. A table is named by its dataset id."""
 

@@ -1,0 +1,55 @@
+"""SQL over what is here already."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from flight_core.adapters.sources.fields import fields_of
+from flight_core.application.ports.sources import Rows
+from flight_core.application.queries import OpenQuery, PlanQuery
+from flight_core.domain.access import LOCAL, Actor
+from flight_core.domain.errors import InvalidSource, QueryNotFound
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.query import Parameters, Statement
+
+_DOOR = "ingestion"
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSource:
+    """See `RowSource`. Fields: `sql`, one statement that reads, and `params` for it.
+
+    The versions that it reads are those that are current when the run begins. It counts as a stream.
+    """
+
+    plan_query: PlanQuery
+    open_query: OpenQuery
+
+    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
+        self.plan_query(_statement(spec), actor=actor)
+
+    def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
+        return self.open_query(_statement(spec), actor=actor, door=_DOOR, query_id=run_id)
+
+    def cancel(self, run_id: str) -> None:
+        with suppress(QueryNotFound):  # not begun: whoever cancels asks again
+            self.open_query.log.cancel(run_id, actor=LOCAL)
+
+
+def _statement(spec: SourceSpec) -> Statement:
+    match fields_of(spec, "sql", "params"):
+        case {"sql": str(sql), **rest} if sql.strip():
+            return Statement(sql, parameters_of(rest.get("params", ())))
+    raise InvalidSource(f"a source of kind '{spec.kind}' needs 'sql': one statement that reads")
+
+
+def parameters_of(given: object) -> Parameters:
+    """
+    Raises:
+        InvalidSource: it is neither a list nor an object.
+    """
+    if isinstance(given, Mapping):
+        return {str(name): value for name, value in given.items()}
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        return tuple(given)
+    raise InvalidSource("'params' has to be a list, for ? and $1, or an object, for $name")

@@ -1,0 +1,47 @@
+"""Which versions a version was made from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flight_core.domain.dataset import DatasetName, VersionRef
+from flight_core.domain.query import Pins
+
+INPUTS = "inputs"  # in the info of a commit
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Input:
+    """A version that was read, under the name that the dataset had then."""
+
+    name: DatasetName
+    ref: VersionRef
+
+    def __str__(self) -> str:
+        return f"{self.name}@v{self.ref.version}"
+
+
+def inputs_of(pins: Pins) -> tuple[Input, ...]:
+    """What a read with these pins reads, in order; a pin of an older version is one of its dataset."""
+    found = {Input(DatasetName(key.partition("@")[0]), ref) for key, ref in pins.items()}
+    return tuple(sorted(found))
+
+
+def as_info(pins: Pins) -> Mapping[str, str]:
+    """For the info of a commit: nothing where nothing was read."""
+    listed = [
+        {"name": each.name.value, "id": each.ref.dataset_id, "version": each.ref.version}
+        for each in inputs_of(pins)
+    ]
+    return {INPUTS: json.dumps(listed)} if listed else {}
+
+
+def from_info(info: Mapping[str, str]) -> tuple[Input, ...]:
+    """What `as_info` wrote; empty where there is nothing, or something else."""
+    try:
+        return tuple(
+            Input(DatasetName(each["name"]), VersionRef(str(each["id"]), int(each["version"])))
+            for each in json.loads(info.get(INPUTS, "[]"))
+        )
+    except (ValueError, TypeError, KeyError):
+        return ()
