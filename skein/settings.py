@@ -92,6 +92,15 @@ class Settings(BaseSettings):
         description="What the SQL engine may hold in memory.",
     )
     temp_limit: ByteSize = Field(ByteSize(20 << 30), description="What the SQL engine may spill to disk.")
+    guarded_memory: ByteSize = Field(
+        ByteSize(512 << 20), description="What SQL of a user who may only read may hold in memory."
+    )
+    guarded_timeout_s: PositiveFloat = Field(
+        60.0, description="How long the engine may work on a query of a user who may only read."
+    )
+    guarded_processes: PositiveInt = Field(
+        8, description="How many users who may only read can have an engine at the same time."
+    )
     threads: PositiveInt = Field(
         default_factory=lambda: os.cpu_count() or 1, description="Threads of the SQL engine."
     )

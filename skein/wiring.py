@@ -23,6 +23,8 @@ from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
+from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
+from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
@@ -69,6 +71,7 @@ from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
+from flight_core.application.reader import Reader
 from flight_core.application.reads import OpenReads, ReadBeacon
 from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.session_registry import SessionRegistry
@@ -225,6 +228,7 @@ class _Parts:
     database: Database
     store: DeltaTableStore
     engine: DuckDbEngine
+    reader: Reader
     sessions: SessionRegistry
     datasets: DatasetRepository
     versions: VersionRepository
@@ -252,6 +256,8 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     store = DeltaTableStore(directory.lake)
     engine = DuckDbEngine(_duckdb_options(settings, directory, roles), store)
     stack.callback(engine.close)
+    guarded = GuardedDuckDbEngine(_guarded_options(settings, directory, roles), store)
+    stack.callback(guarded.close)
     sessions = SessionRegistry(engine, _session_limits(settings))
     stack.callback(sessions.close)
     datasets = SqlDatasetRepository(database)
@@ -262,8 +268,9 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     beacon = ReadBeacon(reads, readers, utc_now, process=min(roles))
     stack.callback(beacon.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
-    plan_query = PlanQuery(datasets, engine, new_id)
-    open_query = OpenQuery(datasets, engine, admission, log, utc_now, new_id)
+    reader = Reader(datasets, engine, guarded)
+    plan_query = PlanQuery(reader, new_id)
+    open_query = OpenQuery(reader, admission, log, utc_now, new_id)
     return _Parts(
         settings=settings,
         directory=directory,
@@ -271,6 +278,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         database=database,
         store=store,
         engine=engine,
+        reader=reader,
         sessions=sessions,
         datasets=datasets,
         versions=SqlVersionRepository(database),
@@ -293,7 +301,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
 
 
 def _flight(parts: _Parts) -> FlightUseCases:
-    datasets, engine = parts.datasets, parts.engine
+    datasets = parts.datasets
     return FlightUseCases(
         authenticator=StaticAuthenticator(
             parts.settings.credentials("users"),
@@ -308,8 +316,8 @@ def _flight(parts: _Parts) -> FlightUseCases:
         write_dataset=WriteDataset(parts.open_write),
         plan_query=parts.plan_query,
         open_query=parts.open_query,
-        inspect_statement=InspectStatement(datasets, engine),
-        run_statement=RunStatement(datasets, engine, parts.admission, parts.log, utc_now, new_id),
+        inspect_statement=InspectStatement(parts.reader),
+        run_statement=RunStatement(datasets, parts.engine, parts.admission, parts.log, utc_now, new_id),
         queries=parts.log,
     )
 
@@ -318,12 +326,12 @@ def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
     write = WriteDatasetInSession(parts.datasets, parts.open_write, flight.drop_dataset)
     return FlightSqlUseCases(
         sessions=parts.sessions,
-        inspect=InspectInSession(parts.datasets, parts.engine),
+        inspect=InspectInSession(parts.reader),
         answer=AnswerInSession(flight.plan_query, write, parts.log, utc_now),
         split=SplitPlan(parts.engine),
         read=ReadInSession(parts.datasets, flight.open_query),
         load=LoadInSession(write, parts.log, utc_now, new_id),
-        catalog=BrowseCatalog(parts.datasets, parts.engine),
+        catalog=BrowseCatalog(parts.reader),
         queries=parts.log,
     )
 
@@ -356,7 +364,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         start_maintenance=_start_maintenance(parts),
         uploads=_uploads(parts),
         open_query=flight.open_query,
-        classify_statement=ClassifyStatement(parts.engine),
+        classify_statement=ClassifyStatement(parts.reader),
         run_statement=flight.run_statement,
         queries=parts.log,
         admission=parts.admission,
@@ -477,6 +485,19 @@ def _duckdb_options(settings: Settings, directory: DataDirectory, roles: Set[Rol
         memory_bytes=settings.memory_limit,
         temp_bytes=settings.temp_limit,
         threads=settings.threads,
+    )
+
+
+def _guarded_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> GuardedOptions:
+    temp = directory.temp(roles)
+    return GuardedOptions(
+        temp=temp,
+        folders={str(directory.lake): "<lake>", str(temp): "<temp>"},
+        memory_bytes=settings.guarded_memory,
+        temp_bytes=settings.temp_limit,
+        threads=settings.threads,
+        timeout_s=settings.guarded_timeout_s,
+        max_processes=settings.guarded_processes,
     )
 
 

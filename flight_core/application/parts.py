@@ -19,7 +19,7 @@ class SplitPlan:
     engine: PartitionedEngine
 
     def __call__(self, plan: QueryPlan, wanted: int) -> Sequence[QueryPlan]:
-        wanted = min(wanted, MAX_PARTS)
+        wanted = min(wanted, MAX_PARTS) if plan.divisible else 1
         count = self.engine.count_parts(plan.statement, plan.pins, wanted=wanted) if wanted > 1 else 1
         if count == 1:
             return (plan,)

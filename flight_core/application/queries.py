@@ -15,11 +15,11 @@ import pyarrow as pa
 from flight_core.application.admission import Admission
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.engine import Query, QueryEngine
+from flight_core.application.ports.engine import Query
+from flight_core.application.reader import Reader
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.errors import Cancelled, FlightCoreError, PermissionDenied, QueryNotFound
 from flight_core.domain.query import Pins, QueryPlan, QueryRecord, QueryState, Statement
-from flight_core.domain.repositories import DatasetRepository
 
 logger = logging.getLogger(__name__)
 
@@ -246,15 +246,14 @@ class RunningQuery:
 class PlanQuery:
     """Bind a read and pin the versions it sees, without running it. Raises as `QueryEngine.plan`."""
 
-    datasets: DatasetRepository
-    engine: QueryEngine
+    reader: Reader
     new_id: NewId
 
     def __call__(self, statement: Statement, *, actor: Actor) -> QueryPlan:
         require(actor, Scope.READ)
-        query = self.engine.plan(statement, self.datasets.lake_state())
+        query = self.reader.plan(statement, actor=actor)
         try:
-            return QueryPlan(self.new_id(), statement, query.schema, query.pins)
+            return QueryPlan(self.new_id(), statement, query.schema, query.pins, divisible=not actor.guarded)
         finally:
             query.close()
 
@@ -263,8 +262,7 @@ class PlanQuery:
 class OpenQuery:
     """Start a read; raises as `QueryEngine.plan`, and TooManyStreams when no slot comes free."""
 
-    datasets: DatasetRepository
-    engine: QueryEngine
+    reader: Reader
     admission: Admission
     log: QueryLog
     clock: Clock
@@ -285,7 +283,7 @@ class OpenQuery:
         with self.log.until_open(record, waiting.request):
             self.admission.acquire(waiting.check)
             try:
-                query = self.engine.plan(statement, self.datasets.lake_state(), pins=pins)
+                query = self.reader.plan(statement, actor=actor, pins=pins)
             except BaseException:
                 self.admission.release()
                 raise
@@ -300,6 +298,17 @@ class OpenQuery:
         """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
         record = QueryRecord(query_id or self.new_id(), sql, actor.name, door, self.clock())
         return RunningQuery(query, record, self.admission, self.log)
+
+
+def require_unguarded(actor: Actor) -> None:
+    """
+    Raises:
+        PermissionDenied: the actor's statements have to stay apart from everybody else's.
+    """
+    if actor.guarded:
+        raise PermissionDenied(
+            f"'{actor.name}' may only read with SQL; ask for a token with the scope 'write' for all datasets"
+        )
 
 
 def require(actor: Actor, scope: Scope) -> None:

@@ -7,9 +7,17 @@ import pyarrow as pa
 
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.engine import QueryEngine, Session
+from flight_core.application.ports.engine import Session
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
-from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog, RunningQuery, require
+from flight_core.application.queries import (
+    OpenQuery,
+    PlanQuery,
+    QueryLog,
+    RunningQuery,
+    require,
+    require_unguarded,
+)
+from flight_core.application.reader import Reader
 from flight_core.application.session_writes import WriteDatasetInSession
 from flight_core.application.sessions import Bindings, ClientSession, SessionRead
 from flight_core.domain.access import Actor, Scope
@@ -37,35 +45,34 @@ Started = Callable[[Callable[[], None]], None]
 class InspectInSession:
     """What a statement is and returns where it would run, without running it. Raises as `Session.inspect`."""
 
-    datasets: DatasetRepository
-    engine: QueryEngine
+    reader: Reader
 
     def __call__(
         self, session: ClientSession, sql: str, transaction: bytes | None, *, actor: Actor
     ) -> StatementInfo:
         require(actor, Scope.READ)
-        statement, lake = Statement(sql), self.datasets.lake_state()
-        if session.connections.reading(transaction) is None:
-            return self.engine.inspect(statement, lake)
+        statement = Statement(sql)
+        if actor.guarded or session.connections.reading(transaction) is None:
+            return self.reader.inspect(statement, actor=actor)
         with session.connections.use(transaction) as connection:
-            return connection.inspect(statement, lake)
+            return connection.inspect(statement, self.reader.lake(actor))
 
 
 @dataclass(frozen=True, slots=True)
 class BrowseCatalog:
     """The metadata a client sees: with its temporary tables, if it has any, and inside its transaction."""
 
-    datasets: DatasetRepository
-    engine: QueryEngine
+    reader: Reader
 
     def __call__(self, session: ClientSession, *, actor: Actor) -> Metadata:
         require(actor, Scope.READ)
-        lake = self.datasets.lake_state()
         home = session.connections.home
-        return self.engine.metadata(lake) if home is None else home.metadata(lake)
+        if actor.guarded or home is None:
+            return self.reader.metadata(actor=actor)
+        return home.metadata(self.reader.lake(actor))
 
     def vocabulary(self) -> SqlVocabulary:
-        return self.engine.vocabulary()
+        return self.reader.engine.vocabulary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,7 @@ class AnswerInSession:
     """Plan a read; run anything else at once, exactly once.
 
     Only a read that depends on its session is planned there; any replica can run the other ones.
+    Guarded actors have nothing in their sessions, and can do no more than read.
     `started` is told how to cancel what runs. Raises as `QueryEngine.plan` and `Session.execute`.
     """
 
@@ -108,11 +116,14 @@ class AnswerInSession:
         actor: Actor,
         started: Started,
     ) -> QueryPlan | SessionPlan | SessionResult:
-        if self.plan_query.engine.classify(sql) is not StatementKind.READ:
+        if self.plan_query.reader.classify(sql, actor=actor) is not StatementKind.READ:
             return self.run(session, sql, bindings, transaction, actor=actor, started=started)
         require(actor, Scope.READ)
         first = _first(sql, bindings)
-        if session.connections.reading(transaction) is None and (bindings is None or bindings.num_rows == 1):
+        one_run = bindings is None or bindings.num_rows == 1
+        if actor.guarded and not one_run:
+            raise InvalidParameters("send one row of parameters at a time")
+        if actor.guarded or (one_run and session.connections.reading(transaction) is None):
             return self.plan_query(first, actor=actor)
         with session.connections.use(transaction) as connection:
             schema = connection.inspect(first, self._lake()).schema
@@ -131,7 +142,8 @@ class AnswerInSession:
         started: Started,
     ) -> SessionResult:
         """Run any statement now, once a row of parameters, all or nothing."""
-        local = self.plan_query.engine.classify(sql) in (StatementKind.READ, StatementKind.LOCAL)
+        require_unguarded(actor)
+        local = self.plan_query.reader.classify(sql, actor=actor) in (StatementKind.READ, StatementKind.LOCAL)
         require(actor, Scope.READ if local else Scope.WRITE)
         record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, self.clock())
         cancellation = Cancellation()
@@ -181,7 +193,7 @@ class AnswerInSession:
         return connection.execute_many(sql, bindings, lake, cancellation)
 
     def _lake(self) -> LakeState:
-        return self.plan_query.datasets.lake_state()
+        return self.plan_query.reader.datasets.lake_state()
 
 
 def _first(sql: str, bindings: Bindings) -> Statement:

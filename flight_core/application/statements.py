@@ -8,7 +8,8 @@ from flight_core.application.admission import Admission
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import QueryEngine
-from flight_core.application.queries import QueryLog, require
+from flight_core.application.queries import QueryLog, require, require_unguarded
+from flight_core.application.reader import Reader
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.query import (
     Outcome,
@@ -25,23 +26,22 @@ from flight_core.domain.repositories import DatasetRepository
 class InspectStatement:
     """What a statement is and returns, without running it. Raises as `QueryEngine.inspect`."""
 
-    datasets: DatasetRepository
-    engine: QueryEngine
+    reader: Reader
 
     def __call__(self, statement: Statement, *, actor: Actor) -> StatementInfo:
         require(actor, Scope.READ)
-        return self.engine.inspect(statement, self.datasets.lake_state())
+        return self.reader.inspect(statement, actor=actor)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifyStatement:
     """How a statement has to be handled. Cheap. Raises as `QueryEngine.classify`."""
 
-    engine: QueryEngine
+    reader: Reader
 
     def __call__(self, sql: str, *, actor: Actor) -> StatementKind:
         require(actor, Scope.READ)
-        return self.engine.classify(sql)
+        return self.reader.classify(sql, actor=actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class RunStatement:
         query_id: str | None = None,
     ) -> Outcome:
         require(actor, Scope.WRITE)
+        require_unguarded(actor)
         cancellation = Cancellation()
         record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
         with self.log.until_open(record, cancellation.request):

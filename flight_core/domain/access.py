@@ -1,7 +1,10 @@
-"""Who is asking."""
+"""Who is asking, and what they may touch."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from flight_core.domain.dataset import DatasetName, LakeState
 
 
 class Scope(StrEnum):
@@ -11,17 +14,38 @@ class Scope(StrEnum):
 
 
 ALL_SCOPES = frozenset(Scope)
+EVERYTHING = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An identity that was checked at a door. `name` is safe to log."""
+    """An identity that was checked at a door. `name` is safe to log.
+
+    `datasets` are patterns (`*`, `?`, `[...]`) of the names this actor may touch, compared without case.
+    """
 
     name: str
     scopes: frozenset[Scope] = ALL_SCOPES
+    datasets: tuple[str, ...] = EVERYTHING
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
+
+    @property
+    def guarded(self) -> bool:
+        """Whether reads have to run apart from everybody else's: for those who may not write, or may
+        not see everything."""
+        return Scope.WRITE not in self.scopes or self.datasets != EVERYTHING
+
+    def sees(self, name: DatasetName) -> bool:
+        return any(fnmatchcase(name.key, pattern.lower()) for pattern in self.datasets)
+
+    def view_of(self, lake: LakeState) -> LakeState:
+        """The lake without the datasets that are out of sight."""
+        if self.datasets == EVERYTHING:
+            return lake
+        seen = {key: entry for key, entry in lake.datasets.items() if self.sees(entry.name)}
+        return LakeState(lake.revision, seen)
 
 
 LOCAL = Actor("local")

@@ -143,6 +143,7 @@ class QueryPlan:
     statement: Statement
     schema: pa.Schema
     pins: Pins
+    divisible: bool = True  # False: it has to be read in one piece, whatever it is
 
 
 @dataclass(slots=True)

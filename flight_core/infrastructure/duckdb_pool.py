@@ -51,7 +51,8 @@ SESSION_SETTINGS = (
 class DuckDbOptions:
     """`workspace` is the file of the users' own tables; None keeps them in memory.
 
-    `readable` lists the folders SQL may read Parquet from, `temp` is private to this process.
+    `readable` lists the folders SQL may read Parquet from and `files` single files, `temp` is private to
+    this process.
     `memory_bytes` bounds DuckDB's buffers; `temp_bytes` what it may spill.
     """
 
@@ -61,6 +62,7 @@ class DuckDbOptions:
     memory_bytes: int = 2 << 30
     temp_bytes: int = 20 << 30
     threads: int = 2
+    files: tuple[str, ...] = ()
 
 
 def _quoted(value: object) -> str:
@@ -102,6 +104,7 @@ def _hardening(options: DuckDbOptions) -> list[str]:
         "SET GLOBAL extension_directories=[]",
         f"SET GLOBAL allowed_configs={_list(SESSION_SETTINGS)}",
         f"SET GLOBAL allowed_directories={_list(options.readable)}",
+        f"SET GLOBAL allowed_paths={_list(options.files)}",
         "SET GLOBAL enable_external_access=false",
         "SET GLOBAL lock_configuration=true",
     ]

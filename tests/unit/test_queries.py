@@ -10,6 +10,7 @@ import pytest
 
 from flight_core.application.admission import Admission, AdmissionLimits
 from flight_core.application.queries import OpenQuery, QueryLog
+from flight_core.application.reader import Reader
 from flight_core.application.statements import RunStatement
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import LakeState
@@ -47,7 +48,7 @@ class FakeEngine:
     def __init__(self, query: FakeQuery) -> None:
         self.query = query
 
-    def plan(self, statement, lake, *, pins=None):
+    def plan(self, statement, lake, *, pins=None, principal=""):
         return self.query
 
 
@@ -61,7 +62,11 @@ def opener(
 ) -> OpenQuery:
     admission = Admission(AdmissionLimits(max_streams, max_queue, timeout_s))
     return OpenQuery(
-        NoDatasets(), FakeEngine(query), admission, QueryLog(lambda: NOW), lambda: NOW, lambda: "q1"
+        Reader(NoDatasets(), FakeEngine(query), FakeEngine(query)),
+        admission,
+        QueryLog(lambda: NOW),
+        lambda: NOW,
+        lambda: "q1",
     )
 
 
@@ -84,7 +89,7 @@ def test_a_query_left_early_counts_as_cancelled():
     with open_query(Statement("SELECT 1"), actor=LOCAL, door="test") as running:
         next(iter(running))
     assert states(open_query) == [QueryState.CANCELLED]
-    assert open_query.engine.query.closed
+    assert open_query.reader.engine.query.closed
 
 
 @pytest.mark.parametrize("error", [QueryFailed("bad value"), RuntimeError("a bug")])
@@ -181,7 +186,7 @@ def test_only_its_owner_or_an_admin_cancels_a_query():
     with pytest.raises(PermissionDenied):
         open_query.log.cancel("q1", actor=Actor("bob", frozenset({Scope.READ, Scope.WRITE})))
     assert open_query.log.cancel("q1", actor=Actor("root"))
-    assert open_query.engine.query.cancelled
+    assert open_query.reader.engine.query.cancelled
     running.close()
 
 

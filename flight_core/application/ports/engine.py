@@ -78,6 +78,32 @@ class QueryEngine(Protocol):
     def close(self) -> None: ...
 
 
+class GuardedEngine(Protocol):
+    """Runs the reads of those who may only read, each principal apart from all others.
+
+    A statement sees the datasets of the `lake` that it is given and nothing else of the server, holds
+    nothing but what is known to be harmless, and has bounds on memory and time that it cannot get around.
+    Whatever it does to its engine, the engines of others stay as they are. Thread-safe.
+    """
+
+    def plan(
+        self, statement: Statement, lake: LakeState, *, principal: str, pins: Pins | None = None
+    ) -> Query:
+        """See `QueryEngine.plan`.
+
+        Raises:
+            PermissionDenied, StatementNotAllowed: it is more than a plain SELECT.
+            EngineUnavailable: the principal's engine has ended, perhaps for want of memory.
+            TooManyStreams: too many principals read at the same time.
+        """
+
+    def inspect(self, statement: Statement, lake: LakeState, *, principal: str) -> StatementInfo:
+        """See `QueryEngine.inspect`."""
+
+    def metadata(self, whole: Metadata, lake: LakeState) -> Metadata:
+        """What of `whole` may be seen by somebody who sees `lake`."""
+
+
 class PartitionedEngine(Protocol):
     """Can read a result in parts, each on its own: `plan` takes a statement with a `part`, and its pins."""
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import duckdb
 
-from flight_core.adapters.engines.duckdb.instance import Bound, Instance
+from flight_core.adapters.engines.duckdb.binding import Bound
+from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts

@@ -1,24 +1,21 @@
 """One DuckDB instance with all that belongs to it: cursors, views, parser, type mapping."""
 
 import contextlib
-import re
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
 from weakref import WeakSet
 
 import duckdb
-import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb import pinning
+from flight_core.adapters.engines.duckdb.binding import Bound, bind
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
-from flight_core.adapters.engines.duckdb.parameters import Runnable, runnable
 from flight_core.adapters.engines.duckdb.policy import approve
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, TableName
-from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
+from flight_core.adapters.engines.duckdb.types import ArrowFields
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, UnreadableData
@@ -37,7 +34,6 @@ _SHADOW = (
 )
 
 
-_LINE = re.compile(r"\nLINE (\d+): ")
 _ROW_FUNCTIONS = """
     SELECT lower(function_name) FROM duckdb_functions()
     WHERE internal GROUP BY ALL HAVING bool_and(function_type = 'scalar')
@@ -48,16 +44,6 @@ class Closable(Protocol):
     def cancel(self) -> None: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A read that DuckDB has bound: lazy until its relation is read."""
-
-    relation: duckdb.DuckDBPyRelation
-    schema: pa.Schema
-    pins: Pins
-    runnable: Runnable
 
 
 class Instance:
@@ -103,17 +89,9 @@ class Instance:
         self, cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, statement: Statement, pins: Pins
     ) -> Bound:
         """Bind a read on `cursor` as it stands."""
+        fields = self.narrow_fields if statement.narrow_decimals else self.fields
         with self.failures.translated(parsed.sql):
-            made = runnable(cursor, parsed.sql, statement.parameters)
-            relation = _relation(cursor, made)
-            if statement.row_limit is not None and parsed.tree is not None:
-                relation = relation.limit(statement.row_limit)
-            names = [made.column_name(name) for name in relation.columns]
-            if names != relation.columns:
-                renamed = (f"#{place} AS {identifier(name)}" for place, name in enumerate(names, start=1))
-                relation = relation.project(", ".join(renamed))
-            fields = self.narrow_fields if statement.narrow_decimals else self.fields
-            return Bound(relation, fields.schema(relation, cursor), pins, made)
+            return bind(cursor, parsed, statement, pins, fields)
 
     def at_pins(
         self, parsed: ParsedStatement, pins: Pins, lake: LakeState, part: Part | None = None
@@ -192,22 +170,6 @@ class Instance:
 
     def _break(self) -> None:
         self.broken = True
-
-
-def _relation(cursor: duckdb.DuckDBPyConnection, made: Runnable) -> duckdb.DuckDBPyRelation:
-    """The bound statement. `sql` does not tell where it found a mistake, EXPLAIN of the same text does."""
-    try:
-        return cursor.sql(made.sql, params=made.parameters)
-    except (duckdb.BinderException, duckdb.CatalogException) as error:
-        raise _located(error, cursor, made) from None
-
-
-def _located(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, made: Runnable) -> duckdb.Error:
-    try:
-        cursor.execute(f"EXPLAIN\n{made.sql}", made.parameters)
-    except duckdb.Error as same:
-        return type(error)(_LINE.sub(lambda line: f"\nLINE {int(line.group(1)) - 1}: ", str(same)))
-    return error
 
 
 def _opened(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:

@@ -75,7 +75,7 @@ class LakeViews:
         entry = lake.datasets.get(base.lower())
         if entry is None:
             raise dataset_not_found(base, lake.datasets)
-        ref = self._resolve(entry, version)
+        ref = version_of(entry, version, self._store)
         self._show(name.lower(), ref)
         return ref
 
@@ -111,24 +111,6 @@ class LakeViews:
                 self._create(name, files)
                 self._versions[name] = ref
 
-    def _resolve(self, entry: LakeEntry, version: str) -> VersionRef:
-        dataset_id = entry.ref.dataset_id
-        match version_named(version):
-            case int(number):
-                pass
-            case datetime() as moment:
-                if moment > datetime.now(UTC):
-                    raise VersionNotFound(
-                        f"'{version[:60]}' lies in the future; leave it out to read the current version"
-                    )
-                number = self._store.version_at(dataset_id, moment)
-            case TagName() as tag:
-                if tag.key not in entry.version_tags:
-                    raise tag_not_found(entry.name, tag, entry.version_tags)
-                number = entry.version_tags[tag.key]
-        entry.require_kept(number)
-        return VersionRef(dataset_id, number)
-
     def _replace(self, entry: LakeEntry, shown: dict[str, VersionRef]) -> None:
         try:
             self._create(entry.name.value, self._store.files(entry.ref))
@@ -143,6 +125,30 @@ class LakeViews:
 
     def _drop(self, name: str) -> None:
         self._connection.execute(f"DROP VIEW IF EXISTS {_view(name)}")
+
+
+def version_of(entry: LakeEntry, version: str, store: TableStore) -> VersionRef:
+    """What `name@version` means: a number, a moment, or a tag.
+
+    Raises:
+        VersionNotFound
+    """
+    dataset_id = entry.ref.dataset_id
+    match version_named(version):
+        case int(number):
+            pass
+        case datetime() as moment:
+            if moment > datetime.now(UTC):
+                raise VersionNotFound(
+                    f"'{version[:60]}' lies in the future; leave it out to read the current version"
+                )
+            number = store.version_at(dataset_id, moment)
+        case TagName() as tag:
+            if tag.key not in entry.version_tags:
+                raise tag_not_found(entry.name, tag, entry.version_tags)
+            number = entry.version_tags[tag.key]
+    entry.require_kept(number)
+    return VersionRef(dataset_id, number)
 
 
 def scan(uris: Iterable[str], schema: pa.Schema, *, numbered: bool = False) -> str:

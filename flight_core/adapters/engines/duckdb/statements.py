@@ -16,7 +16,7 @@ import duckdb
 from duckdb import StatementType
 
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
-from flight_core.domain.errors import InvalidSql
+from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import StatementKind
 
 MAX_SQL_BYTES = 4 << 20
@@ -104,14 +104,18 @@ class Parser:
 
     def _one(self, statement: duckdb.Statement) -> ParsedStatement:
         sql = statement.query.strip().removesuffix(";").strip()
-        if statement.type == StatementType.SELECT:
+        try:
+            type_ = statement.type
+        except ValueError:  # DuckDB has kinds that its Python module has no name for
+            raise StatementNotAllowed("statements of this kind are not available to clients") from None
+        if type_ == StatementType.SELECT:
             tree = self.tree(sql)
             if tree is not None:
                 return _select(sql, tree)
-        kind = _KINDS.get(statement.type, StatementKind.COMMAND)
+        kind = _KINDS.get(type_, StatementKind.COMMAND)
         tokens = tuple(tokenize(sql))
         tables = frozenset(TableName("", "", token.text.strip('"')) for token in tokens if "@" in token.text)
-        return ParsedStatement(sql, statement.type, kind, tables=tables, tokens=tokens)
+        return ParsedStatement(sql, type_, kind, tables=tables, tokens=tokens)
 
     def tree(self, sql: str) -> Json | None:
         """The syntax tree of a SELECT; None for what DuckDB does not serialise."""

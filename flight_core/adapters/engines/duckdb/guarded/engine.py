@@ -1,0 +1,151 @@
+"""Reads for principals who may only read: planned here, bound and run in the principal's own process.
+
+The server never parses such a statement. The process tells which tables it names; the server says
+what these are, or that they do not exist, from the part of the lake that the principal may see.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from flight_core.adapters.engines.duckdb.guarded.metadata import GuardedMetadata
+from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, GuardedProcesses
+from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
+from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel
+from flight_core.adapters.engines.duckdb.lake import scan, version_of
+from flight_core.adapters.engines.duckdb.pinning import to_rename
+from flight_core.adapters.engines.duckdb.statements import TableName
+from flight_core.application.ports.metadata import Metadata
+from flight_core.application.ports.storage import TableStore
+from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
+from flight_core.domain.errors import InvalidParameters
+from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind
+
+
+class GuardedDuckDbEngine:
+    """Implements `GuardedEngine`."""
+
+    def __init__(self, options: GuardedOptions, store: TableStore) -> None:
+        self._timeout_s = options.timeout_s
+        self._processes = GuardedProcesses(options)
+        self._store = store
+
+    def plan(
+        self, statement: Statement, lake: LakeState, *, principal: str, pins: Pins | None = None
+    ) -> GuardedQuery:
+        with ExitStack() as undo:
+            conversation, release = self._conversation(principal, undo)
+            bound = conversation.step(lambda: self._bind(conversation.channel, statement, lake, pins))
+            undo.pop_all()
+            return GuardedQuery(conversation, bound.schema, bound.pins, release=release)
+
+    def inspect(self, statement: Statement, lake: LakeState, *, principal: str) -> StatementInfo:
+        with ExitStack() as undo:
+            conversation, _ = self._conversation(principal, undo)
+            bound = conversation.step(
+                lambda: self._bind(conversation.channel, statement, lake, None, probe=True)
+            )
+        parameters = pa.schema([pa.field(name, pa.null()) for name in bound.parameters])
+        return StatementInfo(StatementKind.READ, bound.schema, parameters)
+
+    def metadata(self, whole: Metadata, lake: LakeState) -> Metadata:
+        return GuardedMetadata(whole, lake)
+
+    def close(self) -> None:
+        self._processes.close()
+
+    def _conversation(self, principal: str, undo: ExitStack) -> tuple[Conversation, Callable[[], None]]:
+        """A new one, and what gives its process back; `undo` ends both."""
+        process = self._processes.take(principal)
+        release = partial(self._processes.give_back, process)
+        undo.callback(release)
+        conversation = Conversation(process.connect(), process, self._timeout_s)
+        undo.callback(conversation.end)
+        return conversation, release
+
+    def _bind(
+        self,
+        channel: Channel,
+        statement: Statement,
+        lake: LakeState,
+        pins: Pins | None,
+        *,
+        probe: bool = False,
+    ) -> "_Bound":
+        """Have the statement bound; `probe` stands NULLs in for parameters that have no values."""
+        channel.tell(sql=statement.sql)
+        heard = channel.hear()
+        read = self._pins((TableName(*table) for table in heard["tables"]), lake, pins)
+        files = {key: self._store.files(ref) for key, ref in read.items()}
+        channel.tell(
+            views={key: scan(each.uris, each.schema) for key, each in files.items()},
+            files=[uri for each in files.values() for uri in each.uris],
+            row_limit=statement.row_limit,
+            narrow_decimals=statement.narrow_decimals,
+        )
+        values = statement.parameters or (_nulls(heard["parameters"]) if probe else ())
+        channel.send(ARROW, _serialized(values))
+        schema = pa.ipc.read_schema(pa.py_buffer(channel.expect(ARROW)))
+        return _Bound(schema, read, heard["parameters"])
+
+    def _pins(self, tables: Iterable[TableName], lake: LakeState, pins: Pins | None) -> Pins:
+        if pins is not None:
+            to_rename(pins, {}, lake)  # refuses what was dropped
+        return {table.name.lower(): self._ref(table, lake, pins) for table in tables}
+
+    def _ref(self, table: TableName, lake: LakeState, pins: Pins | None) -> VersionRef:
+        key = table.name.lower()
+        base, _, version = key.partition("@")
+        entry = lake.datasets.get(base)
+        if entry is None or not table.may_be_dataset:
+            raise dataset_not_found(base, lake.datasets)
+        if pins is not None and key in pins:
+            return pins[key]
+        return version_of(entry, version, self._store) if version else entry.ref
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    schema: pa.Schema
+    pins: Pins
+    parameters: Sequence[str]
+
+
+def _serialized(parameters: Parameters) -> memoryview:
+    """One row, as `row_of` reads it; nothing where there are none."""
+    if not parameters:
+        return memoryview(b"")
+    named = parameters if isinstance(parameters, Mapping) else _numbered(parameters)
+    scalars: list[Any] = [_scalar(value) for value in named.values()]
+    arrays: list[Any] = [pa.repeat(scalar, 1) for scalar in scalars]
+    row = pa.RecordBatch.from_arrays(arrays, list(named))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, row.schema) as writer:
+        writer.write_batch(row)
+    return memoryview(sink.getvalue())
+
+
+def _numbered(values: tuple[object, ...]) -> Mapping[str, object]:
+    return {str(number): value for number, value in enumerate(values, start=1)}
+
+
+def _scalar(value: Any) -> "pa.Scalar[Any]":
+    if isinstance(value, pa.Scalar):
+        return value
+    try:
+        scalar: pa.Scalar[Any] = pa.scalar(value)
+    except (pa.ArrowException, OverflowError):
+        raise InvalidParameters(
+            f"the parameter {str(value)[:60]!r} has no Arrow type; cast it first"
+        ) from None
+    return scalar
+
+
+def _nulls(names: Sequence[str]) -> Parameters:
+    if all(name.isdigit() for name in names):
+        return (None,) * len(names)
+    return dict.fromkeys(names)

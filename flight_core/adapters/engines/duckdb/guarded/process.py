@@ -1,0 +1,163 @@
+"""Guarded processes: one a principal, started ahead of need, ended when they are idle or stuck."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flight_core.adapters.engines.duckdb.guarded.wire import Channel
+from flight_core.domain.errors import EngineUnavailable, TooManyStreams
+
+_MODULE = "flight_core.adapters.engines.duckdb.guarded.worker"
+_START_S = 60.0
+_IDLE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedOptions:
+    """Of each process: `memory_bytes` for DuckDB's buffers, about twice that in all. `timeout_s` counts
+    the time DuckDB works on a query. `folders` maps folders of the server to the words that stand for
+    them in messages."""
+
+    temp: Path
+    folders: dict[str, str]
+    memory_bytes: int = 512 << 20
+    temp_bytes: int = 4 << 30
+    threads: int = 2
+    timeout_s: float = 60.0
+    batch_bytes: int = 2 << 20
+    max_processes: int = 8
+
+
+class GuardedProcess:
+    """Ends when it is killed, or when this one ends."""
+
+    def __init__(self, options: GuardedOptions) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="guarded-", dir=options.temp))
+        limits = {key: value for key, value in asdict(options).items() if key != "max_processes"}
+        limits["temp"] = str(self._folder)
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), json.dumps(limits)],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=self._folder,
+                env={"LC_ALL": "C.UTF-8", "TMPDIR": str(self._folder), "MALLOC_ARENA_MAX": "2"},
+                start_new_session=True,
+            )
+        self._lock = threading.Lock()
+        self._ready = False
+        self.open_queries = 0
+        self.used_at = time.monotonic()
+
+    def connect(self) -> Channel:
+        """A connection for one query.
+
+        Raises:
+            EngineUnavailable: the process did not start, or has died.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs, self._lock:
+            try:
+                self._await_start()
+                socket.send_fds(self._control, [b"q"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise EngineUnavailable("the engine for this user had to restart; try again") from None
+        return Channel(ours)
+
+    def _await_start(self) -> None:
+        if not self._ready:
+            self._control.settimeout(_START_S)
+            if self._control.recv(1) != b"r":
+                raise ConnectionError
+            self._control.settimeout(None)
+            self._ready = True
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._control.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class GuardedProcesses:
+    """The processes of all principals. Thread-safe."""
+
+    def __init__(self, options: GuardedOptions) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._of: dict[str, GuardedProcess] = {}
+        self._spare: GuardedProcess | None = None
+        self._closed = False
+
+    def take(self, principal: str) -> GuardedProcess:
+        """The principal's process, for one query more; `give_back` it.
+
+        Raises:
+            TooManyStreams: there are as many as there may be, and all are busy.
+        """
+        with self._lock:
+            self._end_idle()
+            process = self._of.get(principal)
+            if process is None or not process.alive:
+                process = self._of[principal] = self._started()
+            process.open_queries += 1
+            return process
+
+    def give_back(self, process: GuardedProcess) -> None:
+        with self._lock:
+            process.open_queries -= 1
+            process.used_at = time.monotonic()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            ended = [*self._of.values(), *([self._spare] if self._spare else [])]
+            self._of.clear()
+            self._spare = None
+        for process in ended:
+            process.kill()
+
+    def _started(self) -> GuardedProcess:
+        if self._closed:
+            raise EngineUnavailable("the engine is closed; the server is stopping")
+        self._make_room()
+        spare, self._spare = self._spare, None
+        process = spare if spare is not None and spare.alive else GuardedProcess(self._options)
+        self._spare = GuardedProcess(self._options)  # for whoever comes next
+        return process
+
+    def _make_room(self) -> None:
+        while len(self._of) >= self._options.max_processes:
+            idle = [name for name, process in self._of.items() if not process.open_queries]
+            if not idle:
+                raise TooManyStreams(
+                    f"{self._options.max_processes} users read at the same time; try again,"
+                    " or raise SKEIN_GUARDED_PROCESSES"
+                )
+            self._of.pop(min(idle, key=lambda name: self._of[name].used_at)).kill()
+
+    def _end_idle(self) -> None:
+        """Those that died, too: their folders go with them."""
+        horizon = time.monotonic() - _IDLE_S
+        for name, process in list(self._of.items()):
+            if not process.alive or (not process.open_queries and process.used_at < horizon):
+                self._of.pop(name).kill()

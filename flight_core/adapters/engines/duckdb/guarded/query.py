@@ -1,0 +1,159 @@
+"""A query that runs in a guarded process, as the server sees it."""
+
+import contextlib
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from flight_core.adapters.engines.duckdb.guarded.process import GuardedProcess
+from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, ERROR, Channel, Gone, failure_of
+from flight_core.domain.errors import Cancelled, DeadlineExceeded, EngineUnavailable, FlightCoreError
+from flight_core.domain.query import Pins
+
+# A query that does not stop in that time takes its process down with it.
+_GRACE_S = 1.0
+
+T = TypeVar("T")
+
+
+class Conversation:
+    """What is said about one query, with failures as the server reports them."""
+
+    def __init__(self, channel: Channel, process: GuardedProcess, timeout_s: float) -> None:
+        self.channel = channel
+        self._process = process
+        self._timeout_s = timeout_s
+        channel.connection.settimeout(timeout_s + _GRACE_S)
+
+    def step(self, work: Callable[[], T]) -> T:
+        """
+        Raises:
+            FlightCoreError: what the other side failed with, or what became of its process.
+        """
+        try:
+            return work()
+        except FlightCoreError:
+            raise
+        except TimeoutError:
+            self._process.kill()
+            raise DeadlineExceeded(
+                f"the query did not answer for {self._timeout_s:g} s and was stopped; select less"
+            ) from None
+        except (Gone, OSError):
+            raise EngineUnavailable(
+                "the engine that ran the query has ended: the query needs more memory than"
+                " SKEIN_GUARDED_MEMORY allows, or another one of the same user did"
+            ) from None
+
+    def end(self) -> None:
+        """Hang up, and wait for the other side to stop what it does. Ends its process if it does not."""
+        with contextlib.suppress(OSError):
+            self.channel.connection.shutdown(socket.SHUT_WR)
+        self.channel.connection.settimeout(_GRACE_S)
+        try:
+            while True:
+                self.channel.receive()
+        except TimeoutError:
+            self._process.kill()
+        except Gone:
+            pass
+        self.channel.close()
+
+
+class GuardedQuery:
+    """Implements `Query`. `release` is called once, when nothing runs for it any more."""
+
+    def __init__(
+        self, conversation: Conversation, schema: pa.Schema, pins: Pins, *, release: Callable[[], None]
+    ) -> None:
+        self._conversation = conversation
+        self._schema = schema
+        self._pins = pins
+        self._release = release
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._closed = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._schema
+
+    @property
+    def pins(self) -> Pins:
+        return self._pins
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        self._step(lambda: self._conversation.channel.tell(run=True))
+        frames = _Frames(self._conversation.channel)
+        reader = self._step(lambda: frames.use(lambda: pa.ipc.open_stream(pa.PythonFile(frames, mode="r"))))
+        while (batch := self._step(lambda: frames.use(lambda: next(reader, None)))) is not None:
+            yield batch
+
+    def cancel(self) -> None:
+        with self._lock:
+            if self._cancelled or self._closed:
+                return
+            self._cancelled = True
+        with contextlib.suppress(OSError):
+            self._conversation.channel.connection.shutdown(socket.SHUT_WR)
+            self._conversation.channel.connection.settimeout(_GRACE_S)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._conversation.end()
+        self._release()
+
+    def _step(self, work: Callable[[], T]) -> T:
+        if self._cancelled or self._closed:
+            raise Cancelled("the query was cancelled")
+        try:
+            return self._conversation.step(work)
+        except FlightCoreError:
+            if self._cancelled:
+                raise Cancelled("the query was cancelled") from None
+            raise
+
+
+class _Frames(io.RawIOBase):
+    """The Arrow stream in the frames of a channel, as a file."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._rest = memoryview(b"")
+        self._failure: Exception | None = None
+
+    def use(self, work: Callable[[], T]) -> T:
+        """What fails in `read` comes out as it was, whatever Arrow makes of it on its way."""
+        try:
+            return work()
+        except Exception:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> Any:
+        try:
+            return self._read(size)
+        except Exception as failure:
+            self._failure = failure
+            raise
+
+    def _read(self, size: int) -> memoryview:
+        if not self._rest:
+            kind, self._rest = self._channel.receive()
+            if kind == ERROR:
+                raise failure_of(self._rest)
+            if kind != ARROW:
+                return memoryview(b"")
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece

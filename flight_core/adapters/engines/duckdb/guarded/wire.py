@@ -1,0 +1,108 @@
+"""What a server and its guarded processes say to each other: frames on a Unix socket.
+
+A frame is one byte that tells its kind, eight bytes of length (big endian), and that many bytes.
+"""
+
+import json
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flight_core.domain.errors import FlightCoreError
+
+JSON = b"J"
+ARROW = b"A"  # a piece of an Arrow IPC stream
+ERROR = b"E"
+END = b"Z"
+
+_HEADER = struct.Struct(">cQ")
+
+
+class Gone(Exception):
+    """The other side has closed the connection, or its process has died."""
+
+
+class Channel:
+    """One end of a connection. A frame is sent and received whole."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+
+    def send(self, kind: bytes, payload: bytes | memoryview = b"") -> None:
+        self.send_pieces(kind, [payload])
+
+    def send_pieces(self, kind: bytes, pieces: Sequence[bytes | memoryview]) -> None:
+        """One frame, without putting its pieces together first."""
+        try:
+            self.connection.sendall(_HEADER.pack(kind, sum(map(len, pieces))))
+            for piece in pieces:
+                self.connection.sendall(piece)
+        except OSError as error:
+            raise Gone from error
+
+    def tell(self, **message: Any) -> None:
+        self.send(JSON, json.dumps(message).encode())
+
+    def receive(self) -> tuple[bytes, memoryview]:
+        kind, size = _HEADER.unpack(self._exactly(_HEADER.size))
+        return kind, self._exactly(size)
+
+    def hear(self) -> Mapping[str, Any]:
+        """The next message.
+
+        Raises:
+            FlightCoreError: what the other side failed with.
+        """
+        message: dict[str, Any] = json.loads(bytes(self.expect(JSON)))
+        return message
+
+    def expect(self, kind: bytes) -> memoryview:
+        """The next frame, which is of that kind.
+
+        Raises:
+            FlightCoreError: what the other side failed with.
+        """
+        found, payload = self.receive()
+        if found == ERROR:
+            raise failure_of(payload)
+        assert found == kind
+        return payload
+
+    def fail(self, failure: FlightCoreError) -> None:
+        details = {"code": failure.code, "message": failure.message, "details": dict(failure.details)}
+        self.send(ERROR, json.dumps(details, default=str).encode())
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _exactly(self, size: int) -> memoryview:
+        buffer = memoryview(bytearray(size))
+        filled = 0
+        while filled < size:
+            try:
+                count = self.connection.recv_into(buffer[filled:])
+            except TimeoutError:
+                raise
+            except OSError as error:
+                raise Gone from error
+            if not count:
+                raise Gone
+            filled += count
+        return buffer
+
+
+def failure_of(payload: memoryview) -> FlightCoreError:
+    """The failure that was put into an ERROR frame."""
+    message = json.loads(bytes(payload))
+    return _BY_CODE[message["code"]](message["message"], **message["details"])
+
+
+def _kinds(kind: type[FlightCoreError]) -> dict[str, type[FlightCoreError]]:
+    found = {kind.code: kind}
+    for narrower in kind.__subclasses__():
+        found.update(_kinds(narrower))
+    return found
+
+
+_BY_CODE = _kinds(FlightCoreError)

@@ -1,0 +1,269 @@
+"""A guarded process: `python -P -m flight_core.adapters.engines.duckdb.guarded.worker FD`.
+
+Serves the reads of one principal. Connections come in through the socket FD, one a query; when that
+is closed, the process ends. It cannot have more memory than it was given, whatever DuckDB thinks.
+"""
+
+import io
+import json
+import os
+import resource
+import select
+import socket
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from flight_core.adapters.engines.duckdb.binding import bind
+from flight_core.adapters.engines.duckdb.failures import Failures
+from flight_core.adapters.engines.duckdb.guarded.allowed import MAX_SQL_BYTES, tables_of
+from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, END, Channel, Gone
+from flight_core.adapters.engines.duckdb.parameters import placeholder_names
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser
+from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
+from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
+from flight_core.domain.errors import DeadlineExceeded, FlightCoreError, InvalidSql, OutOfMemory
+from flight_core.domain.query import Parameters, Statement, row_of
+from flight_core.infrastructure.duckdb_pool import DATASETS, CursorPool, DuckDbOptions, open_database
+
+_KEPT_INSTANCES = 8
+_LOOK_S = 0.1
+_SPARE_BYTES = 512 << 20  # of addresses, for stacks and what allocators set aside
+_OUT_OF_MEMORY = "the query needs more memory than SKEIN_GUARDED_MEMORY allows; select less, or filter first"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one guarded process. `timeout_s` counts the time DuckDB works on a query, not the time a client
+    takes to read. `folders` are not to be named in messages."""
+
+    temp: str
+    memory_bytes: int
+    temp_bytes: int
+    threads: int
+    timeout_s: float
+    batch_bytes: int
+    folders: Mapping[str, str]
+
+
+class Instance:
+    """A database that holds the views of some dataset versions, and can open their files only."""
+
+    def __init__(self, views: Mapping[str, str], files: tuple[str, ...], limits: Limits) -> None:
+        self.root = open_database(
+            DuckDbOptions(
+                workspace=None,
+                readable=(),
+                temp=Path(limits.temp),
+                memory_bytes=limits.memory_bytes,
+                temp_bytes=limits.temp_bytes,
+                threads=limits.threads,
+                files=files,
+            )
+        )
+        for name, view in views.items():
+            self.root.execute(f"CREATE VIEW {DATASETS}.{identifier(name)} AS {view}")
+        self._cursors = {narrow: CursorPool(self.root, narrow_decimals=narrow) for narrow in (False, True)}
+        self.fields = {narrow: ArrowFields() for narrow in (False, True)}
+
+    def cursors(self, statement: Statement) -> CursorPool:
+        return self._cursors[statement.narrow_decimals]
+
+
+class Worker:
+    """Thread-safe: each query has a thread."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._failures = Failures(limits.folders, on_fatal=lambda: os._exit(1))
+        self._parser = Parser()
+        self._judged = lru_cache(maxsize=256)(self._judge)
+        self._lock = threading.Lock()
+        self._instances: OrderedDict[tuple[tuple[str, str], ...], Instance] = OrderedDict()
+
+    def serve(self, channel: Channel) -> None:
+        """One query, from its text to its last row."""
+        with closing(channel), suppress(Gone):
+            try:
+                self._answer(channel)
+            except (OutOfMemory, MemoryError):
+                channel.fail(OutOfMemory(_OUT_OF_MEMORY))
+            except FlightCoreError as failure:
+                channel.fail(failure)
+
+    def _answer(self, channel: Channel) -> None:
+        sql = channel.hear()["sql"]
+        with self._failures.translated(sql):
+            parsed = self._judged(sql)
+        tables = [[table.catalog, table.schema, table.name] for table in parsed.tables]
+        channel.tell(tables=tables, parameters=placeholder_names(parsed.sql))
+        order = channel.hear()
+        statement = Statement(
+            sql, _parameters(channel), row_limit=order["row_limit"], narrow_decimals=order["narrow_decimals"]
+        )
+        with self._failures.translated():
+            instance = self._instance(order["views"], tuple(order["files"]))
+        with closing(self._planned(instance, parsed, statement)) as query:
+            channel.send(ARROW, memoryview(query.schema.serialize()))
+            channel.hear()
+            self._stream(query, channel)
+
+    def _judge(self, sql: str) -> ParsedStatement:
+        if len(sql) > MAX_SQL_BYTES:
+            raise InvalidSql(f"the statement has {len(sql):,} characters; the limit is {MAX_SQL_BYTES:,}")
+        statements = self._parser.parse(sql)
+        tables_of(statements)
+        return statements[0]
+
+    def _instance(self, views: Mapping[str, str], files: tuple[str, ...]) -> Instance:
+        key = tuple(sorted(views.items()))
+        with self._lock:
+            instance = self._instances.get(key)
+            if instance is None:
+                instance = self._instances[key] = Instance(views, files, self._limits)
+            self._instances.move_to_end(key)
+            while len(self._instances) > _KEPT_INSTANCES:
+                self._instances.popitem(last=False)  # queries that use it keep it alive
+            return instance
+
+    def _planned(self, instance: Instance, parsed: ParsedStatement, statement: Statement) -> DuckDbQuery:
+        pool = instance.cursors(statement)
+        cursor = pool.take()
+        fields = instance.fields[statement.narrow_decimals]
+        with self._failures.translated(parsed.sql):
+            bound = bind(cursor, parsed, statement, {}, fields)
+
+        def release(used: duckdb.DuckDBPyConnection) -> None:
+            pool.give_back(used) if not bound.runnable.variables else used.close()
+
+        return DuckDbQuery(
+            cursor,
+            bound.relation,
+            bound.schema,
+            {},
+            batch_bytes=self._limits.batch_bytes,
+            failures=self._failures,
+            release=release,
+        )
+
+    def _stream(self, query: DuckDbQuery, channel: Channel) -> None:
+        clock = _Clock(self._limits.timeout_s)
+        threading.Thread(target=_watch, args=(channel.connection, query, clock), daemon=True).start()
+        pieces: list[bytes | memoryview] = []
+        sink = _Sink(pieces)
+        writer = pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), query.schema)
+        batches = iter(query)
+        while True:
+            with clock:
+                try:
+                    batch = next(batches, None)
+                except FlightCoreError:
+                    if clock.over:
+                        raise clock.failure() from None
+                    raise
+            if batch is None:
+                break
+            writer.write_batch(batch)
+            channel.send_pieces(ARROW, pieces)
+            pieces.clear()
+        writer.close()
+        channel.send_pieces(ARROW, pieces)
+        channel.send(END)
+
+
+class _Sink(io.RawIOBase):
+    """A file whose content is kept in pieces."""
+
+    def __init__(self, pieces: list[bytes | memoryview]) -> None:
+        super().__init__()
+        self._pieces = pieces
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any, /) -> int:
+        view = memoryview(piece).cast("B")
+        self._pieces.append(view)
+        return view.nbytes
+
+
+class _Clock:
+    """Adds up the time within its blocks."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._spent_s = 0.0
+        self._since: float | None = None
+
+    def __enter__(self) -> None:
+        self._since = time.monotonic()
+
+    def __exit__(self, *_error: object) -> None:
+        assert self._since is not None
+        self._spent_s += time.monotonic() - self._since
+        self._since = None
+
+    @property
+    def over(self) -> bool:
+        since = self._since
+        running_s = time.monotonic() - since if since is not None else 0.0
+        return self._spent_s + running_s > self._limit_s
+
+    def failure(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"the query worked for more than {self._limit_s:g} s; select less, or ask the operator to raise"
+            " SKEIN_GUARDED_TIMEOUT_S"
+        )
+
+
+def _watch(connection: socket.socket, query: DuckDbQuery, clock: _Clock) -> None:
+    """Stop the query when the other side hangs up, or when its time is over."""
+    with suppress(OSError, ValueError):  # it was closed: the query has ended
+        while not (select.select([connection], [], [], _LOOK_S)[0] or clock.over):
+            pass
+    query.cancel()
+
+
+def _parameters(channel: Channel) -> Parameters:
+    _, payload = channel.receive()
+    if not payload:
+        return ()
+    return row_of(pa.ipc.open_stream(pa.py_buffer(payload)).read_all(), 0)
+
+
+def _limit_memory(more_bytes: int) -> None:
+    """From here on this process may map so much more, and no more than that. Linux only."""
+    with suppress(OSError):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, used + more_bytes))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    limits = Limits(**json.loads(sys.argv[2]))
+    worker = Worker(limits)
+    _limit_memory(2 * limits.memory_bytes + _SPARE_BYTES)
+    control.sendall(b"r")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not message:
+            os._exit(0)
+        channel = Channel(socket.socket(fileno=descriptors[0]))
+        threading.Thread(target=worker.serve, args=(channel,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Reads, with the engine and the part of the lake that each actor is to have."""
+
+from dataclasses import dataclass
+
+from flight_core.application.ports.engine import GuardedEngine, Query, QueryEngine
+from flight_core.application.ports.metadata import Metadata
+from flight_core.domain.access import Actor
+from flight_core.domain.dataset import LakeState
+from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
+from flight_core.domain.repositories import DatasetRepository
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Plans reads. Those of guarded actors run apart from everybody else's, see `GuardedEngine`.
+
+    Raises as `QueryEngine.plan`.
+    """
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+    guarded: GuardedEngine
+
+    def lake(self, actor: Actor) -> LakeState:
+        """What the actor sees of the lake."""
+        return actor.view_of(self.datasets.lake_state())
+
+    def plan(self, statement: Statement, *, actor: Actor, pins: Pins | None = None) -> Query:
+        lake = self.lake(actor)
+        if actor.guarded:
+            return self.guarded.plan(statement, lake, principal=actor.name, pins=pins)
+        return self.engine.plan(statement, lake, pins=pins)
+
+    def inspect(self, statement: Statement, *, actor: Actor) -> StatementInfo:
+        lake = self.lake(actor)
+        if actor.guarded:
+            return self.guarded.inspect(statement, lake, principal=actor.name)
+        return self.engine.inspect(statement, lake)
+
+    def classify(self, sql: str, *, actor: Actor) -> StatementKind:
+        """How to handle a text. Guarded actors read; what else they say is refused when it is planned."""
+        return StatementKind.READ if actor.guarded else self.engine.classify(sql)
+
+    def metadata(self, *, actor: Actor) -> Metadata:
+        lake = self.lake(actor)
+        whole = self.engine.metadata(self.datasets.lake_state())
+        return self.guarded.metadata(whole, lake) if actor.guarded else whole

@@ -1,0 +1,256 @@
+"""Attacks on the engine of those who may only read, and what they must still be able to do."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from flight_core.domain.errors import (
+    Cancelled,
+    DatasetNotFound,
+    DeadlineExceeded,
+    FlightCoreError,
+    InvalidParameters,
+    InvalidSql,
+    PermissionDenied,
+    TooManyStreams,
+    VersionNotFound,
+)
+from flight_core.domain.query import Statement
+from tests.adapters.guarded_stack import CASES, SECRET, GuardedStack, guarded_stack
+
+ENDLESS = "SELECT count(*) FROM range(100000000000) t(i) WHERE i % 7 = 3"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
+    """One for all attacks, so that what one of them leaves behind shows in the next."""
+    root = tmp_path_factory.mktemp("guarded")
+    with guarded_stack(root, timeout_s=0.2, memory_bytes=256 << 20, max_processes=3) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[GuardedStack]:
+    with guarded_stack(tmp_path) as made:
+        yield made
+
+
+def files_below(stack: GuardedStack) -> set[Path]:
+    return {path for folder in (stack.lake.folder, stack.outside) for path in folder.rglob("*")}
+
+
+def cases(*expected: str) -> list[object]:
+    return [pytest.param(case, id=case["id"]) for case in CASES if case["expect"] in expected]
+
+
+def check_health(stack: GuardedStack, files: set[Path]) -> None:
+    assert stack.rows("SELECT count(*) AS n FROM ds_a").to_pylist() == [{"n": 20}]
+    assert stack.rows("SELECT 1 AS one", principal="other").to_pylist() == [{"one": 1}]
+    assert files_below(stack) == files
+
+
+@pytest.mark.parametrize("case", cases("deny"))
+def test_what_is_to_be_denied_is_refused_and_leaves_nothing(shared, case):
+    files = files_below(shared)
+    with pytest.raises(FlightCoreError) as caught:
+        shared.rows(shared.text_of(case))
+    assert str(shared.root) not in str(caught.value)
+    assert SECRET not in str(caught.value)
+    check_health(shared, files)
+
+
+def outcome(stack: GuardedStack, sql: str) -> str:
+    """The first rows, or the failure."""
+    try:
+        return str(stack.rows(sql, row_limit=1000).to_pylist())
+    except FlightCoreError as failure:
+        return str(failure)
+
+
+@pytest.mark.parametrize("case", cases("bounded", "isolated"))
+def test_what_is_to_be_bounded_ends_and_harms_nobody(shared, case):
+    files = files_below(shared)
+    told = outcome(shared, shared.text_of(case))
+    assert str(shared.root) not in told
+    assert SECRET not in told
+    check_health(shared, files)
+
+
+@pytest.mark.parametrize("case", cases("allow"))
+def test_what_is_harmless_works(shared, case):
+    shared.rows(shared.text_of(case))
+
+
+def test_rows_and_parameters_come_through_with_their_types(stack):
+    values = (pa.scalar(3, pa.int32()), pa.scalar(1_000_000_001, pa.timestamp("ns")), "é", None)
+    table = stack.rows(
+        "SELECT i, $1 AS a, $2 AS b, $3 AS c, $4 AS d FROM ds_a WHERE i < $1 ORDER BY i", *values
+    )
+    assert table.schema.field("b").type == pa.timestamp("ns")
+    assert table["i"].to_pylist() == [0, 1, 2]
+    assert table["c"].to_pylist() == ["é"] * 3
+    assert table["d"].null_count == 3
+
+
+def test_results_larger_than_a_frame_are_complete(stack):
+    table = stack.rows("SELECT i, 'row ' || i AS t FROM range(1000000) r(i) ORDER BY i")
+    assert table["i"].to_pylist() == list(range(1_000_000))
+
+
+def test_enumerations_survive(stack):
+    table = stack.rows("SELECT 'b'::ENUM('a', 'b') AS e FROM range(100000)")
+    assert table["e"].cast(pa.string()).unique().to_pylist() == ["b"]
+
+
+def test_describe_and_summarize_show_a_dataset(stack):
+    assert stack.rows("DESCRIBE ds_a")["column_name"].to_pylist() == ["i", "t"]
+    assert stack.rows("SUMMARIZE ds_a").num_rows == 2
+
+
+def test_a_dataset_out_of_sight_is_as_unknown_as_one_that_does_not_exist(stack):
+    texts = []
+    for name in ("ds_b", "ds_c"):
+        with pytest.raises(DatasetNotFound) as caught:
+            stack.rows(f"SELECT * FROM {name}")
+        texts.append(str(caught.value).replace(name, "?"))
+    assert texts[0] == texts[1]
+
+
+def test_older_versions_and_pins_are_read(stack):
+    query = stack.engine.plan(Statement("SELECT count(*) AS n FROM ds_a"), stack.view, principal="reader")
+    query.close()
+    stack.lake.commit("ds_a", pa.table({"i": pa.array([1], pa.int64()), "t": ["C"]}))
+    assert stack.rows("SELECT count(*) AS n FROM ds_a").to_pylist() == [{"n": 1}]
+    assert stack.rows('SELECT count(*) AS n FROM "ds_a@v0"').to_pylist() == [{"n": 20}]
+    pinned = stack.engine.plan(query_statement(), stack.view, principal="reader", pins=query.pins)
+    assert pa.Table.from_batches(list(pinned), pinned.schema).to_pylist() == [{"n": 20}]
+    pinned.close()
+    with pytest.raises(VersionNotFound):
+        stack.rows('FROM "ds_a@v7"')
+
+
+def query_statement() -> Statement:
+    return Statement("SELECT count(*) AS n FROM ds_a")
+
+
+def test_a_pin_gives_no_right_to_a_dataset(stack):
+    pins = {"ds_b": stack.lake.state.datasets["ds_b"].ref}
+    with pytest.raises(DatasetNotFound):
+        stack.engine.plan(Statement("FROM ds_b"), stack.view, principal="reader", pins=pins)
+
+
+def test_a_statement_can_be_inspected_without_its_parameters(stack):
+    info = stack.engine.inspect(
+        Statement("SELECT i FROM ds_a WHERE i = ? AND t = ?"), stack.view, principal="reader"
+    )
+    assert info.schema == pa.schema([("i", pa.int64())])
+    assert info.parameters.names == ["1", "2"]
+
+
+def test_mistakes_are_told_with_their_position(stack):
+    with pytest.raises(InvalidSql) as caught:
+        stack.rows("SELECT\n  nosuch FROM ds_a")
+    assert caught.value.details == {"line": 2, "column": 3}
+
+
+def test_missing_parameters_and_odd_ones_are_refused(stack):
+    with pytest.raises(InvalidParameters):
+        stack.rows("SELECT ?")
+    with pytest.raises(InvalidParameters):
+        stack.rows("SELECT ?", object())
+
+
+def test_a_running_query_is_cancelled_from_another_thread(stack):
+    query = stack.engine.plan(Statement(ENDLESS), stack.view, principal="reader")
+    threading.Timer(0.2, query.cancel).start()
+    with pytest.raises(Cancelled):
+        list(query)
+    query.close()
+    assert stack.rows("SELECT 1 AS one").num_rows == 1
+
+
+def test_a_query_that_nobody_reads_on_is_closed_without_its_process(stack):
+    query = stack.engine.plan(
+        Statement("SELECT i, repeat('x', 100) AS t FROM range(100000000) r(i)"),
+        stack.view,
+        principal="reader",
+    )
+    next(iter(query))
+    query.close()
+    query.close()
+    with pytest.raises(Cancelled):
+        list(query)
+    assert stack.rows("SELECT 1 AS one").num_rows == 1
+
+
+def test_the_time_a_client_takes_does_not_count(tmp_path):
+    with guarded_stack(tmp_path, timeout_s=1.0) as stack:
+        query = stack.engine.plan(
+            Statement("SELECT i FROM range(3000000) r(i)"), stack.view, principal="reader"
+        )
+        batches = iter(query)
+        next(batches)
+        waited = threading.Event()
+        waited.wait(1.5)
+        assert sum(batch.num_rows for batch in batches) > 2_000_000
+        query.close()
+        with pytest.raises(DeadlineExceeded):
+            stack.rows(ENDLESS)
+
+
+def test_a_query_that_ignores_interrupts_costs_its_own_process_only(tmp_path):
+    with guarded_stack(tmp_path, timeout_s=0.3) as stack:
+        stack.rows("SELECT 1", principal="other")
+        before = worker_pids()
+        # Constant folding does not look at interrupts.
+        stuck = "SELECT len(list_sort(list_transform(range(6000000), x -> md5(x::VARCHAR))))"
+        started = time.monotonic()
+        with pytest.raises(FlightCoreError):
+            stack.rows(stuck)
+        assert time.monotonic() - started < 30
+        assert stack.rows("SELECT 1 AS one", principal="other").num_rows == 1
+        assert stack.rows("SELECT 1 AS one").num_rows == 1
+        assert len(worker_pids() & before) >= 1
+
+
+def test_as_many_principals_as_allowed_read_at_once_and_idle_ones_make_room(tmp_path):
+    with guarded_stack(tmp_path, max_processes=2) as stack:
+        for principal in ("a", "b", "c", "d"):
+            assert stack.rows("SELECT 1 AS one", principal=principal).num_rows == 1
+        busy = [stack.engine.plan(Statement(ENDLESS), stack.view, principal=name) for name in ("e", "f")]
+        with pytest.raises(TooManyStreams):
+            stack.rows("SELECT 1", principal="g")
+        for query in busy:
+            query.close()
+        assert stack.rows("SELECT 1 AS one", principal="g").num_rows == 1
+
+
+def test_no_process_and_no_folder_is_left_behind(tmp_path):
+    before = worker_pids()
+    with guarded_stack(tmp_path) as stack:
+        stack.rows("SELECT 1")
+        assert worker_pids() - before
+    assert worker_pids() <= before
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_anything_but_a_select_is_refused(stack):
+    for sql in (
+        "EXPLAIN SELECT 1",
+        "SET TimeZone = 'UTC'",
+        "CREATE TEMP TABLE x (i int)",
+        "BEGIN",
+        "SHOW TABLES",
+    ):
+        with pytest.raises(PermissionDenied):
+            stack.rows(sql)
+
+
+def worker_pids() -> set[int]:
+    children = psutil.Process().children(recursive=True)
+    return {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}

@@ -1,0 +1,117 @@
+"""Attacks by somebody who may only read, through every door."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import adbc_driver_flightsql.dbapi as dbapi
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+
+from tests.adapters.guarded_stack import CASES
+from tests.stack import Stack, skein_stack
+
+TOKEN = "r3ader"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+MINE = pa.table({"i": pa.array(range(20), pa.int64()), "t": ["A", "B"] * 10})
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    data = tmp_path_factory.mktemp("guarded") / "data"
+    with skein_stack(data, tokens=f"writer=wr1ter,reader/read={TOKEN}", guarded_timeout_s=0.5) as made:
+        made.write("ds_a", MINE)
+        yield made
+
+
+def over_http(stack: Stack, sql: str) -> pa.Table:
+    accept = {"Accept": "application/vnd.apache.arrow.stream", **HEADERS}
+    with stack.http(headers=accept) as client:
+        response = client.post("/api/v1/query", json={"sql": sql, "limit": 1000})
+        assert response.status_code == 200, response.text
+        return pa.ipc.open_stream(response.content).read_all()
+
+
+def over_flight(stack: Stack, sql: str) -> pa.Table:
+    options = fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {TOKEN}".encode())])
+    with stack.flight() as client:
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(sql), options)
+        return client.do_get(info.endpoints[0].ticket, options).read_all()
+
+
+def over_flight_sql(stack: Stack, sql: str) -> pa.Table:
+    header = {"adbc.flight.sql.authorization_header": f"Bearer {TOKEN}"}
+    with dbapi.connect(stack.flight_uri, db_kwargs=header) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetch_arrow_table()
+
+
+DOORS: dict[str, Callable[[Stack, str], pa.Table]] = {
+    "http": over_http,
+    "flight": over_flight,
+    "flight_sql": over_flight_sql,
+}
+REFUSALS = (AssertionError, fl.FlightError, pa.ArrowException, KeyError, dbapi.Error)
+
+
+def text_of(case: dict, stack: Stack) -> str:
+    lake, outside = stack.data / "lake", stack.data.parent
+    file = next(lake.rglob("*.parquet"))
+    text = case.get("sql") or eval(case["gen"])
+    for place, path in {
+        "{AF}": file,
+        "{BF}": file,
+        "{A}": file.parent,
+        "{B}": lake,
+        "{OUT}": outside,
+        "{SPILL}": stack.data / "tmp",
+        "{ROOT}": stack.data,
+    }.items():
+        text = text.replace(place, str(path))
+    return text
+
+
+def files_of(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_attacks_are_refused_without_a_path_of_the_server(stack, door):
+    outside = stack.data.parent
+    files = files_of(stack.data / "lake") | set(outside.iterdir())
+    for case in [case for case in CASES if case["expect"] == "deny"]:
+        sql = text_of(case, stack)
+        with pytest.raises(REFUSALS) as caught:
+            DOORS[door](stack, sql)
+        told = str(caught.value)
+        assert str(stack.data) not in told or str(stack.data) in sql, case["id"]
+        assert "Traceback" not in told, case["id"]
+    assert DOORS[door](stack, "SELECT * FROM ds_a ORDER BY i").equals(MINE)
+    assert files_of(stack.data / "lake") | set(outside.iterdir()) == files
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("case", [case for case in CASES if case["expect"] == "allow"], ids=lambda c: c["id"])
+def test_harmless_statements_work(stack, door, case):
+    DOORS[door](stack, text_of(case, stack))
+
+
+def test_a_reader_browses_the_datasets_and_not_the_tables_of_others(stack):
+    writer = {"adbc.flight.sql.authorization_header": "Bearer wr1ter"}
+    with (
+        dbapi.connect(stack.flight_uri, db_kwargs=writer, autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("CREATE TABLE private AS SELECT 1 AS x")
+    header = {"adbc.flight.sql.authorization_header": f"Bearer {TOKEN}"}
+    with dbapi.connect(stack.flight_uri, db_kwargs=header) as connection:
+        names = {
+            table["table_name"]
+            for catalog in connection.adbc_get_objects(depth="tables").read_all().to_pylist()
+            for schema in catalog["catalog_db_schemas"] or []
+            for table in schema["db_schema_tables"] or []
+        }
+        assert names == {"ds_a"}
+        assert connection.adbc_get_table_schema("ds_a").names == ["i", "t"]
+        with connection.cursor() as cursor, pytest.raises(dbapi.Error, match=r"\[dataset_not_found\]"):
+            cursor.execute("SELECT * FROM private")
