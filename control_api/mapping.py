@@ -2,13 +2,15 @@
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from control_api.formats import json_value
+from control_api.formats import ResultHead, encode_json_array, json_value
 from flight_core.application.catalog import DatasetDescription
+from flight_core.application.ports.parsing import Preview
 from flight_core.application.versions import HistoryEntry
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetVersion
@@ -186,6 +188,22 @@ def _checked(report: CheckReport | None) -> dict[str, Any]:
 def rule_count(count: RuleCount) -> http.RuleCount:
     return http.RuleCount(
         rule=count.rule, column=count.column, severity=count.severity.value, rows=count.rows
+    )
+
+
+def preview(preview: Preview) -> http.Preview:
+    table = preview.rows
+    head = ResultHead(table.schema, "")
+    return http.Preview(
+        format=preview.reading.format,
+        options=dict(preview.reading.options),
+        columns=[
+            http.Column(name=field.name, type=str(field.type).replace("large_", ""), nullable=field.nullable)
+            for field in table.schema
+        ],
+        rows=json.loads(b"".join(encode_json_array(head, table.to_batches()))),
+        sampled=preview.sampled,
+        warnings=list(preview.warnings),
     )
 
 

@@ -15,6 +15,7 @@ from flight_core.application.maintenance_jobs import StartMaintenance
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
+from flight_core.application.preview import PreviewIngestion
 from flight_core.application.queries import OpenQuery, QueryLog
 from flight_core.application.statements import ClassifyStatement, RunStatement
 from flight_core.application.uploads import (
@@ -103,6 +104,7 @@ class ControlUseCases:
     read_job_log: ReadJobLog
     start_maintenance: StartMaintenance
     uploads: UploadUseCases
+    preview_ingestion: PreviewIngestion
     open_query: OpenQuery
     classify_statement: ClassifyStatement
     run_statement: RunStatement

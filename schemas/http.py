@@ -237,6 +237,37 @@ class IngestionPage(Page):
     items: list[Ingestion]
 
 
+class PreviewRequest(Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "source": {"kind": "file", "path": "earthquakes.json"},
+                    "options": {"types": {"time": "timestamp[ms, tz=UTC]"}},
+                    "rows": 5,
+                }
+            ]
+        }
+    )
+
+    source: Source
+    format: str | None = Field(None, description="Found out from the content where it is left out.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
+    rows: int = Field(20, ge=0, le=1000, description="How many to show.")
+
+
+class Preview(BaseModel):
+    """What an ingestion would make of a source. `options` are those of the request with those that were
+    found out; `rows` are written as in JSON results."""
+
+    format: str = Field(examples=["csv"])
+    options: dict[str, Any] = Field(examples=[{"delimiter": ";", "header": True, "encoding": "utf-8"}])
+    columns: list[Column]
+    rows: list[dict[str, Any]]
+    sampled: bool = Field(description="Whether there is more than was looked at, which may change types.")
+    warnings: list[str] = Field(description="Where a column may not be what it looks like.")
+
+
 class Upload(BaseModel):
     """`offset` is how many bytes have arrived: where the next part goes."""
 

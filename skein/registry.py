@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flight_core.application.ingestion import RowSources, Sources
-from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.parsing import Parser, Previewer
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import RowSource, Source
 from flight_core.application.queries import OpenQuery, PlanQuery
@@ -14,6 +14,7 @@ from skein.directory import DataDirectory
 from skein.settings import Settings, environment_secrets
 
 if TYPE_CHECKING:
+    from flight_core.adapters.parsers.polars import PolarsParser
     from flight_core.adapters.sources.web import HttpSourceOptions
 
 SourceFactory = Callable[[Settings, DataDirectory], Source]
@@ -100,6 +101,14 @@ def source_fields() -> Mapping[str, Mapping[str, Any]]:
 
 
 def build_parser(settings: Settings) -> Parser:
+    return _polars_parser(settings)
+
+
+def build_previewer(settings: Settings) -> Previewer:
+    return _polars_parser(settings)
+
+
+def _polars_parser(settings: Settings) -> "PolarsParser":
     from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 
     return PolarsParser(

@@ -69,6 +69,7 @@ from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.uploads import UploadStore
+from flight_core.application.preview import PreviewIngestion
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.reader import Reader
@@ -121,7 +122,14 @@ from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightOptions, FlightUseCases
 from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
-from skein.registry import Readers, build_parser, build_row_sources, build_sources, source_fields
+from skein.registry import (
+    Readers,
+    build_parser,
+    build_previewer,
+    build_row_sources,
+    build_sources,
+    source_fields,
+)
 from skein.settings import Settings
 from skein.tls import tls_options
 
@@ -363,6 +371,13 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         read_job_log=ReadJobLog(parts.jobs),
         start_maintenance=_start_maintenance(parts),
         uploads=_uploads(parts),
+        preview_ingestion=PreviewIngestion(
+            parts.sources,
+            parts.row_sources,
+            build_previewer(parts.settings),
+            parts.directory.jobs,
+            new_id,
+        ),
         open_query=flight.open_query,
         classify_statement=ClassifyStatement(parts.reader),
         run_statement=flight.run_statement,

@@ -12,6 +12,7 @@ from control_api import mapping
 from control_api.dependencies import Caller, UseCases, WaitSeconds, json_body
 from control_api.options import ControlUseCases
 from control_api.routes.jobs import LOCATION, ListQuery, explain, link_next, list_page, settled
+from flight_core.application.preview import PreviewRequest
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
@@ -70,6 +71,19 @@ async def started(
     response.headers["Location"] = reply.href
     explain(response, ingestion, wait_s)
     return reply
+
+
+@router.post("/ingestions/preview", dependencies=[Depends(json_body)])
+async def preview_ingestion(
+    request: http.PreviewRequest, use_cases: UseCases, caller: Caller
+) -> http.Preview:
+    """What an ingestion would make of a source: its format, its columns and the first rows. Nothing is
+    written, and no more is fetched than is needed."""
+    wanted = PreviewRequest(
+        mapping.source_spec(request.source), request.format, request.options, request.rows
+    )
+    preview = await use_cases.preview_ingestion(wanted, actor=caller)
+    return await to_thread.run_sync(mapping.preview, preview)
 
 
 @router.get("/ingestions")

@@ -15,7 +15,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import WriteMode
 from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, NotRetryable
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest
+from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.repositories import DatasetRepository, IngestionRepository
 
@@ -93,7 +93,7 @@ class StartIngestion:
         if rows is not None:
             rows.check(request.source, actor=actor)
             return
-        source = source_of(self.sources, request)
+        source = source_of(self.sources, request.source)
         source.check(request.source)
         if isinstance(source, OwnedSource):
             source.check_owner(request.source, actor=actor)
@@ -146,12 +146,12 @@ def _key(value: str, request: IngestionRequest, actor: Actor) -> IdempotencyKey:
     return IdempotencyKey(actor.name, value, fingerprint)
 
 
-def source_of(sources: Sources, request: IngestionRequest) -> Source:
+def source_of(sources: Sources, spec: SourceSpec) -> Source:
     """
     Raises:
         InvalidSource: no source of that kind is registered.
     """
-    kind = request.source.kind
+    kind = spec.kind
     if kind not in sources:
         raise InvalidSource(f"'{kind[:40]}' is not a source kind; use one of: {', '.join(sorted(sources))}")
     return sources[kind]

@@ -95,7 +95,7 @@ class RunIngestion:
         if request.source.kind in self.store_rows.sources:
             stored = await self.store_rows(ingestion, folder, report)
             return _Taken(Fetched(stored.files), stored.label, stored.row_count, stored.inputs)
-        source = source_of(self.sources, request)
+        source = source_of(self.sources, request.source)
         fetched = await source.fetch(request.source, folder, report, state=state)
         return _Taken(fetched, _describe(fetched.files))
 

@@ -21,8 +21,9 @@ def value_of(text: str) -> object:
         return text
 
 
-def options_of(pairs: Iterable[str]) -> dict[str, object]:
-    """
+def options_of(pairs: Iterable[str], *, types: Sequence[str] = ()) -> dict[str, object]:
+    """Options of a format; `types` are COLUMN=TYPE, and become one of them.
+
     Raises:
         InvalidOption: one is not NAME=VALUE.
     """
@@ -32,7 +33,20 @@ def options_of(pairs: Iterable[str]) -> dict[str, object]:
         if not (name and equals):
             raise InvalidOption(f"--option is '{pair}'; write --option NAME=VALUE")
         options[name] = value_of(value)
+    if types:
+        options["types"] = _types_of(types)
     return options
+
+
+def _types_of(pairs: Iterable[str]) -> dict[str, object]:
+    types: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.rpartition("=")
+        if not (name and equals):
+            raise InvalidOption(f"--type is '{pair}'; write --type COLUMN=TYPE, for example zip=string")
+        type, colon, format = value.partition(":")
+        types[name] = {"type": type, "format": format} if colon else type
+    return types
 
 
 def source_of(sources: Sequence[str]) -> dict[str, object]:

@@ -65,6 +65,10 @@ def ingest(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="An option of the format, such as delimiter=';'; repeat it."),
     ] = None,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="COLUMN=TYPE", help="What a column is to be; repeat it for each."),
+    ] = None,
     upload: Annotated[
         bool,
         typer.Option("--upload", help="Send the files, even if the server might read them itself."),
@@ -85,10 +89,38 @@ def ingest(
         "dataset": name,
         "mode": mode,
         "format": format,
-        "options": options_of(option or []),
+        "options": options_of(option or [], types=type_ or []),
     }
     with connect(server, data) as api:
         ingest(api, request, source, upload=upload)
+
+
+@app.command()
+def preview(
+    source: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or one http(s) URL.")],
+    *,
+    rows: Annotated[int, typer.Option(min=0, max=1000, help="How many rows to show.")] = 10,
+    format: Annotated[str | None, typer.Option(help="Found out if left out.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the format, such as delimiter=';'; repeat it."),
+    ] = None,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="COLUMN=TYPE", help="What a column is to be; repeat it for each."),
+    ] = None,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Show what an ingestion would make of a source: format, columns, first rows. Nothing is written."""
+    from skein.cli.arguments import options_of, source_of
+    from skein.cli.client import connect
+    from skein.cli.preview import preview
+
+    request = {"format": format, "options": options_of(option or [], types=type_ or []), "rows": rows}
+    with connect(server, data) as api:
+        preview(api, source_of(source), request, as_json_=json)
 
 
 @app.command()

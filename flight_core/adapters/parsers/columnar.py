@@ -88,6 +88,16 @@ def parse_arrow(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> 
         _write(chain.from_iterable(parts), schemas[0], _label(files), target, counter)
 
 
+def first_batch(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:
+    """Of Arrow IPC data, validated; the batch owns its memory."""
+    with _damage_of(file, "Arrow IPC data"), pa.OSFile(str(file.path), "r") as source:
+        schema, batches = _open_arrow(source)
+        batch = next(batches, None)
+        if batch is not None:
+            batch.validate(full=True)
+        return schema, batch
+
+
 def _label(files: Sequence[ColumnarFile]) -> str:
     return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
 

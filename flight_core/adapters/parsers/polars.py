@@ -14,13 +14,15 @@ from typing import Any
 import anyio
 import anyio.abc
 import psutil
+import pyarrow as pa
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flight_core.adapters.parsers.contract_rules import check_contract
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
+from flight_core.adapters.parsers.sniffing import needs_whole_file
 from flight_core.adapters.parsers.unpacking import UnpackLimits
 from flight_core.application.job_log import note
-from flight_core.application.ports.parsing import Check, Checked, ParsedFiles
+from flight_core.application.ports.parsing import Check, Checked, ParsedFiles, Preview, WholeFilesNeeded
 from flight_core.application.ports.sources import FetchedFile, Report
 from flight_core.domain.contract import Contract, contract_document, report_of
 from flight_core.domain.errors import (
@@ -94,14 +96,8 @@ class PolarsParser:
         check: Check | None = None,
     ) -> ParsedFiles:
         self.check(format=format, options=options)
-        request = {
-            "files": [(str(file.path), file.label) for file in files],
-            "folder": str(folder),
-            "format": format,
-            "options": dict(options),
-            "check": None if check is None else _check_message(check),
-            "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
-        }
+        request = self._request(files, folder, format, options)
+        request["check"] = None if check is None else _check_message(check)
         log = folder / "parser.log"
         try:
             answer = await self._ask(request, log, files[0].label, report)
@@ -115,6 +111,44 @@ class PolarsParser:
         parts = tuple(folder / name for name in answer["files"])
         checked = None if answer["checked"] is None else _checked(answer["checked"], folder)
         return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]), checked)
+
+    async def preview(
+        self,
+        files: Sequence[FetchedFile],
+        folder: Path,
+        *,
+        format: str | None,
+        options: Mapping[str, object],
+        rows: int,
+    ) -> Preview:
+        self.check(format=format, options=options)
+        whole = all(file.whole for file in files)
+        if not whole and needs_whole_file(files[0].path):
+            raise WholeFilesNeeded
+        request = self._request(files, folder, format, options) | {"preview": {"rows": rows, "whole": whole}}
+        log = folder / "parser.log"
+        try:
+            answer = await self._ask(request, log, files[0].label, _unreported)
+        finally:
+            _log_tail(log, {str(file.path): file.label for file in files})
+        with pa.OSFile(str(folder / answer["rows"]), "r") as source, pa.ipc.open_stream(source) as reader:
+            table = reader.read_all()
+        return Preview(table, Reading(**answer["reading"]), answer["sampled"], answer["warnings"])
+
+    def _request(
+        self,
+        files: Sequence[FetchedFile],
+        folder: Path,
+        format: str | None,
+        options: Mapping[str, object],
+    ) -> dict[str, object]:
+        return {
+            "files": [(str(file.path), file.label) for file in files],
+            "folder": str(folder),
+            "format": format,
+            "options": dict(options),
+            "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
+        }
 
     async def _ask(
         self, request: Mapping[str, object], log: Path, label: str, report: Report
@@ -131,6 +165,10 @@ class PolarsParser:
                 return await _Conversation(process, self.options.memory_bytes, label, report).result(request)
             finally:
                 await _end(process)
+
+
+async def _unreported(_progress: Progress) -> None:
+    """Previews are short."""
 
 
 def _check_message(check: Check) -> dict[str, object]:

@@ -56,6 +56,12 @@ def head(path: Path) -> bytes:
         return file.read(SAMPLE_BYTES)
 
 
+def needs_whole_file(path: Path) -> bool:
+    """Whether the beginning of the file tells too little."""
+    with path.open("rb") as file:
+        return file.read(8).startswith((b"PAR1", b"ARROW1", b"PK", b"\xd0\xcf\x11\xe0"))
+
+
 def compression_of(sample: bytes) -> Compression | None:
     return next((name for magic, name in _COMPRESSIONS if sample.startswith(magic)), None)
 

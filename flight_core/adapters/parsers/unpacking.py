@@ -31,9 +31,16 @@ class Unpacked:
 
 
 def unpack(
-    path: Path, label: str, compression: Compression, folder: Path, limits: UnpackLimits
+    path: Path,
+    label: str,
+    compression: Compression,
+    folder: Path,
+    limits: UnpackLimits,
+    *,
+    enough_bytes: int | None = None,
 ) -> list[Unpacked]:
-    """Write what `path` holds into `folder`: one file, or one for each member of a zip archive.
+    """Write what `path` holds into `folder`: one file, or one for each member of a zip archive. With
+    `enough_bytes` only so much of each, and no failure where `path` itself ends too early.
 
     Raises:
         UnreadableData: truncated or damaged.
@@ -43,10 +50,10 @@ def unpack(
     bound = _Bound(label, path.stat().st_size, limits)
     try:
         if compression == "zip":
-            return _unpack_zip(path, label, folder, bound)
+            return _unpack_zip(path, label, folder, bound, enough_bytes)
         target = folder / path.name
         with _opened(path, compression) as packed:
-            _copy(packed, target, bound)
+            _copy(packed, target, bound, enough_bytes)
         return [Unpacked(target, label)]
     except (
         EOFError,
@@ -104,14 +111,26 @@ def _opened(path: Path, compression: Compression) -> AbstractContextManager[Read
             raise AssertionError("an archive has members")
 
 
-def _copy(packed: Readable, target: Path, bound: _Bound) -> None:
+def _copy(packed: Readable, target: Path, bound: _Bound, enough_bytes: int | None) -> None:
+    written = 0
     with target.open("xb") as out:
-        while chunk := packed.read(_CHUNK_BYTES):
+        while enough_bytes is None or written < enough_bytes:
+            try:
+                chunk = packed.read(_CHUNK_BYTES)
+            except (EOFError, OSError):
+                if not (enough_bytes and written):
+                    raise
+                return
+            if not chunk:
+                return
             bound.add(len(chunk))
             out.write(chunk)
+            written += len(chunk)
 
 
-def _unpack_zip(path: Path, label: str, folder: Path, bound: _Bound) -> list[Unpacked]:
+def _unpack_zip(
+    path: Path, label: str, folder: Path, bound: _Bound, enough_bytes: int | None
+) -> list[Unpacked]:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         names = [member.filename for member in members]
@@ -125,6 +144,6 @@ def _unpack_zip(path: Path, label: str, folder: Path, bound: _Bound) -> list[Unp
         for number, member in enumerate(members):  # never under the name that the archive gives
             target = folder / f"{path.name}-{number}"
             with archive.open(member) as packed:
-                _copy(packed, target, bound)
+                _copy(packed, target, bound, enough_bytes)
             unpacked.append(Unpacked(target, f"{label}/{member.filename}"))
         return unpacked

@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flight_core.adapters.parsers.columnar import ColumnarFile, parse_arrow, parse_parquet
-from flight_core.adapters.parsers.delimited import parse_delimited
+from flight_core.adapters.parsers.delimited import SAMPLE_ROWS, parse_delimited
+from flight_core.adapters.parsers.heads import Heads
+from flight_core.adapters.parsers.hints import hints
 from flight_core.adapters.parsers.json_tables import parse_json, parse_ndjson
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import (
@@ -31,6 +35,7 @@ from flight_core.adapters.parsers.options import (
     JsonOptions,
     NdjsonOptions,
     known_format,
+    model_of,
     options_for,
 )
 from flight_core.adapters.parsers.output import Target
@@ -44,6 +49,12 @@ _INPUT_ENDED = 3
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewOf:
+    rows: int
+    whole: bool  # whether the files are
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     files: Sequence[Unpacked]
     folder: Path
@@ -51,6 +62,7 @@ class Request:
     options: Mapping[str, object]
     limits: UnpackLimits
     check: CheckRequest | None = None
+    preview: PreviewOf | None = None
 
 
 def parse(request: Request, meter: Meter) -> dict[str, object]:
@@ -58,11 +70,7 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     scratch = request.folder / "scratch"
     scratch.mkdir()
     files = _unpacked(request, scratch, meter)
-    encoding: Any = request.options.get("encoding")
-    contents = [
-        content_of(head(file.path), file.label, given=request.format, encoding=encoding) for file in files
-    ]
-    _check_alike(files, contents)
+    contents = _contents(request, files)
     format = contents[0].format
     inspection = None if request.check is None else request.check.inspection
     options = options_for(format, request.options)
@@ -78,6 +86,60 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
         "reading": reading,
         "checked": checked,
     }
+
+
+def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, object]:
+    """As `parse`, of the beginnings of the files; the first rows are in `folder`/preview.arrow."""
+    scratch = request.folder / "scratch"
+    scratch.mkdir()
+    heads = Heads(scratch, request.limits)
+    files = heads.unpacked(request.files, whole=wanted.whole)
+    contents = _contents(request, files)
+    format = contents[0].format
+    options = options_for(format, request.options)
+    short = [heads.shortened(*pair, options, wanted.rows) for pair in zip(files, contents, strict=True)]
+    target = Target(request.folder / "preview.parquet", None, options.given_types)
+    kinds = [content for _, content in short]
+    used = _dispatch(
+        [file for file, _ in short], kinds, _options_as(kinds[0], options), target, scratch, meter
+    )
+    told = options.model_dump(mode="json", exclude_unset=True)
+    told |= used.model_dump(mode="json", exclude_unset=True)
+    if contents[0].encoding not in (None, "utf-8"):
+        told["encoding"] = contents[0].encoding
+    first = pl.read_parquet(target.path, n_rows=SAMPLE_ROWS)
+    rows = request.folder / "preview.arrow"
+    _write_arrow(first.head(wanted.rows), rows)
+    return {
+        "rows": rows.name,
+        "reading": {"format": format, "options": told},
+        "sampled": heads.cut,
+        "warnings": list(hints(first)),
+    }
+
+
+def _options_as(content: Content, options: FormatOptions) -> FormatOptions:
+    """What is left of the options for data that was brought into another format."""
+    model = model_of(content.format)
+    if model is type(options):
+        return options
+    known = {name: value for name, value in options if name in model.model_fields}
+    return model.model_construct(_fields_set=options.model_fields_set & known.keys(), **known)
+
+
+def _write_arrow(frame: pl.DataFrame, path: Path) -> None:
+    table = frame.to_arrow()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _contents(request: Request, files: Sequence[Unpacked]) -> list[Content]:
+    encoding: Any = request.options.get("encoding")
+    contents = [
+        content_of(head(file.path), file.label, given=request.format, encoding=encoding) for file in files
+    ]
+    _check_alike(files, contents)
+    return contents
 
 
 def _unpacked(request: Request, scratch: Path, meter: Meter) -> list[Unpacked]:
@@ -155,6 +217,8 @@ def main() -> None:
 
 def _answer(request: Request, meter: Meter) -> dict[str, object]:
     try:
+        if request.preview is not None:
+            return {"result": preview(request, request.preview, meter)}
         return {"result": parse(request, meter)}
     except FlightCoreError as error:
         traceback.print_exc()
@@ -181,7 +245,8 @@ def _request(message: dict[str, Any]) -> Request:
         format=known_format(message["format"]) if message["format"] else None,
         options=message["options"],
         limits=UnpackLimits(**message["limits"]),
-        check=CheckRequest.of(message["check"], Path(message["folder"])) if message["check"] else None,
+        preview=PreviewOf(**message["preview"]) if message.get("preview") else None,
+        check=CheckRequest.of(message["check"], Path(message["folder"])) if message.get("check") else None,
     )
 
 

@@ -78,6 +78,26 @@ class HttpSource:
             SourceState(seen={"files": [each.seen for each in downloads]}),
         )
 
+    async def peek(self, spec: SourceSpec, folder: Path, report: Report, *, max_bytes: int) -> Fetched:
+        async def enough(progress: Progress) -> None:
+            await report(progress)
+            if progress.done_bytes >= max_bytes:
+                raise _Enough
+
+        targets, headers = _parsed(spec, self.secrets)
+        download = _Download(targets[0], folder / "head", {}, enough, ())
+        whole = len(targets) == 1
+        async with open_web(self.options, headers, self.secrets, label_of(targets[0].url)) as web:
+            try:
+                await download.run(web)
+            except _Enough:
+                whole = False
+        return Fetched([FetchedFile(download.path, download.label, download.received, True, whole)])
+
+
+class _Enough(Exception):
+    """The rest is not needed."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Target:

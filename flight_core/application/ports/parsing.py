@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
+
 from flight_core.application.ports.sources import FetchedFile, Report
 from flight_core.domain.contract import CheckReport, Contract, StoredContract
 from flight_core.domain.ingestion import Reading
@@ -46,6 +48,41 @@ class ParsedFiles:
     row_count: int
     reading: Reading
     checked: Checked | None = None
+
+
+class WholeFilesNeeded(Exception):
+    """The format cannot be read from the beginnings of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first rows of a source, as an ingestion would write them. `sampled`: there is more, which
+    was not looked at and may change types."""
+
+    rows: pa.Table
+    reading: Reading
+    sampled: bool
+    warnings: Sequence[str]
+
+
+class Previewer(Protocol):
+    def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
+        """As `Parser.check`."""
+
+    async def preview(
+        self,
+        files: Sequence[FetchedFile],
+        folder: Path,
+        *,
+        format: str | None,
+        options: Mapping[str, object],
+        rows: int,
+    ) -> Preview:
+        """Look at the beginnings of files, using `folder` for scratch.
+
+        Raises as `Parser.parse`, and:
+            WholeFilesNeeded: a file is not whole and its format needs that.
+        """
 
 
 class Parser(Protocol):

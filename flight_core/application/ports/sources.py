@@ -25,6 +25,7 @@ class FetchedFile:
     label: str
     size_bytes: int
     temporary: bool  # in the job's own folder; deleted with it
+    whole: bool = True  # False: its beginning alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,14 @@ class OwnedSource(Source, Protocol):
 
     def spent(self, spec: SourceSpec) -> None:
         """They have been committed. Called at most once a job, and not at all if the process dies."""
+
+
+@runtime_checkable
+class PeekSource(Source, Protocol):
+    """A source that can bring the beginnings of its files alone."""
+
+    async def peek(self, spec: SourceSpec, folder: Path, report: Report, *, max_bytes: int) -> Fetched:
+        """About `max_bytes` of the first file, or all of it if it is smaller. Raises as `fetch`."""
 
 
 class Rows(Protocol):

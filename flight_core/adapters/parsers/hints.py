@@ -1,0 +1,37 @@
+"""What a reader of a preview should know: where a column may not be what it looks like."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+_CODE = r"^0\d+$"
+_DIGITS = r"^\d+$"
+_DAY = r"^\d{1,2}[./-]\d{1,2}[./-]\d{4}$"
+_MILLISECONDS = (10**12, 4 * 10**12)  # since 1970, from 2001 to 2096
+_TIME_WORDS = ("time", "date", "updated", "created", "at", "ts", "timestamp")
+
+
+def hints(frame: pl.DataFrame) -> Iterator[str]:
+    for column in frame.get_columns():
+        name, values = column.name, column.drop_nulls()
+        if values.is_empty():
+            yield f"column '{name}' holds nothing in what was looked at"
+        elif column.dtype == pl.String:
+            yield from _text_hints(name, values)
+        elif column.dtype == pl.Int64 and name.lower().rpartition("_")[2] in _TIME_WORDS:
+            low, high = _MILLISECONDS
+            if bool(values.is_between(low, high).all()):
+                yield (
+                    f"column '{name}' looks like milliseconds since 1970;"
+                    ' if it is, give it the type "timestamp[ms, tz=UTC]"'
+                )
+
+
+def _text_hints(name: str, values: pl.Series) -> Iterator[str]:
+    if bool(values.str.contains(_DIGITS).all()) and bool(values.str.contains(_CODE).any()):
+        yield f"column '{name}' has numbers with leading zeros, so it is text"
+    if bool(values.str.contains(_DAY).all()):
+        yield (
+            f"column '{name}' looks like dates in an order that cannot be told; give it a type with a format,"
+            ' such as {"type": "date", "format": "%d.%m.%Y"}'
+        )
