@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_core.application.catalog import WriteDataset
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Cancelled, UnreadableData
 from flight_server.auth import Call
 from flight_server.commands import write_command
@@ -82,6 +82,8 @@ def write(
         upload.schema(),
         WriteMode(command.mode),
         actor=call.actor,
+        keys=command.keys,
+        schema_policy=SchemaPolicy(command.schema_policy),
         source="flight",
         allow_lossy=command.allow_lossy,
     )

@@ -75,7 +75,9 @@ class DatasetCommand(_Request):
 
 class WriteCommand(_Request):
     dataset: str
-    mode: Literal["create", "append", "replace"] = "append"
+    mode: Literal["create", "append", "replace", "upsert", "replace_partitions"] = "append"
+    keys: Annotated[list[str], Field(max_length=100)] = Field(default_factory=list)
+    schema_policy: Literal["refuse", "add", "widen"] = "refuse"
     allow_lossy: bool = False
 
 

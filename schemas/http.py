@@ -8,6 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.sources import Source
 
+WriteMode = Literal["create", "append", "replace", "upsert", "replace_partitions"]
+SchemaPolicy = Annotated[
+    Literal["refuse", "add", "widen"],
+    Field(description="What rows of other columns may do to those of the dataset."),
+]
+Keys = Annotated[
+    list[str],
+    Field(
+        max_length=100,
+        description="Columns: rows give way to new ones that have the same values in all of them. For the"
+        " modes upsert and replace_partitions.",
+    ),
+]
+
 _EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
 
@@ -121,13 +135,22 @@ class IngestionRequest(Request):
                     "mode": "replace",
                     "options": {"delimiter": ";"},
                 },
+                {
+                    "dataset": "customers",
+                    "source": {"kind": "file", "path": "customers-changed.csv"},
+                    "mode": "upsert",
+                    "keys": ["id"],
+                    "schema_policy": "add",
+                },
             ]
         }
     )
 
     dataset: str
     source: Source
-    mode: Literal["create", "append", "replace"] = "append"
+    mode: WriteMode = "append"
+    keys: Keys = Field(default_factory=list)
+    schema_policy: SchemaPolicy = "refuse"
     format: str | None = Field(None, description="Found out from the content where it is left out.")
     options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
     force: bool = Field(False, description="Fetch everything, even where the source has nothing new.")

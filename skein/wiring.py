@@ -1,8 +1,9 @@
 """Settings -> adapters -> use cases -> servers. Nothing else knows every class."""
 
+import shutil
 from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
+from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
@@ -135,6 +137,7 @@ from skein.tls import tls_options
 
 VERSION = version("skein-flight")
 
+_ROW_FINDER_BYTES = 1 << 30
 _MIN_FREE_BYTES = 64 << 20
 _TICKET_SLACK_S = 60.0  # between the check of a ticket and its first look at the catalog
 
@@ -261,8 +264,9 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     database = Database(_catalog_url(settings, directory))
     stack.callback(database.close)
     database.migrate()
-    store = DeltaTableStore(directory.lake)
-    engine = DuckDbEngine(_duckdb_options(settings, directory, roles), store)
+    options = _duckdb_options(settings, directory, roles)
+    store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
+    engine = DuckDbEngine(options, store)
     stack.callback(engine.close)
     guarded = GuardedDuckDbEngine(_guarded_options(settings, directory, roles), store)
     stack.callback(guarded.close)
@@ -514,6 +518,13 @@ def _guarded_options(settings: Settings, directory: DataDirectory, roles: Set[Ro
         timeout_s=settings.guarded_timeout_s,
         max_processes=settings.guarded_processes,
     )
+
+
+def _row_finder(options: DuckDbOptions) -> DuckDbRowFinder:
+    temp = options.temp / "rows"
+    shutil.rmtree(temp, ignore_errors=True)  # of a process that was killed
+    memory_bytes = min(options.memory_bytes, _ROW_FINDER_BYTES)
+    return DuckDbRowFinder(replace(options, temp=temp, memory_bytes=memory_bytes))
 
 
 def _session_limits(settings: Settings) -> SessionLimits:

@@ -14,7 +14,7 @@ from control_api.options import ControlUseCases
 from control_api.routes.jobs import LOCATION, ListQuery, explain, link_next, list_page, settled
 from flight_core.application.preview import PreviewRequest
 from flight_core.domain.access import Actor
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
 from flight_core.domain.job import Task
 from schemas import http
@@ -47,6 +47,8 @@ async def start_ingestion(
         dataset=DatasetName(request.dataset),
         source=mapping.source_spec(request.source),
         mode=WriteMode(request.mode),
+        keys=tuple(request.keys),
+        schema_policy=SchemaPolicy(request.schema_policy),
         format=request.format,
         options=request.options,
         force=request.force,

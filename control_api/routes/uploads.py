@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import anyio
 from anyio import to_thread
@@ -18,7 +19,7 @@ from control_api.routes.ingestions import started
 from control_api.upload_headers import check_type, has_body, headers_of, part_of
 from flight_core.application.uploads import DEFAULT_NAME, Part
 from flight_core.domain.access import Actor
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.dataset import SchemaPolicy, WriteMode
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, InvalidOption
 from flight_core.domain.ingestion import IngestionRequest, SourceSpec
 from flight_core.domain.upload import Upload
@@ -118,7 +119,11 @@ async def upload_to_dataset(
     limits: Options,
     caller: Caller,
     wait_s: WaitSeconds,
-    mode: Literal["create", "append", "replace"] = "append",
+    mode: http.WriteMode = "append",
+    keys: Annotated[
+        list[str] | None, Query(description="Of the modes upsert and replace_partitions; once for each.")
+    ] = None,
+    schema_policy: http.SchemaPolicy = "refuse",
     format: Annotated[
         str | None, Query(description="Found out from the content where it is left out.")
     ] = None,
@@ -129,14 +134,20 @@ async def upload_to_dataset(
     nothing: large files are better sent to `/uploads`."""
     check_type(request.headers)
     source = SourceSpec("upload", {"id": ""})
-    wanted = IngestionRequest(name, source, WriteMode(mode), format, _options_of(options))
+    wanted = IngestionRequest(
+        name,
+        source,
+        WriteMode(mode),
+        format,
+        _options_of(options),
+        keys=tuple(keys or ()),
+        schema_policy=SchemaPolicy(schema_policy),
+    )
     await to_thread.run_sync(partial(use_cases.start_ingestion.check, wanted, actor=caller))
     part = part_of(request.headers, offset=0, last=True)
     chunks = _chunks(request, limits.stall_timeout_s)
     upload = await _whole(use_cases, caller, filename, part, chunks)
-    wanted = IngestionRequest(
-        name, SourceSpec("upload", {"id": upload.id}), wanted.mode, format, wanted.options
-    )
+    wanted = replace(wanted, source=SourceSpec("upload", {"id": upload.id}))
     start = partial(use_cases.start_ingestion, wanted, actor=caller)
     return await started(start, response, use_cases, caller, wait_s)
 

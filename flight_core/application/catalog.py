@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from flight_core.application.find_version import FindVersion
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.storage import ColumnStatistics, StagedWrite, TableStore
+from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.errors import DatasetExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
@@ -152,13 +152,17 @@ class DatasetWrite:
         self._job_id = job_id
 
     def commit(
-        self, info: Mapping[str, str] = MappingProxyType({}), *, base_version: int | None = None
+        self,
+        info: Mapping[str, str] = MappingProxyType({}),
+        *,
+        base_version: int | None = None,
+        on_rows: OnStep = lambda _: None,
     ) -> DatasetVersion:
         """Make the staged rows a version that everybody sees; `info` is what history tells besides.
 
         Raises as `StagedWrite.commit`, and CommitConflict when the dataset was dropped meanwhile."""
         version = self.committed or self.staged.commit(
-            job_id=self._job_id, info={**self._info, **info}, base_version=base_version
+            job_id=self._job_id, info={**self._info, **info}, base_version=base_version, on_rows=on_rows
         )
         self._publish(self.name, version)
         return version
@@ -203,6 +207,8 @@ class OpenWrite:
         mode: WriteMode,
         *,
         actor: Actor,
+        keys: Sequence[str] = (),
+        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
         source: str = "",
         inputs: Pins = _NO_PINS,
         allow_lossy: bool = False,
@@ -218,12 +224,17 @@ class OpenWrite:
                 f"dataset '{found.name}' exists already; append to it, replace it, or choose another name",
                 name=str(found.name),
             )
+        info = {"actor": actor.name, "source": source, "mode": str(mode), **as_info(inputs)}
+        if keys:
+            info["keys"] = ", ".join(keys)
         return DatasetWrite(
             name if found is None else found.name,
             dataset_id,
-            self.store.stage(dataset_id, schema, mode, allow_lossy=allow_lossy),
+            self.store.stage(
+                dataset_id, schema, mode, keys=keys, schema_policy=schema_policy, allow_lossy=allow_lossy
+            ),
             publish=self.publish,
-            info={"actor": actor.name, "source": source, "mode": str(mode), **as_info(inputs)},
+            info=info,
             job_id=job_id,
             committed=committed,
         )
@@ -247,10 +258,21 @@ class WriteDataset:
         mode: WriteMode,
         *,
         actor: Actor,
+        keys: Sequence[str] = (),
+        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
         source: str = "",
         allow_lossy: bool = False,
     ) -> DatasetVersion:
-        write = self.open_write(name, schema, mode, actor=actor, source=source, allow_lossy=allow_lossy)
+        write = self.open_write(
+            name,
+            schema,
+            mode,
+            actor=actor,
+            keys=keys,
+            schema_policy=schema_policy,
+            source=source,
+            allow_lossy=allow_lossy,
+        )
         with write:
             for batch in batches:
                 write.staged.write(batch)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import anyio.from_thread
 import anyio.to_thread
 
 from flight_core.application.catalog import DatasetWrite, OpenWrite
@@ -182,7 +183,11 @@ class RunIngestion:
                 if checked is not None and checked.rejects is not None:
                     write.staged.attach(checked.rejects)
             info = {} if checked is None else {_CHECK: json.dumps(report_document(checked.report))}
-            return write.commit(info, base_version=work.prepared.base_version)
+            return write.commit(
+                info,
+                base_version=work.prepared.base_version,
+                on_rows=lambda _: anyio.from_thread.check_cancelled(),
+            )
 
     def _open(self, ingestion: Ingestion, source: str, inputs: Pins) -> DatasetWrite:
         request = ingestion.request
@@ -191,6 +196,8 @@ class RunIngestion:
             None,
             request.mode,
             actor=Actor(ingestion.actor),
+            keys=request.keys,
+            schema_policy=request.schema_policy,
             source=source,
             inputs=inputs,
             allow_lossy=bool(request.options.get("allow_lossy")),

@@ -54,9 +54,19 @@ def ingest(
     *,
     name: Annotated[str, typer.Option("--as", help="The dataset to write.")],
     mode: Annotated[
-        Literal["create", "append", "replace"],
-        typer.Option(help="create fails if the dataset exists; append and replace make it if need be."),
+        Literal["create", "append", "replace", "upsert", "replace_partitions"],
+        typer.Option(
+            help="create fails if the dataset exists, the others make it. upsert and replace_partitions"
+            " replace the rows that have the same --key as a new one."
+        ),
     ] = "append",
+    key: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Of the mode; repeat it for each column.")
+    ] = None,
+    schema_policy: Annotated[
+        Literal["refuse", "add", "widen"],
+        typer.Option(help="What other columns may do to those of the dataset; widen includes add."),
+    ] = "refuse",
     format: Annotated[
         str | None,
         typer.Option(help="csv, tsv, ndjson, json, parquet or arrow; found out if left out."),
@@ -88,6 +98,8 @@ def ingest(
     request = {
         "dataset": name,
         "mode": mode,
+        "keys": key or [],
+        "schema_policy": schema_policy,
         "format": format,
         "options": options_of(option or [], types=type_ or []),
     }

@@ -16,6 +16,7 @@ from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
+from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
 from flight_core.adapters.sources.http import HttpSource
@@ -34,11 +35,12 @@ from flight_core.application.quarantine import Quarantine
 from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.events import StoredEvent
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState, Task
 from flight_core.infrastructure.database import Database
+from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 
 DEADLINE_S = 60
 
@@ -57,7 +59,8 @@ class IngestionStack:
         self.datasets = SqlDatasetRepository(self.database)
         self.ingestions = SqlIngestionRepository(self.database, utc_now)
         self.registry = SqlJobRepository(self.database, utc_now)
-        self.store = DeltaTableStore(folder / "lake")
+        options = DuckDbOptions(None, (folder / "lake",), folder / "temp", memory_bytes=512 << 20)
+        self.store = DeltaTableStore(folder / "lake", row_finder=DuckDbRowFinder(options))
         self.sources: Mapping[str, Source] = {
             "file": FileSource(FileSourceOptions(roots=(self.inputs,))),
             "http": HttpSource(HttpSourceOptions(allow_loopback=True, retry_wait_s=0.01)),
@@ -112,12 +115,24 @@ class IngestionStack:
         options=None,
         force=False,
         priority=0,
+        keys=(),
+        schema_policy=SchemaPolicy.REFUSE,
         actor=LOCAL,
         **source,
     ):
         """Queue a job; `source` are the fields of a file or http source."""
         spec = SourceSpec("http" if "url" in source else "file", source)
-        request = IngestionRequest(DatasetName(name), spec, mode, format, options or {}, force, priority)
+        request = IngestionRequest(
+            DatasetName(name),
+            spec,
+            mode,
+            format,
+            options or {},
+            force,
+            priority,
+            keys=keys,
+            schema_policy=schema_policy,
+        )
         return self._start_ingestion(request, actor=actor)
 
     def retry(self, ingestion: Ingestion, *, actor=LOCAL) -> Ingestion:

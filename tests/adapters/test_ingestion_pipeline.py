@@ -349,9 +349,11 @@ async def test_a_job_of_a_dead_worker_is_started_again(stack):
 @pytest.mark.parametrize("attempts", [1, 3], ids=["first attempt", "last attempt"])
 async def test_what_a_dead_worker_committed_is_not_repeated(stack, mode, published, attempts):
     async with serving(always(answer(CSV))) as server:
-        job = stack.start("codes", url=server.url, mode=mode)
+        keys = tuple(ROWS)[:1] if mode.needs_keys else ()
+        job = stack.start("codes", url=server.url, mode=mode, keys=keys)
         found = claimed_by_a_dead_worker(stack, job, attempts)
-        with stack.open_write(DatasetName("codes"), None, mode, actor=LOCAL, job_id=job.id) as write:
+        name = DatasetName("codes")
+        with stack.open_write(name, None, mode, actor=LOCAL, keys=keys, job_id=job.id) as write:
             pq.write_table(pa.table(ROWS), write.staged.folder / "part.parquet")
             write.staged.adopt([write.staged.folder / "part.parquet"])
             version = write.staged.commit(job_id=job.id)

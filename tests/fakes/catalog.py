@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flight_core.application.ports.storage import ColumnStatistics, TableFiles
+from flight_core.application.ports.storage import ColumnStatistics, OnStep, TableFiles
 from flight_core.domain.dataset import (
     Dataset,
     DatasetName,
     DatasetVersion,
     LakeEntry,
     LakeState,
+    SchemaPolicy,
     VersionRef,
     WriteMode,
     dataset_not_found,
@@ -109,7 +110,14 @@ class MemoryTables:
         return pa.Table.from_batches(self._rows[ref])
 
     def stage(
-        self, dataset_id: str, schema: pa.Schema | None, mode: WriteMode, *, allow_lossy: bool = False
+        self,
+        dataset_id: str,
+        schema: pa.Schema | None,
+        mode: WriteMode,
+        *,
+        keys: Sequence[str] = (),
+        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
+        allow_lossy: bool = False,
     ) -> "MemoryWrite":
         self.open_writes += 1
         return MemoryWrite(self, dataset_id, mode)
@@ -219,6 +227,7 @@ class MemoryWrite:
         job_id: str | None = None,
         info: Mapping[str, str] | None = None,
         base_version: int | None = None,
+        on_rows: OnStep = lambda _: None,
     ) -> DatasetVersion:
         return self._tables.commit(
             self._dataset_id, self._mode, self._batches, job_id=job_id, info=info or {}

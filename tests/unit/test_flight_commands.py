@@ -96,7 +96,7 @@ def test_a_write_is_named_by_path_or_command(descriptor, mode, expected):
     ("descriptor", "mode", "text"),
     [
         (path("a", "b"), None, "DoPut takes a path"),
-        (path("a"), "upsert", "'mode'.*'create', 'append' or 'replace'"),
+        (path("a"), "merge", "'mode'.*'create', 'append'.*'upsert'"),
         (command('{"dataset": "a", "allow_lossy": "yes"}'), None, "'allow_lossy'"),
         (command("SELECT 1"), None, "the JSON cannot be parsed"),
     ],

@@ -25,7 +25,7 @@ from deltalake.exceptions import DeltaError
 
 from flight_core.adapters.storage.changes import Change
 from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, LiveFile, log_file
-from flight_core.adapters.storage.parquet import disk_errors, sync
+from flight_core.adapters.storage.parquet import DataFile, disk_errors, sync
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.adapters.storage.statistics import delta_statistics, summarize
 from flight_core.application.ports.clock import Clock
@@ -48,7 +48,13 @@ _PROTOCOL = {
     "writerFeatures": _FEATURES,
 }
 # As Delta calls what we do; everything else is a WRITE.
-_OPERATIONS = {"create": "CREATE TABLE", "compact": "OPTIMIZE", "restore": "RESTORE"}
+_OPERATIONS = {
+    "create": "CREATE TABLE",
+    "compact": "OPTIMIZE",
+    "restore": "RESTORE",
+    "upsert": "MERGE",
+    "delete": "DELETE",
+}
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 
@@ -64,6 +70,17 @@ class Committing:
         self._staged = staged
         self._clock = clock
         self._files = table / staged.write_id
+        self._folder = staged.folder  # where the new files are; `_files` once they have been moved
+        self._new_files: Sequence[DataFile] = ()
+        self._additions: dict[str, Action] = {}  # what the log will say of them, by name
+
+    def prepare(self) -> None:
+        """Do the long part of the work ahead: `run` repeats of it what others make necessary."""
+        commits = self._commits()
+        if self._done(commits) is None:
+            live = self._log.files(commits[-1].version.ref) if commits else ()
+            self._change.check(commits[-1].version if commits else None, live)
+            self._change.prepare(live, self._folder)
 
     def run(self) -> DatasetVersion:
         """Raises as `StagedWrite.commit`."""
@@ -77,7 +94,6 @@ class Committing:
                 shutil.rmtree(self._files, ignore_errors=True)
 
     def _retry(self) -> Commit:
-        added: Mapping[str, Action] | None = None
         for attempt in range(_ATTEMPTS):
             commits = self._commits()
             if (done := self._done(commits)) is not None:
@@ -86,8 +102,9 @@ class Committing:
             live = self._log.files(base.ref) if base else ()
             self._check_base(base)
             self._change.check(base, live)
-            if added is None:
-                added = self._move()
+            added = self._added(live)
+            if added:
+                self._move()
             if self._write_entry(base, live, added):
                 _checkpoint(self._table, len(commits))
                 return self._commits()[len(commits)]
@@ -112,27 +129,35 @@ class Committing:
         if expected is not None and expected != (-1 if base is None else base.ref.version):
             raise CommitConflict("somebody else committed to the dataset meanwhile; try again")
 
-    def _move(self) -> Mapping[str, Action]:
-        """Bring the files to where the log entry will say they are; what it will say of each, by path."""
-        staged = self._staged
-        added = {
-            f"{staged.write_id}/{file.path.name}": {
-                "path": f"{staged.write_id}/{file.path.name}",
+    def _added(self, live: Sequence[LiveFile]) -> Mapping[str, Action]:
+        """What the log entry will say of each new file, by path."""
+        self._new_files = [*self._staged.files, *self._change.prepare(live, self._folder)]
+        return dict(self._addition(file) for file in self._new_files)
+
+    def _addition(self, file: DataFile) -> tuple[str, Action]:
+        name = file.path.name
+        path = f"{self._staged.write_id}/{name}"
+        if name not in self._additions:
+            here = self._folder / name
+            self._additions[name] = {
+                "path": path,
                 "partitionValues": {},
                 "size": file.size_bytes,
-                "modificationTime": int(file.path.stat().st_mtime * 1000),
+                "modificationTime": int(here.stat().st_mtime * 1000),
                 "dataChange": not self._change.keeps_rows,
-                "stats": delta_statistics(summarize(file.path, staged.schema), file.nan_columns),
+                "stats": delta_statistics(summarize(here, self._staged.schema), file.nan_columns),
             }
-            for file in staged.files
-        }
-        if added:
-            with disk_errors():
-                sync(staged.folder)
-                staged.folder.touch()  # a sweep looks at the age
-                staged.folder.rename(self._files)
+        return path, self._additions[name]
+
+    def _move(self) -> None:
+        """Bring the files to where the log entry says they are, for good."""
+        with disk_errors():
+            sync(self._folder)
+            if self._folder != self._files:
+                self._folder.touch()  # a sweep looks at the age
+                self._folder.rename(self._files)
+                self._folder = self._files
                 sync(self._table)
-        return added
 
     def _write_entry(
         self, base: DatasetVersion | None, live: Sequence[LiveFile], added: Mapping[str, Action]
@@ -196,26 +221,25 @@ class Committing:
         moment_ms: int,
     ) -> Action:
         staged = self._staged
-        changed = not self._change.keeps_rows
+        changed, moved = not self._change.keeps_rows, self._change.moved_rows
         note = CommitNote(
             operation="create" if base is None else self._change.operation,
             row_count=sum(file.row_count for file in arranged),
             size_bytes=sum(file.size_bytes for file in arranged),
-            added_rows=sum(file.row_count for file in new) if changed else 0,
-            removed_rows=sum(file.row_count for file in gone) if changed else 0,
+            added_rows=sum(file.row_count for file in new) - moved if changed else 0,
+            removed_rows=sum(file.row_count for file in gone) - moved if changed else 0,
             added_bytes=sum(file.size_bytes for file in new),
             write_id=staged.write_id,
             job_id=staged.job_id,
-            nan_columns=sorted(staged.nan_columns),
+            nan_columns=sorted(staged.nan_columns.union(*(file.nan_columns for file in self._new_files))),
             order=_order(arranged, new),
             info=staged.info,
         )
-        blind = not gone and changed
         return {
             "timestamp": moment_ms,
             "operation": _OPERATIONS.get(note.operation, "WRITE"),
-            "operationParameters": {"mode": "Append" if blind else "Overwrite"},
-            "isBlindAppend": base is not None and blind,
+            "operationParameters": {"mode": "Append" if changed and not gone else "Overwrite"},
+            "isBlindAppend": note.operation == "append",
             **note.metadata(),
         }
 

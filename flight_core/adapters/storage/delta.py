@@ -20,11 +20,12 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from flight_core.adapters.storage.changes import Change, Compacted, Restored, Run, Written
+from flight_core.adapters.storage.changes import Change, Compacted, Restored, Rewritten, Run, Written
 from flight_core.adapters.storage.commit import Committing
 from flight_core.adapters.storage.compaction import rewrite, runs_to_compact
 from flight_core.adapters.storage.leftovers import VacuumedVersions, needless_files
 from flight_core.adapters.storage.log import CommitLog
+from flight_core.adapters.storage.rewriting import ByKey, ByNumber, Survivors, by_path
 from flight_core.adapters.storage.rows import ParquetRows
 from flight_core.adapters.storage.staged import ATTACHMENT, DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
@@ -33,12 +34,13 @@ from flight_core.application.ports.storage import (
     ColumnStatistics,
     Leftovers,
     OnStep,
+    RowFinder,
     RowWriter,
     StagedWrite,
     TableFiles,
 )
-from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
-from flight_core.domain.errors import VersionExpired, VersionNotFound
+from flight_core.domain.dataset import DatasetVersion, SchemaPolicy, VersionRef, WriteMode, WriteRule
+from flight_core.domain.errors import Unsupported, VersionExpired, VersionNotFound
 
 _STAGING = "_staging"
 _WRITE_ID = re.compile(r"[0-9a-f]{32}")  # other folders are not ours
@@ -46,11 +48,15 @@ _LOCKS = 64
 
 
 class DeltaTableStore:
-    """See `TableStore` and `RowStore`. Any number of processes may share `root`."""
+    """See `TableStore` and `RowStore`. Any number of processes may share `root`.
 
-    def __init__(self, root: Path, *, clock: Clock = utc_now) -> None:
+    Without a `row_finder`, modes that look for rows by their keys are not supported.
+    """
+
+    def __init__(self, root: Path, *, clock: Clock = utc_now, row_finder: RowFinder | None = None) -> None:
         self._root = root
         self._clock = clock
+        self._row_finder = row_finder
         self._log = CommitLog(root)
         self._vacuumed = VacuumedVersions(root)
         # Fairness within this process only; between processes the Delta log decides.
@@ -59,14 +65,26 @@ class DeltaTableStore:
         self._summary = lru_cache(maxsize=4096)(summarize)
 
     def stage(
-        self, dataset_id: str, schema: pa.Schema | None, mode: WriteMode, *, allow_lossy: bool = False
+        self,
+        dataset_id: str,
+        schema: pa.Schema | None,
+        mode: WriteMode,
+        *,
+        keys: Sequence[str] = (),
+        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
+        allow_lossy: bool = False,
     ) -> StagedWrite:
-        latest = self.latest(dataset_id) if mode is WriteMode.APPEND else None
+        rule = WriteRule(mode, tuple(keys), schema_policy)
+        if mode.needs_keys and self._row_finder is None:
+            raise Unsupported(f"this store does not know the mode '{mode}'; use 'append' or 'replace'")
+        alone = mode in (WriteMode.CREATE, WriteMode.REPLACE)
+        latest = None if alone else self.latest(dataset_id)
         write = DeltaStagedWrite(
             self._new_folder(dataset_id),
             table_schema=None if latest is None else latest.schema,
             allow_lossy=allow_lossy,
-            commit=partial(self._commit, dataset_id, mode),
+            commit=partial(self._commit, dataset_id, rule),
+            rule=rule,
         )
         if schema is not None:
             write.expect(schema)
@@ -135,7 +153,7 @@ class DeltaTableStore:
             self._new_folder(ref.dataset_id),
             table_schema=schema,
             allow_lossy=False,
-            commit=lambda staged: self._change(ref.dataset_id, Compacted(made), staged),
+            commit=lambda staged, _: self._change(ref.dataset_id, Compacted(made), staged),
         )
         try:
             write.open()
@@ -250,13 +268,30 @@ class DeltaTableStore:
     def _new_folder(self, dataset_id: str) -> Path:
         return self._root / dataset_id / _STAGING / uuid4().hex
 
-    def _commit(self, dataset_id: str, mode: WriteMode, staged: StagedFiles) -> DatasetVersion:
-        return self._change(dataset_id, Written(mode, staged.schema), staged)
+    def _commit(
+        self, dataset_id: str, rule: WriteRule, staged: StagedFiles, on_rows: OnStep
+    ) -> DatasetVersion:
+        change: Change = Written(rule.mode, staged.schema, staged.old_schema)
+        table = self._root / dataset_id
+        if rule.mode.needs_keys:
+            assert self._row_finder is not None
+            if rule.mode is WriteMode.UPSERT:
+                paths = [file.path for file in staged.files]
+                self._row_finder.check_keys(paths, staged.schema, staged.keys)
+            by_key = ByKey(self._row_finder, table, staged.schema, staged.keys, staged.files)
+            survivors = Survivors(table, staged.schema, by_key, on_rows)
+            change = Rewritten(rule.mode.value, staged, survivors)
+        elif staged.removed is not None:
+            files = self._log.files(staged.removed.ref)
+            rows = by_path(staged.removed.batches, [file.path for file in files])
+            change = Rewritten("delete", staged, Survivors(table, staged.schema, ByNumber(rows), on_rows))
+        return self._change(dataset_id, change, staged)
 
     def _change(self, dataset_id: str, change: Change, staged: StagedFiles) -> DatasetVersion:
+        committing = Committing(self._log, self._root / dataset_id, change, staged, clock=self._clock)
+        committing.prepare()
         with self._locks[hash(dataset_id) % _LOCKS]:
-            table = self._root / dataset_id
-            return Committing(self._log, table, change, staged, clock=self._clock).run()
+            return committing.run()
 
 
 def _deleted(path: Path, *, dry_run: bool) -> Leftovers:

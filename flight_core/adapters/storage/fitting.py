@@ -17,7 +17,7 @@ from flight_core.adapters.storage.types import (
 from flight_core.domain.errors import SchemaMismatch
 
 _INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
-_DIGITS: dict[AnyType, int] = {pa.int8(): 3, pa.int16(): 5, pa.int32(): 10, pa.int64(): 19}
+DIGITS: dict[AnyType, int] = {pa.int8(): 3, pa.int16(): 5, pa.int32(): 10, pa.int64(): 19}
 _FLOAT_HOLDS: dict[AnyType, tuple[AnyType, ...]] = {
     pa.float32(): _INTEGERS[:2],
     pa.float64(): (*_INTEGERS[:3], pa.float32()),
@@ -85,7 +85,7 @@ class Fit:
 
 def _check_type(source: AnyType, field: AnyField, *, allow_lossy: bool) -> None:
     stored_type(source, field.name, allow_lossy=allow_lossy)
-    if not _goes_into(source, field.type):
+    if not goes_into(source, field.type):
         raise SchemaMismatch(
             f"column '{field.name}' is {field.type} in the table and {source} in the new rows;"
             " cast it, or replace the dataset",
@@ -95,19 +95,19 @@ def _check_type(source: AnyType, field: AnyField, *, allow_lossy: bool) -> None:
         )
 
 
-def _goes_into(have: AnyType, want: AnyType) -> bool:
+def goes_into(have: AnyType, want: AnyType) -> bool:
     """Every value of `have`, as it is stored, is exactly one of `want`."""
     have = _plain(have)
     if pat.is_null(have):
         return True
     if is_list(have) and is_list(want):
-        return _goes_into(have.value_type, want.value_type)
+        return goes_into(have.value_type, want.value_type)
     if pat.is_map(have) and pat.is_map(want):
-        return _goes_into(have.key_type, want.key_type) and _goes_into(have.item_type, want.item_type)
+        return goes_into(have.key_type, want.key_type) and goes_into(have.item_type, want.item_type)
     if pat.is_struct(have) and pat.is_struct(want):
         fields = {field.name.lower(): field.type for field in want}
         return all(
-            field.name.lower() in fields and _goes_into(field.type, fields[field.name.lower()])
+            field.name.lower() in fields and goes_into(field.type, fields[field.name.lower()])
             for field in have
         )
     have = stored_type(have, "", allow_lossy=True)
@@ -125,7 +125,7 @@ def _plain(type: AnyType) -> AnyType:
 
 def _number_goes_into(have: AnyType, want: AnyType) -> bool:
     if pat.is_decimal(want):
-        digits = _DIGITS.get(have)
+        digits = DIGITS.get(have)
         if digits is not None:
             return bool(want.precision - want.scale >= digits)
         return bool(

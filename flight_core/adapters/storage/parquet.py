@@ -37,10 +37,11 @@ class DataFile:
 class PartWriter:
     """Writes batches as row groups into numbered files of a folder, a new file when one is full."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, *, first: int = 0) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, *, first: int = 0, prefix: str = "") -> None:
         self._folder = folder
         self._schema = schema
         self._first = first
+        self._prefix = prefix
         self._writer: pq.ParquetWriter | None = None
         self._path = folder
         self._groups = 0
@@ -81,7 +82,7 @@ class PartWriter:
                 writer.close()
 
     def _open(self) -> None:
-        self._path = self._folder / file_name(self._first + len(self._files))
+        self._path = self._folder / (self._prefix + file_name(self._first + len(self._files)))
         self._groups = self._rows = 0
         self._nan_columns = set()
         self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd", store_schema=False)

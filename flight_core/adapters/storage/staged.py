@@ -1,13 +1,14 @@
 """New Parquet files on their way into a table."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import pyarrow as pa
 
+from flight_core.adapters.storage.evolution import evolved, key_columns
 from flight_core.adapters.storage.fitting import Fit
 from flight_core.adapters.storage.parquet import (
     GROUP_BYTES,
@@ -21,7 +22,8 @@ from flight_core.adapters.storage.parquet import (
     sync,
 )
 from flight_core.adapters.storage.types import stored_schema
-from flight_core.domain.dataset import DatasetVersion
+from flight_core.application.ports.storage import OnStep
+from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteRule
 from flight_core.domain.errors import SchemaMismatch
 
 ATTACHMENT = "_attachment"
@@ -39,9 +41,20 @@ class StagedFiles:
     info: Mapping[str, str]
     nan_columns: frozenset[str]
     base_version: int | None = None
+    old_schema: pa.Schema | None = None  # of the table that the rows were made to fit
+    keys: Sequence[str] = ()
+    removed: "Removed | None" = None
 
 
-CommitFiles = Callable[[StagedFiles], DatasetVersion]
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Rows of one version that the next one is not to have."""
+
+    ref: VersionRef
+    batches: Sequence[pa.RecordBatch]  # see `StagedWrite.remove`
+
+
+CommitFiles = Callable[[StagedFiles, OnStep], DatasetVersion]
 
 
 class DeltaStagedWrite:
@@ -51,12 +64,21 @@ class DeltaStagedWrite:
     """
 
     def __init__(
-        self, folder: Path, *, table_schema: pa.Schema | None, allow_lossy: bool, commit: CommitFiles
+        self,
+        folder: Path,
+        *,
+        table_schema: pa.Schema | None,
+        allow_lossy: bool,
+        commit: CommitFiles,
+        rule: WriteRule = WriteRule(),  # noqa: B008 - it never changes
     ) -> None:
         self._folder = folder
         self._finished = folder / "files"
-        self._target = table_schema
-        self._new_table = table_schema is None
+        self._table_schema = self._target = table_schema
+        self._rule = rule
+        self._settled = False  # whether it is known what the columns will be
+        self._keys: Sequence[str] = ()
+        self._removed: Removed | None = None
         self._allow_lossy = allow_lossy
         self._commit = commit
         self._fits: dict[pa.Schema, Fit] = {}
@@ -89,8 +111,8 @@ class DeltaStagedWrite:
         self._row_count += batch.num_rows
 
     def adopt(self, files: Sequence[Path]) -> None:
-        if self._target is None and files:
-            self._target = stored_schema(_common_schema(files), allow_lossy=self._allow_lossy)
+        if files and not self._settled:
+            self._settle(_common_schema(files))
         for path in files:
             with ParquetSource(path) as source:
                 if self._fit(source.schema).changes_nothing:
@@ -98,6 +120,10 @@ class DeltaStagedWrite:
                 else:
                     for batch in source.batches():
                         self.write(batch)
+
+    def remove(self, ref: VersionRef, rows: Iterable[pa.RecordBatch]) -> int:
+        self._removed = Removed(ref, list(rows))
+        return sum(batch.num_rows for batch in self._removed.batches)
 
     def attach(self, file: Path) -> None:
         with disk_errors():
@@ -111,11 +137,12 @@ class DeltaStagedWrite:
         job_id: str | None = None,
         info: Mapping[str, str] | None = None,
         base_version: int | None = None,
+        on_rows: OnStep = lambda _: None,
     ) -> DatasetVersion:
         if self._target is None:
             raise SchemaMismatch("there is nothing to write: the data has no columns")
         self._finish_writing()
-        if self._new_table and not self._files:  # readers need a file to learn the columns from
+        if self._table_schema is None and not self._files:  # readers need a file to learn the columns from
             self._files += PartWriter(self._finished, self._target).close(at_least_one=True)
         return self._commit(
             StagedFiles(
@@ -127,7 +154,11 @@ class DeltaStagedWrite:
                 info=info or MappingProxyType({}),
                 nan_columns=frozenset(name for file in self._files for name in file.nan_columns),
                 base_version=base_version,
-            )
+                old_schema=self._table_schema,
+                keys=self._keys,
+                removed=self._removed,
+            ),
+            on_rows,
         )
 
     def finish_files(self) -> int:
@@ -143,10 +174,21 @@ class DeltaStagedWrite:
     def _fit(self, schema: pa.Schema) -> Fit:
         fit = self._fits.get(schema)
         if fit is None:
-            if self._target is None:
-                self._target = stored_schema(schema, allow_lossy=self._allow_lossy)
+            if not self._settled:
+                self._settle(schema)
+            assert self._target is not None
             fit = self._fits[schema] = Fit(schema, self._target, allow_lossy=self._allow_lossy)
         return fit
+
+    def _settle(self, rows: pa.Schema) -> None:
+        """Decide on the columns, seeing those of the first rows."""
+        if self._target is None:
+            self._target = stored_schema(rows, allow_lossy=self._allow_lossy)
+        else:
+            policy = self._rule.schema_policy
+            self._target = evolved(self._target, rows, policy, allow_lossy=self._allow_lossy)
+        self._keys = key_columns(self._rule.keys, rows, self._table_schema or self._target)
+        self._settled = True
 
     def _part_writer(self) -> PartWriter:
         if self._writer is None:

@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,29 @@ class FileSummary:
 
 
 def summarize(path: Path, schema: pa.Schema) -> FileSummary:
-    """What the footer of a file with these columns tells."""
+    """What the footer of a file tells of these columns; it may lack some, or have narrower types."""
     footer = pq.read_metadata(path)
     trusted = footer.created_by.startswith(_OUR_WRITER)
     summary = FileSummary(footer.num_rows)
-    leaf = 0
+    places = _places(footer.schema.to_arrow_schema())
     for column in schema:
-        leaves = _leaves(column.type)
         summary.columns[column.name] = total = ColumnSummary()
+        if column.name.lower() not in places:
+            total.null_count = footer.num_rows
+            continue
+        leaves = places[column.name.lower()]
         for group in range(footer.num_row_groups):
-            chunks = [footer.row_group(group).column(leaf + index) for index in range(leaves)]
+            chunks = [footer.row_group(group).column(leaf) for leaf in leaves]
             total.add(_chunk(chunks, column.type, trusted=trusted))
-        leaf += leaves
     return summary
+
+
+def _places(schema: pa.Schema) -> Mapping[str, range]:
+    """Where each column of a file is among those of Parquet, by its name in lower case."""
+    places, start = {}, 0
+    for column in schema:
+        places[column.name.lower()] = range(start, start := start + _leaves(column.type))
+    return places
 
 
 def column_statistics(
@@ -134,8 +145,10 @@ def _bounds(statistics: Any, type: AnyType, *, trusted: bool) -> tuple[Any, Any]
         return None
     if isinstance(low, str) and not trusted and max(len(low.encode()), len(high.encode())) >= _CUT_BYTES:
         return None
-    if isinstance(low, float):
+    if pat.is_floating(type):
         return low + 0.0, high + 0.0  # Parquet says -0.0 for a least 0.0
+    if pat.is_decimal(type):
+        return Decimal(low), Decimal(high)
     return low, high
 
 

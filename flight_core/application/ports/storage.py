@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
+from flight_core.domain.dataset import DatasetVersion, SchemaPolicy, VersionRef, WriteMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,16 @@ class StagedWrite(Protocol):
     def attach(self, file: Path) -> None:
         """Let a file travel with the commit, without being part of the table; at most one."""
 
+    def remove(self, ref: VersionRef, rows: Iterable[pa.RecordBatch]) -> int:
+        """Leave rows of that version out of the next one; how many they are.
+
+        Each row once, in batches of `file`, the position in the version's `TableFiles`, and `row`, the
+        number in that file, both from 0. For mode APPEND.
+        """
+
     @property
-    def row_count(self) -> int: ...
+    def row_count(self) -> int:
+        """Of the new rows."""
 
     def commit(
         self,
@@ -86,16 +94,20 @@ class StagedWrite(Protocol):
         job_id: str | None = None,
         info: Mapping[str, str] | None = None,
         base_version: int | None = None,
+        on_rows: OnStep = lambda _: None,
     ) -> DatasetVersion:
         """Make the staged files a new version; atomic.
 
         With `base_version` only on top of that version (-1: of none); with None on top of any.
+
+        `on_rows` is called while rows that stay are written again. What it raises ends the commit.
 
         With `job_id`, a second commit under the same id returns the first one's version and changes nothing.
 
         Raises:
             DatasetExists: mode CREATE and the table has a version already.
             SchemaMismatch: appended columns do not fit the table's.
+            InvalidKeys: mode UPSERT, and new rows without a key, or with the same.
             CommitConflict: somebody else committed and the two cannot be merged, or it must not be.
             OutOfDisk
         """
@@ -130,15 +142,46 @@ class RowStore(Protocol):
         """
 
 
+class RowFinder(Protocol):
+    """Looks for rows in Parquet files by the values of some columns. NULL equals NULL. Thread-safe.
+
+    `schema` is what the files are read as: they may lack columns of it, or have narrower types.
+    """
+
+    def same_keys(
+        self, files: Sequence[Path], wanted: Sequence[Path], schema: pa.Schema, keys: Sequence[str]
+    ) -> Iterable[pa.RecordBatch]:
+        """The rows of `files` that have the same keys as a row of `wanted`: see `StagedWrite.remove`.
+
+        Raises:
+            OutOfMemory, OutOfDisk, UnreadableData
+        """
+
+    def check_keys(self, files: Sequence[Path], schema: pa.Schema, keys: Sequence[str]) -> None:
+        """
+        Raises:
+            InvalidKeys: a key is NULL in some row, or two rows have the same keys.
+        """
+
+
 class TableStore(Protocol):
     """Thread-safe. A table is named by its dataset id."""
 
     def stage(
-        self, dataset_id: str, schema: pa.Schema | None, mode: WriteMode, *, allow_lossy: bool = False
+        self,
+        dataset_id: str,
+        schema: pa.Schema | None,
+        mode: WriteMode,
+        *,
+        keys: Sequence[str] = (),
+        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
+        allow_lossy: bool = False,
     ) -> StagedWrite:
-        """Begin a write. `schema` None: the first batch or file decides.
+        """Begin a write. `schema` None: the first batch or file decides. See `WriteRule`.
 
         Raises:
+            InvalidOption: mode and keys do not go together.
+            SchemaMismatch, InvalidKeys: a key is not a column that can be one.
             LossyType, UnsupportedType, SchemaMismatch: at once where the schema tells.
         """
 

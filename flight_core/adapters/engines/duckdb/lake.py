@@ -156,17 +156,26 @@ def scan(uris: Iterable[str], schema: pa.Schema, *, numbered: bool = False) -> s
 
     `numbered` adds the column `file_row_number`.
     """
-    columns = [(field.name, duckdb_type(field.type)) for field in schema]
-    listed = ", ".join(literal(uri) for uri in uris)
-    if not listed:
-        nulls = ", ".join(f"CAST(NULL AS {type_}) AS {identifier(name)}" for name, type_ in columns)
+    uris = list(uris)
+    if not uris:
+        nulls = ", ".join(
+            f"CAST(NULL AS {duckdb_type(field.type)}) AS {identifier(field.name)}" for field in schema
+        )
         return f"SELECT {nulls} WHERE false"
-    entries = ", ".join(
-        f"{literal(name)}: {{'name': {literal(name)}, 'type': {literal(type_)}, 'default_value': NULL}}"
-        for name, type_ in columns
-    )
     numbers = ", file_row_number=true" if numbered else ""
-    return f"SELECT * FROM read_parquet([{listed}], schema=MAP {{{entries}}}{numbers})"
+    return f"SELECT * FROM {read_parquet(uris, schema, numbers)}"
+
+
+def read_parquet(uris: Iterable[str], schema: pa.Schema, more: str = "") -> str:
+    """SQL for a table of one file or more. It also has the columns `file_index` and `file_row_number`,
+    which `*` leaves out. `more` are other arguments."""
+    entries = ", ".join(
+        f"{literal(field.name)}: {{'name': {literal(field.name)},"
+        f" 'type': {literal(duckdb_type(field.type))}, 'default_value': NULL}}"
+        for field in schema
+    )
+    listed = ", ".join(literal(uri) for uri in uris)
+    return f"read_parquet([{listed}], schema=MAP {{{entries}}}{more})"
 
 
 def scan_part(files: TableFiles, part: Part) -> str:

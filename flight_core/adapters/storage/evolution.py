@@ -1,0 +1,69 @@
+"""What becomes of a table's columns when rows of other columns are added to it."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from flight_core.adapters.storage.fitting import DIGITS, goes_into
+from flight_core.adapters.storage.types import MAX_PRECISION, AnyType, stored_schema
+from flight_core.domain.dataset import SchemaPolicy
+from flight_core.domain.errors import InvalidKeys, SchemaMismatch
+
+
+def evolved(table: pa.Schema, rows: pa.Schema, policy: SchemaPolicy, *, allow_lossy: bool) -> pa.Schema:
+    """The columns of `table` once rows of the schema `rows` are in it.
+
+    What the policy does not allow is left as it is, for `Fit` to refuse.
+    """
+    if policy is SchemaPolicy.REFUSE:
+        return table
+    fields = {field.name.lower(): field for field in table}
+    for field in stored_schema(rows, allow_lossy=allow_lossy):
+        known = fields.setdefault(field.name.lower(), field)
+        if policy is SchemaPolicy.WIDEN and not goes_into(field.type, known.type):
+            wide = _wider(known.type, field.type)
+            if wide is not None:
+                fields[field.name.lower()] = pa.field(known.name, wide)
+    return pa.schema(list(fields.values()))
+
+
+def key_columns(keys: Sequence[str], rows: pa.Schema, table: pa.Schema) -> Sequence[str]:
+    """The keys as the table spells them.
+
+    Raises:
+        SchemaMismatch: a key is no column, of the new rows or of the table.
+        InvalidKeys: a key is nested.
+    """
+    spelled = {name.lower(): name for name in table.names}
+    given = {name.lower() for name in rows.names}
+    for key in keys:
+        for where, names in (("new rows", given), ("dataset", spelled)):
+            if key.lower() not in names:
+                raise SchemaMismatch(
+                    f"there is no column '{key[:100]}' in the {where}, which is a key; name columns of both",
+                    column=key[:100],
+                )
+    found = [spelled[key.lower()] for key in keys]
+    for key in found:
+        if pat.is_nested(table.field(key).type):
+            raise InvalidKeys(
+                f"column '{key}' is nested and cannot be a key; choose plain columns", column=key
+            )
+    return found
+
+
+def _wider(have: AnyType, other: AnyType) -> AnyType | None:
+    """The least of the types that hold every value of both exactly; None if there is none."""
+    for wide in (other, pa.float64(), _decimal_for(have, other)):
+        if wide is not None and goes_into(have, wide) and goes_into(other, wide):
+            return wide
+    return None
+
+
+def _decimal_for(*types: AnyType) -> AnyType | None:
+    if not all(pat.is_decimal(type) or type in DIGITS for type in types):
+        return None
+    scale = max(type.scale if pat.is_decimal(type) else 0 for type in types)
+    digits = max(type.precision - type.scale if pat.is_decimal(type) else DIGITS[type] for type in types)
+    return pa.decimal128(digits + scale, scale) if digits + scale <= MAX_PRECISION else None
