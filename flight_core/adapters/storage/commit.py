@@ -200,8 +200,10 @@ class Committing:
             yield {"metaData": self._metadata(columns, moment_ms)}
         for file in gone:
             yield {"remove": self._removed(file, moment_ms)}
+        back = [file.path for file in new if file.path not in added]
+        additions = {**added, **(self._log.additions(self._table.name, back) if back else {})}
         for file in new:
-            yield {"add": added.get(file.path) or self._log.addition(self._table.name, file.path)}
+            yield {"add": additions[file.path]}
         if self._staged.job_id is not None:
             yield {"txn": {"appId": self._staged.job_id, "version": 1, "lastUpdated": moment_ms}}
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,17 +121,19 @@ class CommitLog:
                 self._replayed[ref.dataset_id] = (ref.version + 1, files)
         return files
 
-    def addition(self, dataset_id: str, path: str) -> dict[str, Any]:
-        """What the log said of a file when it was added last.
-
-        Raises:
-            KeyError: it never was.
-        """
+    def additions(self, dataset_id: str, paths: Collection[str]) -> Mapping[str, dict[str, Any]]:
+        """What the log said of files that there were when they were added last, by path."""
+        wanted = set(paths)
+        found: dict[str, dict[str, Any]] = {}
         for commit in reversed(self.commits(dataset_id)):
-            if any(file.path == path for file in commit.added):
+            if not wanted:
+                break
+            if not wanted.isdisjoint(file.path for file in commit.added):
                 actions = self._actions(commit.version.ref)
-                return next(add for kind, add in actions if kind == "add" and unquote(add["path"]) == path)
-        raise KeyError(path)
+                adds = {unquote(add["path"]): add for kind, add in actions if kind == "add"}
+                found |= {path: adds[path] for path in wanted & adds.keys()}
+                wanted -= adds.keys()
+        return found
 
     def forget(self, dataset_id: str) -> None:
         with self._lock:
