@@ -85,6 +85,7 @@ def write(
         keys=command.keys,
         schema_policy=SchemaPolicy(command.schema_policy),
         source="flight",
+        message=command.message,
         allow_lossy=command.allow_lossy,
     )
     return WriteResult(

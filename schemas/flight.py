@@ -79,6 +79,7 @@ class WriteCommand(_Request):
     keys: Annotated[list[str], Field(max_length=100)] = Field(default_factory=list)
     schema_policy: Literal["refuse", "add", "widen"] = "refuse"
     allow_lossy: bool = False
+    message: Annotated[str, Field(max_length=1000)] = ""
 
 
 class Criteria(_Request):

@@ -155,6 +155,7 @@ class IngestionRequest(Request):
     options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
     force: bool = Field(False, description="Fetch everything, even where the source has nothing new.")
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+    message: str = Field("", max_length=1000, description="Why; it stays in the dataset's history.")
 
 
 class Failure(BaseModel):

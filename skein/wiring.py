@@ -157,6 +157,8 @@ class Skein:
     sweep_orphans: SweepOrphans
     sweep_uploads: SweepUploads
     beacon: ReadBeacon
+    compact: CompactDataset
+    vacuum: VacuumDataset
     maintain: RequestDueMaintenance
     events: EventRepository
     jobs: JobRepository
@@ -193,6 +195,8 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             ),
             sweep_uploads=SweepUploads(parts.uploads, _upload_limits(settings), utc_now),
             beacon=parts.beacon,
+            compact=_compact(parts),
+            vacuum=_vacuum(parts),
             maintain=RequestDueMaintenance(
                 _start_maintenance(parts), parts.store, _maintenance_options(settings), utc_now
             ),

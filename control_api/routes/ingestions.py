@@ -52,6 +52,7 @@ async def start_ingestion(
         format=request.format,
         options=request.options,
         force=request.force,
+        message=request.message,
         priority=request.priority,
     )
     start = partial(use_cases.start_ingestion, wanted, actor=caller, idempotency_key=idempotency_key)

@@ -187,7 +187,7 @@ class OpenWrite:
     meet in one table and its log decides between them.
 
     `schema` None: the first batch or file decides. `source` tells the history where the rows came from,
-    `inputs` which versions they were made from.
+    `inputs` which versions they were made from, `message` why.
     One `job_id` commits at most once, however often it is attempted.
 
     Raises:
@@ -211,6 +211,7 @@ class OpenWrite:
         schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
         source: str = "",
         inputs: Pins = _NO_PINS,
+        message: str = "",
         allow_lossy: bool = False,
         job_id: str | None = None,
     ) -> DatasetWrite:
@@ -227,6 +228,8 @@ class OpenWrite:
         info = {"actor": actor.name, "source": source, "mode": str(mode), **as_info(inputs)}
         if keys:
             info["keys"] = ", ".join(keys)
+        if message:
+            info["message"] = message
         return DatasetWrite(
             name if found is None else found.name,
             dataset_id,
@@ -261,6 +264,7 @@ class WriteDataset:
         keys: Sequence[str] = (),
         schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
         source: str = "",
+        message: str = "",
         allow_lossy: bool = False,
     ) -> DatasetVersion:
         write = self.open_write(
@@ -271,6 +275,7 @@ class WriteDataset:
             keys=keys,
             schema_policy=schema_policy,
             source=source,
+            message=message,
             allow_lossy=allow_lossy,
         )
         with write:

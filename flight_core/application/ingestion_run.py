@@ -200,6 +200,7 @@ class RunIngestion:
             schema_policy=request.schema_policy,
             source=source,
             inputs=inputs,
+            message=request.message,
             allow_lossy=bool(request.options.get("allow_lossy")),
             job_id=ingestion.id,
         )

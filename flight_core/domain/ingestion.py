@@ -29,6 +29,7 @@ class IngestionRequest:
     priority: int = 0  # higher goes first
     keys: tuple[str, ...] = ()  # see `WriteRule`
     schema_policy: SchemaPolicy = SchemaPolicy.REFUSE
+    message: str = ""  # why, for the dataset's history
 
     @property
     def rule(self) -> WriteRule:

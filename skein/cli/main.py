@@ -13,7 +13,7 @@ import typer
 from flight_core.domain.errors import FlightCoreError
 from skein.cli.failures import INTERRUPTED, CliError, one_line
 from skein.cli.job_commands import compact, jobs, vacuum
-from skein.cli.parameters import Data, Json, Name, Server
+from skein.cli.parameters import Data, Json, Message, Name, Server
 from skein.cli.serve import serve, serve_control, serve_flight
 from skein.cli.version_commands import diff, history, restore, retention, tag, tags
 
@@ -79,6 +79,7 @@ def ingest(
         list[str] | None,
         typer.Option("--type", metavar="COLUMN=TYPE", help="What a column is to be; repeat it for each."),
     ] = None,
+    message: Message = "",
     upload: Annotated[
         bool,
         typer.Option("--upload", help="Send the files, even if the server might read them itself."),
@@ -102,6 +103,7 @@ def ingest(
         "schema_policy": schema_policy,
         "format": format,
         "options": options_of(option or [], types=type_ or []),
+        "message": message,
     }
     with connect(server, data) as api:
         ingest(api, request, source, upload=upload)

@@ -15,3 +15,4 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Data directory of the local server; SKEIN_DATA if left out, else skein-data."),
 ]
+Message = Annotated[str, typer.Option("--message", "-m", help="Why; it stays in the dataset's history.")]

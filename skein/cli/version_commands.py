@@ -4,11 +4,9 @@ from typing import Annotated
 
 import typer
 
-from skein.cli.parameters import Data, Json, Name, Server
+from skein.cli.parameters import Data, Json, Message, Name, Server
 
 _VERSION = "3, v3, a moment such as 2026-01-31T12:00:00Z, or a tag"
-
-Message = Annotated[str, typer.Option("--message", "-m", help="Why.")]
 
 
 def history(

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, WriteMode
 from tests.stack import skein_stack
 
 REPLACE = WriteMode.REPLACE
@@ -214,7 +215,7 @@ def test_a_policy_is_the_servers_until_the_dataset_has_its_own(client, fresh):
 def test_an_expired_version_is_told_as_such(stack, client, fresh):
     client.put(f"/{fresh}/tags/first", json={"version": "v0"})
     client.put(f"/{fresh}/retention", json={"keep_versions": 1})
-    stack.skein.vacuum()
+    stack.skein.vacuum(DatasetName(fresh), actor=LOCAL)
     assert [each["state"] for each in client.get(f"/{fresh}/versions").json()["items"]] == [
         "kept",
         "expired",
@@ -232,7 +233,7 @@ def test_every_change_is_an_event(stack, client, fresh):
     client.put(f"/{fresh}/tags/golden", json={})
     client.delete(f"/{fresh}/tags/golden")
     client.put(f"/{fresh}/retention", json={"keep_versions": 1})
-    stack.skein.vacuum()
+    stack.skein.vacuum(DatasetName(fresh), actor=LOCAL)
     events = [stored.event for stored in stack.skein.events.after(after) if stored.event.subject == fresh]
     assert [str(event.kind) for event in events] == [
         "dataset.tagged",

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
+from flight_core.application.cancellation import Cancellation
 from flight_core.application.maintenance import Vacuumed, VacuumOptions
 from flight_core.application.ports.clock import utc_now
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.errors import Cancelled, InvalidRequest
 from flight_core.domain.versions import RetentionPolicy
 from skein.directory import Role
 from tests.stack import Stack, skein_stack
@@ -32,16 +34,16 @@ class Lake:
     writing: Stack
 
     def compact_and_expire(self) -> None:
-        versions = self.writing.skein.control.versions
-        versions.compact(SALES, actor=LOCAL)
-        versions.set_retention(SALES, RetentionPolicy(keep_versions=1), actor=LOCAL)
+        skein = self.writing.skein
+        skein.compact(SALES, actor=LOCAL)
+        skein.control.versions.set_retention(SALES, RetentionPolicy(keep_versions=1), actor=LOCAL)
 
     def vacuum(self, grace: timedelta = timedelta(0), *, later: timedelta = timedelta(0)) -> Vacuumed:
         """Once all processes have said what they read; after a while, in which they said nothing."""
         for stack in (self.reading, self.writing):
             stack.skein.beacon.beat()
         vacuum = replace(
-            self.writing.skein.control.versions.vacuum,
+            self.writing.skein.vacuum,
             options=VacuumOptions(grace=grace),
             clock=lambda: utc_now() + later,
         )
@@ -126,8 +128,7 @@ def test_a_sorted_compaction_has_the_same_rows_in_order(lake):
     shuffled = pa.table({"n": [5, 3, 9], "text": ["b", "a", None]})
     lake.writing.write("sales", shuffled, WriteMode.REPLACE)
     lake.writing.write("sales", pa.table({"n": [4], "text": ["a"]}))
-    versions = lake.writing.skein.control.versions
-    made = versions.compact(SALES, actor=LOCAL, sort_by=["Text", "n"], message="faster filters")
+    made = lake.writing.skein.compact(SALES, actor=LOCAL, sort_by=["Text", "n"], message="faster filters")
     with lake.reading.flight() as client:
         rows = client.do_get(client.get_flight_info(DESCRIPTOR).endpoints[0].ticket).read_all()
     assert rows.to_pydict() == {"n": [3, 4, 5, 9], "text": ["a", "a", "b", None]}
@@ -137,3 +138,25 @@ def test_a_sorted_compaction_has_the_same_rows_in_order(lake):
         "sort_by": "Text, n",
         "message": "faster filters",
     }
+
+
+def test_a_compaction_can_be_watched_and_stopped_at_any_moment(lake):
+    compact = lake.writing.skein.compact
+    for options in ({}, {"sort_by": ["n"]}):
+        stop, steps = Cancellation(), []
+
+        def report(step, stop=stop, steps=steps):
+            steps.append(step)
+            if len(steps) == 2:
+                stop.request()
+
+        with pytest.raises(Cancelled):
+            compact(SALES, actor=LOCAL, report=report, cancellation=stop, **options)
+        assert [step.total for step in steps] == [ROWS, ROWS]
+        assert 0 < steps[0].done < steps[1].done < ROWS
+    assert lake.files == PARTS
+    with pytest.raises(InvalidRequest, match="no column 'nn' to sort by"):
+        compact(SALES, actor=LOCAL, sort_by=["nn"])
+    first = compact(SALES, actor=LOCAL, job_id="job")
+    assert compact(SALES, actor=LOCAL, job_id="job") == first
+    assert compact(SALES, actor=LOCAL) == first

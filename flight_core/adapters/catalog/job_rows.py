@@ -92,6 +92,7 @@ def _request_values(job: Job) -> dict[str, object]:
         "format": request.format,
         "options": dict(request.options),
         "force": request.force,
+        "message": request.message,
     }
 
 
@@ -116,6 +117,7 @@ def ingestion_of(row: sa.Row[Any]) -> Ingestion:
             options=row.options,
             force=row.force,
             priority=row.priority,
+            message=row.message or "",
         ),
         reading=None if row.reading is None else Reading(**row.reading),
         check=None if row.check_report is None else report_of(row.check_report),

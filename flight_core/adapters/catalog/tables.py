@@ -136,6 +136,7 @@ jobs = sa.Table(
     sa.Column("error_message", sa.Text),
     sa.Column("reading", sa.JSON(none_as_null=True)),
     sa.Column("check_report", sa.JSON(none_as_null=True)),
+    sa.Column("message", sa.Text),
 )
 
 job_log = sa.Table(
