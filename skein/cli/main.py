@@ -69,7 +69,7 @@ def ingest(
     ] = "refuse",
     format: Annotated[
         str | None,
-        typer.Option(help="csv, tsv, ndjson, json, parquet or arrow; found out if left out."),
+        typer.Option(help="csv, tsv, ndjson, json, parquet, arrow or excel; found out if left out."),
     ] = None,
     option: Annotated[
         list[str] | None,

@@ -104,7 +104,7 @@ def test_json_and_ndjson_are_understood_under_either_name():
         (b"<!DOCTYPE html><html><body>Not found</body></html>", "a web page"),
         (b"SQLite format 3\x00...", "an SQLite database"),
         (bytes(range(256)) * 4, "binary data"),
-        (archive(**{"[Content_Types].xml": b"<x/>", "xl/workbook.xml": b"<x/>"}), "an office document"),
+        (archive(**{"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "an office document"),
     ],
 )
 def test_other_kinds_of_files_are_refused_by_name(content, what):

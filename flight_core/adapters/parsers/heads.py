@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from flight_core.adapters.parsers.columnar import ColumnarFile, first_batch
 from flight_core.adapters.parsers.json_records import records
 from flight_core.adapters.parsers.options import DelimitedOptions, FormatOptions, JsonOptions
-from flight_core.adapters.parsers.sniffing import Content, compression_of, head
+from flight_core.adapters.parsers.sniffing import Content, head
 from flight_core.adapters.parsers.text import fresh_file
-from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, unpack
+from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
 from flight_core.domain.errors import LimitExceeded, UnreadableData
 
 HEAD_BYTES = 8 << 20
@@ -35,7 +35,7 @@ class Heads:
         self.cut |= len(files) > HEAD_FILES or not whole
         found: list[Unpacked] = []
         for file in files[:HEAD_FILES]:
-            if (compression := compression_of(head(file.path))) is None:
+            if (compression := packing_of(file.path, head(file.path))) is None:
                 found.append(file)
                 continue
             folder = fresh_file(self._scratch)
@@ -55,6 +55,8 @@ class Heads:
     ) -> tuple[Unpacked, Content]:
         """A file that has the first rows, and what it is now."""
         match content.format:
+            case "excel":
+                return file, content
             case "parquet":
                 return Unpacked(self._parquet(file, rows), file.label), Content("arrow")
             case "arrow":

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from flight_core.adapters.parsers.given_types import GivenTypes, given_type
 from flight_core.domain.errors import InvalidOption, UnknownFormat
 
-Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow"]
+Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "excel"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -93,6 +93,14 @@ class ColumnarOptions(FormatOptions):
     """Parquet and Arrow IPC say everything themselves."""
 
 
+class ExcelOptions(FormatOptions):
+    """`sheet` is a name, or a number from 1; `header_row` is the row with the names, from 1."""
+
+    sheet: Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)] | None = None
+    header: bool = True
+    header_row: int = Field(1, ge=1, le=100_000)
+
+
 _MODELS: Mapping[Format, type[FormatOptions]] = {
     "csv": DelimitedOptions,
     "tsv": DelimitedOptions,
@@ -100,6 +108,7 @@ _MODELS: Mapping[Format, type[FormatOptions]] = {
     "json": JsonOptions,
     "parquet": ColumnarOptions,
     "arrow": ColumnarOptions,
+    "excel": ExcelOptions,
 }
 
 

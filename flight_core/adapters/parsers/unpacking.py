@@ -11,9 +11,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from flight_core.adapters.parsers.sniffing import Compression
+from flight_core.adapters.parsers.sniffing import Compression, compression_of
 from flight_core.domain.errors import LimitExceeded, UnknownFormat, UnreadableData
 
+_ODS = b"application/vnd.oasis.opendocument.spreadsheet"
 _CHUNK_BYTES = 1 << 20
 _RATIO_MATTERS_BYTES = 64 << 20  # small files may be as repetitive as they like
 
@@ -68,6 +69,33 @@ def unpack(
         if error.errno is not None:  # the disk, not the data
             raise
         raise UnreadableData(f"{label} is damaged {compression} data; fetch it again") from None
+
+
+def packing_of(path: Path, sample: bytes) -> Compression | None:
+    """How the file is compressed; workbooks count as they are, though they are zip archives."""
+    compression = compression_of(sample)
+    return None if compression == "zip" and _is_workbook(path) else compression
+
+
+def check_members(archive: zipfile.ZipFile, label: str, packed_bytes: int, limits: UnpackLimits) -> None:
+    """
+    Raises:
+        LimitExceeded: more comes out than is allowed.
+    """
+    bound = _Bound(label, packed_bytes, limits)
+    for member in archive.infolist():
+        bound.add(member.file_size)
+
+
+def _is_workbook(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "mimetype" in names and archive.getinfo("mimetype").file_size < len(_ODS) + 10:
+                return archive.read("mimetype").strip() == _ODS
+            return "xl/workbook.xml" in names or "xl/workbook.bin" in names
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, zlib.error):
+        return False
 
 
 class Readable(Protocol):
@@ -135,7 +163,7 @@ def _unpack_zip(
         members = [member for member in archive.infolist() if not member.is_dir()]
         names = [member.filename for member in members]
         if "[Content_Types].xml" in names or "mimetype" in names:
-            raise UnknownFormat(f"{label} is an office document, which cannot be read; save it as CSV")
+            raise UnknownFormat(f"{label} is an office document, but no workbook; save it as CSV")
         if any(member.flag_bits & 1 for member in members):
             raise UnknownFormat(f"{label} is an encrypted archive; unpack it first")
         if not members:

@@ -24,12 +24,14 @@ import pyarrow.parquet as pq
 
 from flight_core.adapters.parsers.columnar import ColumnarFile, parse_arrow, parse_parquet
 from flight_core.adapters.parsers.delimited import SAMPLE_ROWS, parse_delimited
+from flight_core.adapters.parsers.excel import parse_excel
 from flight_core.adapters.parsers.heads import Heads
 from flight_core.adapters.parsers.hints import hints
 from flight_core.adapters.parsers.json_tables import parse_json, parse_ndjson
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import (
     DelimitedOptions,
+    ExcelOptions,
     Format,
     FormatOptions,
     JsonOptions,
@@ -39,9 +41,9 @@ from flight_core.adapters.parsers.options import (
     options_for,
 )
 from flight_core.adapters.parsers.output import Target
-from flight_core.adapters.parsers.sniffing import Content, compression_of, content_of, head
+from flight_core.adapters.parsers.sniffing import Content, content_of, head
 from flight_core.adapters.parsers.text import TextFile
-from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, unpack
+from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
 from flight_core.adapters.parsers.verdict import CheckRequest, finish
 from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnreadableData
 
@@ -75,7 +77,7 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     inspection = None if request.check is None else request.check.inspection
     options = options_for(format, request.options)
     target = Target(request.folder / "part-0.parquet", inspection, options.given_types)
-    used = _dispatch(files, contents, options, target, scratch, meter)
+    used = _dispatch(files, contents, options, target, scratch, request.limits, meter)
     checked = None if request.check is None else finish(request.check, target.path)
     row_count = pq.read_metadata(target.path).num_rows
     meter.reached(meter.total_bytes, row_count)
@@ -101,7 +103,13 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
     target = Target(request.folder / "preview.parquet", None, options.given_types)
     kinds = [content for _, content in short]
     used = _dispatch(
-        [file for file, _ in short], kinds, _options_as(kinds[0], options), target, scratch, meter
+        [file for file, _ in short],
+        kinds,
+        _options_as(kinds[0], options),
+        target,
+        scratch,
+        request.limits,
+        meter,
     )
     told = options.model_dump(mode="json", exclude_unset=True)
     told |= used.model_dump(mode="json", exclude_unset=True)
@@ -146,7 +154,7 @@ def _unpacked(request: Request, scratch: Path, meter: Meter) -> list[Unpacked]:
     files: list[Unpacked] = []
     for number, file in enumerate(request.files):
         meter.working_on(file.label)
-        compression = compression_of(head(file.path))
+        compression = packing_of(file.path, head(file.path))
         if compression is None:
             files.append(file)
         else:
@@ -171,6 +179,7 @@ def _dispatch(
     options: FormatOptions,
     target: Target,
     scratch: Path,
+    limits: UnpackLimits,
     meter: Meter,
 ) -> FormatOptions:
     """The options with what was found out."""
@@ -180,6 +189,8 @@ def _dispatch(
         columnar = [ColumnarFile(file.path, file.label) for file in files]
         (parse_parquet if format == "parquet" else parse_arrow)(columnar, target, meter)
         return options
+    if isinstance(options, ExcelOptions):
+        return parse_excel(files, options, target, limits, meter)
     texts = [
         TextFile(file.path, file.label, content.encoding or "utf-8")
         for file, content in zip(files, contents, strict=True)

@@ -1,0 +1,131 @@
+"""Workbooks of Excel and LibreOffice: one sheet becomes a table."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import fastexcel
+import polars as pl
+
+from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.options import ExcelOptions
+from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
+from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, check_members
+from flight_core.domain.errors import InvalidOption, SchemaMismatch, UnreadableData
+
+_WHOLE = 1 << 53  # beyond this floats skip whole numbers
+_UNNAMED = "__UNNAMED__"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    label: str
+    name: str
+    frame: pl.DataFrame
+
+
+def parse_excel(
+    files: Sequence[Unpacked], options: ExcelOptions, target: Target, limits: UnpackLimits, meter: Meter
+) -> ExcelOptions:
+    """Write the rows of one sheet of each file to `target`; the options, with the sheet that was chosen.
+
+    Raises:
+        UnreadableData: damaged, encrypted, or without rows.
+        InvalidOption: there is no such sheet, or several and none was chosen; with their names.
+        SchemaMismatch: sheets of other columns than the first.
+        LimitExceeded: more comes out than is allowed.
+    """
+    sheets = []
+    for file in files:
+        meter.working_on(file.label)
+        _check_size(file, limits)
+        with _damage_of(file):
+            sheets.append(_read(file.path, file.label, options))
+    first = sheets[0]
+    for sheet in sheets[1:]:
+        if sheet.frame.columns != first.frame.columns:
+            raise SchemaMismatch(
+                f"{sheet.label} has other columns than {first.label}; ingest them one by one"
+            )
+    frame = pl.concat(
+        [target.marked(sheet.frame.lazy(), sheet.label) for sheet in sheets], how="vertical_relaxed"
+    )
+    rows = sum(sheet.frame.height for sheet in sheets)
+    write_parquet(frame, target, RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows)))
+    return options.model_copy(update={"sheet": first.name})
+
+
+def _check_size(file: Unpacked, limits: UnpackLimits) -> None:
+    if zipfile.is_zipfile(file.path):
+        with zipfile.ZipFile(file.path) as archive:
+            check_members(archive, file.label, file.path.stat().st_size, limits)
+
+
+def _read(path: Path, label: str, options: ExcelOptions) -> _Sheet:
+    book = fastexcel.read_excel(str(path))
+    name = _chosen(book, label, options)
+    sheet = book.load_sheet(
+        name,
+        header_row=options.header_row - 1 if options.header else None,
+        schema_sample_rows=None,
+        skip_whitespace_tail_rows=True,
+    )
+    frame = sheet.to_polars()
+    if not frame.width:
+        raise UnreadableData(f"the sheet '{name}' of {label} is empty")
+    return _Sheet(label, name, _plain(frame))
+
+
+def _chosen(book: fastexcel.ExcelReader, label: str, options: ExcelOptions) -> str:
+    names = book.sheet_names
+    match options.sheet:
+        case str(name) if name in names:
+            return name
+        case int(number) if 0 < number <= len(names):
+            return names[number - 1]
+        case None:
+            filled = [name for name in names if book.load_sheet(name, header_row=None, n_rows=1).width]
+            if len(filled) == 1:
+                return filled[0]
+            if not filled:
+                raise UnreadableData(f"{label} has no sheet with anything in it")
+            names = filled
+    raise InvalidOption(
+        f"set the option 'sheet' to a sheet of {label}: {', '.join(repr(name) for name in names)}",
+        option="sheet",
+        sheets=names,
+    )
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Named columns; whole numbers, which a workbook keeps as floats, as integers."""
+    names = {
+        name: f"column_{number}"
+        for number, name in enumerate(frame.columns, start=1)
+        if name.startswith(_UNNAMED) or not name.strip()
+    }
+    floats = [name for name, type in frame.schema.items() if type == pl.Float64 and _is_whole(frame[name])]
+    moments = [name for name, type in frame.schema.items() if isinstance(type, pl.Datetime)]
+    nothing = [name for name, type in frame.schema.items() if type == pl.Null]
+    return frame.with_columns(
+        pl.col(floats).cast(pl.Int64),
+        pl.col(moments).cast(pl.Datetime("us")),
+        pl.col(nothing).cast(pl.String),
+    ).rename(names)
+
+
+def _is_whole(column: pl.Series) -> bool:
+    values = column.drop_nulls()
+    return bool(values.len()) and bool(((values.floor() == values) & (values.abs() < _WHOLE)).all())
+
+
+@contextmanager
+def _damage_of(file: Unpacked) -> Iterator[None]:
+    try:
+        yield
+    except fastexcel.FastExcelError as error:
+        raise UnreadableData(
+            f"{file.label} cannot be read as a workbook: it is damaged, encrypted, or something else"
+        ) from error
