@@ -110,7 +110,7 @@ def test_columns_that_do_not_fit_are_refused_and_nothing_changes(client):
     [
         (path("../up"), None, "invalid_dataset_name"),
         (path("a", "b"), None, "invalid_command"),
-        (path("fine"), "upsert", "invalid_command"),
+        (path("fine"), "merge", "invalid_command"),
         (command("SELECT 1"), None, "invalid_command"),
         (command('{"dataset": "fine", "mode": 3}'), None, "invalid_command"),
     ],

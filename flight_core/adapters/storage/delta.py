@@ -203,6 +203,9 @@ class DeltaTableStore:
             for file in needless_files(commits, kept):
                 found += _deleted(table / file.path, dry_run=dry_run)
                 on_file(1)
+            for number in given_up:
+                if write_id := commits[number].write_id:
+                    found += _deleted(table / write_id / ATTACHMENT, dry_run=dry_run)
             for folder in [*self._abandoned(table, before), *self._uncommitted(table, before)]:
                 for path in folder.rglob("*"):
                     found += _deleted(path, dry_run=dry_run)
