@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from flight_core.application.admission import Admission
 from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
+from flight_core.application.deletions import DeleteRows
 from flight_core.application.diff import DiffVersions
 from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
@@ -108,6 +109,7 @@ class ControlUseCases:
     open_query: OpenQuery
     classify_statement: ClassifyStatement
     run_statement: RunStatement
+    delete_rows: DeleteRows
     queries: QueryLog
     admission: Admission
     events: EventRepository

@@ -158,6 +158,23 @@ class IngestionRequest(Request):
     message: str = Field("", max_length=1000, description="Why; it stays in the dataset's history.")
 
 
+class DeleteRequest(Request):
+    """`params` is a list for `?` and `$1`, an object for `$name`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"where": "id = ?", "params": [7]}]})
+
+    where: str = Field(description="A condition in SQL, as after WHERE.", examples=["delay IS NULL"])
+    params: list[Any] | dict[str, Any] = Field(default_factory=list)
+
+
+class Deleted(BaseModel):
+    """`version` is the current one once the rows were gone; the same as before if there were none."""
+
+    dataset: str = Field(examples=["flights"])
+    deleted_rows: int = Field(examples=[112])
+    version: int = Field(examples=[4])
+
+
 class Failure(BaseModel):
     code: str = Field(examples=["unreadable_data"])
     message: str = Field(examples=["zipcodes.csv: line 17 has 5 fields, the header has 4"])

@@ -43,6 +43,7 @@ from flight_core.application.catalog import (
     WriteDataset,
 )
 from flight_core.application.contracts import PrepareCheck
+from flight_core.application.deletions import DeleteRows, FindRowsToDelete
 from flight_core.application.diff import DiffVersions
 from flight_core.application.find_version import FindVersion
 from flight_core.application.ingestion import (
@@ -333,7 +334,9 @@ def _flight(parts: _Parts) -> FlightUseCases:
         plan_query=parts.plan_query,
         open_query=parts.open_query,
         inspect_statement=InspectStatement(parts.reader),
-        run_statement=RunStatement(datasets, parts.engine, parts.admission, parts.log, utc_now, new_id),
+        run_statement=RunStatement(
+            datasets, parts.engine, parts.admission, parts.log, utc_now, new_id, _delete_rows(parts)
+        ),
         queries=parts.log,
     )
 
@@ -389,6 +392,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         open_query=flight.open_query,
         classify_statement=ClassifyStatement(parts.reader),
         run_statement=flight.run_statement,
+        delete_rows=flight.run_statement.delete_rows,
         queries=parts.log,
         admission=parts.admission,
         events=parts.events,
@@ -522,6 +526,10 @@ def _guarded_options(settings: Settings, directory: DataDirectory, roles: Set[Ro
         timeout_s=settings.guarded_timeout_s,
         max_processes=settings.guarded_processes,
     )
+
+
+def _delete_rows(parts: _Parts) -> DeleteRows:
+    return DeleteRows(parts.datasets, parts.engine, parts.admission, FindRowsToDelete(parts.open_write))
 
 
 def _row_finder(options: DuckDbOptions) -> DuckDbRowFinder:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
@@ -14,6 +14,7 @@ from control_api.dependencies import (
     Wanted,
     etag_of,
     is_fresh,
+    json_body,
     require_match,
     weak,
 )
@@ -105,6 +106,19 @@ def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Call
     """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
     require_match(request, _etag(use_cases.get_dataset(name, actor=caller)))
     use_cases.drop_dataset(name, actor=caller)
+
+
+@router.post("/{name}/delete", dependencies=[Depends(json_body)])
+def delete_rows(
+    name: Name, body: http.DeleteRequest, request: Request, use_cases: UseCases, caller: Caller
+) -> http.Deleted:
+    """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
+    against newer versions."""
+    require_match(request, _etag(use_cases.get_dataset(name, actor=caller)))
+    parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
+    rows = use_cases.delete_rows(name, body.where, parameters, actor=caller, door="http")
+    dataset = use_cases.get_dataset(name, actor=caller)
+    return http.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
 
 
 @router.get("/{name}/rows", responses=RESULT | NOT_MODIFIED, response_class=Response)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.catalog import DropDataset, OpenWrite
+from flight_core.application.deletions import FindRowsToDelete, counted
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Session
 from flight_core.application.queries import QueryLog, require
@@ -86,6 +87,13 @@ class WriteDatasetInSession:
     ) -> Outcome:
         if statement.verb is DatasetVerb.DROP:
             return self._drop(session, statement, transaction, actor=actor)
+        if statement.verb is DatasetVerb.DELETE:
+            deletion = FindRowsToDelete(self.open_write)(
+                connection, statement, parameters, lake, actor=actor, door=_SOURCE, cancellation=cancellation
+            )
+            change = Deferred(statement.dataset.key, deletion.commit, deletion.close)
+            session.connections.defer(transaction, change)
+            return counted(deletion.rows)
         exists = self._exists(session, statement.dataset, transaction)
         if statement.verb is DatasetVerb.CREATE and statement.lenient and exists:
             return Outcome(pa.table({}), 0)
@@ -103,7 +111,7 @@ class WriteDatasetInSession:
                 )
         finally:
             query.close()
-        return Outcome(pa.table({"Count": pa.array([rows], pa.int64())}), rows)
+        return counted(rows)
 
     def _drop(
         self, session: ClientSession, statement: DatasetStatement, transaction: bytes | None, *, actor: Actor

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flight_core.application.admission import Admission
 from flight_core.application.cancellation import Cancellation
+from flight_core.application.deletions import DeleteRows
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries import QueryLog, require, require_unguarded
@@ -58,6 +59,7 @@ class RunStatement:
     log: QueryLog
     clock: Clock
     new_id: NewId
+    delete_rows: DeleteRows
 
     def __call__(
         self,
@@ -76,7 +78,9 @@ class RunStatement:
             started(cancellation.request)
             with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
                 record.state = QueryState.RUNNING
-                outcome = session.execute(statement, self.datasets.lake_state(), cancellation)
+                outcome = self.delete_rows.run(
+                    session, statement, actor=actor, door=door, cancellation=cancellation
+                ) or session.execute(statement, self.datasets.lake_state(), cancellation)
             record.rows = outcome.table.num_rows
             record.size_bytes = outcome.table.nbytes
         self.log.end(record, QueryState.SUCCEEDED, None)

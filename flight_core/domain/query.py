@@ -109,13 +109,15 @@ class DatasetVerb(StrEnum):
     CREATE = "create"
     INSERT = "insert"
     DROP = "drop"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatement:
     """SQL that writes a dataset: not for the engine to run, whose datasets are views.
 
-    `source` is a SELECT of the rows, with the parameters of the statement. `lenient`: IF EXISTS of a
+    `source` is a SELECT of the rows, with the parameters of the statement; for a DELETE of where they
+    are, see `StagedWrite.remove`, and `condition` is for people. `lenient`: IF EXISTS of a
     DROP, IF NOT EXISTS of a CREATE.
     """
 
@@ -124,6 +126,7 @@ class DatasetStatement:
     source: str = ""
     replace: bool = False
     lenient: bool = False
+    condition: str = ""
 
 
 class QueryState(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import typer
 
 from flight_core.domain.errors import InvalidOption
-from schemas.http import Dataset, DatasetDescription, DatasetPage
+from schemas.http import Dataset, DatasetDescription, DatasetPage, Deleted
 from skein.cli.client import Api, path_of
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, count, short, size, when
@@ -51,6 +51,15 @@ def describe(api: Api, name: str, *, version: str | None, json: bool) -> None:
     _show_columns(described)
     typer.echo()
     _show_versions(described)
+
+
+def delete(api: Api, name: str, *, where: str) -> None:
+    """
+    Raises:
+        CliError: there is no such dataset, or it is no condition.
+    """
+    deleted = api.post(Deleted, path_of("datasets", name, "delete"), {"where": where})
+    typer.echo(f"{deleted.dataset}: deleted {count(deleted.deleted_rows, 'row')}, version {deleted.version}")
 
 
 def drop(api: Api, name: str, *, sure: bool) -> None:

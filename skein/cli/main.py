@@ -201,6 +201,22 @@ def describe(
 
 
 @app.command()
+def delete(
+    name: Name,
+    *,
+    where: Annotated[str, typer.Option(help="A condition in SQL, such as 'delay IS NULL'.")],
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Delete the rows of a dataset for which a condition holds. Older versions still have them."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import delete
+
+    with connect(server, data) as api:
+        delete(api, name, where=where)
+
+
+@app.command()
 def drop(
     name: Name,
     *,

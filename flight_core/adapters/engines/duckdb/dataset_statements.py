@@ -15,6 +15,7 @@ from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import DatasetStatement, DatasetVerb
 
+ROWS = "__skein_rows"
 _SHAPE = "__skein_shape"
 _REFUSED = {"on", "returning", "default"}
 
@@ -113,6 +114,8 @@ def dataset_statement(
             return _drop(scanner)
         case StatementType.INSERT:
             return _insert(scanner, connection)
+        case StatementType.DELETE:
+            return _delete(scanner)
         case _:
             return None
 
@@ -172,6 +175,29 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
     columns = [_unquoted(column.strip()) for column in listed.split(",")] if listed else None
     return DatasetStatement(
         DatasetVerb.INSERT, DatasetName(name[-1]), _fitted(connection, name[-1], source, columns, by_name)
+    )
+
+
+def _delete(scanner: _Scanner) -> DatasetStatement:
+    """The rows are looked up in the view `ROWS`, which shows the dataset and where each row is."""
+    prefix = scanner.skip_to("delete")
+    scanner.accept("from")
+    name = scanner.name()
+    alias = name[-1]
+    if scanner.accept("as") or scanner.peek() not in ("", "where", "using", "returning"):
+        alias = scanner.name()[-1]
+    if refused := {"using", "returning"} & scanner.words_left():
+        raise StatementNotAllowed(
+            f"DELETE from a dataset cannot have {min(refused).upper()}; write a condition with a subquery,"
+            " such as WHERE id IN (SELECT id FROM other)"
+        )
+    condition = scanner.rest() if scanner.accept("where") else "true"
+    source = (
+        f"{prefix} SELECT __skein_file, __skein_row FROM temp.main.{ROWS} AS {identifier(alias)}"
+        f" WHERE (\n{condition}\n)"
+    )
+    return DatasetStatement(
+        DatasetVerb.DELETE, DatasetName(name[-1]), source.strip(), condition=condition.removeprefix("(\n").removesuffix("\n)")
     )
 
 

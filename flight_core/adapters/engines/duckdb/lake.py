@@ -84,6 +84,17 @@ class LakeViews:
         files = self._store.files(ref)
         return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan(files.uris, files.schema)}"
 
+    def temporary_rows(self, name: str, ref: VersionRef) -> str:
+        """SQL for a view of one connection that shows `ref` and, in `__skein_file` and `__skein_row`,
+        where each row is."""
+        files = self._store.files(ref)
+        where = "file_index::BIGINT AS __skein_file, file_row_number AS __skein_row"
+        rows = f"SELECT *, {where} FROM {read_parquet(files.uris, files.schema)}"
+        if not files.uris:
+            nowhere = "0::BIGINT AS __skein_file, 0::BIGINT AS __skein_row"
+            rows = f"SELECT *, {nowhere} FROM ({scan((), files.schema)})"
+        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {rows}"
+
     def show_pinned(self, key: str, ref: VersionRef) -> str:
         """The name of a view that shows exactly `ref`."""
         name = f"{key}@{ref.dataset_id}@{ref.version}"

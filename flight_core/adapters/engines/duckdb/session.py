@@ -11,7 +11,7 @@ from duckdb import StatementType
 
 from flight_core.adapters.engines.duckdb import session_options
 from flight_core.adapters.engines.duckdb.bulk import run_once_a_row
-from flight_core.adapters.engines.duckdb.dataset_statements import dataset_statement
+from flight_core.adapters.engines.duckdb.dataset_statements import ROWS, dataset_statement
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.loading import load, resolve
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
@@ -33,6 +33,7 @@ from flight_core.domain.dataset import LAKE, LakeState
 from flight_core.domain.errors import DatasetExists, DatasetNotFound, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import (
     DatasetStatement,
+    DatasetVerb,
     LoadMode,
     Outcome,
     Parameters,
@@ -164,7 +165,10 @@ class DuckDbSession:
             self._show(statements, lake)
             if not self._is_dataset(changed):
                 return None
-            return dataset_statement(statements[0], self._connection)
+            found = dataset_statement(statements[0], self._connection)
+            if found is not None and found.verb is DatasetVerb.DELETE:
+                self._show_rows(found, lake)
+            return found
 
     def load(
         self,
@@ -297,6 +301,11 @@ class DuckDbSession:
             names = [table.name for statement in statements for table in statement.tables]
             self._require_in_sight([name for name in names if name.lower() in pins and "@" not in name])
         return pins
+
+    def _show_rows(self, statement: DatasetStatement, lake: LakeState) -> None:
+        entry = lake.datasets.get(statement.dataset.key)
+        if entry is not None:
+            self._connection.execute(self._instance.views.temporary_rows(ROWS, entry.ref))
 
     def _require_in_sight(self, names: Sequence[str]) -> None:
         for name in names:

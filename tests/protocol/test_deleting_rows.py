@@ -1,0 +1,144 @@
+"""Deleting rows, through every door: HTTP, SQL over HTTP and Flight, ADBC, the command line's request."""
+
+import adbc_driver_flightsql.dbapi
+import pyarrow as pa
+import pytest
+
+from tests.stack import skein_stack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(stack):
+    with stack.http(timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def cursor(stack):
+    with (
+        adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        yield cursor
+
+
+@pytest.fixture
+def numbers(cursor, request):
+    """A dataset with the numbers 0 to 9 in `n`, NULL in `m` of the odd ones, under a name of its own."""
+    name = f"d{abs(hash(request.node.name))}"
+    table = pa.table({"n": range(10), "m": [None if n % 2 else n for n in range(10)]})
+    cursor.adbc_ingest(name, table, mode="create", db_schema_name="datasets")
+    return name
+
+
+def left(client, name):
+    reply = client.post("/api/v1/query", json={"sql": f'SELECT n FROM datasets."{name}" ORDER BY n'})
+    return [row["n"] for row in reply.json()["rows"]]
+
+
+def delete(client, name, where, **fields):
+    return client.post(f"/api/v1/datasets/{name}/delete", json={"where": where, **fields})
+
+
+def test_rows_go_over_http_and_the_history_says_why(client, numbers):
+    reply = delete(client, numbers, "n >= ? AND m IS NOT NULL", params=[4])
+    assert reply.json() == {"dataset": numbers, "deleted_rows": 3, "version": 1}
+    assert left(client, numbers) == [0, 1, 2, 3, 5, 7, 9]
+    newest = client.get(f"/api/v1/datasets/{numbers}/versions").json()["items"][0]
+    assert (newest["operation"], newest["rows"]) == ("delete", 7)
+    assert newest["info"]["where"] == "n >= ? AND m IS NOT NULL"
+    assert newest["info"]["actor"] == "local"
+
+
+def test_rows_for_which_the_condition_is_unknown_stay(client, numbers):
+    assert delete(client, numbers, "m < 100").json()["deleted_rows"] == 5
+    assert left(client, numbers) == [1, 3, 5, 7, 9]
+
+
+def test_a_condition_that_holds_for_no_row_makes_no_version(client, numbers):
+    reply = delete(client, numbers, "n > 100")
+    assert reply.json() == {"dataset": numbers, "deleted_rows": 0, "version": 0}
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "code"),
+    [
+        ("nope = 1", 400, "invalid_sql"),
+        ("n = ", 400, "invalid_sql"),
+        ("true); DROP TABLE x; SELECT (1", 400, "invalid_sql"),
+        ("n = 'x'", 422, "query_failed"),
+        ("n IN (SELECT x FROM read_parquet('/etc/*'))", 403, "statement_not_allowed"),
+    ],
+)
+def test_what_is_no_condition_is_refused_and_deletes_nothing(client, numbers, where, status, code):
+    reply = delete(client, numbers, where)
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+    assert left(client, numbers) == list(range(10))
+
+
+def test_a_dataset_that_does_not_exist_has_no_rows_to_delete(client):
+    assert delete(client, "nowhere", "true").json()["code"] == "dataset_not_found"
+
+
+def test_a_delete_can_be_guarded_by_an_etag(client, numbers):
+    etag = client.get(f"/api/v1/datasets/{numbers}").headers["etag"]
+    assert delete(client, numbers, "n = 1").status_code == 200
+    late = client.post(
+        f"/api/v1/datasets/{numbers}/delete", json={"where": "n = 2"}, headers={"If-Match": etag}
+    )
+    assert late.status_code == 412
+
+
+def test_sql_deletes_through_flight_sql(client, cursor, numbers):
+    cursor.execute(
+        f"DELETE FROM datasets.{numbers} AS d WHERE d.n IN (SELECT n FROM datasets.{numbers} WHERE n < 3)"
+    )
+    assert cursor.rowcount in (3, -1)
+    assert left(client, numbers) == [3, 4, 5, 6, 7, 8, 9]
+    cursor.execute(f"DELETE FROM {numbers} WHERE n = ?", parameters=[5])
+    assert left(client, numbers) == [3, 4, 6, 7, 8, 9]
+    cursor.execute(f"DELETE FROM {numbers}")
+    assert left(client, numbers) == []
+
+
+def test_sql_deletes_over_http(client, numbers):
+    reply = client.post(
+        "/api/v1/query", json={"sql": f"DELETE FROM {numbers} WHERE n > $low", "params": {"low": 1}}
+    )
+    assert reply.json()["affected_rows"] == 8
+    assert left(client, numbers) == [0, 1]
+
+
+def test_a_transaction_that_is_rolled_back_deletes_nothing(stack, client, numbers):
+    with (
+        adbc_driver_flightsql.dbapi.connect(stack.flight_uri) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(f"DELETE FROM {numbers} WHERE n < 5")
+        assert left(client, numbers) == list(range(10))
+        connection.rollback()
+        assert left(client, numbers) == list(range(10))
+        cursor.execute(f"DELETE FROM {numbers} WHERE n < 5")
+        connection.commit()
+    assert left(client, numbers) == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM {0} USING {0} AS other WHERE other.n = {0}.n",
+        "DELETE FROM {0} RETURNING n",
+        "UPDATE {0} SET n = 1",
+        "MERGE INTO {0} USING {0} AS s ON s.n = {0}.n WHEN MATCHED THEN DELETE",
+    ],
+)
+def test_changes_that_datasets_do_not_know_are_refused(client, numbers, statement):
+    reply = client.post("/api/v1/query", json={"sql": statement.format(f"datasets.{numbers}")})
+    assert (reply.status_code, reply.json()["code"]) == (403, "statement_not_allowed")
+    assert left(client, numbers) == list(range(10))
