@@ -246,12 +246,43 @@ class SqlSource(_Source):
     )
 
 
+class FlightSource(_Source):
+    """Rows of another Arrow Flight server. Exactly one of `path` and `command` is given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"kind": "flight", "uri": "grpc://flights.example.org:8815", "path": "flights"},
+                {
+                    "kind": "flight",
+                    "uri": "grpc+tls://flights.example.org:8815",
+                    "command": "SELECT * FROM flights WHERE delay > 60",
+                    "headers": {"authorization": {"secret": "flights-token", "prefix": "Bearer "}},
+                },
+            ]
+        }
+    )
+
+    kind: Literal["flight"] = "flight"
+    uri: Text = Field(pattern=r"^grpc(\+tcp|\+tls)?://", description="grpc or grpc+tls, with a port.")
+    path: Text | Annotated[list[Text], Field(min_length=1, max_length=100)] | None = Field(
+        None, description="The path of the flight, in one or several parts."
+    )
+    command: str | None = Field(
+        None, min_length=1, description="What the server takes as a command; Skein takes SQL."
+    )
+    headers: dict[Text, Value] = Field(
+        default_factory=dict,
+        description="Sent with every call, to this host alone. A value may be a secret of the server.",
+    )
+
+
 Source = Annotated[
-    FileSource | HttpSource | ApiSource | UploadSource | SqlSource, Field(discriminator="kind")
+    FileSource | HttpSource | ApiSource | UploadSource | SqlSource | FlightSource, Field(discriminator="kind")
 ]
 
 # Kind -> model, in the order in which they are listed.
 SOURCES: dict[str, type[_Source]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model
-    for model in (FileSource, HttpSource, ApiSource, UploadSource, SqlSource)
+    for model in (FileSource, HttpSource, ApiSource, UploadSource, SqlSource, FlightSource)
 }

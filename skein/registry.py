@@ -28,7 +28,7 @@ class Readers:
     open: OpenQuery
 
 
-RowSourceFactory = Callable[[Readers], RowSource]
+RowSourceFactory = Callable[[Settings, Readers], RowSource]
 
 
 def _file(settings: Settings, directory: DataDirectory) -> Source:
@@ -77,18 +77,28 @@ def build_secrets(settings: Settings) -> Secrets:
 SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http, "api": _api, "upload": _upload}
 
 
-def _sql(readers: Readers) -> RowSource:
+def _sql(_settings: Settings, readers: Readers) -> RowSource:
     from flight_core.adapters.sources.sql import SqlSource
 
     return SqlSource(readers.plan, readers.open)
 
 
+def _flight(settings: Settings, _readers: Readers) -> RowSource:
+    from flight_core.adapters.sources.flight import FlightSource
+    from flight_core.infrastructure.http_client import AddressPolicy
+
+    policy = AddressPolicy(
+        allow_private=settings.ingest_allow_private, allow_loopback=settings.loopback_sources
+    )
+    return FlightSource(policy, build_secrets(settings))
+
+
 # The same for sources of rows, which get what it takes to ask the engine.
-ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql}
+ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql, "flight": _flight}
 
 
-def build_row_sources(readers: Readers) -> RowSources:
-    return {kind: factory(readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
+def build_row_sources(settings: Settings, readers: Readers) -> RowSources:
+    return {kind: factory(settings, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
 
 
 def build_sources(settings: Settings, directory: DataDirectory) -> Sources:

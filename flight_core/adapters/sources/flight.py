@@ -1,0 +1,252 @@
+"""Rows of another Arrow Flight server."""
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.flight as fl
+
+from flight_core.adapters.sources.fields import fields_of
+from flight_core.adapters.sources.web import NoSecrets, checked_headers
+from flight_core.application.ports.secrets import Secrets
+from flight_core.application.ports.sources import Rows
+from flight_core.domain.access import Actor
+from flight_core.domain.errors import Cancelled, InvalidSource, SourceNotAllowed, SourceUnavailable
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.query import Pins
+from flight_core.infrastructure.http_client import AddressPolicy
+
+_SCHEMES = {"grpc": "grpc+tcp", "grpc+tcp": "grpc+tcp", "grpc+tls": "grpc+tls"}
+_CALL_TIMEOUT_S = 60.0
+_SHOWN = 300
+
+Headers = list[Any]  # pairs of bytes, which the stubs take for text
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class FlightSource:
+    """See `RowSource`. Fields: `uri`; `path` or `command`, what the server knows the rows by; `headers`.
+
+    Every batch is validated in full. Endpoints elsewhere are held to the same addresses.
+    """
+
+    policy: AddressPolicy
+    secrets: Secrets = field(default_factory=NoSecrets)
+    _runs: dict[str, "_FlightRows"] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
+        _descriptor(spec)
+        _target(spec.fields.get("uri"))
+        checked_headers(spec.fields.get("headers"), self.secrets)
+
+    def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
+        target = _target(spec.fields.get("uri"))
+        headers = self._headers(spec, target)
+        rows = _FlightRows(self.policy, target, headers, _descriptor(spec))
+        with self._lock:
+            self._runs[run_id] = rows
+        rows.on_close = lambda: self._forget(run_id)
+        try:
+            rows.start()
+        except BaseException:
+            rows.close()
+            raise
+        return rows
+
+    def cancel(self, run_id: str) -> None:
+        with self._lock:
+            rows = self._runs.get(run_id)
+        if rows is not None:
+            rows.cancel()
+
+    def _forget(self, run_id: str) -> None:
+        with self._lock:
+            self._runs.pop(run_id, None)
+
+    def _headers(self, spec: SourceSpec, target: _Target) -> Headers:
+        given = checked_headers(spec.fields.get("headers"), self.secrets)
+        return [(name.lower().encode(), self._value(value, target).encode()) for name, value in given.items()]
+
+    def _value(self, value: object, target: _Target) -> str:
+        if isinstance(value, Mapping):
+            secret = self.secrets.value(str(value["secret"]), host=target.host)
+            return f"{value.get('prefix', '')}{secret}"
+        return str(value)
+
+
+class _FlightRows:
+    """See `Rows`."""
+
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        target: _Target,
+        headers: Headers,
+        descriptor: fl.FlightDescriptor,
+    ) -> None:
+        self.on_close: Callable[[], object] = bool
+        self._policy = policy
+        self._target = target
+        self._headers = headers
+        self._descriptor = descriptor
+        self._clients: dict[_Target, fl.FlightClient] = {}
+        self._endpoints: list[fl.FlightEndpoint] = []
+        self._reader: fl.FlightStreamReader | None = None
+        self._schema: pa.Schema | None = None
+        self._cancelled = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        assert self._schema is not None
+        return self._schema
+
+    @property
+    def pins(self) -> Pins:
+        return {}
+
+    def start(self) -> None:
+        """Ask what there is, and begin with the first part of it."""
+        with self._translated():
+            options = fl.FlightCallOptions(timeout=_CALL_TIMEOUT_S, headers=self._headers)
+            info = self._client(self._target).get_flight_info(self._descriptor, options)
+            self._endpoints = list(info.endpoints)
+            if not self._endpoints:
+                raise InvalidSource(f"{self._target.label} has no rows for that; check 'path' or 'command'")
+            self._reader = self._next_reader()
+            self._schema = self._reader.schema
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while self._reader is not None:
+            with self._translated():
+                for chunk in self._reader:
+                    if chunk.data is not None:
+                        chunk.data.validate(full=True)
+                        yield chunk.data
+                self._reader = self._next_reader() if self._endpoints else None
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        reader = self._reader
+        if reader is not None:
+            with suppress(pa.ArrowException):
+                reader.cancel()
+
+    def close(self) -> None:
+        self.cancel()
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        self.on_close()
+
+    def _next_reader(self) -> fl.FlightStreamReader:
+        endpoint = self._endpoints.pop(0)
+        options = fl.FlightCallOptions(headers=self._headers)
+        reader = self._client(self._where(endpoint)).do_get(endpoint.ticket, options)
+        if self._schema is not None and reader.schema != self._schema:
+            raise InvalidSource(f"{self._target.label} sends parts of different columns")
+        return reader
+
+    def _where(self, endpoint: fl.FlightEndpoint) -> _Target:
+        """The server itself, if it does not say otherwise. Headers stay with its host."""
+        uris = [location.uri.decode() for location in endpoint.locations]
+        own = (self._target.host, self._target.port)
+        for uri in uris:
+            found = urlsplit(uri)
+            if found.scheme == "arrow-flight-reuse-connection" or (found.hostname, found.port) == own:
+                return self._target
+        if not uris:
+            return self._target
+        target = _target(uris[0])
+        if target.host != self._target.host and self._headers:
+            raise SourceNotAllowed(
+                f"{self._target.label} has its rows at {target.label}, which must not see the headers"
+            )
+        return target
+
+    def _client(self, target: _Target) -> fl.FlightClient:
+        if self._cancelled:
+            raise Cancelled("the reading was cancelled")
+        if target not in self._clients:
+            address = self._address(target)
+            host = f"[{address}]" if ":" in address else address
+            self._clients[target] = fl.FlightClient(
+                f"{target.scheme}://{host}:{target.port}",
+                override_hostname=target.host if target.scheme == "grpc+tls" else None,
+            )
+        return self._clients[target]
+
+    def _address(self, target: _Target) -> str:
+        """What is connected to is what was checked."""
+        try:
+            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise SourceUnavailable(f"the name {target.host} cannot be resolved", url=target.label) from None
+        for entry in found:
+            address = str(entry[4][0]).partition("%")[0]
+            if self._policy.allows(ipaddress.ip_address(address)):
+                return address
+        raise SourceNotAllowed(
+            f"'{target.host}' is an address of this machine or of a private network, which sources may not"
+            " reach; an operator can allow it with SKEIN_INGEST_ALLOW_PRIVATE=true",
+            host=target.host,
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        label = self._target.label
+        try:
+            yield
+        except (fl.FlightUnavailableError, fl.FlightTimedOutError):
+            raise SourceUnavailable(f"{label} does not answer; try again later", url=label) from None
+        except (fl.FlightError, pa.ArrowException, KeyError, NotImplementedError) as error:
+            if self._cancelled:
+                raise Cancelled("the reading was cancelled") from None
+            text = str(error).partition(". Detail:")[0].splitlines()[0][:_SHOWN]
+            raise InvalidSource(f"{label} answered: {text}") from None
+
+
+def _target(given: object) -> _Target:
+    """
+    Raises:
+        InvalidSource: it is not the URI of a Flight server.
+    """
+    try:
+        uri = urlsplit(given) if isinstance(given, str) else None
+        if uri is not None and uri.scheme in _SCHEMES and uri.hostname and uri.port and not uri.username:
+            return _Target(_SCHEMES[uri.scheme], uri.hostname, uri.port)
+    except ValueError:
+        pass
+    raise InvalidSource(
+        "a source of kind 'flight' needs 'uri', such as grpc://host:8815 or grpc+tls://host:8815"
+    )
+
+
+def _descriptor(spec: SourceSpec) -> fl.FlightDescriptor:
+    match fields_of(spec, "uri", "path", "command", "headers"):
+        case {"path": str(path), **rest} if path and not rest.get("command"):
+            return fl.FlightDescriptor.for_path(path)
+        case {"path": [*parts], **rest} if (
+            parts and all(isinstance(part, str) for part in parts) and not rest.get("command")
+        ):
+            return fl.FlightDescriptor.for_path(*map(str, parts))
+        case {"command": str(command), **rest} if command and not rest.get("path"):
+            return fl.FlightDescriptor.for_command(command.encode())
+    raise InvalidSource("a source of kind 'flight' needs either 'path' or 'command'")
