@@ -15,7 +15,6 @@ class EventKind(StrEnum):
     DATASET_UNTAGGED = "dataset.untagged"
     DATASET_RETENTION_SET = "dataset.retention_set"
     DATASET_EXPIRED = "dataset.expired"  # versions of it
-    DATASET_VACUUMED = "dataset.vacuumed"
     INGESTION_QUEUED = "ingestion.queued"
     INGESTION_STARTED = "ingestion.started"
     INGESTION_PROGRESSED = "ingestion.progressed"

@@ -189,8 +189,10 @@ def _seconds(text: str) -> float:
 def _policy(found: Retention) -> str:
     rules = []
     if found.keep_versions is not None:
-        rules.append(f"the newest {count(found.keep_versions, 'version')}")
+        newest = found.keep_versions
+        rules.append("the newest version" if newest == 1 else f"the newest {newest:,} versions")
     if found.keep_s is not None:
         rules.append(f"those that were current within {found.keep_s:,.0f} seconds")
     what = " and ".join(rules) or "all versions"
-    return f"{what} stay{'' if found.own else ', as for all datasets'}"
+    verb = "stays" if what == "the newest version" else "stay"
+    return f"{what} {verb}{'' if found.own else ', as for all datasets'}"

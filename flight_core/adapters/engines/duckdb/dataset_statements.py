@@ -197,7 +197,10 @@ def _delete(scanner: _Scanner) -> DatasetStatement:
         f" WHERE (\n{condition}\n)"
     )
     return DatasetStatement(
-        DatasetVerb.DELETE, DatasetName(name[-1]), source.strip(), condition=condition.removeprefix("(\n").removesuffix("\n)")
+        DatasetVerb.DELETE,
+        DatasetName(name[-1]),
+        source.strip(),
+        condition=condition.removeprefix("(\n").removesuffix("\n)"),
     )
 
 
