@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from flight_core.adapters.parsers.hive import partitions
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, Target, write_parquet
 from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
@@ -103,13 +104,17 @@ def _label(files: Sequence[ColumnarFile]) -> str:
 
 
 def _scanned(files: Sequence[ColumnarFile], schema: pa.Schema, target: Target) -> pl.LazyFrame:
+    told = partitions([file.label for file in files], schema.names)
     days = [field.name for field in schema if pat.is_date32(field.type)]
     frames = [
         # Polars makes moments of what was a date64 before it was Parquet.
         target.marked(
-            pl.scan_parquet(file.path, glob=False).with_columns(pl.col(days).cast(pl.Date)), file.label
+            pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
+            .with_columns(pl.col(days).cast(pl.Date))
+            .with_columns(folders.values()),
+            file.label,
         )
-        for file in files
+        for file, folders in zip(files, told, strict=True)
     ]
     return pl.concat(frames, how="vertical_relaxed")
 

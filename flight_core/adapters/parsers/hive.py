@@ -1,0 +1,54 @@
+"""Columns that folders are named after: `year=2026/month=01/part-0.parquet`."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from urllib.parse import unquote
+
+import polars as pl
+
+_NOTHING = "__HIVE_DEFAULT_PARTITION__"
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+Constants = dict[str, pl.Expr]
+
+
+def partitions(labels: Sequence[str], present: Sequence[str]) -> list[Constants]:
+    """For each file the columns that its folders tell. None, unless all files are in folders of the same
+    names; and none that the files themselves have, in whatever case."""
+    told = [_pairs(label) for label in labels]
+    taken = {name.lower() for name in present}
+    names = [name for name in told[0] if name.lower() not in taken]
+    if any(list(pairs) != list(told[0]) for pairs in told):
+        return [{} for _ in labels]
+    columns = {name: _column([pairs[name] for pairs in told], name) for name in names}
+    return [{name: columns[name][number] for name in names} for number in range(len(labels))]
+
+
+def _pairs(label: str) -> dict[str, str | None]:
+    pairs: dict[str, str | None] = {}
+    for part in label.split("/")[:-1]:
+        name, equals, value = part.partition("=")
+        if name and equals:
+            pairs[unquote(name)] = None if value == _NOTHING else unquote(value)
+    return pairs
+
+
+def _column(values: Sequence[str | None], name: str) -> list[pl.Expr]:
+    """Integers or dates where all values are that, and written without leading zeros; else text."""
+    given = [value for value in values if value is not None]
+    type: pl.DataType = pl.String()
+    read: Callable[[str], object] = str
+    if given and all(map(_INTEGER.fullmatch, given)):
+        type, read = pl.Int64(), int
+    elif given and all(map(_is_day, given)):
+        type, read = pl.Date(), date.fromisoformat
+    return [pl.lit(None if value is None else read(value), dtype=type).alias(name) for value in values]
+
+
+def _is_day(value: str) -> bool:
+    try:
+        return bool(_DAY.fullmatch(value)) and bool(date.fromisoformat(value))
+    except ValueError:
+        return False
