@@ -242,3 +242,21 @@ def test_every_change_is_an_event(stack, client, fresh):
         "dataset.expired",
     ]
     assert events[0].data["version"] == 2
+
+
+def test_who_may_only_read_compares_and_changes_nothing(tmp_path):
+    with skein_stack(tmp_path, tokens="ann/read=s3cret") as stack:
+        stack.write("cities", people(Oslo=700))
+        stack.write("cities", people(Oslo=717), REPLACE)
+        with stack.http(headers={"Authorization": "Bearer s3cret"}) as client:
+            url = "/api/v1/datasets/cities"
+            diff = client.get(f"{url}/diff", params={"from": "v0", "key": "name"})
+            assert diff.json()["rows"]["changed"] == 1
+            for response in (
+                client.post(f"{url}/restore", json={"version": "v0"}),
+                client.put(f"{url}/tags/golden", json={}),
+                client.delete(f"{url}/tags/golden"),
+                client.put(f"{url}/retention", json={"keep_versions": 1}),
+                client.delete(f"{url}/retention"),
+            ):
+                assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
