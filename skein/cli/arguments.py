@@ -41,7 +41,7 @@ def options_of(pairs: Iterable[str], *, types: Sequence[str] = ()) -> dict[str, 
 def _types_of(pairs: Iterable[str]) -> dict[str, object]:
     types: dict[str, object] = {}
     for pair in pairs:
-        name, equals, value = pair.rpartition("=")
+        name, equals, value = pair.partition("=")
         if not (name and equals):
             raise InvalidOption(f"--type is '{pair}'; write --type COLUMN=TYPE, for example zip=string")
         type, colon, format = value.partition(":")

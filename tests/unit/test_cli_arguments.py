@@ -63,3 +63,17 @@ def test_a_url_is_fetched(url):
 def test_other_urls_and_mixtures_are_refused(sources):
     with pytest.raises(InvalidSource):
         source_of(sources)
+
+
+def test_types_of_columns_become_an_option():
+    types = ["zip=string", "at=timestamp[ms, tz=UTC]", "day=date:%d.%m.%Y"]
+    assert options_of(["header=true"], types=types) == {
+        "header": True,
+        "types": {
+            "zip": "string",
+            "at": "timestamp[ms, tz=UTC]",
+            "day": {"type": "date", "format": "%d.%m.%Y"},
+        },
+    }
+    with pytest.raises(InvalidOption, match="COLUMN=TYPE"):
+        options_of([], types=["zip"])
