@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import data
-from benchmarks.harness import Server, save, skein
+from benchmarks.harness import Server, cpu_s, save, skein
 
 SQL = "SELECT * FROM lineitem"
 HEADER = "adbc.flight.sql.rpc.call_header.x-skein-endpoints"
@@ -60,10 +60,10 @@ def measure(server: Server, *, rounds: int) -> list[dict[str, object]]:
     counts = {reader.rows() for reader in readers.values()}
     for _ in range(rounds):
         for streams, reader in readers.items():
-            used, start = _cpu_s(server), time.perf_counter()
+            used, start = cpu_s(server.process), time.perf_counter()
             counts.add(reader.rows())
             wall[streams].append(time.perf_counter() - start)
-            cpu[streams].append(_cpu_s(server) - used)
+            cpu[streams].append(cpu_s(server.process) - used)
     for reader in readers.values():
         reader.close()
     if len(counts) != 1:
@@ -80,11 +80,6 @@ def measure(server: Server, *, rounds: int) -> list[dict[str, object]]:
         }
         for streams in readers
     ]
-
-
-def _cpu_s(server: Server) -> float:
-    times = server.process.cpu_times()
-    return times.user + times.system
 
 
 def main() -> None:

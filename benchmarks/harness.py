@@ -20,17 +20,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 RESULTS = Path(__file__).parent / "results"
+_ATTEMPTS = 3  # a round, until other processes leave the machine alone
 _LIBRARIES = ("duckdb", "pyarrow", "polars", "deltalake", "adbc-driver-flightsql", "fastapi", "uvicorn")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One drain of one result. Times in seconds; `size_bytes` is what the batches held."""
+    """One drain of one result. Times in seconds; `size_bytes` is what the batches held.
+
+    `others_cpu_s` is the processor time that neither the client nor the server of the case used.
+    """
 
     total_s: float
     first_batch_s: float
     rows: int
     size_bytes: int
+    client_cpu_s: float
+    server_cpu_s: float
+    others_cpu_s: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether others had less than a tenth of the cores. The system counts in steps of 10 ms."""
+        return self.others_cpu_s <= 0.1 * (os.cpu_count() or 1) * self.total_s + 0.03
 
 
 @dataclass(slots=True)
@@ -39,40 +51,59 @@ class Case:
 
     name: str
     batches: Callable[[], Iterable[pa.RecordBatch]]
+    server: psutil.Process | None = None
     runs: list[Run] = field(default_factory=list)
 
     @property
-    def median_s(self) -> float:
-        return statistics.median(run.total_s for run in self.runs)
+    def quiet_runs(self) -> list[Run]:
+        return [run for run in self.runs if run.quiet]
 
-    @property
-    def median_first_s(self) -> float:
-        return statistics.median(run.first_batch_s for run in self.runs)
+    def median(self, quantity: str) -> float:
+        """Of a field of `Run`, over the quiet runs if there are any."""
+        return statistics.median(getattr(run, quantity) for run in self.quiet_runs or self.runs)
 
 
 def interleave(cases: list[Case], *, rounds: int) -> None:
-    """A B C A B C ...: a busy moment of the machine hits all alike.
+    """A B C A B C ...: a busy moment of the machine hits all alike. Runs that others disturb are repeated.
 
     A round that is not timed comes first: it warms up, and checks that all cases bring the same values.
     """
     sums = {case.name: checksum(case.batches()) for case in cases}
     if len(set(sums.values())) != 1:
         raise SystemExit(f"the cases disagree on the rows they received: {sums}")
-    for _ in range(rounds):
+    for _ in range(rounds * _ATTEMPTS):
         for case in cases:
-            case.runs.append(drain(case.batches))
+            if len(case.quiet_runs) < rounds:
+                case.runs.append(drain(case))
     if len({run.rows for case in cases for run in case.runs}) != 1:
         raise SystemExit("the number of rows changed between runs")
 
 
-def drain(batches: Callable[[], Iterable[pa.RecordBatch]]) -> Run:
+def drain(case: Case) -> Run:
+    busy, client, server = _busy_s(), time.process_time(), cpu_s(case.server)
     start = time.perf_counter()
     first, rows, size_bytes = 0.0, 0, 0
-    for batch in batches():
+    for batch in case.batches():
         first = first or time.perf_counter() - start
         rows += batch.num_rows
         size_bytes += batch.nbytes
-    return Run(time.perf_counter() - start, first, rows, size_bytes)
+    total = time.perf_counter() - start
+    busy, client, server = _busy_s() - busy, time.process_time() - client, cpu_s(case.server) - server
+    return Run(total, first, rows, size_bytes, client, server, max(busy - client - server, 0.0))
+
+
+def cpu_s(process: psutil.Process | None) -> float:
+    """Processor time a process has used so far."""
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _busy_s() -> float:
+    """Processor time all processes have used so far."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0)
 
 
 def checksum(batches: Iterable[pa.RecordBatch]) -> tuple[int, ...]:
@@ -122,12 +153,15 @@ def as_rows(cases: list[Case], *, base: str) -> list[dict[str, object]]:
     return [
         {
             "case": case.name,
-            "median_s": round(case.median_s, 4),
+            "median_s": round(case.median("total_s"), 4),
             "best_s": round(min(run.total_s for run in case.runs), 4),
-            "speed_of_base": round(reference.median_s / case.median_s, 3),
-            "first_batch_ms": round(case.median_first_s * 1000, 1),
+            "speed_of_base": round(reference.median("total_s") / case.median("total_s"), 3),
+            "first_batch_ms": round(case.median("first_batch_s") * 1000, 1),
+            "client_cpu_s": round(case.median("client_cpu_s"), 2),
+            "server_cpu_s": round(case.median("server_cpu_s"), 2),
+            "quiet_runs": f"{len(case.quiet_runs)} of {len(case.runs)}",
             "rows": case.runs[0].rows,
-            "mb_per_s": round(case.runs[0].size_bytes / case.median_s / 1e6, 1),
+            "mb_per_s": round(case.runs[0].size_bytes / case.median("total_s") / 1e6, 1),
             "runs": [asdict(run) for run in case.runs],
         }
         for case in cases

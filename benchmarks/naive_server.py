@@ -3,17 +3,27 @@
 import sys
 
 import duckdb
+import pyarrow as pa
 import pyarrow.flight as fl
+
+KEPT = "kept:"
 
 
 class NaiveServer(fl.FlightServerBase):
     def __init__(self) -> None:
         super().__init__("grpc://127.0.0.1:0")
         self._connection = duckdb.connect()
+        self._kept: dict[str, pa.Table] = {}
 
     def do_get(self, _: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
-        relation = self._connection.cursor().sql(ticket.ticket.decode())
-        return fl.RecordBatchStream(relation.to_arrow_reader())
+        """The rows of a query; with `kept:` before it they are held in memory from the first time on."""
+        sql = ticket.ticket.decode()
+        if not sql.startswith(KEPT):
+            return fl.RecordBatchStream(self._connection.cursor().sql(sql).to_arrow_reader())
+        if sql not in self._kept:
+            relation = self._connection.cursor().sql(sql.removeprefix(KEPT))
+            self._kept[sql] = relation.to_arrow_reader(8_192).read_all()
+        return fl.RecordBatchStream(self._kept[sql])
 
 
 if __name__ == "__main__":
