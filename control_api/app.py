@@ -12,7 +12,17 @@ from starlette.staticfiles import StaticFiles
 from control_api import errors, openapi
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
-from control_api.routes import datasets, events, ingestions, jobs, queries, system, uploads, versions
+from control_api.routes import (
+    contracts,
+    datasets,
+    events,
+    ingestions,
+    jobs,
+    queries,
+    system,
+    uploads,
+    versions,
+)
 from control_api.security import Guard, GuardOptions, SecurityHeaders
 from control_api.streaming import Streaming
 
@@ -53,7 +63,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     ProcessCollector(registry=options.registry)
     errors.install(app)
     openapi.install(app)
-    for routes in (datasets, versions, ingestions, uploads, jobs, queries, events, system):
+    for routes in (datasets, contracts, versions, ingestions, uploads, jobs, queries, events, system):
         app.include_router(routes.router)
     app.include_router(system.pages)
     # Swagger UI and ReDoc as their makers ship them, so that the pages work without the internet.

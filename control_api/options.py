@@ -8,6 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from flight_core.application.admission import Admission
 from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
+from flight_core.application.contracts import (
+    CheckDataset,
+    DescribeContract,
+    InferContract,
+    SetContract,
+    WithdrawContract,
+)
 from flight_core.application.deletions import DeleteRows
 from flight_core.application.diff import DiffVersions
 from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
@@ -18,6 +25,7 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.preview import PreviewIngestion
 from flight_core.application.queries import OpenQuery, QueryLog
+from flight_core.application.replay import ReplayRejects
 from flight_core.application.statements import ClassifyStatement, RunStatement
 from flight_core.application.uploads import (
     CreateUpload,
@@ -86,6 +94,18 @@ class VersionUseCases:
 
 
 @dataclass(frozen=True, slots=True)
+class ContractUseCases:
+    """What there is to do with what rows have to be like."""
+
+    set: SetContract
+    describe: DescribeContract
+    withdraw: WithdrawContract
+    infer: InferContract
+    check: CheckDataset
+    replay: ReplayRejects
+
+
+@dataclass(frozen=True, slots=True)
 class ControlUseCases:
     """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
     readiness depends on."""
@@ -96,6 +116,7 @@ class ControlUseCases:
     describe_dataset: DescribeDataset
     drop_dataset: DropDataset
     versions: VersionUseCases
+    contracts: ContractUseCases
     start_ingestion: StartIngestion
     get_ingestion: GetIngestion
     retry_ingestion: RetryIngestion

@@ -13,7 +13,13 @@ import psutil
 from fastapi import FastAPI
 
 from control_api.app import create_app
-from control_api.options import ControlOptions, ControlUseCases, UploadUseCases, VersionUseCases
+from control_api.options import (
+    ContractUseCases,
+    ControlOptions,
+    ControlUseCases,
+    UploadUseCases,
+    VersionUseCases,
+)
 from flight_core.adapters.authentication.static import StaticAuthenticator
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
@@ -28,6 +34,7 @@ from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngi
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.events.log import LogEventFeed
+from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.admission import Admission, AdmissionLimits
@@ -42,7 +49,15 @@ from flight_core.application.catalog import (
     SweepOrphans,
     WriteDataset,
 )
-from flight_core.application.contracts import PrepareCheck
+from flight_core.application.contracts import (
+    CheckDataset,
+    DescribeContract,
+    GetContract,
+    InferContract,
+    PrepareCheck,
+    SetContract,
+    WithdrawContract,
+)
 from flight_core.application.deletions import DeleteRows, FindRowsToDelete
 from flight_core.application.diff import DiffVersions
 from flight_core.application.find_version import FindVersion
@@ -77,6 +92,7 @@ from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.reader import Reader
 from flight_core.application.reads import OpenReads, ReadBeacon
+from flight_core.application.replay import ReplayRejects
 from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
@@ -107,6 +123,7 @@ from flight_core.application.versions import (
     SetRetention,
     TagVersion,
 )
+from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.job import Task
 from flight_core.domain.query import Statement
@@ -307,7 +324,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         admission=admission,
         log=log,
         open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id),
-        sources=build_sources(settings, directory),
+        sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
         parser=build_parser(settings),
         wakeup=Wakeup(),
         uploads=FolderUploadStore(directory.uploads),
@@ -330,7 +347,7 @@ def _flight(parts: _Parts) -> FlightUseCases:
         get_dataset=GetDataset(datasets),
         describe_dataset=DescribeDataset(datasets, parts.store, _find(parts)),
         drop_dataset=DropDataset(datasets, utc_now),
-        write_dataset=WriteDataset(parts.open_write),
+        write_dataset=WriteDataset(_unchecked(parts)),
         plan_query=parts.plan_query,
         open_query=parts.open_query,
         inspect_statement=InspectStatement(parts.reader),
@@ -341,8 +358,13 @@ def _flight(parts: _Parts) -> FlightUseCases:
     )
 
 
+def _unchecked(parts: _Parts) -> OpenWrite:
+    """For rows that come as they are."""
+    return replace(parts.open_write, contracts=SqlContractRepository(parts.database))
+
+
 def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
-    write = WriteDatasetInSession(parts.datasets, parts.open_write, flight.drop_dataset)
+    write = WriteDatasetInSession(parts.datasets, _unchecked(parts), flight.drop_dataset)
     return FlightSqlUseCases(
         sessions=parts.sessions,
         inspect=InspectInSession(parts.reader),
@@ -373,6 +395,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         describe_dataset=flight.describe_dataset,
         drop_dataset=flight.drop_dataset,
         versions=_versions(parts, flight),
+        contracts=_contracts(parts, start_ingestion),
         start_ingestion=start_ingestion,
         get_ingestion=GetIngestion(parts.ingestions),
         retry_ingestion=RetryIngestion(parts.ingestions, start_ingestion),
@@ -404,6 +427,20 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
             "engine": lambda: _run_something(parts.engine, parts.datasets),
             "disk": lambda: _require_space(parts.directory.root),
         },
+    )
+
+
+def _contracts(parts: _Parts, start_ingestion: StartIngestion) -> ContractUseCases:
+    contracts = SqlContractRepository(parts.database)
+    get = GetContract(contracts)
+    prepare = PrepareCheck(contracts, parts.datasets, parts.store, utc_now)
+    return ContractUseCases(
+        set=SetContract(contracts, parts.parser, utc_now),
+        describe=DescribeContract(get, prepare, utc_now),
+        withdraw=WithdrawContract(contracts, utc_now),
+        infer=InferContract(parts.datasets, parts.store),
+        check=CheckDataset(get, parts.datasets, parts.store, parts.parser, utc_now, parts.directory.jobs),
+        replay=ReplayRejects(parts.datasets, start_ingestion),
     )
 
 

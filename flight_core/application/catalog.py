@@ -17,12 +17,13 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
-from flight_core.domain.errors import DatasetExists
+from flight_core.domain.errors import ContractViolated, DatasetExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
 from flight_core.domain.query import Pins
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories import ContractRepository, DatasetRepository
 from flight_core.domain.versions import VersionName
 
 _NO_PINS: Pins = MappingProxyType({})
@@ -188,10 +189,13 @@ class OpenWrite:
 
     `schema` None: the first batch or file decides. `source` tells the history where the rows came from,
     `inputs` which versions they were made from, `message` why.
-    One `job_id` commits at most once, however often it is attempted.
+    One `job_id` commits at most once, however often it is attempted. `contracts` are given where rows
+    come in that nobody has checked: there must be none for the dataset.
 
     Raises:
         DatasetExists: mode CREATE, and it does.
+        ContractViolated: the rows would have to be checked first.
+        InvalidDatasetName: the name is kept for rows that were rejected.
         LossyType, UnsupportedType, SchemaMismatch: see `TableStore.stage`.
     """
 
@@ -199,6 +203,7 @@ class OpenWrite:
     store: TableStore
     publish: Publish
     new_id: NewId
+    contracts: ContractRepository | None = None
 
     def __call__(
         self,
@@ -216,6 +221,8 @@ class OpenWrite:
         job_id: str | None = None,
     ) -> DatasetWrite:
         require(actor, Scope.WRITE)
+        if self.contracts is not None:
+            _refuse_unchecked(self.contracts, name)
         dataset_id = self.datasets.reserve(name, self.new_id())
         found = self.datasets.find(name)
         found = _catch_up(name, dataset_id, found, store=self.store, publish=self.publish) or found
@@ -240,6 +247,20 @@ class OpenWrite:
             info=info,
             job_id=job_id,
             committed=committed,
+        )
+
+
+def _refuse_unchecked(contracts: ContractRepository, name: DatasetName) -> None:
+    """
+    Raises:
+        ContractViolated, InvalidDatasetName: see `OpenWrite`.
+    """
+    refuse_rejects(name)
+    if contracts.find(name) is not None:
+        raise ContractViolated(
+            f"dataset '{name}' has a contract, and rows are held against it when they are ingested;"
+            " send them as an upload, or withdraw the contract",
+            name=name.value,
         )
 
 

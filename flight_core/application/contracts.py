@@ -1,20 +1,41 @@
 """Contracts of datasets: set, read, withdrawn, and made ready for a job to check its rows by."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio.to_thread
 
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.parsing import Check, Parser
-from flight_core.application.ports.storage import TableStore
+from flight_core.application.ports.parsing import Check, Checked, Parser
+from flight_core.application.ports.sources import FetchedFile
+from flight_core.application.ports.storage import ColumnStatistics, TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.contract import Contract, StoredContract, refuse_rejects
-from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.contract import (
+    REJECTS_KIND,
+    ColumnContract,
+    Contract,
+    MissingColumns,
+    StoredContract,
+    refuse_rejects,
+    rejects_of,
+)
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
 from flight_core.domain.errors import ContractNotFound
 from flight_core.domain.ingestion import Ingestion
+from flight_core.domain.job import Progress
 from flight_core.domain.repositories import ContractRepository, DatasetRepository
+
+# The stored types that a contract can name.
+_TYPES = re.compile(
+    r"bool|int(8|16|32|64)|float|double|string|date32\[day\]|timestamp\[us(, tz=UTC)?\]"
+    r"|decimal128\(\d+, \d+\)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +107,15 @@ class PrepareCheck:
     def __call__(self, ingestion: Ingestion) -> PreparedCheck:
         request = ingestion.request
         stored = self.contracts.find(request.dataset)
+        if stored is None and request.source.kind == REJECTS_KIND:
+            stored = StoredContract(request.dataset, 0, Contract(), self.clock(), ingestion.actor)
         if stored is None:
             return PreparedCheck(None)
         stays = self._stays(request.dataset) if request.mode is WriteMode.APPEND else None
         unique = bool(stored.contract.unique)
+        replayed = request.source.kind == REJECTS_KIND
         check = Check(
-            contract=stored,
+            contract=self._completed(stored, stays) if replayed else stored,
             job_id=ingestion.id,
             at=self.clock(),
             newest=self.newest(stored.contract, stays),
@@ -100,6 +124,25 @@ class PrepareCheck:
         if not (unique and request.mode is WriteMode.APPEND):
             return PreparedCheck(check)
         return PreparedCheck(check, -1 if stays is None else stays.ref.version)
+
+    @staticmethod
+    def _completed(stored: StoredContract, stays: DatasetVersion | None) -> StoredContract:
+        """With the types that columns have in the dataset: what is replayed is all text."""
+        if stays is None:
+            return stored
+        known = {column.name.lower(): column for column in stored.contract.columns}
+        columns = list(stored.contract.columns)
+        for field in stays.schema:
+            column = known.get(field.name.lower())
+            type = str(field.type) if _TYPES.fullmatch(str(field.type)) else None
+            if column is None:
+                columns.append(ColumnContract(field.name, type))
+            elif column.type is None:
+                columns[columns.index(column)] = replace(column, type=type)
+        contract = replace(
+            stored.contract, columns=tuple(columns), missing_columns=_replayed_missing(stored.contract)
+        )
+        return replace(stored, contract=contract)
 
     def newest(self, contract: Contract, version: DatasetVersion | None) -> datetime | None:
         """The latest value of the freshness column; None where the files do not tell."""
@@ -127,3 +170,127 @@ def moment_of(value: object) -> datetime | None:
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return None
+
+
+def _replayed_missing(contract: Contract) -> MissingColumns:
+    """Rows of several sources are replayed together: one may lack what another has."""
+    refuses = contract.missing_columns is MissingColumns.REFUSE
+    return MissingColumns.NULL if refuses else contract.missing_columns
+
+
+@dataclass(frozen=True, slots=True)
+class ContractStanding:
+    """`newest` is None where nothing tells how old the data is; `rejects` where nothing was rejected."""
+
+    stored: StoredContract
+    newest: datetime | None
+    age_s: float | None
+    rejects: Dataset | None
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeContract:
+    """The contract, how fresh the data is, and where its rejected rows are. Raises as `GetContract`."""
+
+    get_contract: GetContract
+    prepare: PrepareCheck
+    clock: Clock
+
+    def __call__(self, name: DatasetName, *, actor: Actor, version: int | None = None) -> ContractStanding:
+        stored = self.get_contract(name, actor=actor, version=version)
+        dataset = self.prepare.datasets.find(name)
+        freshness = stored.contract.freshness
+        newest = None
+        if dataset is not None and freshness is not None:
+            newest = (
+                dataset.current.committed_at
+                if freshness.column is None
+                else self.prepare.newest(stored.contract, dataset.current)
+            )
+        age_s = None if newest is None else (self.clock() - newest).total_seconds()
+        return ContractStanding(stored, newest, age_s, self.prepare.datasets.find(rejects_of(name)))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCheck:
+    """What was found in the rows of `version`; `contract_version` is None for a contract on trial."""
+
+    version: DatasetVersion
+    contract_version: int | None
+    checked: Checked
+
+
+@dataclass(frozen=True, slots=True)
+class CheckDataset:
+    """Hold the rows that are there against a contract: the one in force, or one on trial. Changes nothing.
+
+    Raises:
+        DatasetNotFound, ContractNotFound, InvalidContract, SchemaMismatch.
+        DeadlineExceeded, LimitExceeded: as when parsing.
+    """
+
+    get_contract: GetContract
+    datasets: DatasetRepository
+    store: TableStore
+    parser: Parser
+    clock: Clock
+    scratch: Path
+
+    async def __call__(
+        self, name: DatasetName, contract: Contract | None = None, *, actor: Actor
+    ) -> DatasetCheck:
+        require(actor, Scope.READ)
+        dataset, stored = await anyio.to_thread.run_sync(self._prepared, name, contract, actor)
+        files = self.store.files(dataset.current.ref)
+        check = Check(stored, job_id="", at=self.clock(), keeps_rows=False)
+        fetched = [
+            FetchedFile(Path(uri), dataset.name.value, size_bytes, temporary=False)
+            for uri, size_bytes in zip(files.uris, files.size_bytes, strict=True)
+        ]
+        with TemporaryDirectory(dir=self.scratch, prefix="check-", ignore_cleanup_errors=True) as folder:
+            parsed = await self.parser.parse(
+                fetched, Path(folder), _nobody, format="parquet", options={}, check=check
+            )
+        assert parsed.checked is not None
+        return DatasetCheck(dataset.current, None if contract else stored.version, parsed.checked)
+
+    def _prepared(
+        self, name: DatasetName, contract: Contract | None, actor: Actor
+    ) -> tuple[Dataset, StoredContract]:
+        dataset = self.datasets.get(name)
+        if contract is None:
+            return dataset, self.get_contract(name, actor=actor)
+        self.parser.check_contract(contract)
+        return dataset, StoredContract(name, 0, contract, self.clock(), actor.name)
+
+
+async def _nobody(_progress: Progress) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferContract:
+    """A contract that the current rows keep, from their types and exact statistics: a draft to go on from.
+
+    Raises DatasetNotFound.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Contract:
+        require(actor, Scope.READ)
+        dataset = self.datasets.get(name)
+        statistics = self.store.statistics(dataset.current.ref)
+        return Contract(columns=tuple(map(_proposed, statistics)))
+
+
+def _proposed(column: ColumnStatistics) -> ColumnContract:
+    minimum = column.minimum
+    counted = isinstance(minimum, int | float | Decimal) and not isinstance(minimum, bool)
+    return ColumnContract(
+        name=column.name,
+        type=column.type if _TYPES.fullmatch(column.type) else None,
+        nullable=column.null_count != 0,
+        ge=0 if counted and minimum >= 0 else None,  # type: ignore[operator] # a number, as was just seen
+    )

@@ -6,15 +6,23 @@ after a crash finds exactly those, and puts them into the quarantine once.
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from flight_core.application.catalog import OpenWrite
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor
-from flight_core.domain.contract import rejects_of
-from flight_core.domain.dataset import DatasetVersion, WriteMode
+from flight_core.domain.contract import REJECTS_KIND, rejects_of
+from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
+from flight_core.domain.errors import CommitConflict
 from flight_core.domain.ingestion import Ingestion
+
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +35,56 @@ class Quarantine:
     def settle(self, ingestion: Ingestion, version: DatasetVersion) -> None:
         """Keep what the commit of `version` carries, if it carries something."""
         carried = self.store.attachment(version.ref)
-        if carried is not None:
+        if ingestion.request.source.kind == REJECTS_KIND:
+            self._replace(ingestion, carried)
+        elif carried is not None:
             self._keep(ingestion, carried, ingestion.id)
+        if carried is not None:
             carried.unlink(missing_ok=True)
 
     def refuse(self, ingestion: Ingestion, rejects: Path) -> None:
         """Keep what a job rejected that is to commit nothing."""
         self._keep(ingestion, rejects, f"{ingestion.id}/refused")
+
+    def _replace(self, ingestion: Ingestion, still_bad: Path | None) -> None:
+        """Put what is still bad in the place of what was replayed. Rows that came meanwhile stay."""
+        fields = ingestion.request.source.fields
+        replayed = VersionRef(str(fields["dataset_id"]), int(str(fields["version"])))
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(CommitConflict):
+                return self._replace_once(ingestion, replayed, still_bad)
+        return self._replace_once(ingestion, replayed, still_bad)
+
+    def _replace_once(self, ingestion: Ingestion, replayed: VersionRef, still_bad: Path | None) -> None:
+        latest = self.store.latest(replayed.dataset_id)
+        if latest is None:
+            return
+        write = self.open_write(
+            rejects_of(ingestion.request.dataset),
+            latest.schema,
+            WriteMode.REPLACE,
+            actor=Actor(ingestion.actor),
+            source=f"ingestion {ingestion.id}",
+            job_id=ingestion.id,
+        )
+        with write:
+            if write.dataset_id != replayed.dataset_id:
+                return  # it was dropped, and what was in it
+            if not write.committed:
+                jobs = self._committed_jobs(replayed)
+                for batch in self.store.scan(latest.ref):
+                    write.staged.write(_without(batch, jobs))
+                if still_bad is not None:
+                    write.staged.adopt([placed(still_bad, write.staged.folder)])
+            write.commit(base_version=latest.ref.version)
+
+    def _committed_jobs(self, replayed: VersionRef) -> "pa.Array[Any]":
+        """The jobs whose rows were replayed. A job rejects its rows in one commit, so all of them were."""
+        jobs: pa.Array[Any] = pa.array([], pa.string())
+        for batch in self.store.scan(replayed):
+            found = batch.filter(batch.column("committed")).column("job")
+            jobs = pc.unique(pa.concat_arrays([jobs, found]))
+        return jobs
 
     def _keep(self, ingestion: Ingestion, rejects: Path, job_id: str) -> None:
         write = self.open_write(
@@ -48,6 +99,12 @@ class Quarantine:
             if not write.committed:
                 write.staged.adopt([placed(rejects, write.staged.folder)])
             write.commit()
+
+
+def _without(batch: pa.RecordBatch, jobs: "pa.Array[Any]") -> pa.RecordBatch:
+    """The rows of other jobs, and of those that committed nothing."""
+    replayed = pc.and_(pc.is_in(batch.column("job"), value_set=jobs), batch.column("committed"))
+    return batch.filter(pc.invert(replayed))
 
 
 def placed(file: Path, folder: Path) -> Path:

@@ -13,6 +13,9 @@ from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidDatasetName
 
 REJECTS_SUFFIX = "_rejects"
+REJECTS_KIND = "rejects"  # of the source that a replay has
+# Columns that tell where a row on its way to be checked is from: source, number there, ingestion.
+REJECT_MARKS = ("\x1fsource", "\x1frow", "\x1fjob")
 
 # A JSON value: numbers, text, true and false. Dates and moments are text in ISO 8601.
 Value = bool | int | float | str

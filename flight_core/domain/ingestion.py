@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
-from flight_core.domain.contract import CheckReport
+from flight_core.domain.contract import REJECTS_KIND, CheckReport
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.job import Job, Task
 
@@ -82,4 +82,4 @@ class Ingestion(Job):
     @property
     def exclusive(self) -> bool:
         """Rows that are added go together with others; what was there before is another matter."""
-        return self.request.mode is not WriteMode.APPEND
+        return self.request.mode is not WriteMode.APPEND or self.request.source.kind == REJECTS_KIND

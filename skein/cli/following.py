@@ -8,10 +8,11 @@ from typing import TypeVar
 import typer
 from rich.progress import TextColumn
 
-from schemas.http import Job
+from schemas.http import Ingestion, Job
 from skein.cli.bars import bytes_bar
 from skein.cli.client import Api
 from skein.cli.failures import INTERRUPTED, CliError
+from skein.cli.wording import count
 
 # How often the job is looked at; the server notes its progress four times a second.
 _POLL_S = 0.2
@@ -35,6 +36,8 @@ def followed(api: Api, job: AnyJob) -> AnyJob:
             interrupted = True
             _ask_to_stop(api, job)
             job = _at_its_end(api, job, show)
+    if isinstance(job, Ingestion):
+        _tell_rules(job)
     if job.state == "cancelled" and interrupted:
         typer.echo(f"cancelled; '{job.dataset}' is as it was", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -97,3 +100,15 @@ def _pace(job: Job) -> str:
     if job.eta_s is not None:
         parts.append(f"{job.eta_s:.0f} s left")
     return ", ".join(parts)
+
+
+def _tell_rules(job: Ingestion) -> None:
+    """Which rules of the contract rows broke."""
+    if job.rejected_rows:
+        rejected = count(job.rejected_rows, "row")
+        typer.echo(f"{rejected} rejected, see the dataset '{job.dataset}_rejects':", err=True)
+    elif job.rules:
+        typer.echo("rules of the contract were broken:", err=True)
+    for rule in job.rules:
+        where = f"{rule.column}." if rule.column else ""
+        typer.echo(f"  {where}{rule.rule}: {count(rule.rows, 'row')} ({rule.severity})", err=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from flight_core.domain.errors import FlightCoreError
+from skein.cli.contract_command import contract
 from skein.cli.failures import INTERRUPTED, CliError, one_line
 from skein.cli.job_commands import compact, jobs, vacuum
 from skein.cli.parameters import Data, Json, Message, Name, Server
@@ -24,7 +25,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(serve_flight)
 app.command()(serve_control)
-for _command in (history, diff, restore, tag, tags, retention, compact, vacuum):
+for _command in (contract, history, diff, restore, tag, tags, retention, compact, vacuum):
     app.command()(_command)
 app.add_typer(jobs, name="jobs")
 

@@ -20,6 +20,7 @@ from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
 from flight_core.adapters.sources.http import HttpSource
+from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.catalog import OpenWrite, Publish
@@ -35,6 +36,7 @@ from flight_core.application.quarantine import Quarantine
 from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
+from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.events import StoredEvent
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
@@ -65,6 +67,7 @@ class IngestionStack:
             "file": FileSource(FileSourceOptions(roots=(self.inputs,))),
             "http": HttpSource(HttpSourceOptions(allow_loopback=True, retry_wait_s=0.01)),
         }
+        self.sources = {**self.sources, REJECTS_KIND: RejectsSource(self.store)}
         self.parser: Parser = PolarsParser(ParserOptions())
         self.wakeup = Wakeup()
         self.publish = Publish(self.datasets, utc_now)
@@ -78,8 +81,8 @@ class IngestionStack:
     def close(self) -> None:
         self.database.close()
 
-    def worker(self, **options) -> JobWorker:
-        ingest = RunIngestion(
+    def run_ingestion(self) -> RunIngestion:
+        return RunIngestion(
             self.open_write,
             self.sources,
             self.parser,
@@ -88,8 +91,10 @@ class IngestionStack:
             Quarantine(self.open_write, self.store),
             StoreRows({}, self.store, new_id),
         )
+
+    def worker(self, **options) -> JobWorker:
         return JobWorker(
-            {Task.INGEST: ingest},
+            {Task.INGEST: self.run_ingestion()},
             jobs=self.registry,
             events=self.events,
             clock=utc_now,
@@ -133,13 +138,13 @@ class IngestionStack:
             keys=keys,
             schema_policy=schema_policy,
         )
-        return self._start_ingestion(request, actor=actor)
+        return self.start_ingestion(request, actor=actor)
 
     def retry(self, ingestion: Ingestion, *, actor=LOCAL) -> Ingestion:
-        return RetryIngestion(self.ingestions, self._start_ingestion)(ingestion.id, actor=actor)
+        return RetryIngestion(self.ingestions, self.start_ingestion)(ingestion.id, actor=actor)
 
     @property
-    def _start_ingestion(self) -> StartIngestion:
+    def start_ingestion(self) -> StartIngestion:
         return StartIngestion(
             self.ingestions, self.datasets, self.sources, self.parser, utc_now, new_id, self.wakeup, {}
         )

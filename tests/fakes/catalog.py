@@ -172,6 +172,9 @@ class MemoryTables:
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
         return self._jobs.get((dataset_id, job_id))
 
+    def scan(self, ref: VersionRef) -> Iterator[pa.RecordBatch]:
+        yield from self.rows(ref).to_batches()
+
     def attachment(self, ref: VersionRef) -> Path | None:
         return None
 

@@ -105,10 +105,14 @@ def _value_of(value: object, type: pl.DataType) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Coercion:
-    """How a column becomes one of the contract's type: `typed` is null where `raw` is not if that fails."""
+    """How a column becomes one of the contract's type: `typed` is null where `raw` is not if that fails.
+
+    `quick` is as `typed`, and does not try as hard: it may be null where that is not.
+    """
 
     raw: pl.Expr
     typed: pl.Expr
+    quick: pl.Expr | None = None
 
     @property
     def failed(self) -> pl.Expr:
@@ -157,7 +161,7 @@ def _from_text(raw: pl.Expr, target: pl.DataType, format: str | None) -> Coercio
         return Coercion(raw, raw)
     text = raw.str.strip_chars(" \t")
     given = pl.when(~text.is_in(NULL_WORDS)).then(text)  # none of these words parses
-    return Coercion(given, _parsed(text, target, format))
+    return Coercion(given, _parsed(text, target, format), quick=_parsed(raw, target, format))
 
 
 def _parsed(text: pl.Expr, target: pl.DataType, format: str | None) -> pl.Expr:
@@ -168,7 +172,7 @@ def _parsed(text: pl.Expr, target: pl.DataType, format: str | None) -> pl.Expr:
         if format is not None:
             return text.str.to_date(format, strict=False)
         exact = pl.when(text.str.len_bytes() == _DATE_BYTES).then(text)
-        return exact.str.to_date("%Y-%m-%d", strict=False)
+        return exact.str.to_date("%Y-%m-%d", strict=False, cache=False)  # its cache is slower than parsing
     if isinstance(target, pl.Datetime):
         return _parsed_moment(text, target, format)
     if isinstance(target, pl.Decimal):

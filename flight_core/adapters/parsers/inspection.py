@@ -16,6 +16,7 @@ from flight_core.adapters.parsers.contract_rules import Rule, column_types, defa
 from flight_core.adapters.parsers.contract_types import Coercion, coercion
 from flight_core.adapters.parsers.rejects import RejectsFile, RejectsNote
 from flight_core.domain.contract import (
+    REJECT_MARKS,
     ColumnContract,
     Contract,
     ExtraColumns,
@@ -24,18 +25,23 @@ from flight_core.domain.contract import (
     Severity,
     merged_counts,
 )
-from flight_core.domain.errors import SchemaMismatch
+from flight_core.domain.errors import InvalidContract, SchemaMismatch
 
 # Columns that tell where a row is from, until it has passed.
-SOURCE, ROW = "\x1fsource", "\x1frow"
-MARKS = (SOURCE, ROW)
+MARKS = SOURCE, ROW, JOB = REJECT_MARKS
+
+_ANY = "\x1fany"
+_RULES = "\x1frules"
 
 
 class Inspection:
     """What one job holds its rows against. `begin` anew for each attempt to read them."""
 
-    def __init__(self, contract: Contract, note: RejectsNote, rejects: Path) -> None:
+    def __init__(
+        self, contract: Contract, note: RejectsNote, rejects: Path, *, keeps_rows: bool = True
+    ) -> None:
         self.contract = contract
+        self.keeps_rows = keeps_rows
         self.types = column_types(contract)
         self.rejects = rejects
         self._note = note
@@ -43,7 +49,11 @@ class Inspection:
         self._sources: list[str] = []
 
     def marked(self, frame: pl.LazyFrame, label: str) -> pl.LazyFrame:
-        """With the label of its source, and the number of each row in it, from 1. In the order of reading."""
+        """With the label of its source, and the number of each row in it, from 1. In the order of reading.
+
+        Rows that are replayed know all that already."""
+        if JOB in frame.collect_schema():
+            return frame
         if label not in self._sources:
             self._sources.append(label)
         return frame.with_row_index(ROW, offset=1).with_columns(pl.lit(label).alias(SOURCE))
@@ -62,6 +72,15 @@ class Inspection:
         plan = plan_of(self.contract, schema)
         self._gate = Gate(plan, rules_of(self.contract), RejectsFile(self.rejects, self._note), self._sources)
         return self._gate
+
+    def needed(self, columns: Sequence[str]) -> list[str]:
+        """The columns of the result that are to be written: all, or those that are looked at again."""
+        if self.keeps_rows:
+            return list(columns)
+        again = {name.lower() for key in self.contract.unique for name in key.columns}
+        if self.contract.freshness is not None and self.contract.freshness.column is not None:
+            again.add(self.contract.freshness.column.lower())
+        return [name for name in columns if name.lower() in again] or list(columns[:1])
 
     def typed_columns(self, columns: Sequence[str]) -> dict[str, pl.DataType]:
         """Those of the data's columns that the contract gives a type."""
@@ -109,6 +128,8 @@ def plan_of(contract: Contract, schema: Mapping[str, pl.DataType]) -> Plan:
             f"the contract does not allow for the columns {listed}; leave them out, or describe them",
             columns=extra[:20],
         )
+    if JOB in schema:  # until the keys were looked at, too
+        columns += [_Column(name, name, pl.col(name)) for name in MARKS]
     if contract.extra_columns is ExtraColumns.KEEP:
         columns += [_Column(name, name, pl.col(name)) for name in extra]
     return Plan(columns, sources)
@@ -137,7 +158,7 @@ def _contracted(
     return _Column(
         column.name,
         source,
-        found.typed,
+        found.typed if found.quick is None else found.quick,
         None if schema[source] == type else found,
         Severity.REJECT if severity is Severity.WARN else severity,
     )
@@ -209,31 +230,50 @@ class Gate:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         try:
-            return self._passed(batch)
+            return self._checked(batch)
         except BaseException as error:  # libraries between here and the caller would make another of it
             self.error = error
             raise
 
+    def _checked(self, batch: pl.DataFrame) -> pl.DataFrame:
+        try:
+            return self._passed(batch)
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise InvalidContract(f"the contract cannot be checked on these rows: {reason}") from error
+
     def _passed(self, batch: pl.DataFrame) -> pl.DataFrame:
         # A column of the batch, so that there are as many rows even where all others are made up.
-        typed = batch.select(*self._typed, pl.first().alias(ROW)).drop(ROW)
+        typed = batch.select(*self._typed, pl.first().alias(_ANY)).drop(_ANY)
+        harder = [
+            column.coercion.typed.alias(column.name)
+            for column in self._coerced
+            if column.coercion is not None and column.coercion.quick is not None
+            if self._fails(column, batch, typed)
+        ]
+        if harder:
+            typed = typed.with_columns(batch.select(harder))
         hits = self._hits(batch, typed)
         bad = _any(hit for rule, hit in hits if rule.severity is not Severity.WARN)
         self._count(batch, hits, bad)
         if bad is None:
             return typed
-        set_apart = batch.filter(bad).with_columns(_labels(hits, bad).alias("\x1frules"))
+        set_apart = batch.filter(bad).with_columns(_labels(hits, bad).alias(_RULES))
         self.file.write(self._told(set_apart))
         return typed.filter(~bad)
+
+    @staticmethod
+    def _fails(column: _Column, batch: pl.DataFrame, typed: pl.DataFrame) -> bool:
+        """Whether there may be values that are not of the type."""
+        return typed[column.name].null_count() > batch[str(column.source)].null_count()
 
     def _hits(self, batch: pl.DataFrame, typed: pl.DataFrame) -> list[tuple[Rule, pl.Series]]:
         """The rules that are broken, and by which rows."""
         hits: list[tuple[Rule, pl.Series]] = []
         failed: dict[str, pl.Series] = {}
         for column in self._coerced:
-            assert column.source is not None
             assert column.coercion is not None
-            if typed[column.name].null_count() > batch[column.source].null_count():
+            if self._fails(column, batch, typed):
                 failed[column.name] = batch.select(column.coercion.failed.alias("hit"))["hit"]
         for name, hit in failed.items():
             if hit.any():
@@ -261,7 +301,7 @@ class Gate:
             tally.rejected_rows += 0 if bad is None else int(bad.sum())
             tally.counts = [*merged_counts([*tally.counts, *counts])]
             tally.last_column_nulls += batch[self.plan.sources[-1]].null_count()
-            if SOURCE in batch.columns:
+            if JOB not in batch.columns:
                 self._count_sources(batch, bad)
 
     def _count_sources(self, batch: pl.DataFrame, bad: pl.Series | None) -> None:
@@ -297,11 +337,9 @@ class Gate:
 
     def _told(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Where each row is from, what it broke, and all its values as text."""
-        where = [pl.col(SOURCE), pl.col(ROW).cast(pl.Int64)] if SOURCE in rows.columns else _NOWHERE
-        return rows.select(*where, pl.col("\x1frules"), *texts(rows.select(self.plan.sources)))
-
-
-_NOWHERE = (pl.lit("").alias(SOURCE), pl.lit(None, dtype=pl.Int64).alias(ROW))
+        job = pl.col(JOB) if JOB in rows.columns else pl.lit(self.file.note.job).alias(JOB)
+        where = (pl.col(SOURCE), pl.col(ROW).cast(pl.Int64), job, pl.col(_RULES))
+        return rows.select(*where, *texts(rows.select(self.plan.sources)))
 
 
 def texts(frame: pl.DataFrame) -> list[pl.Series]:

@@ -101,6 +101,8 @@ def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> N
         schema=schema if gate is None else gate.plan.schema(schema),
         validate_output_schema=False,
     )
+    if target.inspection is not None:
+        passed = passed.select(target.inspection.needed(passed.collect_schema().names()))
     try:
         passed.sink_parquet(target.path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
     except BaseException:

@@ -28,6 +28,7 @@ from flight_core.domain.contract import Contract, contract_document, report_of
 from flight_core.domain.errors import (
     DeadlineExceeded,
     FlightCoreError,
+    InvalidContract,
     InvalidOption,
     LimitExceeded,
     OutOfDisk,
@@ -45,6 +46,7 @@ _COMMAND = (sys.executable, "-P", "-m", "flight_core.adapters.parsers.worker")
 _FAILURES: Mapping[str, type[FlightCoreError]] = {
     failure.code: failure
     for failure in (
+        InvalidContract,
         InvalidOption,
         LimitExceeded,
         OutOfDisk,
@@ -178,6 +180,7 @@ def _check_message(check: Check) -> dict[str, object]:
         "job": check.job_id,
         "at": check.at.isoformat(),
         "newest": None if check.newest is None else check.newest.isoformat(),
+        "keeps_rows": check.keeps_rows,
         "present": [str(path) for path in check.present],
     }
 

@@ -50,13 +50,13 @@ class RejectsFile:
 
     def __init__(self, path: Path, note: RejectsNote) -> None:
         self._path = path
-        self._note = note
+        self.note = note
         self._lock = threading.Lock()
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
 
     def write(self, rows: pl.DataFrame) -> None:
-        """Source, row, rules, and then the values as text, in columns of their names."""
+        """Source, row, job, rules, and then the values as text, in columns of their names."""
         batch = self._batch(rows)
         with self._lock:
             self._waiting.append(batch)
@@ -81,14 +81,14 @@ class RejectsFile:
         self._writer.write_table(pa.Table.from_batches(waiting))
 
     def _batch(self, rows: pl.DataFrame) -> pa.RecordBatch:
-        source, row, rules, *values = rows.get_columns()
-        note = self._note
+        source, row, job, rules, *values = rows.get_columns()
+        note = self.note
         columns = [
             source.to_arrow().cast(pa.string()),
             row.to_arrow(),
             rules.to_arrow().cast(REJECTS_SCHEMA.field("rules").type),
             _as_map(values, rows.height),
-            pa.repeat(note.job, rows.height),
+            job.to_arrow().cast(pa.string()),
             pa.repeat(pa.scalar(note.contract_version, pa.int64()), rows.height),
             pa.repeat(pa.scalar(note.rejected_at, pa.timestamp("us", "UTC")), rows.height),
             pa.repeat(pa.scalar(value=True), rows.height),

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from flight_core.adapters.parsers.inspection import Inspection, texts
+from flight_core.adapters.parsers.inspection import JOB, MARKS, Inspection, texts
 from flight_core.adapters.parsers.output import ROW_GROUP_ROWS
 from flight_core.adapters.parsers.rejects import RejectsNote, refused
 from flight_core.adapters.parsers.unique import KeySearch
@@ -42,7 +42,12 @@ class CheckRequest:
         note = RejectsNote(message["job"], message["version"], at)
         newest = message["newest"]
         return cls(
-            inspection=Inspection(contract_of(message["contract"]), note, folder / "rejects.parquet"),
+            inspection=Inspection(
+                contract_of(message["contract"]),
+                note,
+                folder / "rejects.parquet",
+                keeps_rows=message["keeps_rows"],
+            ),
             at=at,
             newest=None if newest is None else datetime.fromisoformat(newest),
             present=[Path(path) for path in message["present"]],
@@ -57,6 +62,8 @@ def finish(check: CheckRequest, path: Path) -> dict[str, object]:
     counts = [RuleCount("unique", ", ".join(key.columns), key.severity, hit.len()) for key, hit in repeated]
     rejected_rows = gate.rejected_rows + _set_apart(check.inspection, path, repeated)
     gate.file.close()
+    if JOB in pl.scan_parquet(path, glob=False).collect_schema():
+        _rewrite(path, pl.scan_parquet(path, glob=False).drop(MARKS))
     report = CheckReport(check.version, gate.rows, rejected_rows, merged_counts([*gate.counts, *counts]))
     stale = _stale(check, path)
     if stale is not None:
@@ -91,12 +98,21 @@ def _set_apart(inspection: Inspection, path: Path, repeated: Sequence[tuple[Uniq
         rules = pl.DataFrame(labels).select(pl.concat_list(pl.all()).list.drop_nulls().alias("rules"))[
             "rules"
         ]
-        source, row = inspection.gate.origins(batch[_NUMBER])
-        inspection.gate.file.write(pl.DataFrame([source, row, rules, *texts(batch.drop(_NUMBER))]))
-    kept = path.with_suffix(".kept")
-    rows.filter(~is_bad).drop(_NUMBER).sink_parquet(kept, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    kept.replace(path)
+        if JOB in batch.columns:
+            where = [batch[name] for name in MARKS]
+        else:
+            job = pl.Series(JOB, [inspection.gate.file.note.job] * batch.height, dtype=pl.String)
+            where = [*inspection.gate.origins(batch[_NUMBER]), job]
+        values = texts(batch.drop(_NUMBER, *MARKS, strict=False))
+        inspection.gate.file.write(pl.DataFrame([*where, rules, *values]))
+    _rewrite(path, rows.filter(~is_bad).drop(_NUMBER))
     return numbers.len()
+
+
+def _rewrite(path: Path, rows: pl.LazyFrame) -> None:
+    draft = path.with_suffix(".draft")
+    rows.sink_parquet(draft, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    draft.replace(path)
 
 
 def _stale(check: CheckRequest, path: Path) -> RuleCount | None:

@@ -11,7 +11,7 @@ to disk before anybody is told.
 import re
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
@@ -23,8 +23,10 @@ import pyarrow as pa
 from flight_core.adapters.storage.changes import Change, Compacted, Restored, Rewritten, Run, Written
 from flight_core.adapters.storage.commit import Committing
 from flight_core.adapters.storage.compaction import rewrite, runs_to_compact
+from flight_core.adapters.storage.fitting import Fit
 from flight_core.adapters.storage.leftovers import VacuumedVersions, needless_files
 from flight_core.adapters.storage.log import CommitLog
+from flight_core.adapters.storage.parquet import ParquetSource
 from flight_core.adapters.storage.rewriting import ByKey, ByNumber, Survivors, by_path
 from flight_core.adapters.storage.rows import ParquetRows
 from flight_core.adapters.storage.staged import ATTACHMENT, DeltaStagedWrite, StagedFiles
@@ -118,6 +120,13 @@ class DeltaTableStore:
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
         commits = reversed(self._log.commits(dataset_id))
         return next((commit.version for commit in commits if commit.job_id == job_id), None)
+
+    def scan(self, ref: VersionRef) -> Iterator[pa.RecordBatch]:
+        files = self.files(ref)
+        for uri in files.uris:
+            with ParquetSource(Path(uri)) as source:
+                fit = Fit(source.schema, files.schema, allow_lossy=False)
+                yield from map(fit, source.batches())
 
     def attachment(self, ref: VersionRef) -> Path | None:
         write_id = self._log.commits(ref.dataset_id)[ref.version].write_id

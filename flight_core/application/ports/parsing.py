@@ -26,6 +26,7 @@ class Check:
     at: datetime
     newest: datetime | None = None
     present: tuple[Path, ...] = ()
+    keeps_rows: bool = True  # False: only the report is wanted
 
 
 @dataclass(frozen=True, slots=True)

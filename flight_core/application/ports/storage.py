@@ -1,6 +1,6 @@
 """Versioned tables of Parquet files."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -208,6 +208,13 @@ class TableStore(Protocol):
 
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
         """The version that `job_id` committed, if it did."""
+
+    def scan(self, ref: VersionRef) -> Iterator[pa.RecordBatch]:
+        """All rows of a version, in bounded memory.
+
+        Raises:
+            VersionNotFound
+        """
 
     def attachment(self, ref: VersionRef) -> Path | None:
         """The file that travelled with the commit of the version, while it is there. The caller may

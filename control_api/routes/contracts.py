@@ -1,0 +1,118 @@
+"""What the rows of a dataset have to be like: contracts, checks, and the rows that were rejected."""
+
+from functools import partial
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Body, Depends, Query
+from starlette.responses import Response
+
+from control_api import mapping
+from control_api.dependencies import Caller, Name, UseCases, json_body
+from flight_core.application.contracts import ContractStanding, DatasetCheck
+from flight_core.domain.contract import contract_document, contract_of
+from flight_core.domain.dataset import DatasetName
+from schemas import contracts, http
+
+router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["contracts"])
+
+
+@router.get("/contract")
+def get_contract(
+    name: Name,
+    use_cases: UseCases,
+    caller: Caller,
+    version: Annotated[int | None, Query(description="The one in force if left out.")] = None,
+) -> contracts.StoredContract:
+    """The contract, how fresh the data is by it, and where the rejected rows are."""
+    return _standing(use_cases.contracts.describe(name, actor=caller, version=version))
+
+
+@router.put("/contract", dependencies=[Depends(json_body)])
+def set_contract(
+    name: Name, contract: contracts.Contract, use_cases: UseCases, caller: Caller
+) -> contracts.StoredContract:
+    """From the next ingestion on, rows are held against it. The dataset need not exist yet.
+
+    Each change is a new version; the same contract again changes nothing."""
+    use_cases.contracts.set(name, contract_of(contracts.as_document(contract)), actor=caller)
+    return _standing(use_cases.contracts.describe(name, actor=caller))
+
+
+@router.delete("/contract", status_code=204)
+def withdraw_contract(name: Name, use_cases: UseCases, caller: Caller) -> None:
+    """Rows are not checked any more. Those that were rejected stay where they are."""
+    use_cases.contracts.withdraw(name, actor=caller)
+
+
+@router.post("/contract/infer")
+def infer_contract(name: Name, use_cases: UseCases, caller: Caller) -> contracts.Contract:
+    """A contract that the current rows keep, as a draft. Nothing is stored."""
+    proposed = use_cases.contracts.infer(name, actor=caller)
+    return contracts.Contract.model_validate(contract_document(proposed))
+
+
+@router.post("/contract/check")
+async def check_contract(
+    name: Name,
+    use_cases: UseCases,
+    caller: Caller,
+    contract: Annotated[
+        contracts.Contract | None, Body(description="A contract on trial; the one in force if left out.")
+    ] = None,
+) -> contracts.CheckReport:
+    """Hold the rows that are there against the contract, and count which rules they break."""
+    trial = None if contract is None else contract_of(contracts.as_document(contract))
+    return _report(name, await use_cases.contracts.check(name, trial, actor=caller))
+
+
+@router.post(
+    "/rejects/replay",
+    status_code=202,
+    responses={202: {"headers": {"Location": {"schema": {"type": "string"}}}}},
+)
+async def replay_rejects(
+    name: Name, response: Response, use_cases: UseCases, caller: Caller
+) -> http.Ingestion:
+    """Queue a job that holds the rejected rows against the contract as it is now. Good ones are appended
+    and leave the quarantine; the others stay, with what they break now."""
+    job = await to_thread.run_sync(partial(use_cases.contracts.replay, name, actor=caller))
+    reply = mapping.ingestion(job)
+    response.headers["Location"] = reply.href
+    return reply
+
+
+def _standing(standing: ContractStanding) -> contracts.StoredContract:
+    stored, rejects = standing.stored, standing.rejects
+    freshness = stored.contract.freshness
+    age_s = standing.age_s
+    return contracts.StoredContract(
+        dataset=stored.dataset.value,
+        version=stored.version,
+        created_at=stored.created_at,
+        actor=stored.actor,
+        contract=contracts.Contract.model_validate(contract_document(stored.contract)),
+        freshness=None
+        if freshness is None
+        else contracts.FreshnessReport(
+            newest=standing.newest,
+            age_s=age_s,
+            fresh=None if age_s is None else age_s <= freshness.max_age_s,
+        ),
+        rejects=None if rejects is None else rejects.name.value,
+        rejected_rows=0 if rejects is None else rejects.current.row_count,
+    )
+
+
+def _report(name: DatasetName, found: DatasetCheck) -> contracts.CheckReport:
+    report = found.checked.report
+    return contracts.CheckReport(
+        dataset=name.value,
+        version=found.version.ref.version,
+        contract_version=found.contract_version,
+        rows=report.rows,
+        rejected_rows=report.rejected_rows,
+        rules=[mapping.rule_count(count) for count in report.rules],
+        passed=found.checked.violation is None,
+        violation=found.checked.violation,
+    )

@@ -1,0 +1,91 @@
+"""`skein contract`: what the rows of a dataset have to be like."""
+
+from pathlib import Path
+from typing import Literal
+
+import typer
+from pydantic import ValidationError
+
+from flight_core.domain.errors import InvalidOption
+from schemas.contracts import CheckReport, Contract, StoredContract
+from schemas.http import Ingestion
+from skein.cli.client import Api, path_of
+from skein.cli.following import followed
+from skein.cli.jobs import summary
+from skein.cli.tables import Column, show_table
+from skein.cli.wording import as_json, count
+
+Action = Literal["show", "set", "infer", "check", "withdraw", "replay"]
+
+
+def contract(api: Api, action: Action, name: str, *, file: Path | None, json: bool) -> None:
+    """
+    Raises:
+        CliError: as the server says.
+        InvalidOption: the file is missing where it is needed, or no contract.
+    """
+    path = path_of("datasets", name, "contract")
+    if file is not None and action not in ("set", "check"):
+        raise InvalidOption(f"'skein contract {action}' takes no file; leave out '{file}'")
+    match action:
+        case "show":
+            stored = api.get(StoredContract, path)
+            typer.echo(as_json(stored if json else stored.contract))
+            if not json:
+                typer.echo(_standing(stored), err=True)
+        case "set":
+            stored = api.put(StoredContract, path, _contract(file))
+            typer.echo(as_json(stored) if json else f"{stored.dataset}: contract version {stored.version}")
+        case "infer":
+            typer.echo(as_json(api.post(Contract, f"{path}/infer")))
+        case "check":
+            report = api.post(CheckReport, f"{path}/check", None if file is None else _contract(file))
+            _show(report, json=json)
+        case "withdraw":
+            api.delete(path)
+            typer.echo(f"{name}: rows are not checked any more")
+        case "replay":
+            job = api.post(Ingestion, path_of("datasets", name, "rejects", "replay"))
+            typer.echo(summary(followed(api, job)))
+
+
+def _standing(stored: StoredContract) -> str:
+    fresh = "" if stored.freshness is None else f"; fresh: {_said(stored.freshness.fresh)}"
+    rejects = "" if not stored.rejects else f"; {count(stored.rejected_rows, 'row')} in '{stored.rejects}'"
+    return f"version {stored.version}, by {stored.actor}{fresh}{rejects}"
+
+
+def _said(fresh: bool | None) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[fresh]
+
+
+def _contract(file: Path | None) -> dict[str, object]:
+    if file is None:
+        raise InvalidOption("name the file with the contract; 'skein contract infer NAME' proposes one")
+    try:
+        text = file.read_text(encoding="utf-8")
+        return Contract.model_validate_json(text).model_dump(mode="json", exclude_unset=True)
+    except (OSError, UnicodeError) as error:
+        raise InvalidOption(f"'{file}' cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise InvalidOption(f"'{file}' is no contract: {place}: {first['msg']}") from None
+
+
+def _show(report: CheckReport, *, json: bool) -> None:
+    if json:
+        typer.echo(as_json(report))
+    else:
+        typer.echo(
+            f"{report.dataset}: version {report.version}, {count(report.rows, 'row')},"
+            f" {report.rejected_rows:,} would be rejected"
+        )
+        columns = ["rule", "column", "severity", "rows"]
+        rows = [(rule.rule, rule.column, rule.severity, f"{rule.rows:,}") for rule in report.rules]
+        if rows:
+            show_table([Column(name, right=name == "rows") for name in columns], rows)
+        if report.violation is not None:
+            typer.echo(f"an ingestion would fail: {report.violation}")
+    if report.rules:
+        raise typer.Exit(1)

@@ -1,0 +1,152 @@
+"""Contracts over HTTP, from the first draft to the replay of what they rejected."""
+
+import pyarrow as pa
+import pytest
+
+from flight_core.domain.errors import ContractViolated, InvalidDatasetName
+from tests.stack import skein_stack
+
+CSV = "id,price\n1,1.5\n2,-1\n3,free\n"
+CONTRACT = {
+    "columns": [
+        {"name": "id", "type": "int64", "nullable": False},
+        {"name": "price", "type": "float64", "ge": 0},
+    ],
+    "unique": [{"columns": ["id"]}],
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    files = tmp_path_factory.mktemp("files")
+    (files / "orders.csv").write_text(CSV)
+    with skein_stack(tmp_path_factory.mktemp("data"), ingest_roots=str(files)) as stack:
+        yield stack
+
+
+@pytest.fixture
+def http(stack):
+    with stack.http(timeout=60) as http:
+        yield http
+
+
+def url(name: str, *rest: str) -> str:
+    return "/".join(("/api/v1/datasets", name, *rest))
+
+
+def ingested(http, name: str, **request) -> dict:
+    body = {"dataset": name, "source": {"kind": "file", "path": "orders.csv"}, **request}
+    reply = http.post("/api/v1/ingestions", json=body, headers={"Prefer": "wait=30"})
+    assert reply.status_code == 202, reply.text
+    return reply.json()
+
+
+def test_a_contract_is_kept_in_versions_before_there_is_a_dataset(http):
+    assert http.get(url("early", "contract")).json()["code"] == "contract_not_found"
+    first = http.put(url("early", "contract"), json=CONTRACT)
+    assert (first.status_code, first.json()["version"]) == (200, 1)
+    assert http.put(url("early", "contract"), json={}).json()["version"] == 2
+    assert http.put(url("early", "contract"), json={}).json()["version"] == 2
+    old = http.get(url("early", "contract"), params={"version": 1}).json()
+    assert old["contract"]["columns"][1]["ge"] == 0
+    assert http.delete(url("early", "contract")).status_code == 204
+    assert http.delete(url("early", "contract")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("contract", "what"),
+    [
+        ({"columns": [{"name": "a", "type": "integer"}]}, "'integer'"),
+        ({"columns": [{"name": "a", "type": "int64", "ge": "x"}]}, "a.ge"),
+        ({"columns": [{"name": "a", "ge": 1}]}, "no type"),
+        ({"columns": [{"name": "a", "type": "string", "pattern": "("}]}, "a.pattern"),
+        ({"columns": [{"name": "a", "type": "int64", "pattern": "x"}]}, "'string'"),
+        ({"columns": [{"name": "a"}, {"name": "A"}]}, "same name"),
+        ({"columns": [{"name": "a", "severities": {"speed": "warn"}}]}, "'speed'"),
+        ({"unique": [{"columns": ["a"]}]}, "'a'"),
+        ({"freshness": {"column": "a", "max_age_s": 1}}, "'a'"),
+        ({"rules": [{"name": "r", "expression": "a >"}]}, "character 4"),
+        ({"rules": [{"name": "r", "expression": "a > 1"}]}, "'a'"),
+        ({"rules": [{"name": "r", "expression": "1 + 1"}]}, "bool is expected"),
+        ({"rules": [{"name": "r", "expression": "read_csv('x') = 1"}]}, "no function"),
+        (
+            {"columns": [{"name": "d", "type": "date"}], "rules": [{"name": "r", "expression": "d = 1"}]},
+            "date",
+        ),
+    ],
+)
+def test_a_contract_that_nothing_could_be_checked_by_is_refused(http, contract, what):
+    reply = http.put(url("wrong", "contract"), json=contract)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_contract")
+    assert what in reply.json()["detail"]
+
+
+def test_a_document_of_another_form_and_a_quarantine_are_refused(http):
+    reply = http.put(url("wrong", "contract"), json={"colums": []})
+    assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, "/colums")
+    reply = http.put(url("wrong_rejects", "contract"), json={})
+    assert reply.json()["code"] == "invalid_dataset_name"
+
+
+def test_rows_are_rejected_counted_found_in_sql_and_replayed(http):
+    http.put(url("orders", "contract"), json=CONTRACT)
+    job = ingested(http, "orders")
+    assert (job["state"], job["rows"], job["rejected_rows"], job["contract_version"]) == (
+        "succeeded",
+        1,
+        2,
+        1,
+    )
+    assert {(rule["column"], rule["rule"], rule["rows"]) for rule in job["rules"]} == {
+        ("price", "ge", 1),
+        ("price", "type", 1),
+    }
+    stored = http.get(url("orders", "contract")).json()
+    assert (stored["rejects"], stored["rejected_rows"]) == ("orders_rejects", 2)
+    sql = "SELECT row, rules[1] AS rule, raw['price'] AS price FROM orders_rejects ORDER BY row"
+    assert http.post("/api/v1/query", json={"sql": sql}).json()["rows"] == [
+        {"row": 2, "rule": "price.ge", "price": "-1"},
+        {"row": 3, "rule": "price.type", "price": "free"},
+    ]
+    relaxed = {**CONTRACT, "columns": [CONTRACT["columns"][0], {"name": "price", "type": "float64"}]}
+    http.put(url("orders", "contract"), json=relaxed)
+    replay = http.post(url("orders", "rejects", "replay"))
+    assert replay.status_code == 202
+    job = http.get(replay.headers["Location"], headers={"Prefer": "wait=30"}).json()
+    assert (job["state"], job["kind"], job["rejected_rows"]) == ("succeeded", "rejects", 1), job
+    assert http.get(url("orders")).json()["rows"] == 2
+    assert http.get(url("orders_rejects")).json()["rows"] == 1
+
+
+def test_what_is_there_can_be_checked_by_a_contract_on_trial(http, stack):
+    stack.write("trial", pa.table({"id": [1, 1, None], "price": [1.0, -2.0, 3.0]}))
+    proposed = http.post(url("trial", "contract", "infer")).json()
+    assert [(column["name"], column["type"], column["nullable"]) for column in proposed["columns"]] == [
+        ("id", "int64", True),
+        ("price", "double", False),
+    ]
+    assert http.post(url("trial", "contract", "check"), json=proposed).json()["rejected_rows"] == 0
+    report = http.post(
+        url("trial", "contract", "check"), json={**CONTRACT, "limits": {"max_rejected_rows": 1}}
+    )
+    assert report.json()["passed"] is False
+    assert (report.json()["rows"], report.json()["rejected_rows"]) == (3, 2)
+    assert {rule["rule"] for rule in report.json()["rules"]} == {"not_null", "ge"}
+    assert http.post(url("trial", "contract", "check")).json()["code"] == "contract_not_found"
+    assert http.get(url("trial")).json()["versions"][0]["version"] == 0
+
+
+def test_the_names_of_quarantines_are_refused_and_nothing_rejected_is_not_replayed(http):
+    body = {"dataset": "x_rejects", "source": {"kind": "file", "path": "orders.csv"}}
+    assert http.post("/api/v1/ingestions", json=body).json()["code"] == "invalid_dataset_name"
+    assert http.post(url("nobody", "rejects", "replay")).json()["code"] == "dataset_not_found"
+
+
+def test_rows_that_nobody_checks_do_not_get_past_a_contract(http, stack):
+    http.put(url("guarded", "contract"), json=CONTRACT)
+    with pytest.raises(ContractViolated, match="upload"):
+        stack.write("guarded", pa.table({"id": [1]}))
+    with pytest.raises(InvalidDatasetName):
+        stack.write("guarded_rejects", pa.table({"id": [1]}))
+    http.delete(url("guarded", "contract"))
+    stack.write("guarded", pa.table({"id": [1]}))
