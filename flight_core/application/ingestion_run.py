@@ -10,6 +10,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from flight_core.application.catalog import DatasetWrite, OpenWrite
+from flight_core.application.checksums import checksum_of
 from flight_core.application.contracts import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion import Sources, source_of
 from flight_core.application.ports.parsing import ParsedFiles, Parser
@@ -183,6 +184,8 @@ class RunIngestion:
                 if checked is not None and checked.rejects is not None:
                     write.staged.attach(checked.rejects)
             info = {} if checked is None else {_CHECK: json.dumps(report_document(checked.report))}
+            if work.taken.row_count is None and (checksum := checksum_of(work.taken.fetched.files)):
+                info["checksum"] = checksum
             return write.commit(
                 info,
                 base_version=work.prepared.base_version,

@@ -1,5 +1,7 @@
 """Ingestions over HTTP: from a request to rows, or to a failure that says why."""
 
+import hashlib
+
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -214,3 +216,10 @@ def test_a_request_that_was_refused_does_not_use_its_key_up(client):
     headers = WAIT | {"Idempotency-Key": "kept for later"}
     assert start(client, "later", "good.parquet", format="nonsense", headers=headers).status_code == 400
     assert start(client, "later", "good.parquet", headers=headers).json()["state"] == "succeeded"
+
+
+def test_the_history_tells_the_checksum_of_the_source(client, inbox):
+    start(client, "summed", "good.parquet", headers=WAIT)
+    (version,) = client.get("/api/v1/datasets/summed/versions").json()["items"]
+    expected = hashlib.sha256((inbox / "good.parquet").read_bytes()).hexdigest()
+    assert version["info"]["checksum"] == f"sha256:{expected}"

@@ -74,7 +74,10 @@ class HttpSource:
                     download.known = {}
                     await download.run(web)
         return Fetched(
-            [FetchedFile(each.path, each.label, each.received, temporary=True) for each in downloads],
+            [
+                FetchedFile(each.path, each.label, each.received, temporary=True, sha256=each.sha256)
+                for each in downloads
+            ],
             SourceState(seen={"files": [each.seen for each in downloads]}),
         )
 
@@ -130,7 +133,7 @@ class _Download:
 
     @property
     def unchanged(self) -> bool:
-        return self.unmodified or (bool(self.received) and self._sha256 == self.known.get("sha256"))
+        return self.unmodified or (bool(self.received) and self.sha256 == self.known.get("sha256"))
 
     @property
     def seen(self) -> dict[str, object]:
@@ -139,7 +142,7 @@ class _Download:
             for name, header in (("etag", "etag"), ("last_modified", "last-modified"))
             if header in self._headers
         }
-        return {**validators, "sha256": self._sha256}
+        return {**validators, "sha256": self.sha256}
 
     async def run(self, web: Web) -> None:
         """
@@ -238,7 +241,7 @@ class _Download:
         return {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", wanted}}
 
     @property
-    def _sha256(self) -> str:
+    def sha256(self) -> str:
         return self._digests["sha256"].hexdigest()
 
 

@@ -26,6 +26,7 @@ class FetchedFile:
     size_bytes: int
     temporary: bool  # in the job's own folder; deleted with it
     whole: bool = True  # False: its beginning alone
+    sha256: str | None = None  # in hexadecimal, where the bytes passed by
 
 
 @dataclass(frozen=True, slots=True)
