@@ -1,5 +1,6 @@
 """Running jobs: claim one, hold its lease, run it, store how it ended."""
 
+import errno
 import itertools
 import logging
 import shutil
@@ -18,13 +19,14 @@ from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.sources import Report
 from flight_core.domain.dataset import DatasetVersion
-from flight_core.domain.errors import Conflict, FlightCoreError
+from flight_core.domain.errors import Conflict, FlightCoreError, IngestionNotFound, OutOfDisk
 from flight_core.domain.job import Job, JobState, LogLevel, Maintenance, Task
 from flight_core.domain.repositories import EventRepository, JobRepository
 
 logger = logging.getLogger(__name__)
 
 _INTERNAL_ERROR = "internal error; the server's log has it under this job's id"
+_DISK_FULL = "the disk of the data directory is full; make room and try again"
 _GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
 
 
@@ -99,6 +101,7 @@ class JobWorker:
         """Work until `stop` is called or the caller's scope is cancelled. Running jobs are then
         given back, to be started again by the next worker."""
         self._wakeup.listen()
+        await anyio.to_thread.run_sync(self._sweep, limiter=self._threads)
         slots = anyio.Semaphore(self._options.concurrency)
         with self._scope:
             async with anyio.create_task_group() as tasks:
@@ -110,6 +113,21 @@ class JobWorker:
                         await self._wakeup.wait(self._options.poll_s)
                     else:
                         tasks.start_soon(self._work, lease, slots.release)
+
+    def _sweep(self) -> None:
+        """Delete the scratch of jobs whose server died between their end and the cleaning up."""
+        try:
+            for folder in self._options.scratch.iterdir():
+                if not self._is_wanted(folder.name):
+                    shutil.rmtree(folder, ignore_errors=True)
+        except Exception:
+            logger.exception("the scratch of earlier jobs was not cleaned up")
+
+    def _is_wanted(self, job_id: str) -> bool:
+        try:
+            return not self._jobs.get(job_id).state.final
+        except IngestionNotFound:
+            return False
 
     def stop(self) -> None:
         """Let go of everything; `run` returns within `release_s` seconds. Call it in the worker's loop."""
@@ -191,8 +209,10 @@ class JobWorker:
             logger.info("job failed", extra={**lease.context, "error": str(error)})
             failed = self._failed(lease, error.code, error.message)
             return self._runners[failed.task].explained(failed, error)
-        except Exception:
+        except Exception as error:
             logger.exception("job failed", extra=lease.context)
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                return self._failed(lease, OutOfDisk.code, _DISK_FULL)
             return self._failed(lease, FlightCoreError.code, _INTERNAL_ERROR)
         if outcome is not None:
             return self._succeeded(lease, outcome)

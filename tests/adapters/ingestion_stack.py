@@ -37,7 +37,7 @@ from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import REJECTS_KIND
-from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, VersionRef, WriteMode
 from flight_core.domain.events import StoredEvent
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState, Task
@@ -53,7 +53,8 @@ class IngestionStack:
     def __init__(self, folder: Path) -> None:
         self.inputs = folder / "inputs"
         self.jobs = folder / "jobs"
-        for path in (self.inputs, self.jobs, folder / "lake"):
+        self.lake = folder / "lake"
+        for path in (self.inputs, self.jobs, self.lake):
             path.mkdir(exist_ok=True)
         self.database = Database(f"sqlite:///{folder}/catalog.sqlite")
         self.database.migrate()
@@ -61,8 +62,8 @@ class IngestionStack:
         self.datasets = SqlDatasetRepository(self.database)
         self.ingestions = SqlIngestionRepository(self.database, utc_now)
         self.registry = SqlJobRepository(self.database, utc_now)
-        options = DuckDbOptions(None, (folder / "lake",), folder / "temp", memory_bytes=512 << 20)
-        self.store = DeltaTableStore(folder / "lake", row_finder=DuckDbRowFinder(options))
+        options = DuckDbOptions(None, (self.lake,), folder / "temp", memory_bytes=512 << 20)
+        self.store = DeltaTableStore(self.lake, row_finder=DuckDbRowFinder(options))
         self.sources: Mapping[str, Source] = {
             "file": FileSource(FileSourceOptions(roots=(self.inputs,))),
             "http": HttpSource(HttpSourceOptions(allow_loopback=True, retry_wait_s=0.01)),
@@ -176,8 +177,11 @@ class IngestionStack:
 
     def table(self, name: str) -> pa.Table:
         """All rows of the current version, files in their order."""
-        dataset = self.datasets.get(DatasetName(name))
-        files = self.store.files(dataset.current.ref)
+        return self.rows(self.datasets.get(DatasetName(name)).current.ref)
+
+    def rows(self, ref: VersionRef) -> pa.Table:
+        """All rows of a version, files in their order."""
+        files = self.store.files(ref)
         return pa.concat_tables(pq.read_table(uri, schema=files.schema) for uri in files.uris)
 
     def events_of(self, ingestion: Ingestion) -> list[StoredEvent]:

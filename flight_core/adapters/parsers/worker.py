@@ -232,13 +232,18 @@ def _answer(request: Request, meter: Meter) -> dict[str, object]:
             return {"result": preview(request, request.preview, meter)}
         return {"result": parse(request, meter)}
     except FlightCoreError as error:
-        traceback.print_exc()
+        _print_traceback()
         return _error(error)
     except BaseException as error:
-        traceback.print_exc()
+        _print_traceback()
         if _disk_is_full(error):
             return _error(OutOfDisk("the disk is full; free some space, or ingest less at a time"))
         return {"error": {"code": FlightCoreError.code, "message": type(error).__name__, "details": {}}}
+
+
+def _print_traceback() -> None:
+    with suppress(OSError):  # the log is a file, on a disk that may be full
+        traceback.print_exc()
 
 
 def _error(error: FlightCoreError) -> dict[str, object]:
