@@ -7,7 +7,7 @@ PACKAGES := skein flight_server control_api schemas flight_core
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format types imports check bench constraints clean
+.PHONY: help install serve test lint format types imports check bench bench-ingest constraints clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ check: lint types imports test  ## all that CI runs
 bench: install  ## speed, as ratios measured side by side
 	$(BIN)/python -P -m benchmarks.stream $(ARGS)
 	$(BIN)/python -P -m benchmarks.endpoints $(ARGS)
+
+bench-ingest: install  ## ingestion next to bare Polars (ARGS="--rows 80000000 --lineitem 0 --upsert 60000000")
+	$(BIN)/python -P -m benchmarks.ingest $(ARGS)
 
 constraints: install  ## refresh constraints.txt within the ranges of pyproject.toml
 	$(BIN)/pip-compile --quiet --extra dev --allow-unsafe --generate-hashes --strip-extras \
