@@ -15,6 +15,7 @@ from control_api.options import ControlOptions, ControlUseCases
 from control_api.routes import (
     contracts,
     datasets,
+    derivations,
     events,
     ingestions,
     jobs,
@@ -63,7 +64,18 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     ProcessCollector(registry=options.registry)
     errors.install(app)
     openapi.install(app)
-    for routes in (datasets, contracts, versions, ingestions, uploads, jobs, queries, events, system):
+    for routes in (
+        datasets,
+        contracts,
+        versions,
+        derivations,
+        ingestions,
+        uploads,
+        jobs,
+        queries,
+        events,
+        system,
+    ):
         app.include_router(routes.router)
     app.include_router(system.pages)
     # Swagger UI and ReDoc as their makers ship them, so that the pages work without the internet.

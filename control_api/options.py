@@ -16,9 +16,16 @@ from flight_core.application.contracts import (
     WithdrawContract,
 )
 from flight_core.application.deletions import DeleteRows
+from flight_core.application.derivations import (
+    DefineDerivation,
+    InspectDerivations,
+    Refresh,
+    RemoveDerivation,
+)
 from flight_core.application.diff import DiffVersions
 from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
+from flight_core.application.lineage import TraceLineage
 from flight_core.application.maintenance_jobs import StartMaintenance
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
@@ -106,6 +113,15 @@ class ContractUseCases:
 
 
 @dataclass(frozen=True, slots=True)
+class DerivationUseCases:
+    define: DefineDerivation
+    inspect: InspectDerivations
+    remove: RemoveDerivation
+    refresh: Refresh
+    lineage: TraceLineage
+
+
+@dataclass(frozen=True, slots=True)
 class ControlUseCases:
     """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
     readiness depends on."""
@@ -117,6 +133,7 @@ class ControlUseCases:
     drop_dataset: DropDataset
     versions: VersionUseCases
     contracts: ContractUseCases
+    derivations: DerivationUseCases
     start_ingestion: StartIngestion
     get_ingestion: GetIngestion
     retry_ingestion: RetryIngestion

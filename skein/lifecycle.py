@@ -15,6 +15,7 @@ import anyio.to_thread
 import uvloop
 from anyio.abc import TaskStatus
 
+from flight_core.application.derivations import keep_fresh
 from flight_core.domain.errors import FlightCoreError
 from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role
@@ -89,6 +90,7 @@ class Servers:
                 http = await tasks.start(self._serve_http, stop, flight)
                 tasks.start_soon(self._work, stop)
                 tasks.start_soon(self._maintain, stop)
+                tasks.start_soon(keep_fresh, self._skein.refresh_due, stop)
                 tasks.start_soon(self._keep_house, stop)
             self._runtime.add(Endpoints(flight, http), VERSION)
             try:

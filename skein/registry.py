@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flight_core.application.derivations import KIND as DERIVED
 from flight_core.application.ingestion import RowSources, Sources
 from flight_core.application.ports.parsing import Parser, Previewer
 from flight_core.application.ports.secrets import Secrets
@@ -98,7 +99,10 @@ ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql, "flight": _
 
 
 def build_row_sources(settings: Settings, readers: Readers) -> RowSources:
-    return {kind: factory(settings, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
+    from flight_core.adapters.sources.sql import DerivedSource
+
+    kinds = {kind: factory(settings, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
+    return {**kinds, DERIVED: DerivedSource(readers.plan, readers.open)}  # not for requests
 
 
 def build_sources(settings: Settings, directory: DataDirectory) -> Sources:

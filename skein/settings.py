@@ -117,6 +117,9 @@ class Settings(BaseSettings):
         None, description="Folders that ingestions may read local files from, as a path list."
     )
     ingest_jobs: PositiveInt = Field(2, description="How many jobs run at a time.")
+    refresh_delay_s: PositiveFloat = Field(
+        1.0, description="How long the inputs of a derived dataset have to be quiet before it is made anew."
+    )
     ingest_allow_private: bool = Field(
         False, description="Whether ingestions may fetch from private and link-local addresses."
     )

@@ -17,12 +17,14 @@ from control_api.options import (
     ContractUseCases,
     ControlOptions,
     ControlUseCases,
+    DerivationUseCases,
     UploadUseCases,
     VersionUseCases,
 )
 from flight_core.adapters.authentication.static import StaticAuthenticator
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
@@ -59,6 +61,13 @@ from flight_core.application.contracts import (
     WithdrawContract,
 )
 from flight_core.application.deletions import DeleteRows, FindRowsToDelete
+from flight_core.application.derivations import (
+    DefineDerivation,
+    InspectDerivations,
+    Refresh,
+    RefreshDue,
+    RemoveDerivation,
+)
 from flight_core.application.diff import DiffVersions
 from flight_core.application.find_version import FindVersion
 from flight_core.application.ingestion import (
@@ -71,6 +80,7 @@ from flight_core.application.ingestion import (
 from flight_core.application.ingestion_run import RunIngestion
 from flight_core.application.job_worker import JobWorker, WorkerOptions
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog, Wakeup
+from flight_core.application.lineage import TraceLineage
 from flight_core.application.maintenance import (
     CompactDataset,
     MaintenanceOptions,
@@ -178,6 +188,7 @@ class Skein:
     compact: CompactDataset
     vacuum: VacuumDataset
     maintain: RequestDueMaintenance
+    refresh_due: RefreshDue
     events: EventRepository
     jobs: JobRepository
 
@@ -199,13 +210,15 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
     with ExitStack() as stack:
         parts = _parts(settings, directory, roles, stack)
         flight = _flight(parts)
+        control = _control(parts, flight)
         yield Skein(
             settings=settings,
             directory=directory,
             key=parts.key,
             flight=flight,
             flight_sql=_flight_sql(parts, flight),
-            control=_control(parts, flight),
+            control=control,
+            refresh_due=RefreshDue(control.derivations.refresh, settings.refresh_delay_s),
             new_worker=partial(_worker, parts),
             reconcile=Reconcile(parts.datasets, parts.store, parts.open_write.publish),
             sweep_orphans=SweepOrphans(
@@ -396,6 +409,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         drop_dataset=flight.drop_dataset,
         versions=_versions(parts, flight),
         contracts=_contracts(parts, start_ingestion),
+        derivations=_derivations(parts),
         start_ingestion=start_ingestion,
         get_ingestion=GetIngestion(parts.ingestions),
         retry_ingestion=RetryIngestion(parts.ingestions, start_ingestion),
@@ -534,6 +548,17 @@ def _worker(parts: _Parts) -> JobWorker:
         options=WorkerOptions(
             name=new_id(), scratch=parts.directory.jobs, concurrency=parts.settings.ingest_jobs
         ),
+    )
+
+
+def _derivations(parts: _Parts) -> DerivationUseCases:
+    repository = SqlDerivationRepository(parts.database)
+    return DerivationUseCases(
+        define=DefineDerivation(repository, parts.plan_query, utc_now),
+        inspect=InspectDerivations(repository, parts.datasets, parts.ingestions),
+        remove=RemoveDerivation(repository, utc_now),
+        refresh=Refresh(repository, parts.datasets, parts.ingestions, utc_now, new_id, parts.wakeup),
+        lineage=TraceLineage(parts.datasets, parts.store, _find(parts)),
     )
 
 

@@ -3,7 +3,7 @@
     FlightCoreError
     ├── InvalidRequest          the caller must change the request
     │   ├── InvalidDatasetName, InvalidCommand, InvalidTicket, InvalidParameters
-    │   ├── InvalidSql, QueryFailed
+    │   ├── InvalidSql, QueryFailed, DerivationCycle
     │   ├── InvalidSource, SecretNotFound, ChecksumMismatch
     │   ├── UnreadableData, UnknownFormat
     │   ├── SchemaMismatch, LossyType, UnsupportedType, InvalidKeys
@@ -11,7 +11,8 @@
     │   └── ContractViolated
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
-    │   └── IngestionNotFound, UploadNotFound, QueryNotFound, HandleNotFound, ContractNotFound
+    │   └── IngestionNotFound, UploadNotFound, QueryNotFound, HandleNotFound, ContractNotFound,
+    │       DerivationNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
     │   └── IngestionFinished, NotRetryable, UploadFinished, OffsetMismatch, SourceBusy
@@ -102,6 +103,12 @@ class QueryFailed(InvalidRequest):
     code = "query_failed"
 
 
+class DerivationCycle(InvalidRequest):
+    """A dataset would be made from itself; `details["cycle"]` names the way round."""
+
+    code = "derivation_cycle"
+
+
 class InvalidSource(InvalidRequest):
     code = "invalid_source"
 
@@ -182,6 +189,10 @@ class TagNotFound(NotFound):
 
 class IngestionNotFound(NotFound):
     code = "ingestion_not_found"
+
+
+class DerivationNotFound(NotFound):
+    code = "derivation_not_found"
 
 
 class ContractNotFound(NotFound):

@@ -9,6 +9,8 @@ from enum import StrEnum
 class EventKind(StrEnum):
     DATASET_COMMITTED = "dataset.committed"
     DATASET_DROPPED = "dataset.dropped"
+    DERIVATION_SET = "derivation.set"
+    DERIVATION_REMOVED = "derivation.removed"
     CONTRACT_SET = "contract.set"
     CONTRACT_WITHDRAWN = "contract.withdrawn"
     DATASET_TAGGED = "dataset.tagged"

@@ -12,6 +12,7 @@ import typer
 
 from flight_core.domain.errors import FlightCoreError
 from skein.cli.contract_command import contract
+from skein.cli.derivation_commands import derive, derived, lineage, refresh, underive
 from skein.cli.failures import INTERRUPTED, CliError, one_line
 from skein.cli.job_commands import compact, jobs, vacuum
 from skein.cli.parameters import Data, Json, Message, Name, Server
@@ -23,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
+for command in (derive, underive, refresh, derived, lineage):
+    app.command()(command)
 app.command()(serve_flight)
 app.command()(serve_control)
 for _command in (contract, history, diff, restore, tag, tags, retention, compact, vacuum):

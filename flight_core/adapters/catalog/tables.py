@@ -193,3 +193,16 @@ contracts = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
 )
+
+derivations = sa.Table(
+    "derivations",
+    metadata,
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("target", sa.String(128), nullable=False),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("attempted", sa.JSON(none_as_null=True)),
+    sa.Column("run", sa.String(64)),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.application.ports.sources import Rows
 from flight_core.application.queries import OpenQuery, PlanQuery
 from flight_core.domain.access import LOCAL, Actor
+from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import InvalidSource, QueryNotFound
 from flight_core.domain.ingestion import SourceSpec
-from flight_core.domain.query import Parameters, Statement
+from flight_core.domain.query import Parameters, Pins, Statement
 
 _DOOR = "ingestion"
 
@@ -36,8 +38,22 @@ class SqlSource:
             self.open_query.log.cancel(run_id, actor=LOCAL)
 
 
-def _statement(spec: SourceSpec) -> Statement:
-    match fields_of(spec, "sql", "params"):
+@dataclass(frozen=True, slots=True)
+class DerivedSource(SqlSource):
+    """The same with the field `pins`: the versions that are read, as id and number by name."""
+
+    def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
+        pins = _pins(spec.fields["pins"])
+        statement = _statement(spec, "pins")
+        return self.open_query(statement, actor=actor, door=_DOOR, pins=pins, query_id=run_id)
+
+
+def _pins(given: Any) -> Pins:
+    return {name: VersionRef(dataset_id, version) for name, (dataset_id, version) in given.items()}
+
+
+def _statement(spec: SourceSpec, *more: str) -> Statement:
+    match fields_of(spec, "sql", "params", *more):
         case {"sql": str(sql), **rest} if sql.strip():
             return Statement(sql, parameters_of(rest.get("params", ())))
     raise InvalidSource(f"a source of kind '{spec.kind}' needs 'sql': one statement that reads")

@@ -1,0 +1,149 @@
+"""Derived datasets, and the lineage of versions."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import Response
+
+from control_api import mapping
+from control_api.dependencies import Caller, Name, UseCases, WaitSeconds, json_body
+from control_api.routes.datasets import VersionText
+from control_api.routes.ingestions import started
+from control_api.routes.jobs import LOCATION
+from flight_core.application.derivations import DerivationRequest, DerivationStatus
+from flight_core.application.lineage import Direction, Lineage
+from flight_core.domain.dataset import VersionRef
+from flight_core.domain.derivation import RefreshPolicy
+from flight_core.domain.job import JobState
+from schemas import derivations, http
+
+router = APIRouter(prefix=mapping.API, tags=["derivations"])
+
+
+@router.get("/derivations")
+def list_derivations(use_cases: UseCases, caller: Caller) -> derivations.DerivationPage:
+    """All derived datasets, ordered by name, and how fresh they are."""
+    found = use_cases.derivations.inspect(actor=caller)
+    return derivations.DerivationPage(items=[_derivation(status) for status in found])
+
+
+@router.put("/datasets/{name}/derivation", dependencies=[Depends(json_body)])
+def define_derivation(
+    name: Name, request: derivations.DerivationRequest, use_cases: UseCases, caller: Caller
+) -> derivations.Derivation:
+    """Say what makes a dataset, which may be new. With `auto` its first run follows by itself."""
+    wanted = DerivationRequest(name, request.sql, request.params, RefreshPolicy(request.refresh))
+    use_cases.derivations.define(wanted, actor=caller)
+    return get_derivation(name, use_cases, caller)
+
+
+@router.get("/datasets/{name}/derivation")
+def get_derivation(name: Name, use_cases: UseCases, caller: Caller) -> derivations.Derivation:
+    """What makes a dataset, from which versions it was made, and which there are now."""
+    (status,) = use_cases.derivations.inspect(name, actor=caller)
+    return _derivation(status)
+
+
+@router.delete("/datasets/{name}/derivation", status_code=204)
+def remove_derivation(name: Name, use_cases: UseCases, caller: Caller) -> None:
+    """Leave the dataset as it is from now on."""
+    use_cases.derivations.remove(name, actor=caller)
+
+
+@router.post("/datasets/{name}/derivation/refresh", status_code=202, responses=LOCATION)
+async def refresh_dataset(
+    name: Name, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
+) -> http.Ingestion:
+    """Make a derived dataset anew, from what its inputs are now. While a run has not ended, the answer is
+    that run."""
+    refresh = partial(use_cases.derivations.refresh, name, actor=caller)
+    return await started(refresh, response, use_cases, caller, wait_s)
+
+
+@router.get("/datasets/{name}/lineage")
+def trace_lineage(
+    name: Name,
+    use_cases: UseCases,
+    caller: Caller,
+    version: VersionText = None,
+    depth: Annotated[int, Query(ge=0, le=1000, description="At most so many steps away.")] = 10,
+    direction: Annotated[
+        Direction, Query(description="`up`: what it was made from. `down`: what was made from it.")
+    ] = Direction.UP,
+) -> derivations.Lineage:
+    """Where a version comes from, or what was made from it: a graph of versions."""
+    found = use_cases.derivations.lineage(
+        name, mapping.parse_version(version), actor=caller, depth=depth, direction=direction
+    )
+    return _lineage(found)
+
+
+def _derivation(status: DerivationStatus) -> derivations.Derivation:
+    derivation = status.derivation
+    used = {each.name.key: each.ref.version for each in status.used}
+    waits = derivation.policy is RefreshPolicy.AUTO and status.stale
+    return derivations.Derivation(
+        dataset=derivation.target.value,
+        href=f"{mapping.API}/datasets/{derivation.target}/derivation",
+        sql=derivation.sql,
+        params=dict(derivation.params) if isinstance(derivation.params, dict) else list(derivation.params),
+        refresh=derivation.policy.value,
+        state=_state(status),
+        version=None if status.target is None else status.target.version,
+        inputs=[
+            derivations.DerivationInput(
+                name=name.value,
+                used=used.get(name.key),
+                current=None if name.key not in status.current else status.current[name.key].version,
+            )
+            for name in sorted(derivation.inputs)
+        ],
+        missing=[name.value for name in status.missing],
+        will_refresh=waits,
+        run=None if status.run is None else mapping.ingestion(status.run),
+        actor=derivation.actor,
+        created_at=derivation.created_at,
+    )
+
+
+def _state(status: DerivationStatus) -> derivations.DerivationState:
+    run = None if status.run is None else status.run.state
+    if run is not None and not run.final:
+        return "running"
+    if status.missing:
+        return "broken"
+    if status.derivation.attempted is None:
+        return "new"
+    if run in (JobState.FAILED, JobState.CANCELLED) and not status.stale:
+        return "failed"
+    return "stale" if status.stale else "fresh"
+
+
+def _lineage(lineage: Lineage) -> derivations.Lineage:
+    return derivations.Lineage(
+        nodes=[
+            derivations.LineageNode(
+                id=_id(node.ref),
+                dataset=node.name.value,
+                version=node.ref.version,
+                operation=None if node.version is None else node.version.operation,
+                source=None if node.version is None else node.version.commit_info.get("source") or None,
+                job=None if node.version is None else node.version.job_id,
+                rows=None if node.version is None else node.version.row_count,
+                committed_at=None if node.version is None else node.version.committed_at,
+            )
+            for node in lineage.nodes
+        ],
+        edges=[
+            derivations.LineageEdge.model_validate(
+                {"from": _id(edge.source), "to": _id(edge.target), "kind": edge.kind}
+            )
+            for edge in lineage.edges
+        ],
+        truncated=lineage.truncated,
+    )
+
+
+def _id(ref: VersionRef) -> str:
+    return f"{ref.dataset_id}@{ref.version}"

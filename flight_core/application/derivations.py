@@ -1,0 +1,300 @@
+"""Defining derived datasets, looking at them, and making them anew."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+import anyio.to_thread
+
+from flight_core.application.jobs import Wakeup, event_of
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.queries import PlanQuery, require
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import refuse_rejects
+from flight_core.domain.dataset import Dataset, DatasetName, WriteMode
+from flight_core.domain.derivation import (
+    Derivation,
+    DerivationRepository,
+    RefreshPolicy,
+    Versions,
+    current_inputs,
+    due,
+    is_stale,
+    refuse_cycle,
+)
+from flight_core.domain.errors import Conflict, DatasetNotFound, DerivationNotFound, IngestionNotFound
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.job import JobState
+from flight_core.domain.lineage import Input, from_info
+from flight_core.domain.query import Parameters, Statement
+from flight_core.domain.repositories import DatasetRepository, IngestionRepository
+
+logger = logging.getLogger(__name__)
+
+KIND = "derived"  # of the source of a run
+
+
+@dataclass(frozen=True, slots=True)
+class DerivationRequest:
+    target: DatasetName
+    sql: str
+    params: Sequence[object] | dict[str, object] = ()
+    policy: RefreshPolicy = RefreshPolicy.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class DerivationStatus:
+    """`used` are the versions that the target's current version was made from, `current` those there are.
+
+    `missing` are inputs that do not exist (any more); `stale`: they changed since the latest run.
+    """
+
+    derivation: Derivation
+    target: Dataset | None
+    used: Sequence[Input]
+    current: Versions
+    missing: Sequence[DatasetName]
+    stale: bool
+    run: Ingestion | None
+
+
+@dataclass(frozen=True, slots=True)
+class DefineDerivation:
+    """Say what makes a dataset; replaces what was said before. With the policy AUTO the first run follows.
+
+    The inputs are those that the engine binds the statement to.
+
+    Raises:
+        As `QueryEngine.plan`: the statement cannot be bound, or is no read.
+        DerivationCycle, Conflict, PermissionDenied.
+    """
+
+    derivations: DerivationRepository
+    plan_query: PlanQuery
+    clock: Clock
+
+    def __call__(self, request: DerivationRequest, *, actor: Actor) -> Derivation:
+        require(actor, Scope.WRITE)
+        refuse_rejects(request.target)
+        pins = self.plan_query(Statement(request.sql, as_parameters(request.params)), actor=actor).pins
+        before = self.derivations.find(request.target)
+        derivation = Derivation(
+            target=request.target,
+            sql=request.sql,
+            params=request.params,
+            policy=request.policy,
+            inputs=frozenset(DatasetName(key) for key in pins if "@" not in key),
+            fixed={key: ref for key, ref in pins.items() if "@" in key},
+            actor=actor.name,
+            created_at=self.clock(),
+            revision=0 if before is None else before.revision,
+        )
+        refuse_cycle(derivation, self.derivations.list())
+        return self.derivations.put(
+            derivation, _event(EventKind.DERIVATION_SET, derivation.target, actor, self)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDerivation:
+    """Leave the dataset as it is from now on. Raises DerivationNotFound."""
+
+    derivations: DerivationRepository
+    clock: Clock
+
+    def __call__(self, target: DatasetName, *, actor: Actor) -> None:
+        require(actor, Scope.WRITE)
+        if not self.derivations.remove(target, _event(EventKind.DERIVATION_REMOVED, target, actor, self)):
+            raise derivation_not_found(target)
+
+
+@dataclass(frozen=True, slots=True)
+class InspectDerivations:
+    """How fresh derived datasets are, ordered by name; of `target` alone if it is given.
+
+    Raises:
+        DerivationNotFound
+    """
+
+    derivations: DerivationRepository
+    datasets: DatasetRepository
+    ingestions: IngestionRepository
+
+    def __call__(self, target: DatasetName | None = None, *, actor: Actor) -> Sequence[DerivationStatus]:
+        require(actor, Scope.READ)
+        if target is None:
+            found = self.derivations.list()
+        else:
+            one = self.derivations.find(target)
+            if one is None:
+                raise derivation_not_found(target)
+            found = [one]
+        current = current_versions(self.datasets)
+        return [self._status(each, current) for each in found]
+
+    def _status(self, derivation: Derivation, current: Versions) -> DerivationStatus:
+        target = self.datasets.find(derivation.target)
+        return DerivationStatus(
+            derivation=derivation,
+            target=target,
+            used=() if target is None else from_info(target.current.commit_info),
+            current={key: ref for key, ref in current.items() if key in derivation.input_keys},
+            missing=sorted(name for name in derivation.inputs if name.key not in current),
+            stale=is_stale(derivation, current),
+            run=run_of(derivation, self.ingestions),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Queue a run of a derivation, with the versions that its inputs have now.
+
+    Raises:
+        DerivationNotFound
+        DatasetNotFound: an input does not exist.
+        Conflict: somebody else changes it all the time.
+    """
+
+    derivations: DerivationRepository
+    datasets: DatasetRepository
+    ingestions: IngestionRepository
+    clock: Clock
+    new_id: NewId
+    wakeup: Wakeup
+
+    def __call__(self, target: DatasetName, *, actor: Actor) -> Ingestion:
+        """The run that was queued, or the one that has not ended: it is not asked for twice."""
+        require(actor, Scope.WRITE)
+        for _ in range(5):
+            derivation = self.derivations.find(target)
+            if derivation is None:
+                raise derivation_not_found(target)
+            running = run_of(derivation, self.ingestions)
+            if running is not None and not running.state.final:
+                return running
+            started = self.start(derivation, actor=actor.name)
+            if started is not None:
+                return started
+        raise Conflict(f"the derivation of '{target}' is being changed; try again")
+
+    def start(self, derivation: Derivation, *, actor: str) -> Ingestion | None:
+        """None if somebody else was faster."""
+        pins = current_inputs(derivation, current_versions(self.datasets))
+        if pins is None:
+            raise self._input_missing(derivation)
+        every = {**pins, **derivation.fixed}
+        fields = {
+            "sql": derivation.sql,
+            "params": derivation.params,
+            "pins": {key: [ref.dataset_id, ref.version] for key, ref in every.items()},
+        }
+        request = IngestionRequest(derivation.target, SourceSpec(KIND, fields), WriteMode.REPLACE)
+        run = Ingestion(
+            id=self.new_id(), request=request, state=JobState.QUEUED, created_at=self.clock(), actor=actor
+        )
+        begun = replace(derivation, attempted=pins, run=run.id)
+        if not self.derivations.start(begun, run, event_of(JobState.QUEUED, run, self.clock)):
+            return None
+        self.wakeup.notify()
+        return run
+
+    def _input_missing(self, derivation: Derivation) -> DatasetNotFound:
+        present = current_versions(self.datasets)
+        name = min(str(name) for name in derivation.inputs if name.key not in present)
+        return DatasetNotFound(
+            f"dataset '{name}', an input of '{derivation.target}', does not exist any more; make it again,"
+            " or define the derivation anew",
+            name=name,
+        )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    inputs: Versions | None
+    since: float
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshDue:
+    """Start the runs that are due: once the inputs have been quiet for `delay_s` seconds, or after ten
+    times that long. Any number of processes may do this on one catalog. Called again and again."""
+
+    refresh: Refresh
+    delay_s: float = 1.0
+    monotonic: Callable[[], float] = time.monotonic
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)
+
+    def __call__(self) -> int:
+        """The number of runs started."""
+        refresh = self.refresh
+        derivations = refresh.derivations.list()
+        if not derivations:
+            return 0
+        current = current_versions(refresh.datasets)
+        runs = {each.key: run_of(each, refresh.ingestions) for each in derivations}
+        active = frozenset(key for key, run in runs.items() if run is not None and not run.state.final)
+        ready = due(derivations, current, active)
+        self._forget(frozenset(each.key for each in ready))
+        return sum(self._start(each) for each in ready if self._is_quiet(each, current))
+
+    def _start(self, derivation: Derivation) -> bool:
+        try:
+            return self.refresh.start(derivation, actor=derivation.actor) is not None
+        except DatasetNotFound:  # dropped this moment
+            return False
+
+    def _is_quiet(self, derivation: Derivation, current: Versions) -> bool:
+        now, inputs = self.monotonic(), current_inputs(derivation, current)
+        seen = self._waiting.setdefault(derivation.key, _Waiting(inputs, now, now))
+        if seen.inputs != inputs:
+            seen.inputs, seen.changed_at = inputs, now
+        return now - seen.changed_at >= self.delay_s or now - seen.since >= 10 * self.delay_s
+
+    def _forget(self, ready: frozenset[str]) -> None:
+        for key in self._waiting.keys() - ready:
+            del self._waiting[key]
+
+
+async def keep_fresh(refresh_due: RefreshDue, stop: anyio.Event, *, poll_s: float = 0.25) -> None:
+    """Until `stop` is set."""
+    while not stop.is_set():
+        try:
+            await anyio.to_thread.run_sync(refresh_due)
+        except Exception:
+            logger.exception("derived datasets could not be looked at")
+        with anyio.move_on_after(poll_s):
+            await stop.wait()
+
+
+def as_parameters(params: object) -> Parameters:
+    if isinstance(params, dict):
+        return dict(params)
+    return tuple(params) if isinstance(params, list | tuple) else ()
+
+
+def run_of(derivation: Derivation, ingestions: IngestionRepository) -> Ingestion | None:
+    try:
+        return None if derivation.run is None else ingestions.get(derivation.run)
+    except IngestionNotFound:  # long ago
+        return None
+
+
+def current_versions(datasets: DatasetRepository) -> Versions:
+    return {key: entry.ref for key, entry in datasets.lake_state().datasets.items()}
+
+
+def derivation_not_found(target: DatasetName) -> DerivationNotFound:
+    return DerivationNotFound(
+        f"dataset '{target}' is not derived; say what makes it with `skein derive {target}`",
+        name=target.value,
+    )
+
+
+def _event(
+    kind: EventKind, target: DatasetName, actor: Actor, at: DefineDerivation | RemoveDerivation
+) -> Event:
+    return Event(kind, target.value, {"dataset": target.value, "actor": actor.name}, at.clock())

@@ -1,0 +1,79 @@
+"""`skein derive`, `underive`, `refresh`, `derived` and `lineage` with their options."""
+
+from typing import Annotated
+
+import typer
+
+from skein.cli.parameters import Data, Json, Name, Server
+
+
+def derive(
+    name: Name,
+    *,
+    sql: Annotated[str, typer.Option(help="One statement that reads; its datasets are the inputs.")],
+    param: Annotated[
+        list[str] | None, typer.Option(help="A value for ? or $1, as JSON or text; repeat it for each.")
+    ] = None,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="Refresh when asked, not whenever an input changes.")
+    ] = False,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Say what makes a dataset; it is made anew whenever an input changes."""
+    from skein.cli.arguments import value_of
+    from skein.cli.client import connect
+    from skein.cli.derivations import derive
+
+    with connect(server, data) as api:
+        derive(api, name, sql=sql, params=[value_of(each) for each in param or []], manual=manual, json=json)
+
+
+def underive(name: Name, *, server: Server = None, data: Data = None) -> None:
+    """Leave a derived dataset as it is from now on."""
+    from skein.cli.client import connect
+    from skein.cli.derivations import underive
+
+    with connect(server, data) as api:
+        underive(api, name)
+
+
+def refresh(name: Name, *, server: Server = None, data: Data = None) -> None:
+    """Make a derived dataset anew, now, and watch it happen."""
+    from skein.cli.client import connect
+    from skein.cli.derivations import refresh
+
+    with connect(server, data) as api:
+        refresh(api, name)
+
+
+def derived(*, json: Json = False, server: Server = None, data: Data = None) -> None:
+    """List the derived datasets, and how fresh they are."""
+    from skein.cli.client import connect
+    from skein.cli.derivations import show_derivations
+
+    with connect(server, data) as api:
+        show_derivations(api, json=json)
+
+
+def lineage(
+    name: Name,
+    *,
+    version: Annotated[
+        str | None, typer.Option(help="3, v3, a moment or a tag; the current one if left out.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=0, max=1000, help="At most so many steps away.")] = 10,
+    down: Annotated[
+        bool, typer.Option("--down", help="What was made from it, not what it was made from.")
+    ] = False,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Show where a version comes from, or what was made from it."""
+    from skein.cli.client import connect
+    from skein.cli.derivations import show_lineage
+
+    with connect(server, data) as api:
+        show_lineage(api, name, version=version, depth=depth, down=down, json=json)

@@ -1,0 +1,134 @@
+"""What the commands about derived datasets and lineage do."""
+
+from collections.abc import Mapping, Sequence
+
+import typer
+from rich.console import Console
+from rich.tree import Tree
+
+from schemas.derivations import Derivation, DerivationPage, Lineage, LineageNode
+from schemas.http import Ingestion
+from skein.cli.client import Api, path_of
+from skein.cli.failures import CliError, printable
+from skein.cli.following import followed
+from skein.cli.tables import Column, show_table
+from skein.cli.wording import as_json, when
+
+
+def derive(api: Api, name: str, *, sql: str, params: object, manual: bool, json: bool) -> None:
+    body = {"sql": sql, "params": params, "refresh": "manual" if manual else "auto"}
+    defined = api.put(Derivation, path_of("datasets", name, "derivation"), body)
+    if json:
+        typer.echo(as_json(defined))
+        return
+    inputs = ", ".join(each.name for each in defined.inputs) or "nothing"
+    typer.echo(
+        f"'{defined.dataset}' is made from {inputs}" + (f"; run `skein refresh {name}`" if manual else "")
+    )
+
+
+def underive(api: Api, name: str) -> None:
+    api.delete(path_of("datasets", name, "derivation"))
+    typer.echo(f"'{name}' stays as it is from now on")
+
+
+def refresh(api: Api, name: str) -> None:
+    """
+    Raises:
+        CliError: it failed or was cancelled.
+    """
+    job = followed(api, api.post(Ingestion, path_of("datasets", name, "derivation", "refresh")))
+    if job.state != "succeeded":
+        error = job.error
+        raise CliError(
+            error.code if error else "cancelled", error.message if error else "the run was cancelled"
+        )
+    typer.echo(f"version {job.version} of '{job.dataset}': {job.rows:,} rows")
+
+
+def show_derivations(api: Api, *, json: bool) -> None:
+    found = api.get(DerivationPage, path_of("derivations")).items
+    if json:
+        typer.echo(as_json(found))
+        return
+    show_table(
+        [
+            Column("dataset"),
+            Column("state"),
+            Column("version", right=True),
+            Column("inputs"),
+            Column("last run"),
+        ],
+        [
+            (
+                each.dataset,
+                each.state,
+                "" if each.version is None else str(each.version),
+                ", ".join(_input(each.name, each.used, each.current) for each in each.inputs),
+                _run(each),
+            )
+            for each in found
+        ],
+    )
+
+
+def _input(name: str, used: int | None, current: int | None) -> str:
+    if current is None:
+        return f"{name} (missing)"
+    if used == current:
+        return f"{name}@v{current}"
+    return f"{name}@v{'?' if used is None else used} (now v{current})"
+
+
+def _run(derivation: Derivation) -> str:
+    run = derivation.run
+    if run is None:
+        return ""
+    if run.error is not None:
+        return f"[{run.error.code}] {run.error.message}"
+    return f"{run.state} {when(run.finished_at or run.created_at)}"
+
+
+def show_lineage(api: Api, name: str, *, version: str | None, depth: int, down: bool, json: bool) -> None:
+    found = api.get(
+        Lineage,
+        path_of("datasets", name, "lineage"),
+        version=version,
+        depth=depth,
+        direction="down" if down else "up",
+    )
+    if json:
+        typer.echo(as_json(found))
+        return
+    nodes = {node.id: node for node in found.nodes}
+    steps: dict[str, list[str]] = {}
+    for edge in found.edges:
+        start, end = (edge.from_, edge.to) if down else (edge.to, edge.from_)
+        steps.setdefault(start, []).append(end)
+    tree = Tree(_label(found.nodes[0]))
+    _grow(tree, found.nodes[0].id, nodes, steps, set())
+    Console(highlight=False, soft_wrap=True).print(tree)
+    if found.truncated:
+        typer.echo("there is more; raise --depth", err=True)
+
+
+def _grow(
+    tree: Tree,
+    at: str,
+    nodes: Mapping[str, LineageNode],
+    steps: Mapping[str, Sequence[str]],
+    shown: set[str],
+) -> None:
+    shown.add(at)
+    for other in steps.get(at, ()):
+        again = other in shown
+        branch = tree.add(_label(nodes[other]) + (" (see above)" if again else ""))
+        if not again:
+            _grow(branch, other, nodes, steps, shown)
+
+
+def _label(node: LineageNode) -> str:
+    if node.operation is None:
+        return f"{node.dataset}@v{node.version} (gone)"
+    source = f" from {printable(node.source)}" if node.source else ""
+    return f"{node.dataset}@v{node.version} {node.operation}{source}, {node.rows:,} rows".replace("[", "\\[")
