@@ -13,9 +13,9 @@ from flight_core.application.catalog import DatasetDescription
 from flight_core.application.ports.parsing import Preview
 from flight_core.application.versions import HistoryEntry
 from flight_core.domain.contract import CheckReport, RuleCount
-from flight_core.domain.dataset import Dataset, DatasetVersion
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.errors import InvalidRequest
-from flight_core.domain.ingestion import Ingestion, SourceSpec
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
 from flight_core.domain.query import Pins, QueryRecord
 from flight_core.domain.upload import Upload
@@ -109,11 +109,27 @@ def source_spec(source: Source) -> SourceSpec:
     return SourceSpec(source.kind, fields)
 
 
+def ingestion_request(request: http.IngestionRequest) -> IngestionRequest:
+    return IngestionRequest(
+        dataset=DatasetName(request.dataset),
+        source=source_spec(request.source),
+        mode=WriteMode(request.mode),
+        keys=tuple(request.keys),
+        schema_policy=SchemaPolicy(request.schema_policy),
+        format=request.format,
+        options=request.options,
+        force=request.force,
+        message=request.message,
+        priority=request.priority,
+    )
+
+
 def ingestion(ingestion: Ingestion) -> http.Ingestion:
     """Without the source's fields: they may hold secrets."""
     request, reading = ingestion.request, ingestion.reading
     return http.Ingestion(
         kind=request.source.kind,
+        schedule=ingestion.schedule,
         mode=request.mode.value,
         format=request.format if reading is None else reading.format,
         options=dict(request.options if reading is None else reading.options),
@@ -124,6 +140,12 @@ def ingestion(ingestion: Ingestion) -> http.Ingestion:
 
 def job(job: Job) -> http.Job:
     return http.Job(**_of_job(job))
+
+
+def failure(job: Job) -> http.Failure | None:
+    if job.error_code is None:
+        return None
+    return http.Failure(code=job.error_code, message=job.error_message or "")
 
 
 def _of_job(job: Job) -> dict[str, Any]:
@@ -148,9 +170,7 @@ def _of_job(job: Job) -> dict[str, Any]:
         "version": job.version,
         "unchanged": job.unchanged,
         "result": dict(job.result) if isinstance(job, Maintenance) and job.result is not None else None,
-        "error": None
-        if job.error_code is None
-        else http.Failure(code=job.error_code, message=job.error_message or ""),
+        "error": failure(job),
         "actor": job.actor,
         "attempt": job.attempt,
         "retry_of": job.retry_of,

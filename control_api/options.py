@@ -32,7 +32,16 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.preview import PreviewIngestion
 from flight_core.application.queries import OpenQuery, QueryLog
+from flight_core.application.refresh import RefreshDataset
 from flight_core.application.replay import ReplayRejects
+from flight_core.application.schedules import (
+    AddSchedule,
+    ChangeSchedule,
+    GetSchedule,
+    ListSchedules,
+    RemoveSchedule,
+    RunSchedule,
+)
 from flight_core.application.statements import ClassifyStatement, RunStatement
 from flight_core.application.uploads import (
     CreateUpload,
@@ -122,6 +131,16 @@ class DerivationUseCases:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleUseCases:
+    add: AddSchedule
+    change: ChangeSchedule
+    remove: RemoveSchedule
+    get: GetSchedule
+    list: ListSchedules
+    run: RunSchedule
+
+
+@dataclass(frozen=True, slots=True)
 class ControlUseCases:
     """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
     readiness depends on."""
@@ -137,6 +156,8 @@ class ControlUseCases:
     start_ingestion: StartIngestion
     get_ingestion: GetIngestion
     retry_ingestion: RetryIngestion
+    refresh_dataset: RefreshDataset
+    schedules: ScheduleUseCases
     get_job: GetJob
     list_jobs: ListJobs
     cancel_job: CancelJob

@@ -254,6 +254,7 @@ class Ingestion(Job):
     """A job that ingests. The fields of the source are not told: they may hold secrets."""
 
     kind: str = Field(description="Of the source.", examples=["http"])
+    schedule: str | None = Field(None, description="The schedule that asked for it.")
     mode: str = Field(examples=["replace"])
     format: str | None = Field(
         None,

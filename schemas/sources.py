@@ -47,6 +47,10 @@ class FileSource(_Source):
         description="A file, a folder, a pattern with `*`, `?`, `[...]` or `**`, or a list of these."
         " Relative paths are looked up in each root in turn."
     )
+    only_new: bool = Field(
+        False,
+        description="Only files that are new, or have changed, since the last time.",
+    )
 
 
 class HttpSource(_Source):

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _HOUSEKEEPING_S = 3600.0
 _MAINTENANCE_S = 60.0
+_SCHEDULES_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Prepare = Callable[[Skein], object]  # runs before anybody is told that the servers are ready
@@ -91,6 +92,7 @@ class Servers:
                 tasks.start_soon(self._work, stop)
                 tasks.start_soon(self._maintain, stop)
                 tasks.start_soon(keep_fresh, self._skein.refresh_due, stop)
+                tasks.start_soon(self._keep_schedules, stop)
                 tasks.start_soon(self._keep_house, stop)
             self._runtime.add(Endpoints(flight, http), VERSION)
             try:
@@ -135,6 +137,16 @@ class Servers:
                 await anyio.to_thread.run_sync(self._skein.maintain)
             except Exception:
                 logger.exception("datasets could not be looked at for maintenance")
+
+    async def _keep_schedules(self, stop: anyio.Event) -> None:
+        """Start what is due, every second."""
+        while not stop.is_set():
+            try:
+                await anyio.to_thread.run_sync(self._skein.fire_schedules)
+            except Exception:
+                logger.exception("schedules could not be looked at; the next try is in a second")
+            with anyio.move_on_after(_SCHEDULES_S):
+                await stop.wait()
 
     async def _keep_house(self, stop: anyio.Event) -> None:
         """Delete what nobody needs any more, now and every hour."""

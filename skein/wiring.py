@@ -18,10 +18,12 @@ from control_api.options import (
     ControlOptions,
     ControlUseCases,
     DerivationUseCases,
+    ScheduleUseCases,
     UploadUseCases,
     VersionUseCases,
 )
 from flight_core.adapters.authentication.static import StaticAuthenticator
+from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.derivations import SqlDerivationRepository
@@ -29,6 +31,7 @@ from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
+from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
@@ -102,8 +105,19 @@ from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.reader import Reader
 from flight_core.application.reads import OpenReads, ReadBeacon
+from flight_core.application.refresh import RefreshDataset
 from flight_core.application.replay import ReplayRejects
 from flight_core.application.row_ingestion import StoreRows
+from flight_core.application.schedules import (
+    AddSchedule,
+    ChangeSchedule,
+    FireDueSchedules,
+    GetSchedule,
+    ListSchedules,
+    RemoveSchedule,
+    RunSchedule,
+    ScheduleDesk,
+)
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
     AnswerInSession,
@@ -191,6 +205,7 @@ class Skein:
     refresh_due: RefreshDue
     events: EventRepository
     jobs: JobRepository
+    fire_schedules: FireDueSchedules
 
     def tidy(self) -> None:
         """Delete what nobody needs any more."""
@@ -233,6 +248,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             ),
             events=parts.events,
             jobs=parts.jobs,
+            fire_schedules=FireDueSchedules(_schedule_desk(parts, _start_ingestion(parts))),
         )
 
 
@@ -390,8 +406,8 @@ def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
     )
 
 
-def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
-    start_ingestion = StartIngestion(
+def _start_ingestion(parts: _Parts) -> StartIngestion:
+    return StartIngestion(
         parts.ingestions,
         parts.datasets,
         parts.sources,
@@ -401,6 +417,27 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         parts.wakeup,
         parts.row_sources,
     )
+
+
+def _schedule_desk(parts: _Parts, start: StartIngestion) -> ScheduleDesk:
+    schedules = SqlScheduleRepository(parts.database)
+    return ScheduleDesk(schedules, start, next_cron_time, utc_now, new_id, parts.wakeup)
+
+
+def _schedules(desk: ScheduleDesk) -> ScheduleUseCases:
+    return ScheduleUseCases(
+        add=AddSchedule(desk),
+        change=ChangeSchedule(desk),
+        remove=RemoveSchedule(desk),
+        get=GetSchedule(desk.schedules),
+        list=ListSchedules(desk.schedules),
+        run=RunSchedule(desk),
+    )
+
+
+def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
+    start_ingestion = _start_ingestion(parts)
+    derivations = _derivations(parts)
     return ControlUseCases(
         authenticator=flight.authenticator,
         list_datasets=flight.list_datasets,
@@ -409,10 +446,12 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         drop_dataset=flight.drop_dataset,
         versions=_versions(parts, flight),
         contracts=_contracts(parts, start_ingestion),
-        derivations=_derivations(parts),
+        derivations=derivations,
         start_ingestion=start_ingestion,
         get_ingestion=GetIngestion(parts.ingestions),
         retry_ingestion=RetryIngestion(parts.ingestions, start_ingestion),
+        refresh_dataset=RefreshDataset(parts.datasets, parts.jobs, start_ingestion, derivations.refresh),
+        schedules=_schedules(_schedule_desk(parts, start_ingestion)),
         get_job=GetJob(parts.jobs),
         list_jobs=ListJobs(parts.jobs),
         cancel_job=CancelJob(parts.jobs, parts.events, utc_now, parts.wakeup),

@@ -121,6 +121,14 @@ def delete_rows(
     return http.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
 
 
+@router.post("/{name}/refresh", status_code=202)
+def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller) -> http.IngestionPage:
+    """Make a derived dataset anew; of any other one, ingest its sources again, one job for each, in
+    their order. Sources with nothing new change nothing."""
+    queued = use_cases.refresh_dataset(name, actor=caller)
+    return http.IngestionPage(items=[mapping.ingestion(ingestion) for ingestion in queued], next=None)
+
+
 @router.get("/{name}/rows", responses=RESULT | NOT_MODIFIED, response_class=Response)
 def read_rows(
     name: Name,

@@ -14,8 +14,7 @@ from control_api.options import ControlUseCases
 from control_api.routes.jobs import LOCATION, ListQuery, explain, link_next, list_page, settled
 from flight_core.application.preview import PreviewRequest
 from flight_core.domain.access import Actor
-from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
-from flight_core.domain.ingestion import Ingestion, IngestionRequest
+from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
 from schemas import http
 
@@ -43,18 +42,7 @@ async def start_ingestion(
     """Queue a job. Follow `Location`, or the events, to see what becomes of it; `Prefer: wait=10`
     waits for the end, up to that many seconds. The same request with the same `Idempotency-Key`
     starts nothing again: it is answered with the job that it started, for 24 hours."""
-    wanted = IngestionRequest(
-        dataset=DatasetName(request.dataset),
-        source=mapping.source_spec(request.source),
-        mode=WriteMode(request.mode),
-        keys=tuple(request.keys),
-        schema_policy=SchemaPolicy(request.schema_policy),
-        format=request.format,
-        options=request.options,
-        force=request.force,
-        message=request.message,
-        priority=request.priority,
-    )
+    wanted = mapping.ingestion_request(request)
     start = partial(use_cases.start_ingestion, wanted, actor=caller, idempotency_key=idempotency_key)
     return await started(start, response, use_cases, caller, wait_s)
 

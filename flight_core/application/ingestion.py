@@ -62,8 +62,7 @@ class StartIngestion:
         key = None if idempotency_key is None else _key(idempotency_key, request, actor)
         if key is not None and (earlier := self.ingestions.started_with(key)) is not None:
             return earlier
-        self.check(request, actor=actor)
-        self._check_source(request, actor)
+        self.check_all(request, actor=actor)
         ingestion = Ingestion(
             id=self.new_id(),
             request=request,
@@ -76,6 +75,11 @@ class StartIngestion:
         ingestion = self.ingestions.add(ingestion, queued, key=key)
         self.wakeup.notify()
         return ingestion
+
+    def check_all(self, request: IngestionRequest, *, actor: Actor) -> None:
+        """What can be refused without touching the source."""
+        self.check(request, actor=actor)
+        self._check_source(request, actor)
 
     def check(self, request: IngestionRequest, *, actor: Actor) -> None:
         """What can be refused without a look at the source, which may not be complete yet."""

@@ -122,6 +122,7 @@ def event_of(happened: str, job: Job, clock: Clock) -> Event:
     if isinstance(job, Ingestion):
         more = {
             "ingestion": job.id,
+            "schedule": job.schedule,
             "rejected_rows": 0 if job.check is None else job.check.rejected_rows,
         }
     return Event(

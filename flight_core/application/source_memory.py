@@ -67,9 +67,13 @@ class RememberSources:
         Raises:
             SourceBusy: another job of the same source was faster.
         """
+        memory = recollection.memory
         pending = Remembered(ingestion.id, state, reading_of(ingestion.request))
+        current = self.memories.find(memory.dataset, memory.fingerprint)
+        if current.pending is not None and current.pending.job == ingestion.id:
+            memory = current  # the job itself, before it had to repeat its commit
         try:
-            return self.memories.save(replace(recollection.memory, pending=pending))
+            return self.memories.save(replace(memory, pending=pending))
         except Conflict:
             raise SourceBusy(
                 f"another ingestion of the same source into '{ingestion.request.dataset}' got ahead;"

@@ -11,10 +11,12 @@
     │   └── ContractViolated
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
+    │   ├── ScheduleNotFound
     │   └── IngestionNotFound, UploadNotFound, QueryNotFound, HandleNotFound, ContractNotFound,
     │       DerivationNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
+    │   ├── ScheduleExists, ScheduleRunning
     │   └── IngestionFinished, NotRetryable, UploadFinished, OffsetMismatch, SourceBusy
     ├── Unauthenticated         no valid credentials
     ├── PermissionDenied        valid credentials, not allowed
@@ -203,6 +205,10 @@ class UploadNotFound(NotFound):
     code = "upload_not_found"
 
 
+class ScheduleNotFound(NotFound):
+    code = "schedule_not_found"
+
+
 class QueryNotFound(NotFound):
     code = "query_not_found"
 
@@ -242,6 +248,17 @@ class NotRetryable(Conflict):
     """The job has not failed, so there is nothing to try again."""
 
     code = "not_retryable"
+
+
+class ScheduleExists(Conflict):
+    code = "schedule_exists"
+
+
+class ScheduleRunning(Conflict):
+    """The last job of the schedule has not ended; its runs do not overlap."""
+
+    code = "schedule_running"
+    retryable = True
 
 
 class SourceBusy(Conflict):

@@ -17,6 +17,9 @@ class EventKind(StrEnum):
     DATASET_UNTAGGED = "dataset.untagged"
     DATASET_RETENTION_SET = "dataset.retention_set"
     DATASET_EXPIRED = "dataset.expired"  # versions of it
+    SCHEDULE_ADDED = "schedule.added"
+    SCHEDULE_CHANGED = "schedule.changed"
+    SCHEDULE_REMOVED = "schedule.removed"
     INGESTION_QUEUED = "ingestion.queued"
     INGESTION_STARTED = "ingestion.started"
     INGESTION_PROGRESSED = "ingestion.progressed"

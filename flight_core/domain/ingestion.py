@@ -65,6 +65,7 @@ class Ingestion(Job):
 
     request: IngestionRequest
     reading: Reading | None = None  # None: not parsed yet, or by an earlier attempt
+    schedule: str | None = None  # the schedule that asked for it
     check: CheckReport | None = None  # None: there was no contract, or nothing was checked yet
 
     @property

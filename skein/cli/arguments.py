@@ -10,6 +10,7 @@ from flight_core.domain.errors import InvalidOption, InvalidSource
 
 UPLOAD = "upload:"
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://")
 
 
@@ -49,12 +50,27 @@ def _types_of(pairs: Iterable[str]) -> dict[str, object]:
     return types
 
 
+def seconds_of(text: str, *, option: str) -> float:
+    """`90s`, `45m`, `12h`, `30d`, `2w`, or plain seconds.
+
+    Raises:
+        InvalidOption
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([smhdw]?)", text.strip().lower())
+    if match is None:
+        raise InvalidOption(f"'{text[:40]}' is no time; write 30d, 12h, 45m or 90s", option=option)
+    return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
 def source_of(sources: Sequence[str]) -> dict[str, object]:
-    """A URL, uploads, or paths, which become absolute: the server may have been started elsewhere.
+    """A URL, uploads, a source in JSON, or paths, which become absolute: the server may have been
+    started elsewhere.
 
     Raises:
         InvalidSource: a URL that is not http or https, or several of them.
     """
+    if len(sources) == 1 and sources[0].lstrip().startswith("{"):
+        return _json_source(sources[0])
     uploads = [source.removeprefix(UPLOAD) for source in sources if source.startswith(UPLOAD)]
     if len(uploads) == len(sources):
         return {"kind": "upload", "id": uploads[0] if len(uploads) == 1 else uploads}
@@ -68,6 +84,15 @@ def source_of(sources: Sequence[str]) -> dict[str, object]:
     if scheme not in ("http", "https"):
         raise InvalidSource(f"'{urls[0]}' starts with '{scheme}'; use a path, or a URL of http or https")
     return {"kind": "http", "url": urls[0]}
+
+
+def _json_source(text: str) -> dict[str, object]:
+    try:
+        source = json.loads(text)
+    except ValueError as error:
+        raise InvalidSource(f"the source begins like JSON and is none: {error}") from None
+    assert isinstance(source, dict)
+    return source
 
 
 def _no_json(constant: str) -> NoReturn:

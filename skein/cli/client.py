@@ -74,6 +74,9 @@ class Api:
     def post(self, model: type[Model], path: str, body: object = None) -> Model:
         return self._reply(model, self._send("POST", path, json=body))
 
+    def patch(self, model: type[Model], path: str, body: object) -> Model:
+        return self._reply(model, self._send("PATCH", path, json=body))
+
     def put(self, model: type[Model], path: str, body: object) -> Model:
         return self._reply(model, self._send("PUT", path, json=body))
 

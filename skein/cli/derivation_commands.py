@@ -1,4 +1,4 @@
-"""`skein derive`, `underive`, `refresh`, `derived` and `lineage` with their options."""
+"""`skein derive`, `underive`, `derived` and `lineage` with their options."""
 
 from typing import Annotated
 
@@ -37,15 +37,6 @@ def underive(name: Name, *, server: Server = None, data: Data = None) -> None:
 
     with connect(server, data) as api:
         underive(api, name)
-
-
-def refresh(name: Name, *, server: Server = None, data: Data = None) -> None:
-    """Make a derived dataset anew, now, and watch it happen."""
-    from skein.cli.client import connect
-    from skein.cli.derivations import refresh
-
-    with connect(server, data) as api:
-        refresh(api, name)
 
 
 def derived(*, json: Json = False, server: Server = None, data: Data = None) -> None:

@@ -7,10 +7,8 @@ from rich.console import Console
 from rich.tree import Tree
 
 from schemas.derivations import Derivation, DerivationPage, Lineage, LineageNode
-from schemas.http import Ingestion
 from skein.cli.client import Api, path_of
-from skein.cli.failures import CliError, printable
-from skein.cli.following import followed
+from skein.cli.failures import printable
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, when
 
@@ -30,20 +28,6 @@ def derive(api: Api, name: str, *, sql: str, params: object, manual: bool, json:
 def underive(api: Api, name: str) -> None:
     api.delete(path_of("datasets", name, "derivation"))
     typer.echo(f"'{name}' stays as it is from now on")
-
-
-def refresh(api: Api, name: str) -> None:
-    """
-    Raises:
-        CliError: it failed or was cancelled.
-    """
-    job = followed(api, api.post(Ingestion, path_of("datasets", name, "derivation", "refresh")))
-    if job.state != "succeeded":
-        error = job.error
-        raise CliError(
-            error.code if error else "cancelled", error.message if error else "the run was cancelled"
-        )
-    typer.echo(f"version {job.version} of '{job.dataset}': {job.rows:,} rows")
 
 
 def show_derivations(api: Api, *, json: bool) -> None:

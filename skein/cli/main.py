@@ -12,10 +12,11 @@ import typer
 
 from flight_core.domain.errors import FlightCoreError
 from skein.cli.contract_command import contract
-from skein.cli.derivation_commands import derive, derived, lineage, refresh, underive
+from skein.cli.derivation_commands import derive, derived, lineage, underive
 from skein.cli.failures import INTERRUPTED, CliError, one_line
 from skein.cli.job_commands import compact, jobs, vacuum
 from skein.cli.parameters import Data, Json, Message, Name, Server
+from skein.cli.schedule_commands import refresh, schedule
 from skein.cli.serve import serve, serve_control, serve_flight
 from skein.cli.version_commands import diff, history, restore, retention, tag, tags
 
@@ -24,11 +25,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
-for command in (derive, underive, refresh, derived, lineage):
+for command in (derive, underive, derived, lineage):
     app.command()(command)
 app.command()(serve_flight)
 app.command()(serve_control)
-for _command in (contract, history, diff, restore, tag, tags, retention, compact, vacuum):
+app.add_typer(schedule, name="schedule")
+for _command in (contract, history, diff, restore, tag, tags, retention, refresh, compact, vacuum):
     app.command()(_command)
 app.add_typer(jobs, name="jobs")
 

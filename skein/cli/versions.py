@@ -1,7 +1,6 @@
 """What the commands about versions do."""
 
 import json as jsonlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,11 @@ import typer
 from flight_core.domain.errors import InvalidOption
 from schemas.http import HistoryEntry, Version, VersionPage
 from schemas.versions import ColumnChanges, DatasetDiff, Difference, Retention, RowChanges, Tag, TagList
+from skein.cli.arguments import seconds_of
 from skein.cli.client import Api, path_of
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, count, size, when
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PAGE = 1000
 
 
@@ -173,17 +172,10 @@ def retention(
     if default:
         api.delete(path)
     elif rules or keep_all:
-        keep_s = None if keep_for is None else _seconds(keep_for)
+        keep_s = None if keep_for is None else seconds_of(keep_for, option="keep_for")
         api.put(Retention, path, {"keep_versions": keep_versions, "keep_s": keep_s})
     found = api.get(Retention, path)
     typer.echo(as_json(found) if json else f"{name}: {_policy(found)}")
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([smhdw]?)", text.strip().lower())
-    if match is None:
-        raise InvalidOption(f"'{text[:40]}' is no time; write 30d, 12h, 45m or 90s", option="keep_for")
-    return float(match[1]) * _UNITS_S[match[2] or "s"]
 
 
 def _policy(found: Retention) -> str:

@@ -190,3 +190,25 @@ async def test_a_job_waits_for_nobody_who_has_failed_and_minds_one_who_may_yet_c
     async with stack.working():
         assert (await stack.until(job)).version == 0  # the job itself may try again
     assert stack.memory.recall(other).state is not None
+
+
+@pytest.mark.anyio
+async def test_of_a_folder_only_new_and_changed_files_are_taken(tmp_path):
+    stack = IngestionStack(tmp_path)
+    (stack.inputs / "in").mkdir()
+
+    async def ingest(**options):
+        async with stack.working():
+            return await stack.until(stack.start("numbers", path="in", only_new=True, **options))
+
+    for number in (1, 2):
+        stack.file(f"in/{number}.csv", f"n\n{number}\n".encode())
+    assert (await ingest()).version == 0
+    assert (await ingest()).unchanged
+    stack.file("in/3.csv", b"n\n3\n")
+    stack.file("in/1.csv", b"n\n10\n")
+    await ingest()
+    assert numbers(stack) == [1, 2, 3, 10]
+    await ingest(mode=WriteMode.REPLACE)
+    assert numbers(stack) == [2, 3, 10]
+    stack.close()

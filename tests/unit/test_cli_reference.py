@@ -18,8 +18,10 @@ def commands(group, prefix="") -> dict:
     """Every command by its name, `jobs log` too."""
     found = {}
     for name, command in group.commands.items():
-        found[prefix + name] = command
-        found |= commands(command, f"{prefix}{name} ") if hasattr(command, "commands") else {}
+        inner = commands(command, f"{prefix}{name} ") if hasattr(command, "commands") else {}
+        if not inner or command.invoke_without_command:
+            found[prefix + name] = command
+        found |= inner
     return found
 
 

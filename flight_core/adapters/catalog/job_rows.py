@@ -83,8 +83,14 @@ def _request_values(job: Job) -> dict[str, object]:
     if isinstance(job, Maintenance):
         return {"options": dict(job.options)}
     assert isinstance(job, Ingestion)
-    request = job.request
+    return {**request_document(job.request), "schedule": job.schedule}
+
+
+def request_document(request: IngestionRequest) -> dict[str, object]:
+    """All of it, as JSON values. `request_of` is the way back."""
     return {
+        "dataset": request.dataset.value,
+        "priority": request.priority,
         "source": {"kind": request.source.kind, "fields": dict(request.source.fields)},
         "mode": str(request.mode),
         "keys": list(request.keys),
@@ -105,20 +111,26 @@ def job_of(row: sa.Row[Any]) -> Job:
     )
 
 
+def request_of(row: Any) -> IngestionRequest:
+    """`row` has the keys of `request_document` as attributes."""
+    return IngestionRequest(
+        dataset=DatasetName(row.dataset),
+        source=SourceSpec(row.source["kind"], row.source["fields"]),
+        mode=WriteMode(row.mode),
+        keys=tuple(row.keys),
+        schema_policy=SchemaPolicy(row.schema_policy),
+        format=row.format,
+        options=row.options,
+        force=row.force,
+        priority=row.priority,
+        message=row.message or "",
+    )
+
+
 def ingestion_of(row: sa.Row[Any]) -> Ingestion:
     return Ingestion(
-        request=IngestionRequest(
-            dataset=DatasetName(row.dataset),
-            source=SourceSpec(row.source["kind"], row.source["fields"]),
-            mode=WriteMode(row.mode),
-            keys=tuple(row.keys),
-            schema_policy=SchemaPolicy(row.schema_policy),
-            format=row.format,
-            options=row.options,
-            force=row.force,
-            priority=row.priority,
-            message=row.message or "",
-        ),
+        request=request_of(row),
+        schedule=row.schedule,
         reading=None if row.reading is None else Reading(**row.reading),
         check=None if row.check_report is None else report_of(row.check_report),
         **_common(row),

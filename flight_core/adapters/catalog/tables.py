@@ -129,6 +129,7 @@ jobs = sa.Table(
     sa.Column("finished_at", Moment),
     sa.Column("version", sa.BigInteger),
     sa.Column("retry_of", sa.String(64)),
+    sa.Column("schedule", sa.String(128)),
     sa.Column("result", sa.JSON(none_as_null=True)),
     sa.Column("force", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("unchanged", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -137,6 +138,23 @@ jobs = sa.Table(
     sa.Column("reading", sa.JSON(none_as_null=True)),
     sa.Column("check_report", sa.JSON(none_as_null=True)),
     sa.Column("message", sa.Text),
+)
+
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("every_s", sa.Float),
+    sa.Column("cron", sa.Text),
+    sa.Column("timezone", sa.String(64)),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("next_at", Moment, index=True),  # NULL: paused
+    sa.Column("last_job", sa.String(64)),
+    sa.Column("last_at", Moment),
+    sa.Column("revision", sa.BigInteger, nullable=False),
 )
 
 job_log = sa.Table(

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -34,7 +34,8 @@ class FileSource:
     """See `Source`. Reads files in place.
 
     Fields: `path`, a file, a folder (all files in it, at any depth, but none whose name starts with
-    `.` or `_`) or a pattern; or a list of these.
+    `.` or `_`) or a pattern; or a list of these. `only_new` leaves out files that were there the last
+    time, with the same size and time of change.
     """
 
     options: FileSourceOptions
@@ -48,9 +49,15 @@ class FileSource:
         self, spec: SourceSpec, folder: Path, report: Report, *, state: SourceState | None = None
     ) -> Fetched:
         files = await anyio.to_thread.run_sync(self._find_all, spec, abandon_on_cancel=True)
+        new_state = SourceState()
+        if _only_new(spec):
+            now = {str(file.path): _marks(file.path) for file in files}
+            before = _before(state)
+            files = [file for file in files if now[str(file.path)] != before.get(str(file.path))]
+            new_state = SourceState(cursor={"files": now})
         size_bytes = sum(file.size_bytes for file in files)
         await report(Progress(Phase.FETCHING, size_bytes, size_bytes))
-        return Fetched(files)
+        return Fetched(files, new_state)
 
     def _find_all(self, spec: SourceSpec) -> list[FetchedFile]:
         found: dict[Path, FetchedFile] = {}
@@ -117,8 +124,26 @@ class FileSource:
         )
 
 
+def _only_new(spec: SourceSpec) -> bool:
+    wanted = spec.fields.get("only_new", False)
+    if not isinstance(wanted, bool):
+        raise InvalidSource("'only_new' is true or false")
+    return wanted
+
+
+def _marks(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _before(state: SourceState | None) -> Mapping[str, object]:
+    files = None if state is None else state.cursor.get("files")
+    return files if isinstance(files, Mapping) else {}
+
+
 def _paths(spec: SourceSpec) -> list[str]:
-    value = fields_of(spec, "path").get("path")
+    _only_new(spec)
+    value = fields_of(spec, "path", "only_new").get("path")
     paths = value if isinstance(value, list | tuple) else [value]
     if not paths or not all(isinstance(path, str) and path and "\0" not in path for path in paths):
         raise InvalidSource("a source of kind 'file' needs 'path': a file, a folder, a pattern, or a list")

@@ -1,0 +1,123 @@
+"""Ingestions that repeat."""
+
+from functools import partial
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from control_api import mapping
+from control_api.dependencies import Caller, UseCases, WaitSeconds, json_body
+from control_api.options import ControlUseCases
+from control_api.redaction import redacted
+from control_api.routes.ingestions import started
+from control_api.routes.jobs import LOCATION
+from flight_core.domain.access import Actor
+from flight_core.domain.errors import IngestionNotFound
+from flight_core.domain.job import Job
+from flight_core.domain.schedule import Cron, Interval, Schedule, Timing
+from schemas import http
+from schemas import schedules as wire
+
+router = APIRouter(prefix=f"{mapping.API}/schedules", tags=["schedules"])
+
+
+@router.post("", status_code=201, dependencies=[Depends(json_body)])
+def add_schedule(
+    request: wire.ScheduleRequest, response: Response, use_cases: UseCases, caller: Caller
+) -> wire.Schedule:
+    """Let an ingestion repeat. One with `every_s` runs for the first time at once."""
+    timing = _timing(request)
+    assert timing is not None
+    wanted = mapping.ingestion_request(request.ingestion)
+    schedule = use_cases.schedules.add(request.name, wanted, timing, actor=caller, paused=request.paused)
+    reply = _reply(schedule, use_cases, caller)
+    response.headers["Location"] = reply.href
+    return reply
+
+
+@router.get("")
+def list_schedules(use_cases: UseCases, caller: Caller) -> wire.SchedulePage:
+    """By name, each with when it is due and how its last run went."""
+    found = use_cases.schedules.list(actor=caller)
+    return wire.SchedulePage(items=[_reply(schedule, use_cases, caller) for schedule in found])
+
+
+@router.get("/{name}")
+def get_schedule(name: str, use_cases: UseCases, caller: Caller) -> wire.Schedule:
+    """One schedule; its source is told without credentials."""
+    return _reply(use_cases.schedules.get(name, actor=caller), use_cases, caller)
+
+
+@router.patch("/{name}", dependencies=[Depends(json_body)])
+def change_schedule(
+    name: str, request: wire.ScheduleChange, use_cases: UseCases, caller: Caller
+) -> wire.Schedule:
+    """Pause it, resume it, or give it another timing or ingestion. What is left out stays."""
+    changed = use_cases.schedules.change(
+        name,
+        actor=caller,
+        request=None if request.ingestion is None else mapping.ingestion_request(request.ingestion),
+        timing=_timing(request),
+        paused=request.paused,
+    )
+    return _reply(changed, use_cases, caller)
+
+
+@router.delete("/{name}", status_code=204)
+def remove_schedule(name: str, use_cases: UseCases, caller: Caller) -> None:
+    """Its jobs stay, also one that runs."""
+    use_cases.schedules.remove(name, actor=caller)
+
+
+@router.post("/{name}/run", status_code=202, responses=LOCATION)
+async def run_schedule(
+    name: str, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
+) -> http.Ingestion:
+    """Run it now, paused or not. Takes `Prefer: wait=10`, as `POST /api/v1/ingestions` does."""
+    run = partial(use_cases.schedules.run, name, actor=caller)
+    return await started(run, response, use_cases, caller, wait_s)
+
+
+def _timing(request: wire.ScheduleRequest | wire.ScheduleChange) -> Timing | None:
+    if request.cron is not None:
+        return Cron(request.cron, request.timezone or "UTC")
+    return None if request.every_s is None else Interval(request.every_s)
+
+
+def _reply(schedule: Schedule, use_cases: ControlUseCases, caller: Actor) -> wire.Schedule:
+    request, timing = schedule.request, schedule.timing
+    return wire.Schedule(
+        name=schedule.name,
+        href=f"{router.prefix}/{schedule.name}",
+        dataset=request.dataset.value,
+        source={"kind": request.source.kind, **redacted(request.source.fields)},
+        mode=request.mode.value,
+        format=request.format,
+        options=dict(request.options),
+        every_s=timing.every_s if isinstance(timing, Interval) else None,
+        cron=timing.expression if isinstance(timing, Cron) else None,
+        timezone=timing.timezone if isinstance(timing, Cron) else None,
+        paused=schedule.paused,
+        next_at=schedule.next_at,
+        last_run=_last_run(schedule, use_cases, caller),
+        actor=schedule.actor,
+        created_at=schedule.created_at,
+    )
+
+
+def _last_run(schedule: Schedule, use_cases: ControlUseCases, caller: Actor) -> wire.LastRun | None:
+    if schedule.last_job is None or schedule.last_at is None:
+        return None
+    try:
+        job: Job | None = use_cases.get_job(schedule.last_job, actor=caller)
+    except IngestionNotFound:  # forgotten by now
+        job = None
+    return wire.LastRun(
+        ingestion=schedule.last_job,
+        href=f"{mapping.API}/ingestions/{schedule.last_job}",
+        at=schedule.last_at,
+        state=None if job is None else job.state.value,
+        version=None if job is None else job.version,
+        unchanged=job is not None and job.unchanged,
+        error=None if job is None else mapping.failure(job),
+    )

@@ -1,0 +1,136 @@
+"""`skein schedule ...` and `skein refresh` with their options."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from skein.cli.parameters import Data, Json, Name, Server
+
+schedule = typer.Typer(help="Let ingestions repeat.", no_args_is_help=True)
+
+ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule.")]
+Every = Annotated[str | None, typer.Option(help="How often: 90s, 15m, 12h, 1d.")]
+CronText = Annotated[str | None, typer.Option(help="When: minute, hour, day, month, weekday.")]
+Zone = Annotated[str | None, typer.Option(help="Whose clock --cron means, such as Europe/Berlin; else UTC.")]
+
+
+@schedule.command("add")
+def add_schedule(
+    name: ScheduleName,
+    source: Annotated[
+        list[str], typer.Argument(help="Files, folders or patterns; one http(s) URL; or a source in JSON.")
+    ],
+    *,
+    dataset: Annotated[str, typer.Option("--as", help="The dataset to write.")],
+    every: Every = None,
+    cron: CronText = None,
+    timezone: Zone = None,
+    mode: Annotated[
+        Literal["append", "replace"], typer.Option(help="What happens to the rows that are there.")
+    ] = "append",
+    format: Annotated[str | None, typer.Option(help="Found out if left out.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the format; repeat it."),
+    ] = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Wait until it is resumed.")] = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Let an ingestion repeat, by --every or by --cron."""
+    from skein.cli.arguments import options_of, seconds_of, source_of
+    from skein.cli.client import connect
+    from skein.cli.schedules import add
+
+    request = {
+        "name": name,
+        "ingestion": {
+            "dataset": dataset,
+            "source": source_of(source),
+            "mode": mode,
+            "format": format,
+            "options": options_of(option or []),
+        },
+        "every_s": None if every is None else seconds_of(every, option="every"),
+        "cron": cron,
+        "timezone": timezone,
+        "paused": paused,
+    }
+    with connect(server, data) as api:
+        add(api, request)
+
+
+@schedule.command("list")
+def list_schedules(*, json: Json = False, server: Server = None, data: Data = None) -> None:
+    """List the schedules, with when they are due and how they went."""
+    from skein.cli.client import connect
+    from skein.cli.schedules import show
+
+    with connect(server, data) as api:
+        show(api, json=json)
+
+
+@schedule.command("change")
+def change_schedule(
+    name: ScheduleName,
+    *,
+    every: Every = None,
+    cron: CronText = None,
+    timezone: Zone = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Give a schedule another timing."""
+    from skein.cli.arguments import seconds_of
+
+    every_s = None if every is None else seconds_of(every, option="every")
+    _change(name, {"every_s": every_s, "cron": cron, "timezone": timezone}, server, data)
+
+
+@schedule.command("pause")
+def pause_schedule(name: ScheduleName, *, server: Server = None, data: Data = None) -> None:
+    """Let a schedule rest until it is resumed."""
+    _change(name, {"paused": True}, server, data)
+
+
+@schedule.command("resume")
+def resume_schedule(name: ScheduleName, *, server: Server = None, data: Data = None) -> None:
+    """Wake a schedule; nothing was missed meanwhile."""
+    _change(name, {"paused": False}, server, data)
+
+
+@schedule.command("run")
+def run_schedule(name: ScheduleName, *, server: Server = None, data: Data = None) -> None:
+    """Run a schedule now, and watch it happen."""
+    from skein.cli.client import connect
+    from skein.cli.schedules import run
+
+    with connect(server, data) as api:
+        run(api, name)
+
+
+@schedule.command("remove")
+def remove_schedule(name: ScheduleName, *, server: Server = None, data: Data = None) -> None:
+    """Forget a schedule; what it has ingested stays."""
+    from skein.cli.client import connect
+    from skein.cli.schedules import remove
+
+    with connect(server, data) as api:
+        remove(api, name)
+
+
+def refresh(name: Name, *, server: Server = None, data: Data = None) -> None:
+    """Ingest the sources of a dataset again, and watch it happen. Those with nothing new change nothing."""
+    from skein.cli.client import connect
+    from skein.cli.schedules import refresh
+
+    with connect(server, data) as api:
+        refresh(api, name)
+
+
+def _change(name: str, changes: dict[str, object], server: Server, data: Data) -> None:
+    from skein.cli.client import connect
+    from skein.cli.schedules import change
+
+    with connect(server, data) as api:
+        change(api, name, changes)

@@ -1,0 +1,81 @@
+"""What `skein schedule ...` and `skein refresh` do."""
+
+from collections.abc import Mapping
+
+import typer
+
+from schemas.http import Ingestion, IngestionPage
+from schemas.schedules import Schedule, SchedulePage
+from skein.cli.client import Api, path_of
+from skein.cli.following import followed
+from skein.cli.jobs import summary
+from skein.cli.tables import Column, show_table
+from skein.cli.wording import as_json, when
+
+
+def add(api: Api, request: Mapping[str, object]) -> None:
+    schedule = api.post(Schedule, path_of("schedules"), request)
+    typer.echo(f"{schedule.name}: {_timing(schedule)}, {_next(schedule)}")
+
+
+def change(api: Api, name: str, changes: Mapping[str, object]) -> None:
+    schedule = api.patch(Schedule, path_of("schedules", name), changes)
+    typer.echo(f"{schedule.name}: {_timing(schedule)}, {_next(schedule)}")
+
+
+def remove(api: Api, name: str) -> None:
+    api.delete(path_of("schedules", name))
+    typer.echo(f"removed '{name}'; what it has ingested stays")
+
+
+def run(api: Api, name: str) -> None:
+    typer.echo(summary(followed(api, api.post(Ingestion, path_of("schedules", name, "run")))))
+
+
+def refresh(api: Api, name: str) -> None:
+    """Follow the jobs one after the other, which is also how they run where one replaces everything."""
+    for job in api.post(IngestionPage, path_of("datasets", name, "refresh")).items:
+        typer.echo(summary(followed(api, job)))
+
+
+def show(api: Api, *, json: bool) -> None:
+    found = api.get(SchedulePage, path_of("schedules")).items
+    if json:
+        typer.echo(as_json(found))
+        return
+    show_table(
+        [Column(title) for title in ("name", "dataset", "source", "when", "next", "last run", "outcome")],
+        [
+            (
+                schedule.name,
+                schedule.dataset,
+                str(schedule.source["kind"]),
+                _timing(schedule),
+                "paused" if schedule.next_at is None else when(schedule.next_at),
+                "" if schedule.last_run is None else when(schedule.last_run.at),
+                _outcome(schedule),
+            )
+            for schedule in found
+        ],
+    )
+
+
+def _timing(schedule: Schedule) -> str:
+    if schedule.every_s is not None:
+        return f"every {schedule.every_s:g} s"
+    return f"{schedule.cron} ({schedule.timezone})"
+
+
+def _next(schedule: Schedule) -> str:
+    return "paused" if schedule.next_at is None else f"next at {when(schedule.next_at)}"
+
+
+def _outcome(schedule: Schedule) -> str:
+    run = schedule.last_run
+    if run is None:
+        return ""
+    if run.error is not None:
+        return f"[{run.error.code}] {run.error.message}"
+    if run.version is not None:
+        return f"version {run.version}"
+    return "nothing new" if run.unchanged else run.state or "forgotten"
