@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from flight_core.domain.job import JobState
 from skein.cli.parameters import Data, Json, Name, Server
 
 jobs = typer.Typer(invoke_without_command=True)
@@ -17,7 +16,10 @@ def list_jobs(
     context: typer.Context,
     *,
     dataset: Annotated[str | None, typer.Option(help="Only those for this dataset.")] = None,
-    state: Annotated[list[JobState] | None, typer.Option(help="Only these; repeat it for more.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="queued, running, succeeded, failed or cancelled; repeat it for more."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     json: Json = False,
     server: Server = None,

@@ -333,7 +333,7 @@ def test_a_fatal_failure_costs_what_was_in_memory_and_nothing_else(tmp_path):
 
 
 def break_engine(stack: SqlStack) -> None:
-    failures = stack.use_cases.catalog.engine._instance.failures  # no SQL of a client's can do this
+    failures = stack.use_cases.catalog.reader.engine._instance.failures  # no SQL of a client's can do this
     with pytest.raises(EngineUnavailable), failures.translated():
         raise duckdb.FatalException("FATAL Error: database has been invalidated")
 

@@ -20,6 +20,9 @@ def upgrade() -> None:
         table.add_column(sa.Column("rows_per_s", sa.Float))
         table.add_column(sa.Column("retry_of", sa.String(64)))
         table.add_column(sa.Column("result", sa.JSON))
+    for column in ("dataset_key", "state"):
+        op.drop_index(f"ix_ingestions_{column}", "ingestions")
+        op.create_index(f"ix_jobs_{column}", "ingestions", [column])
     op.rename_table("ingestions", "jobs")
     op.execute("UPDATE jobs SET exclusive = (mode <> 'append')")
     op.create_table(
