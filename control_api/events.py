@@ -1,9 +1,11 @@
 """Following the log of events: one subscription, delivered over a WebSocket or as server-sent events."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import anyio
 from anyio import to_thread
@@ -13,30 +15,43 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
+from flight_core.domain.access import EVERYTHING, LOCAL, Actor
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.errors import FlightCoreError, InvalidDatasetName
 from flight_core.domain.events import EventKind, StoredEvent
 from flight_core.domain.repositories import EventRepository
-from schemas.events import TYPE_PREFIX, ControlKind, EventMessage
+from schemas.events import RESUMABLE, TYPE_PREFIX, ControlKind, EventMessage
 
-TRY_AGAIN_LATER = 1013
-
-_CLOSE_TIMEOUT_S = 1.0
+CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Empty sets let everything through. `datasets` are in lower case."""
+    """Empty sets let everything through. `datasets` are patterns (`*`, `?`, `[...]`) in lower case.
+
+    Events of datasets that the actor does not see never pass.
+    """
 
     datasets: frozenset[str] = frozenset()
     kinds: frozenset[EventKind] = frozenset()
     jobs: frozenset[str] = frozenset()
+    actor: Actor = LOCAL
 
     def __call__(self, stored: StoredEvent) -> bool:
         event = stored.event
         return (
-            (not self.datasets or event.subject.lower() in self.datasets)
-            and (not self.kinds or event.kind in self.kinds)
+            (not self.kinds or event.kind in self.kinds)
             and (not self.jobs or event.data.get("job") in self.jobs)
+            and (not self.datasets or any(fnmatchcase(event.subject.lower(), one) for one in self.datasets))
+            and self._sees(event.subject)
         )
+
+    def _sees(self, subject: str) -> bool:
+        if self.actor.datasets == EVERYTHING:
+            return True
+        with suppress(InvalidDatasetName):
+            return self.actor.sees(DatasetName(subject))
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,15 @@ class Subscription:
                 position = stored.seq
                 if self.wanted(stored):
                     yield _message(stored)
+
+    def error(self, position: str, failure: FlightCoreError) -> EventMessage:
+        """What the client said makes no sense; the stream goes on as it was."""
+        return EventMessage(
+            id=position,
+            type=TYPE_PREFIX + ControlKind.ERROR,
+            time=self.clock(),
+            data={"code": failure.code, "detail": str(failure)},
+        )
 
     async def _ticks(self, start: int) -> AsyncGenerator[StoredEvent | None, None]:
         """Every event, wanted or not; None whenever no message was due for a heartbeat's time."""
@@ -112,24 +136,63 @@ def _message(stored: StoredEvent) -> EventMessage:
     )
 
 
-async def follow_socket(socket: WebSocket, subscription: Subscription, *, timeout_s: float) -> None:
-    """Deliver over an accepted WebSocket. What the client says is ignored.
+# From what the client said and where the stream is, another subscription. Raises InvalidRequest.
+Resubscribe = Callable[[object], Subscription]
 
-    A client that is too slow is closed with 1013, or, where not even that gets through, cut off.
+
+class SocketFollower:
+    """Delivers over an accepted WebSocket, until the client or the server ends it.
+
+    A client may say what it wants from now on. One that is too slow is closed as resumable, or, where
+    not even that gets through, cut off.
     """
 
-    async def gone() -> None:
-        while (await socket.receive())["type"] != "websocket.disconnect":
-            pass
+    def __init__(
+        self, socket: WebSocket, subscription: Subscription, resubscribe: Resubscribe, *, timeout_s: float
+    ) -> None:
+        self._socket = socket
+        self._subscription = subscription
+        self._resubscribe = resubscribe
+        self._timeout_s = timeout_s
+        self._position = "0"
+        self._next: Subscription | None = None
+        self._gone = False
 
-    async def take(message: EventMessage) -> None:
-        with suppress(WebSocketDisconnect):  # `gone` ends the delivery
-            await socket.send_text(message.model_dump_json(exclude_none=True))
+    async def run(self) -> None:
+        slow = False
+        while not (slow or self._gone):
+            slow = await _deliver(self._subscription, self._take, (self._listen,), self._timeout_s)
+            if self._next is None:
+                break
+            self._subscription, self._next = self._next, None
+        reason = f"too slow; resume with after={self._position}" if slow else "the server stops"
+        with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
+            await self._socket.close(RESUMABLE, reason)
 
-    missed = await _deliver(subscription, take, (gone,), timeout_s)
-    reason = "the server stops" if missed is None else "too slow; resume with after=<the last id>"
-    with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
-        await socket.close(TRY_AGAIN_LATER, reason)
+    async def _take(self, message: EventMessage) -> None:
+        with suppress(WebSocketDisconnect):  # `_listen` ends the delivery
+            await self._socket.send_text(message.model_dump_json(exclude_none=True))
+            self._position = message.id
+
+    async def _listen(self) -> None:
+        """Until the client leaves, or wants something else."""
+        while (said := await self._socket.receive())["type"] != "websocket.disconnect":
+            try:
+                wanted = self._resubscribe(_json(said.get("text")))
+            except FlightCoreError as failure:
+                await self._take(self._subscription.error(self._position, failure))
+                continue
+            here = int(self._position)
+            self._next = wanted if wanted.after is not None else replace(wanted, after=here)
+            return
+        self._gone = True
+
+
+def _json(text: str | None) -> object:
+    try:
+        return json.loads(text or "")
+    except (ValueError, RecursionError):
+        return None
 
 
 class EventStreamResponse(Response):
@@ -164,9 +227,9 @@ async def _deliver(
     take: Callable[[EventMessage], Awaitable[None]],
     ends: Sequence[Callable[[], Awaitable[object]]],
     timeout_s: float,
-) -> EventMessage | None:
-    """Until the feed or one of `ends` does; or the message that the client did not take in time."""
-    missed = None
+) -> bool:
+    """Until the feed or one of `ends` does; whether the client did not take a message in time."""
+    slow = False
     async with anyio.create_task_group() as tasks:
 
         async def watch(end: Callable[[], Awaitable[object]]) -> None:
@@ -180,7 +243,7 @@ async def _deliver(
                 with anyio.move_on_after(timeout_s) as patience:
                     await take(message)
                 if patience.cancelled_caught:
-                    missed = message
+                    slow = True
                     break
         tasks.cancel_scope.cancel()
-    return missed
+    return slow

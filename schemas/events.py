@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 TYPE_PREFIX = "skein."
+
+# The code a WebSocket is closed with when the client was too slow: nothing is lost, come again.
+RESUMABLE = 4008
 
 
 class ControlKind(StrEnum):
@@ -15,6 +18,7 @@ class ControlKind(StrEnum):
     HELLO = "hello"  # the first one: which events the log holds, and where this stream starts
     RESET = "reset"  # events before this point are gone: load the current state again
     HEARTBEAT = "heartbeat"  # nothing has happened for a while
+    ERROR = "error"  # what the client said makes no sense; the stream goes on
 
 
 class EventMessage(BaseModel):
@@ -49,3 +53,25 @@ class EventMessage(BaseModel):
     time: datetime
     datacontenttype: Literal["application/json"] = "application/json"
     data: dict[str, Any]
+
+
+Patterns = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=1000)]
+
+
+class EventSelection(BaseModel):
+    """Empty lists let everything through. `datasets` and `kinds` may be patterns, such as `sales_*`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    datasets: Patterns = []
+    kinds: Patterns = []
+    jobs: Patterns = []
+    after: Annotated[str | int, Field(union_mode="left_to_right")] | None = None
+
+
+class SubscribeToEvents(BaseModel):
+    """What a client may say on the WebSocket at any time. Without `after` the stream goes on where it is."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    subscribe: EventSelection

@@ -1,22 +1,25 @@
 """The log of events, as it grows."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, WebSocket
+from pydantic import ValidationError
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from control_api.dependencies import Caller, Options, UseCases
 from control_api.errors import problem_response
-from control_api.events import EventStreamResponse, Filter, Subscription, follow_socket
+from control_api.events import EventStreamResponse, Filter, SocketFollower, Subscription
 from control_api.mapping import API
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.security import TOKEN_SUBPROTOCOL
 from flight_core.application.queries import require
-from flight_core.domain.access import Scope
+from flight_core.domain.access import Actor, Scope
 from flight_core.domain.errors import FlightCoreError, InvalidRequest
 from flight_core.domain.events import EventKind
-from schemas.events import EventMessage
+from schemas.events import EventMessage, EventSelection, SubscribeToEvents
 
 router = APIRouter(prefix=f"{API}/events", tags=["events"])
 
@@ -25,13 +28,15 @@ Many = Annotated[list[str], Query(default_factory=list)]
 
 @router.websocket("")
 async def follow(socket: WebSocket, use_cases: UseCases, options: Options, caller: Caller) -> None:
-    """`?after=ID` resumes; `dataset`, `kind` and `job`, each any number of times, narrow it."""
+    """`?after=ID` resumes; `dataset`, `kind` and `job`, each any number of times, narrow it. So does a
+    message {"subscribe": {...}} later on."""
     query = socket.query_params
     try:
         require(caller, Scope.READ)
         subscription = _subscription(
             use_cases,
             options,
+            caller,
             after=query.get("after"),
             datasets=query.getlist("dataset"),
             kinds=query.getlist("kind"),
@@ -40,10 +45,28 @@ async def follow(socket: WebSocket, use_cases: UseCases, options: Options, calle
     except FlightCoreError as refusal:
         await socket.send_denial_response(problem_response(socket.scope, refusal))
         return
+    await accept(socket)
+
+    def resubscribe(said: object) -> Subscription:
+        wanted = _selection(said)
+        return _subscription(
+            use_cases,
+            options,
+            caller,
+            after=None if wanted.after is None else str(wanted.after),
+            datasets=wanted.datasets,
+            kinds=wanted.kinds,
+            jobs=wanted.jobs,
+        )
+
+    await SocketFollower(socket, subscription, resubscribe, timeout_s=options.event_timeout_s).run()
+
+
+async def accept(socket: WebSocket) -> None:
+    """With the first subprotocol offered that is no token."""
     offered = socket.scope.get("subprotocols", [])
     known = [offer for offer in offered if not offer.startswith(TOKEN_SUBPROTOCOL)]
     await socket.accept(subprotocol=known[0] if known else None)
-    await follow_socket(socket, subscription, timeout_s=options.event_timeout_s)
 
 
 @router.get(
@@ -58,8 +81,8 @@ async def stream(
     options: Options,
     caller: Caller,
     connection: HTTPConnection,
-    dataset: Annotated[list[str] | None, Query(description="Only of these.")] = None,
-    kind: Annotated[list[str] | None, Query(description="Such as `dataset.committed`.")] = None,
+    dataset: Annotated[list[str] | None, Query(description="Only of these, such as `sales_*`.")] = None,
+    kind: Annotated[list[str] | None, Query(description="`dataset.committed` or `dataset.*`.")] = None,
     job: Annotated[list[str] | None, Query(description="Only of these jobs.")] = None,
     ingestion: Annotated[list[str] | None, Query(description="The same as `job`.")] = None,
     after: Annotated[str | None, Query(description="Resume after this id; from now on if left out.")] = None,
@@ -70,6 +93,7 @@ async def stream(
     subscription = _subscription(
         use_cases,
         options,
+        caller,
         after=last_event_id or after,
         datasets=dataset or [],
         kinds=kind or [],
@@ -83,16 +107,18 @@ async def stream(
 def _subscription(
     use_cases: ControlUseCases,
     options: ControlOptions,
+    caller: Actor,
     *,
     after: str | None,
-    datasets: list[str],
-    kinds: list[str],
-    jobs: list[str],
+    datasets: Sequence[str],
+    kinds: Sequence[str],
+    jobs: Sequence[str],
 ) -> Subscription:
     wanted = Filter(
         frozenset(dataset.lower() for dataset in datasets),
-        frozenset(_kind(kind) for kind in kinds),
+        frozenset(kind for pattern in kinds for kind in _kinds(pattern)),
         frozenset(jobs),
+        caller,
     )
     return Subscription(
         use_cases.events,
@@ -104,12 +130,24 @@ def _subscription(
     )
 
 
-def _kind(text: str) -> EventKind:
+def _selection(said: object) -> EventSelection:
     try:
-        return EventKind(text)
-    except ValueError:
+        return SubscribeToEvents.model_validate(said).subscribe
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(
+            f"'{where[:60]}': {first['msg']}; say for example"
+            ' {"subscribe": {"datasets": ["sales_*"], "kinds": ["dataset.committed"], "after": "42"}}'
+        ) from None
+
+
+def _kinds(pattern: str) -> Sequence[EventKind]:
+    kinds = [kind for kind in EventKind if fnmatchcase(kind, pattern)]
+    if not kinds:
         known = ", ".join(EventKind)
-        raise InvalidRequest(f"{text[:60]!r} is not a kind of event; there are {known}") from None
+        raise InvalidRequest(f"{pattern[:60]!r} is not a kind of event; there are {known}")
+    return kinds
 
 
 def _event_id(text: str) -> int:

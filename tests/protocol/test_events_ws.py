@@ -1,11 +1,13 @@
 """The log of events over WebSockets and as server-sent events: order, resumption, slow clients."""
 
 import contextlib
+import dataclasses
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import anyio
@@ -16,6 +18,7 @@ from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from flight_core.domain.access import Actor, Scope
 from flight_core.domain.events import Event, EventKind
 from tests.protocol.http_stack import serving, until
 from tests.stack import Stack, skein_stack
@@ -117,6 +120,8 @@ def test_without_an_id_one_hears_what_comes(stack):
         ({"ingestion": "j1"}, ["three"]),
         ({"job": ["j1", "j2"]}, ["three"]),
         ({"dataset": "two", "kind": "dataset.dropped"}, []),
+        ({"dataset": "T*"}, ["two", "three"]),
+        ({"dataset": ["o?e", "thr[a-e]e"], "kind": "dataset.*"}, ["one", "one"]),
     ],
 )
 def test_a_subscription_can_be_narrowed(stack, query, subjects):
@@ -173,13 +178,52 @@ def test_an_id_of_another_log_is_told_by_a_reset(stack):
         assert receive(connection)["id"] == str(seq)
 
 
-def test_what_clients_say_is_ignored(stack):
+def test_a_message_narrows_the_subscription_from_where_it_is(stack):
     with following(stack.http_url) as connection:
         receive(connection)
-        for message in ("hello?", b"\x00", "{}"):
-            connection.send(message)
+        before = append(stack, "one")
+        assert receive(connection)["id"] == str(before)
+        connection.send('{"subscribe": {"datasets": ["tw*"], "kinds": ["dataset.*"]}}')
+        assert receive(connection)["type"] == "skein.hello"
+        append(stack, "one")
+        wanted = append(stack, "Two")
+        assert receive(connection)["id"] == str(wanted)
+        connection.send(json.dumps({"subscribe": {"after": str(before)}}))
+        assert [receive(connection)["id"] for _ in range(3)] == [str(before + more) for more in range(3)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["hello?", b"\x00", "{}", "[" * 100_000]
+    + [json.dumps({"subscribe": x}) for x in ({"kinds": ["no"]}, {"after": "x"}, {"more": 1}, {"jobs": [1]})],
+)
+def test_what_makes_no_sense_is_answered_and_changes_nothing(stack, said):
+    with following(stack.http_url) as connection:
+        hello = receive(connection)
+        connection.send(said)
+        answer = receive(connection)
+        assert (answer["type"], answer["id"]) == ("skein.error", hello["id"])
+        assert answer["data"]["code"] == "invalid_request"
         seq = append(stack, "d")
         assert receive(connection)["id"] == str(seq)
+
+
+def test_nobody_hears_of_datasets_that_they_do_not_see(stack):
+    control = stack.skein.control
+    seer = Actor("seer", frozenset({Scope.READ}), ("mine_*",))
+    authenticator = SimpleNamespace(anonymous=seer)
+    append(stack, "mine_1")
+    append(stack, "theirs", kind=EventKind.INGESTION_QUEUED, job="j")
+    last = append(stack, "mine_2")
+    with serving(dataclasses.replace(control, authenticator=authenticator)) as base:
+        with following(base, after=0, dataset="*") as connection:
+            subjects = [receive(connection).get("subject") for _ in range(3)]
+            assert subjects == [None, "mine_1", "mine_2"]
+            connection.send('{"subscribe": {"datasets": ["theirs", "mine_2"], "after": 0}}')
+            assert [receive(connection).get("subject") for _ in range(2)] == [None, "mine_2"]
+        with httpx.stream("GET", f"{base}/api/v1/events/stream?after=0") as response:
+            messages = sse(response)
+            assert [next(messages)["id"] for _ in range(3)] == ["0", str(last - 2), str(last)]
 
 
 @pytest.mark.parametrize("query", [{"after": "x"}, {"after": "-1"}, {"after": "9" * 30}, {"kind": "nope"}])
@@ -233,7 +277,9 @@ def test_a_slow_client_is_let_go_and_holds_up_nobody(stack):
             with contextlib.suppress(ConnectionClosedError):
                 got = [first]
                 got.extend(map(json.loads, slow))
-        assert slow.close_code in (1013, 1006)
+        assert slow.close_code in (4008, 1006)
+        if slow.close_code == 4008:
+            assert slow.close_reason.endswith(f"after={got[-1]['id']}")
         assert len(got) < len(sent)
         with following(base, after=got[-1]["id"]) as again:
             receive(again)
