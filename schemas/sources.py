@@ -281,12 +281,52 @@ class FlightSource(_Source):
     )
 
 
+class AdbcSource(_Source):
+    """The result of a query of a database, through a driver of ADBC."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"kind": "adbc", "driver": "sqlite", "uri": "shop.db", "sql": "SELECT * FROM orders"},
+                {
+                    "kind": "adbc",
+                    "driver": "postgresql",
+                    "uri": "postgresql://db.example.org:5432/shop",
+                    "sql": "SELECT * FROM orders WHERE placed > now() - interval '1 day'",
+                    "options": {"username": "reader", "password": {"secret": "shop-password"}},
+                },
+                {
+                    "kind": "adbc",
+                    "driver": "flightsql",
+                    "uri": "grpc+tls://flights.example.org:8815",
+                    "sql": "SELECT * FROM flights",
+                    "options": {
+                        "adbc.flight.sql.authorization_header": {
+                            "secret": "flights-token",
+                            "prefix": "Bearer ",
+                        }
+                    },
+                },
+            ]
+        }
+    )
+
+    kind: Literal["adbc"] = "adbc"
+    driver: Text = Field(description="One of `SKEIN_INGEST_ADBC_DRIVERS`.")
+    uri: Text = Field(description="Of the server, without user and password; or the path of a file.")
+    sql: str = Field(min_length=1, description="What the database is asked.")
+    options: dict[Text, Value] = Field(
+        default_factory=dict, description="Of the driver. A value may be a secret of the server."
+    )
+
+
 Source = Annotated[
-    FileSource | HttpSource | ApiSource | UploadSource | SqlSource | FlightSource, Field(discriminator="kind")
+    FileSource | HttpSource | ApiSource | UploadSource | SqlSource | FlightSource | AdbcSource,
+    Field(discriminator="kind"),
 ]
 
 # Kind -> model, in the order in which they are listed.
 SOURCES: dict[str, type[_Source]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model
-    for model in (FileSource, HttpSource, ApiSource, UploadSource, SqlSource, FlightSource)
+    for model in (FileSource, HttpSource, ApiSource, UploadSource, SqlSource, FlightSource, AdbcSource)
 }

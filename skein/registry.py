@@ -16,7 +16,9 @@ from skein.settings import Settings, environment_secrets
 
 if TYPE_CHECKING:
     from flight_core.adapters.parsers.polars import PolarsParser
+    from flight_core.adapters.sources.file import FileSourceOptions
     from flight_core.adapters.sources.web import HttpSourceOptions
+    from flight_core.infrastructure.http_client import AddressPolicy
 
 SourceFactory = Callable[[Settings, DataDirectory], Source]
 
@@ -29,13 +31,19 @@ class Readers:
     open: OpenQuery
 
 
-RowSourceFactory = Callable[[Settings, Readers], RowSource]
+RowSourceFactory = Callable[[Settings, DataDirectory, Readers], RowSource]
 
 
 def _file(settings: Settings, directory: DataDirectory) -> Source:
-    from flight_core.adapters.sources.file import FileSource, FileSourceOptions
+    from flight_core.adapters.sources.file import FileSource
 
-    return FileSource(FileSourceOptions(roots=settings.roots, closed=(directory.root,)))
+    return FileSource(_file_options(settings, directory))
+
+
+def _file_options(settings: Settings, directory: DataDirectory) -> "FileSourceOptions":
+    from flight_core.adapters.sources.file import FileSourceOptions
+
+    return FileSourceOptions(roots=settings.roots, closed=(directory.root,))
 
 
 def _http(settings: Settings, _directory: DataDirectory) -> Source:
@@ -78,30 +86,46 @@ def build_secrets(settings: Settings) -> Secrets:
 SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http, "api": _api, "upload": _upload}
 
 
-def _sql(_settings: Settings, readers: Readers) -> RowSource:
+def _sql(_settings: Settings, _directory: DataDirectory, readers: Readers) -> RowSource:
     from flight_core.adapters.sources.sql import SqlSource
 
     return SqlSource(readers.plan, readers.open)
 
 
-def _flight(settings: Settings, _readers: Readers) -> RowSource:
+def _flight(settings: Settings, _directory: DataDirectory, _readers: Readers) -> RowSource:
     from flight_core.adapters.sources.flight import FlightSource
+
+    return FlightSource(_address_policy(settings), build_secrets(settings))
+
+
+def _adbc(settings: Settings, directory: DataDirectory, _readers: Readers) -> RowSource:
+    from flight_core.adapters.sources.adbc import AdbcOptions, AdbcSource
+
+    options = AdbcOptions(
+        drivers=settings.ingest_adbc_drivers,
+        policy=_address_policy(settings),
+        files=_file_options(settings, directory),
+        memory_bytes=settings.ingest_memory_bytes,
+    )
+    return AdbcSource(options, build_secrets(settings))
+
+
+def _address_policy(settings: Settings) -> "AddressPolicy":
     from flight_core.infrastructure.http_client import AddressPolicy
 
-    policy = AddressPolicy(
+    return AddressPolicy(
         allow_private=settings.ingest_allow_private, allow_loopback=settings.loopback_sources
     )
-    return FlightSource(policy, build_secrets(settings))
 
 
 # The same for sources of rows, which get what it takes to ask the engine.
-ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql, "flight": _flight}
+ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql, "flight": _flight, "adbc": _adbc}
 
 
-def build_row_sources(settings: Settings, readers: Readers) -> RowSources:
+def build_row_sources(settings: Settings, directory: DataDirectory, readers: Readers) -> RowSources:
     from flight_core.adapters.sources.sql import DerivedSource
 
-    kinds = {kind: factory(settings, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
+    kinds = {kind: factory(settings, directory, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
     return {**kinds, DERIVED: DerivedSource(readers.plan, readers.open)}  # not for requests
 
 

@@ -127,6 +127,10 @@ class Settings(BaseSettings):
         None,
         description="Whether ingestions may fetch from this machine; if left out, when only it can connect.",
     )
+    ingest_adbc_drivers: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("flightsql", "sqlite", "postgresql"),
+        description="Drivers of databases that ingestions may use, comma-separated.",
+    )
     secrets_dir: Path | None = Field(None, description="A folder with a file for each secret of sources.")
     secret_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Where secrets may be sent: `NAME=HOST+HOST`, comma-separated."
@@ -171,7 +175,7 @@ class Settings(BaseSettings):
     def _paths(cls, value: object) -> object:
         return _parts(value, os.pathsep)
 
-    @field_validator("allowed_hosts", "allowed_origins", "secret_hosts", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "ingest_adbc_drivers", "secret_hosts", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
         return _parts(value, ",")

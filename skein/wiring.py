@@ -359,7 +359,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         uploads=FolderUploadStore(directory.uploads),
         plan_query=plan_query,
         open_query=open_query,
-        row_sources=build_row_sources(settings, Readers(plan_query, open_query)),
+        row_sources=build_row_sources(settings, directory, Readers(plan_query, open_query)),
     )
 
 

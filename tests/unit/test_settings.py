@@ -90,6 +90,7 @@ DEFAULTS_IN_WORDS = {
     "threads": "the number of processors",
     "ingest_roots": "the working and the home directory on a loopback address, else none",
     "ingest_allow_loopback": "`true` where Skein listens on a loopback address, else `false`",
+    "ingest_adbc_drivers": "`flightsql,sqlite,postgresql`",
     "ingest_memory_bytes": "`3GiB`, or a quarter of the machine's or container's memory if that is less",
 }
 

@@ -48,7 +48,7 @@ class FileSource:
     async def fetch(
         self, spec: SourceSpec, folder: Path, report: Report, *, state: SourceState | None = None
     ) -> Fetched:
-        files = await anyio.to_thread.run_sync(self._find_all, spec, abandon_on_cancel=True)
+        files = await anyio.to_thread.run_sync(self.find_all, spec, abandon_on_cancel=True)
         new_state = SourceState()
         if _only_new(spec):
             now = {str(file.path): _marks(file.path) for file in files}
@@ -59,7 +59,8 @@ class FileSource:
         await report(Progress(Phase.FETCHING, size_bytes, size_bytes))
         return Fetched(files, new_state)
 
-    def _find_all(self, spec: SourceSpec) -> list[FetchedFile]:
+    def find_all(self, spec: SourceSpec) -> list[FetchedFile]:
+        """All files that are meant. Blocks. Raises as `fetch`."""
         found: dict[Path, FetchedFile] = {}
         for given in _paths(spec):
             with _readable(given):

@@ -1,7 +1,5 @@
 """Rows of another Arrow Flight server."""
 
-import ipaddress
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,6 +10,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from flight_core.adapters.sources.addresses import bracketed, checked_address
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.adapters.sources.web import NoSecrets, checked_headers
 from flight_core.application.ports.secrets import Secrets
@@ -185,29 +184,12 @@ class _FlightRows:
         if self._cancelled:
             raise Cancelled("the reading was cancelled")
         if target not in self._clients:
-            address = self._address(target)
-            host = f"[{address}]" if ":" in address else address
+            address = checked_address(target.host, target.port, self._policy)
             self._clients[target] = fl.FlightClient(
-                f"{target.scheme}://{host}:{target.port}",
+                f"{target.scheme}://{bracketed(address)}:{target.port}",
                 override_hostname=target.host if target.scheme == "grpc+tls" else None,
             )
         return self._clients[target]
-
-    def _address(self, target: _Target) -> str:
-        """What is connected to is what was checked."""
-        try:
-            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise SourceUnavailable(f"the name {target.host} cannot be resolved", url=target.label) from None
-        for entry in found:
-            address = str(entry[4][0]).partition("%")[0]
-            if self._policy.allows(ipaddress.ip_address(address)):
-                return address
-        raise SourceNotAllowed(
-            f"'{target.host}' is an address of this machine or of a private network, which sources may not"
-            " reach; an operator can allow it with SKEIN_INGEST_ALLOW_PRIVATE=true",
-            host=target.host,
-        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

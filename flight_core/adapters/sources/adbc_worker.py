@@ -1,0 +1,122 @@
+"""The reading process: `python -P -m flight_core.adapters.sources.adbc_worker`.
+
+Reads one request, a line of JSON, from standard input and writes an Arrow stream to standard output.
+Drivers are native code of many authors: one that crashes takes this process down, and nothing else.
+It ends when its standard input is closed. Exit codes are below; with FAILED the last line of standard
+error is JSON.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_manager.dbapi as adbc
+import psutil
+import pyarrow as pa
+import pyarrow.flight as fl
+
+FAILED, TOO_MUCH_MEMORY, INPUT_ENDED = 4, 5, 6
+UNAVAILABLE, MOVED = "unavailable", "moved"  # what a failure may be, besides ""
+
+_BATCH_ROWS = 1 << 16
+_LOOK_S = 0.2
+_AWAY = frozenset({"IO", "TIMEOUT"})
+
+
+class _Moved(Exception):
+    """The server has the rows elsewhere."""
+
+
+def _readers(cursor: Any, sql: str, *, parts: bool) -> Iterator[Any]:
+    """One after the other; of statements that have no rows one without columns."""
+    if not parts:
+        cursor.execute(sql)
+        yield cursor.fetch_record_batch()
+        return
+    found, schema = cursor.adbc_execute_partitions(sql)
+    if not found:
+        yield pa.RecordBatchReader.from_batches(schema or pa.schema([]), [])
+    for part in found:
+        cursor.adbc_read_partition(_stay(part))
+        yield cursor.fetch_record_batch()
+
+
+def _stay(part: bytes) -> bytes:
+    """The same part of a Flight SQL result, without the addresses that the driver would follow."""
+    info = fl.FlightInfo.deserialize(part)
+    endpoints = []
+    for endpoint in info.endpoints:
+        uris = [location.uri.decode() for location in endpoint.locations]
+        if uris and not any(uri.startswith("arrow-flight-reuse-connection:") for uri in uris):
+            raise _Moved(uris[0])
+        endpoints.append(fl.FlightEndpoint(endpoint.ticket, []))
+    return bytes(fl.FlightInfo(info.schema, info.descriptor, endpoints, -1, -1).serialize())
+
+
+def _stream(request: dict[str, Any], out: Any) -> None:
+    """Nothing is closed: the process ends, and drivers have been seen to hang or crash in that."""
+    driver = importlib.import_module(f"adbc_driver_{request['driver']}")
+    connection = adbc.connect(driver=driver._driver_path(), db_kwargs=request["options"], autocommit=True)
+    cursor = connection.cursor()
+    writer: Any = None
+    for reader in _readers(cursor, request["sql"], parts=request["parts"]):
+        if writer is None:
+            writer = pa.ipc.new_stream(pa.PythonFile(out, mode="w"), reader.schema)
+            out.flush()
+        for batch in reader:
+            for start in range(0, batch.num_rows, _BATCH_ROWS):
+                writer.write_batch(batch.slice(start, _BATCH_ROWS))
+                out.flush()
+    writer.close()
+    out.flush()
+
+
+def _failure(error: BaseException) -> dict[str, str]:
+    status = getattr(error, "status_code", None)
+    kind = MOVED if isinstance(error, _Moved) else UNAVAILABLE if getattr(status, "name", "") in _AWAY else ""
+    return {"kind": kind, "text": str(error) or type(error).__name__}
+
+
+def main() -> None:
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    os.nice(5)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # Linux only
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    threading.Thread(target=_watch_memory, args=(request["memory_bytes"],), daemon=True).start()
+    code = 0
+    try:
+        _stream(request, out)
+    except BaseException as error:  # drivers raise what they like
+        sys.stderr.write("\n" + json.dumps(_failure(error)) + "\n")
+        sys.stderr.flush()
+        code = FAILED
+    os._exit(code)
+
+
+def _end_with_input() -> None:
+    with suppress(OSError):
+        sys.stdin.buffer.read()
+    os._exit(INPUT_ENDED)
+
+
+def _watch_memory(limit_bytes: int) -> None:
+    memory = psutil.Process().memory_info
+    while memory().rss <= limit_bytes:
+        time.sleep(_LOOK_S)
+    os._exit(TOO_MUCH_MEMORY)
+
+
+if __name__ == "__main__":
+    main()
