@@ -51,10 +51,10 @@ def parse_parquet(files: Sequence[ColumnarFile], target: Target, meter: Meter) -
         SchemaMismatch: columns of the same name, or that differ between files.
         UnsupportedType: naming a column that cannot be kept in Parquet.
     """
-    with ExitStack() as opened, _damage_of(files[0], "a Parquet file"):
+    with ExitStack() as opened, damage_of(files[0], "a Parquet file"):
         readers = []
         for file in files:
-            with _damage_of(file, "a Parquet file"):
+            with damage_of(file, "a Parquet file"):
                 readers.append(opened.enter_context(pq.ParquetFile(file.path)))
         schemas = [reader.schema_arrow for reader in readers]
         _check_columns(files, schemas)
@@ -73,25 +73,35 @@ def parse_parquet(files: Sequence[ColumnarFile], target: Target, meter: Meter) -
 
 def parse_arrow(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> None:
     """As `parse_parquet`, for IPC files and streams."""
-    with ExitStack() as opened, _damage_of(files[0], "Arrow IPC data"):
+    with ExitStack() as opened, damage_of(files[0], "Arrow IPC data"):
         schemas, parts = [], []
         start_bytes = 0
         for file in files:
-            with _damage_of(file, "Arrow IPC data"):
+            with damage_of(file, "Arrow IPC data"):
                 source = opened.enter_context(pa.OSFile(str(file.path), "r"))
                 schema, batches = _open_arrow(source)
             schemas.append(schema)
             parts.append(_validated(source, batches, meter, start_bytes))
             start_bytes += source.size()
-        _check_columns(files, schemas)
-        _check_types(files, schemas, operator.eq)
-        counter = RowCounter(meter, bytes_per_row=0)
-        _write(chain.from_iterable(parts), schemas[0], _label(files), target, counter)
+        write_batches(files, schemas, chain.from_iterable(parts), target, meter)
+
+
+def write_batches(
+    files: Sequence[ColumnarFile],
+    schemas: Sequence[pa.Schema],
+    batches: Iterator[pa.RecordBatch],
+    target: Target,
+    meter: Meter,
+) -> None:
+    """Those of all files, one after the other; the meter is moved by whoever reads them."""
+    _check_columns(files, schemas)
+    _check_types(files, schemas, operator.eq)
+    _write(batches, schemas[0], _label(files), target, RowCounter(meter, bytes_per_row=0))
 
 
 def first_batch(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:
     """Of Arrow IPC data, validated; the batch owns its memory."""
-    with _damage_of(file, "Arrow IPC data"), pa.OSFile(str(file.path), "r") as source:
+    with damage_of(file, "Arrow IPC data"), pa.OSFile(str(file.path), "r") as source:
         schema, batches = _open_arrow(source)
         batch = next(batches, None)
         if batch is not None:
@@ -252,7 +262,7 @@ def _is_number(type: pa.DataType) -> bool:
 
 
 @contextmanager
-def _damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
+def damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
     """Whatever a library says about it, the file is at fault."""
     try:
         yield

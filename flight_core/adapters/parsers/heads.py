@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flight_core.adapters.parsers.avro import first_rows
 from flight_core.adapters.parsers.columnar import ColumnarFile, first_batch
 from flight_core.adapters.parsers.json_records import records
 from flight_core.adapters.parsers.options import DelimitedOptions, FormatOptions, JsonOptions
@@ -61,6 +62,11 @@ class Heads:
                 return Unpacked(self._parquet(file, rows), file.label), Content("arrow")
             case "arrow":
                 return Unpacked(self._arrow(file, rows), file.label), Content("arrow")
+            case "avro":
+                self.cut = True
+                schema, batch = first_rows(ColumnarFile(file.path, file.label))
+                rows_of = [] if batch is None else [batch.slice(0, rows)]
+                return Unpacked(self._as_arrow(rows_of, schema), file.label), Content("arrow")
             case "json":
                 assert isinstance(options, JsonOptions)
                 return Unpacked(self._records(file, content, options), file.label), Content("ndjson", "utf-8")

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from flight_core.adapters.parsers.given_types import GivenTypes, given_type
 from flight_core.domain.errors import InvalidOption, UnknownFormat
 
-Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "excel"]
+Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "avro", "excel"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -90,7 +90,7 @@ class JsonOptions(NdjsonOptions):
 
 
 class ColumnarOptions(FormatOptions):
-    """Parquet and Arrow IPC say everything themselves."""
+    """Parquet, Arrow IPC and Avro say everything themselves."""
 
 
 class ExcelOptions(FormatOptions):
@@ -108,6 +108,7 @@ _MODELS: Mapping[Format, type[FormatOptions]] = {
     "json": JsonOptions,
     "parquet": ColumnarOptions,
     "arrow": ColumnarOptions,
+    "avro": ColumnarOptions,
     "excel": ExcelOptions,
 }
 

@@ -22,13 +22,13 @@ _FORMATS: tuple[tuple[bytes, Format], ...] = (
     (b"PAR1", "parquet"),
     (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "arrow"),  # the stream's continuation marker
+    (b"Obj\x01", "avro"),
     (b"PK\x03\x04", "excel"),  # archives that are none have been unpacked
     (b"\xd0\xcf\x11\xe0", "excel"),
 )
 _FOREIGN = (
     (b"%PDF", "a PDF document"),
     (b"SQLite format 3\x00", "an SQLite database"),
-    (b"Obj\x01", "an Avro file"),
     (b"ORC", "an ORC file"),
     (b"\xfd7zXZ\x00", "an xz archive"),
     (b"7z\xbc\xaf", "a 7z archive"),

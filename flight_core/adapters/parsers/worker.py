@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flight_core.adapters.parsers.avro import parse_avro
 from flight_core.adapters.parsers.columnar import ColumnarFile, parse_arrow, parse_parquet
 from flight_core.adapters.parsers.delimited import SAMPLE_ROWS, parse_delimited
 from flight_core.adapters.parsers.excel import parse_excel
@@ -48,6 +49,7 @@ from flight_core.adapters.parsers.verdict import CheckRequest, finish
 from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnreadableData
 
 _INPUT_ENDED = 3
+_COLUMNAR = {"parquet": parse_parquet, "arrow": parse_arrow, "avro": parse_avro}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +187,8 @@ def _dispatch(
     """The options with what was found out."""
     format = contents[0].format
     meter.working_on(files[0].label)
-    if format in ("parquet", "arrow"):
-        columnar = [ColumnarFile(file.path, file.label) for file in files]
-        (parse_parquet if format == "parquet" else parse_arrow)(columnar, target, meter)
+    if format in _COLUMNAR:
+        _COLUMNAR[format]([ColumnarFile(file.path, file.label) for file in files], target, meter)
         return options
     if isinstance(options, ExcelOptions):
         return parse_excel(files, options, target, limits, meter)
