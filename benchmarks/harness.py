@@ -194,6 +194,7 @@ class Server:
 def skein(data: Path, *, ingest_root: Path) -> Iterator[Server]:
     """A server in a process of its own, on free ports, stopped at the end."""
     environment = os.environ | {"SKEIN_INGEST_ROOTS": str(ingest_root), "SKEIN_LOG_LEVEL": "warning"}
+    environment["SKEIN_CACHE_BYTES"] = "0"  # the engine is what is measured
     command = [str(Path(sys.executable).parent / "skein"), "serve", "--data", str(data)]
     process = subprocess.Popen(
         [*command, "--flight-port", "0", "--http-port", "0"], env=environment, stdout=subprocess.DEVNULL

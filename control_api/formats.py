@@ -25,6 +25,7 @@ class ResultHead:
     query_id: str
     datasets: Mapping[str, int] = field(default_factory=dict)
     affected_rows: int | None = None
+    cache: str | None = None  # what the result cache did for it
 
 
 # The first chunk holds the first rows, so that a failure before them can still be told by a status.

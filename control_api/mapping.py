@@ -17,7 +17,7 @@ from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, Sch
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
-from flight_core.domain.query import Pins, QueryRecord
+from flight_core.domain.query import CacheUse, Pins, QueryRecord
 from flight_core.domain.upload import Upload
 from flight_core.domain.versions import TagName, VersionName, version_named
 from schemas import http
@@ -256,6 +256,7 @@ def query(record: QueryRecord) -> http.Query:
         state=record.state.value,
         rows=record.rows,
         size_bytes=record.size_bytes,
+        cached=record.cache is CacheUse.HIT,
         datasets=versions_read(record.pins),
         error=record.error,
         created_at=record.created_at,

@@ -124,6 +124,19 @@ class EngineCollector(Collector):
             rows.add_metric([door], sum(total.rows for total in of_door))
             sizes.add_metric([door], sum(total.size_bytes for total in of_door))
         yield from (ended, rows, sizes)
+        yield from self._cache()
+
+    def _cache(self) -> Iterable[Metric]:
+        uses = CounterMetricFamily(
+            "skein_cache_reads", "Queries that ended, by what the result cache did.", labels=["outcome"]
+        )
+        for outcome, count in self._use_cases.queries.cache_uses().items():
+            uses.add_metric([outcome.value], count)
+        yield uses
+        if self._use_cases.results is not None:
+            usage = self._use_cases.results.usage()
+            yield _gauge("skein_cache_entries", "Results in the cache.", usage.entries)
+            yield _gauge("skein_cache_bytes", "What they take on the disk.", usage.size_bytes)
 
     def _jobs(self) -> Metric:
         jobs = GaugeMetricFamily("skein_ingestions", "Of the latest 1000 ingestions.", labels=["state"])

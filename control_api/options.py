@@ -30,6 +30,7 @@ from flight_core.application.maintenance_jobs import StartMaintenance
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
+from flight_core.application.ports.results import ResultCache
 from flight_core.application.preview import PreviewIngestion
 from flight_core.application.queries import OpenQuery, QueryLog
 from flight_core.application.refresh import RefreshDataset
@@ -170,6 +171,7 @@ class ControlUseCases:
     run_statement: RunStatement
     delete_rows: DeleteRows
     queries: QueryLog
+    results: ResultCache | None
     admission: Admission
     events: EventRepository
     feed: EventFeed

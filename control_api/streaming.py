@@ -92,7 +92,9 @@ class Run:
             self._statement, actor=self._actor, door=DOOR, query_id=self.query_id
         )
         self._running = running
-        self.head = ResultHead(running.schema, self.query_id, versions_read(running.pins))
+        self.head = ResultHead(
+            running.schema, self.query_id, versions_read(running.pins), cache=running.cache.value
+        )
         self._chunks = self._format.encode(self.head, running)
 
     def _run_at_once(self) -> None:
@@ -184,6 +186,8 @@ class QueryResponse(Response):
         self.headers["Skein-Query-Id"] = head.query_id
         if head.datasets:
             self.headers["Skein-Datasets"] = ", ".join(_versioned(*read) for read in head.datasets.items())
+        if head.cache is not None:
+            self.headers["Skein-Cache"] = head.cache
         if head.affected_rows is not None:
             self.headers["Skein-Affected-Rows"] = str(head.affected_rows)
         del self.headers["content-length"]

@@ -101,9 +101,11 @@ class PlainFlight:
             plan.schema,
             descriptor,
             [fl.FlightEndpoint(self._tickets.for_plan(plan), [])],
-            total_records=rows,
+            total_records=rows if plan.cached_rows is None else plan.cached_rows,
             total_bytes=size_bytes,
-            app_metadata=_metadata(InfoMetadata(query_id=plan.query_id)),
+            app_metadata=_metadata(
+                InfoMetadata(query_id=plan.query_id, cached=plan.cached_rows is not None or None)
+            ),
         )
 
     def _known_size(self, call: Call, command: ReadCommand, plan: QueryPlan) -> tuple[int, int]:

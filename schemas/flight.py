@@ -111,6 +111,7 @@ class InfoMetadata(BaseModel):
 
     query_id: str | None = None
     affected_rows: int | None = None
+    cached: bool | None = None  # true: the result cache has it now, so that reading it is quick
 
 
 class WriteResult(BaseModel):

@@ -399,6 +399,7 @@ class Query(BaseModel):
     state: Literal["planned", "queued", "running", "succeeded", "failed", "cancelled"]
     rows: int = Field(description="Produced so far.", examples=[1])
     size_bytes: int = Field(description="Produced so far, as Arrow.", examples=[8])
+    cached: bool = Field(False, description="Whether its result came from the result cache.")
     datasets: dict[str, int] = Field(description="The version that it reads of each dataset.")
     error: str | None = Field(None, description="The code of its failure.")
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])

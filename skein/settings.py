@@ -108,6 +108,16 @@ class Settings(BaseSettings):
     max_queue: NonNegativeInt = Field(64, description="How many queries may wait for a stream to end.")
     queue_timeout_s: PositiveFloat = Field(10.0, description="How long a query waits for a stream to end.")
     stall_timeout_s: PositiveFloat = Field(600.0, description="How long a client may leave a stream unread.")
+    cache_bytes: ByteSize = Field(
+        ByteSize(1 << 30), description="What results that are kept may take on the disk; 0: none is kept."
+    )
+    cache_entry_bytes: ByteSize = Field(
+        ByteSize(64 << 20), description="How large a result may be that is kept."
+    )
+    cache_ttl_s: PositiveFloat = Field(3600.0, description="How long a result is kept.")
+    cache_min_run_s: NonNegativeFloat = Field(
+        0.01, description="How long the engine must have worked on a result that is kept."
+    )
     ticket_ttl_s: PositiveFloat = Field(86_400.0, description="How long a Flight ticket is good.")
     max_sessions: PositiveInt = Field(1000, description="How many Flight SQL sessions may be open.")
     session_idle_s: PositiveFloat = Field(3600.0, description="When an unused session is closed.")

@@ -39,6 +39,7 @@ from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngi
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.events.log import LogEventFeed
+from flight_core.adapters.results.disk import DiskResultCache, ResultCacheOptions
 from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
@@ -332,8 +333,9 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     stack.callback(beacon.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
     reader = Reader(datasets, engine, guarded)
-    plan_query = PlanQuery(reader, new_id)
-    open_query = OpenQuery(reader, admission, log, utc_now, new_id)
+    results = _results(settings, directory, roles)
+    plan_query = PlanQuery(reader, new_id, results)
+    open_query = OpenQuery(reader, admission, log, utc_now, new_id, results)
     return _Parts(
         settings=settings,
         directory=directory,
@@ -359,7 +361,9 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         uploads=FolderUploadStore(directory.uploads),
         plan_query=plan_query,
         open_query=open_query,
-        row_sources=build_row_sources(settings, directory, Readers(plan_query, open_query)),
+        row_sources=build_row_sources(
+            settings, directory, Readers(plan_query, replace(open_query, results=None))
+        ),
     )
 
 
@@ -470,6 +474,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         run_statement=flight.run_statement,
         delete_rows=flight.run_statement.delete_rows,
         queries=parts.log,
+        results=parts.open_query.results,
         admission=parts.admission,
         events=parts.events,
         feed=LogEventFeed(parts.events),
@@ -627,6 +632,18 @@ def _guarded_options(settings: Settings, directory: DataDirectory, roles: Set[Ro
         timeout_s=settings.guarded_timeout_s,
         max_processes=settings.guarded_processes,
     )
+
+
+def _results(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DiskResultCache | None:
+    if not settings.cache_bytes:
+        return None
+    options = ResultCacheOptions(
+        max_bytes=settings.cache_bytes,
+        max_entry_bytes=settings.cache_entry_bytes,
+        ttl_s=settings.cache_ttl_s,
+        min_run_s=settings.cache_min_run_s,
+    )
+    return DiskResultCache(directory.temp(roles) / "results", options)
 
 
 def _delete_rows(parts: _Parts) -> DeleteRows:

@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,10 +17,12 @@ from flight_core.application.admission import Admission
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Query
+from flight_core.application.ports.results import Recording, ResultCache
 from flight_core.application.reader import Reader
+from flight_core.application.results import StoredQuery, result_key
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.errors import Cancelled, FlightCoreError, PermissionDenied, QueryNotFound
-from flight_core.domain.query import Pins, QueryPlan, QueryRecord, QueryState, Statement
+from flight_core.domain.query import CacheUse, Pins, QueryPlan, QueryRecord, QueryState, Statement
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class QueryLog:
         self._running: dict[int, QueryRecord] = {}  # each run
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
+        self._cache_uses: Counter[CacheUse] = Counter()
 
     def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
         with self._lock:
@@ -78,6 +82,7 @@ class QueryLog:
             self._totals[record.door, state] = QueryTotals(
                 total.queries + 1, total.rows + record.rows, total.size_bytes + record.size_bytes
             )
+            self._cache_uses[record.cache] += 1
         logger.info(
             "query ended",
             extra={
@@ -87,6 +92,7 @@ class QueryLog:
                 "door": record.door,
                 "rows": record.rows,
                 "size_bytes": record.size_bytes,
+                "cache": str(record.cache),
                 "error": error,
             },
         )
@@ -150,6 +156,11 @@ class QueryLog:
         with self._lock:
             return dict(self._totals)
 
+    def cache_uses(self) -> Mapping[CacheUse, int]:
+        """How often the result cache answered what has ended so far, or did not."""
+        with self._lock:
+            return dict(self._cache_uses)
+
     def running_since(self) -> list[tuple[datetime, Pins]]:
         """When each run that has not ended began, and what it reads; nothing as long as that is not known."""
         with self._lock:
@@ -162,17 +173,27 @@ class QueryLog:
 
 
 class RunningQuery:
-    """A query with its admission slot. Iterate it, then close it; closing early stops it.
+    """A query with what it holds, such as its admission slot. Iterate it, then close it; closing early
+    stops it. `release` gives the slot back.
 
     The slot and the cursor are held until `close`, not until the last batch was produced:
     a stream that a client reads slowly still costs memory.
     """
 
-    def __init__(self, query: Query, record: QueryRecord, admission: Admission, log: QueryLog) -> None:
+    def __init__(
+        self,
+        query: Query,
+        record: QueryRecord,
+        log: QueryLog,
+        *,
+        release: Callable[[], None],
+        recording: Recording | None = None,
+    ) -> None:
         self._query = query
         self._record = record
-        self._admission = admission
         self._log = log
+        self._release = release
+        self._recording = recording
         self._lock = threading.Lock()
         self._cancelled = False
         self._closed = False
@@ -194,6 +215,10 @@ class RunningQuery:
         return self._query.pins
 
     @property
+    def cache(self) -> CacheUse:
+        return self._record.cache
+
+    @property
     def cancelled(self) -> bool:
         """Whether somebody asked for it to stop."""
         return self._cancelled
@@ -202,7 +227,7 @@ class RunningQuery:
         record = self._record
         record.state = QueryState.RUNNING
         try:
-            for batch in self._query:
+            for batch in self._batches():
                 record.rows += batch.num_rows
                 record.size_bytes += batch.get_total_buffer_size()  # a tenth of the cost of nbytes
                 yield batch
@@ -210,6 +235,18 @@ class RunningQuery:
         except Exception as error:
             self._error = error.code if isinstance(error, FlightCoreError) else FlightCoreError.code
             raise
+
+    def _batches(self) -> Iterable[pa.RecordBatch]:
+        return self._query if self._recording is None else self._recorded(self._recording)
+
+    def _recorded(self, recording: Recording) -> Iterator[pa.RecordBatch]:
+        run_s, asked_at = 0.0, time.monotonic()
+        for batch in self._query:
+            run_s += time.monotonic() - asked_at
+            recording.write(batch)
+            yield batch
+            asked_at = time.monotonic()
+        recording.finish(run_s=run_s + time.monotonic() - asked_at)
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -223,7 +260,9 @@ class RunningQuery:
         try:
             self._query.close()
         finally:
-            self._admission.release()
+            if self._recording is not None:
+                self._recording.discard()
+            self._release()
             self._log.end(self._record, self._final_state(), self._error)
 
     def _final_state(self) -> QueryState:
@@ -248,25 +287,42 @@ class PlanQuery:
 
     reader: Reader
     new_id: NewId
+    results: ResultCache | None = None
 
     def __call__(self, statement: Statement, *, actor: Actor) -> QueryPlan:
         require(actor, Scope.READ)
         query = self.reader.plan(statement, actor=actor)
         try:
-            return QueryPlan(self.new_id(), statement, query.schema, query.pins, divisible=not actor.guarded)
+            return QueryPlan(
+                self.new_id(),
+                statement,
+                query.schema,
+                query.pins,
+                divisible=not actor.guarded,
+                cached_rows=self._cached_rows(statement, query),
+            )
         finally:
             query.close()
+
+    def _cached_rows(self, statement: Statement, query: Query) -> int | None:
+        key = result_key(statement, query) if self.results is not None else None
+        return self.results.rows(key) if self.results is not None and key is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class OpenQuery:
-    """Start a read; raises as `QueryEngine.plan`, and TooManyStreams when no slot comes free."""
+    """Start a read; raises as `QueryEngine.plan`, and TooManyStreams when no slot comes free.
+
+    It is planned first, which pins versions and checks rights; where its result is in the cache it needs
+    no slot.
+    """
 
     reader: Reader
     admission: Admission
     log: QueryLog
     clock: Clock
     new_id: NewId
+    results: ResultCache | None = None
 
     def __call__(
         self,
@@ -281,13 +337,12 @@ class OpenQuery:
         record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
         waiting = Cancellation()
         with self.log.until_open(record, waiting.request):
-            self.admission.acquire(waiting.check)
+            query = self.reader.plan(statement, actor=actor, pins=pins)
             try:
-                query = self.reader.plan(statement, actor=actor, pins=pins)
+                running = self._opened(statement, query, record, waiting)
             except BaseException:
-                self.admission.release()
+                query.close()
                 raise
-        running = RunningQuery(query, record, self.admission, self.log)
         if waiting.requested:
             running.cancel()
         return running
@@ -297,7 +352,23 @@ class OpenQuery:
     ) -> RunningQuery:
         """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
         record = QueryRecord(query_id or self.new_id(), sql, actor.name, door, self.clock())
-        return RunningQuery(query, record, self.admission, self.log)
+        return RunningQuery(query, record, self.log, release=self.admission.release)
+
+    def _opened(
+        self, statement: Statement, query: Query, record: QueryRecord, waiting: Cancellation
+    ) -> RunningQuery:
+        recording = None
+        key = result_key(statement, query) if self.results is not None else None
+        if self.results is not None and key is not None:
+            result = self.results.find(key)
+            if result is not None:
+                record.cache = CacheUse.HIT
+                query.close()
+                return RunningQuery(StoredQuery(result, query.pins), record, self.log, release=lambda: None)
+            record.cache = CacheUse.MISS
+            recording = self.results.record(key, query.schema)
+        self.admission.acquire(waiting.check)
+        return RunningQuery(query, record, self.log, release=self.admission.release, recording=recording)
 
 
 def require_unguarded(actor: Actor) -> None:

@@ -138,6 +138,14 @@ class QueryState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CacheUse(StrEnum):
+    """What the result cache did for a read."""
+
+    HIT = "hit"  # the result came from there
+    MISS = "miss"  # it could have, but was not there
+    BYPASS = "bypass"  # it cannot come from there
+
+
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
     """A read that has been planned: enough to run it later, here or on another replica."""
@@ -147,6 +155,7 @@ class QueryPlan:
     schema: pa.Schema
     pins: Pins
     divisible: bool = True  # False: it has to be read in one piece, whatever it is
+    cached_rows: int | None = None  # of its result, where that is in the cache already
 
 
 @dataclass(slots=True)
@@ -164,3 +173,4 @@ class QueryRecord:
     size_bytes: int = 0
     error: str | None = None
     pins: Pins = field(default_factory=dict)
+    cache: CacheUse = CacheUse.BYPASS

@@ -41,7 +41,8 @@ class Answers:
                 parts = [
                     self._sealed(self._tickets.for_plan(part)) for part in self._split(answer, endpoints)
                 ]
-                return _info(descriptor, answer.schema, parts, answer.query_id)
+                cached_rows = answer.cached_rows if len(parts) == 1 else None
+                return _info(descriptor, answer.schema, parts, answer.query_id, cached_rows=cached_rows)
             case SessionPlan():
                 return _info(descriptor, answer.schema, [_held(answer.handle)], answer.query_id)
             case SessionResult():
@@ -84,14 +85,17 @@ def _info(
     endpoints: list[fl.FlightEndpoint],
     query_id: str,
     outcome: Outcome | None = None,
+    *,
+    cached_rows: int | None = None,
 ) -> fl.FlightInfo:
     affected = outcome.affected_rows if outcome else None
-    metadata = InfoMetadata(query_id=query_id, affected_rows=affected)
+    metadata = InfoMetadata(query_id=query_id, affected_rows=affected, cached=cached_rows is not None or None)
+    known_rows = affected if outcome else cached_rows
     return fl.FlightInfo(
         schema,
         descriptor,
         endpoints,
-        total_records=-1 if affected is None else affected,
+        total_records=-1 if known_rows is None else known_rows,
         ordered=len(endpoints) > 1,
         app_metadata=metadata.model_dump_json(exclude_none=True),
     )

@@ -25,6 +25,7 @@ class FakeQuery:
     """Yields `batches`, then fails with `error` if there is one."""
 
     schema = SCHEMA
+    fingerprint = None
 
     def __init__(self, batches: int = 2, error: Exception | None = None) -> None:
         self.pins = {}

@@ -36,6 +36,11 @@ class Query(Protocol):
     def pins(self) -> Pins:
         """The dataset versions this query reads."""
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Equal ones, with equal parameters, options and pins, give equal results. None: the result may be
+        another one each time, or depends on more than datasets. Ask before the query runs."""
+
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
     def cancel(self) -> None: ...

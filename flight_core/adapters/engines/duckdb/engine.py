@@ -56,6 +56,7 @@ class DuckDbEngine:
             batch_bytes=self._batch_bytes,
             failures=instance.failures,
             release=lambda used: self._release(pool, used, bound.runnable),
+            fingerprint=lambda: instance.fingerprint(cursor, parsed, bound.pins),
         )
         instance.track(query)
         return query

@@ -14,6 +14,13 @@ from flight_core.adapters.engines.duckdb.binding import Bound, bind
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
 from flight_core.adapters.engines.duckdb.policy import approve
+from flight_core.adapters.engines.duckdb.repeatable import (
+    has_own_code,
+    makes_code,
+    normal_form,
+    reads_datasets_alone,
+    steady_functions,
+)
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, TableName
 from flight_core.adapters.engines.duckdb.types import ArrowFields
 from flight_core.application.ports.storage import TableStore
@@ -33,6 +40,13 @@ _SHADOW = (
     f" WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}' AND lower(table_name) = ?"
 )
 
+
+_OWN_TABLES = f"""
+    SELECT 1 FROM (
+        SELECT database_name, table_name FROM duckdb_tables()
+        UNION ALL SELECT database_name, view_name FROM duckdb_views()
+    ) WHERE database_name = '{WORKSPACE}' AND lower(table_name) IN (SELECT unnest($1))
+"""
 
 _ROW_FUNCTIONS = """
     SELECT lower(function_name) FROM duckdb_functions()
@@ -65,6 +79,7 @@ class Instance:
         self.fields = ArrowFields()
         self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
         self.narrow_fields = ArrowFields()
+        self._own_code = has_own_code(self.root.cursor())  # or there may have been some since
         self._live_lock = threading.Lock()
         self._live: WeakSet[Closable] = WeakSet()
 
@@ -73,6 +88,22 @@ class Instance:
         """The built-in functions that look at one row alone."""
         with self.pool.borrowed() as cursor, self.failures.translated():
             return frozenset(name for (name,) in cursor.execute(_ROW_FUNCTIONS).fetchall())
+
+    @cached_property
+    def _steady_functions(self) -> frozenset[str]:
+        return steady_functions(self.parser.cursor())
+
+    def fingerprint(
+        self, cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, pins: Pins
+    ) -> str | None:
+        """See `Query`. `cursor` has bound the statement, in a transaction that is still open."""
+        if self._own_code or not reads_datasets_alone(parsed, pins):
+            return None
+        form = normal_form(parsed, self._steady_functions)
+        names = [table.name.lower() for table in parsed.tables if not table.schema]
+        if form is None or (names and cursor.execute(_OWN_TABLES, [names]).fetchall()):
+            return None
+        return form
 
     def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
         """The statements of a text, each of them allowed."""
@@ -146,7 +177,9 @@ class Instance:
             raise EngineUnavailable("the engine was restarted; open a new session and try again")
 
     def _approve(self, sql: str) -> tuple[ParsedStatement, ...]:
-        return tuple(approve(statement, self.parser) for statement in self.parser.parse(sql))
+        approved = tuple(approve(statement, self.parser) for statement in self.parser.parse(sql))
+        self._own_code |= any(map(makes_code, approved))  # before they run
+        return approved
 
     def _pins(self, tables: Iterable[TableName], lake: LakeState, live: LiveViews) -> dict[str, VersionRef]:
         pins = {}

@@ -137,6 +137,10 @@ class Parser:
         ((sql,),) = self._connection.cursor().execute("SELECT json_deserialize_sql(?)", [document]).fetchall()
         return str(sql)
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Of a database that holds nothing but what DuckDB brings."""
+        return self._connection.cursor()
+
     def close(self) -> None:
         self._connection.close()
 

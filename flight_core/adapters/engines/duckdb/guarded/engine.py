@@ -41,7 +41,11 @@ class GuardedDuckDbEngine:
             conversation, release = self._conversation(principal, undo)
             bound = conversation.step(lambda: self._bind(conversation.channel, statement, lake, pins))
             undo.pop_all()
-            return GuardedQuery(conversation, bound.schema, bound.pins, release=release)
+            # The process that found it out runs foreign SQL: what it says counts for its own principal.
+            fingerprint = f"{principal}:{bound.form}" if bound.form else None
+            return GuardedQuery(
+                conversation, bound.schema, bound.pins, fingerprint=fingerprint, release=release
+            )
 
     def inspect(self, statement: Statement, lake: LakeState, *, principal: str) -> StatementInfo:
         with ExitStack() as undo:
@@ -90,7 +94,7 @@ class GuardedDuckDbEngine:
         values = statement.parameters or (_nulls(heard["parameters"]) if probe else ())
         channel.send(ARROW, _serialized(values))
         schema = pa.ipc.read_schema(pa.py_buffer(channel.expect(ARROW)))
-        return _Bound(schema, read, heard["parameters"])
+        return _Bound(schema, read, heard["parameters"], heard["form"])
 
     def _pins(self, tables: Iterable[TableName], lake: LakeState, pins: Pins | None) -> Pins:
         if pins is not None:
@@ -113,6 +117,7 @@ class _Bound:
     schema: pa.Schema
     pins: Pins
     parameters: Sequence[str]
+    form: str | None
 
 
 def _serialized(parameters: Parameters) -> memoryview:

@@ -68,11 +68,18 @@ class GuardedQuery:
     """Implements `Query`. `release` is called once, when nothing runs for it any more."""
 
     def __init__(
-        self, conversation: Conversation, schema: pa.Schema, pins: Pins, *, release: Callable[[], None]
+        self,
+        conversation: Conversation,
+        schema: pa.Schema,
+        pins: Pins,
+        *,
+        fingerprint: str | None,
+        release: Callable[[], None],
     ) -> None:
         self._conversation = conversation
         self._schema = schema
         self._pins = pins
+        self._fingerprint = fingerprint
         self._release = release
         self._lock = threading.Lock()
         self._cancelled = False
@@ -85,6 +92,10 @@ class GuardedQuery:
     @property
     def pins(self) -> Pins:
         return self._pins
+
+    @property
+    def fingerprint(self) -> str | None:
+        return self._fingerprint
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self._step(lambda: self._conversation.channel.tell(run=True))

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.guarded.allowed import MAX_SQL_BYTES, tables_of
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, END, Channel, Gone
 from flight_core.adapters.engines.duckdb.parameters import placeholder_names
+from flight_core.adapters.engines.duckdb.repeatable import normal_form, steady_functions
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
@@ -106,7 +107,8 @@ class Worker:
         with self._failures.translated(sql):
             parsed = self._judged(sql)
         tables = [[table.catalog, table.schema, table.name] for table in parsed.tables]
-        channel.tell(tables=tables, parameters=placeholder_names(parsed.sql))
+        form = normal_form(parsed, self._steady_functions)
+        channel.tell(tables=tables, parameters=placeholder_names(parsed.sql), form=form)
         order = channel.hear()
         statement = Statement(
             sql, _parameters(channel), row_limit=order["row_limit"], narrow_decimals=order["narrow_decimals"]
@@ -117,6 +119,10 @@ class Worker:
             channel.send(ARROW, memoryview(query.schema.serialize()))
             channel.hear()
             self._stream(query, channel)
+
+    @cached_property
+    def _steady_functions(self) -> frozenset[str]:
+        return steady_functions(self._parser.cursor())
 
     def _judge(self, sql: str) -> ParsedStatement:
         if len(sql) > MAX_SQL_BYTES:

@@ -1,0 +1,208 @@
+"""Results in files that have no name, mapped into memory: nothing can cut one short under its readers,
+and nothing is left of them when the process ends, however it does."""
+
+import logging
+import mmap
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+
+import pyarrow as pa
+
+from flight_core.application.ports.results import CacheUsage, Recording
+
+logger = logging.getLogger(__name__)
+
+# Of a result, before there is a file for it: many never get so far.
+_MEMORY_BYTES = 1 << 20
+_MAX_ENTRIES = 4096
+_REMEMBERED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCacheOptions:
+    """Results that take more than `max_entry_bytes`, or took the engine less than `min_run_s` seconds,
+    are not kept; no result is kept for longer than `ttl_s` seconds."""
+
+    max_bytes: int = 1 << 30
+    max_entry_bytes: int = 64 << 20
+    ttl_s: float = 3600.0
+    min_run_s: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    content: pa.Buffer  # an Arrow IPC stream
+    rows: int
+    expires_at: float
+
+
+class DiskResultCache:
+    """Implements `ResultCache`. The least recently used results give way to new ones."""
+
+    def __init__(
+        self, folder: Path, options: ResultCacheOptions, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.options = options
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._size_bytes = 0
+        self._too_large: OrderedDict[str, None] = OrderedDict()
+
+    def find(self, key: str) -> pa.RecordBatchReader | None:
+        with self._lock:
+            entry = self._fresh(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+        return pa.ipc.open_stream(entry.content)
+
+    def rows(self, key: str) -> int | None:
+        with self._lock:
+            entry = self._fresh(key)
+            return None if entry is None else entry.rows
+
+    def record(self, key: str, schema: pa.Schema) -> Recording | None:
+        with self._lock:
+            return None if key in self._too_large else _Recording(self, key, schema)
+
+    def usage(self) -> CacheUsage:
+        with self._lock:
+            for key in list(self._entries):
+                self._fresh(key)
+            return CacheUsage(len(self._entries), self._size_bytes)
+
+    def reserve(self, size_bytes: int) -> bool:
+        """Make room, negative for giving some back; False where even an empty cache would have too little."""
+        with self._lock:
+            while self._entries and self._size_bytes + size_bytes > self.options.max_bytes:
+                self._drop(next(iter(self._entries)))
+            if size_bytes > 0 and self._size_bytes + size_bytes > self.options.max_bytes:
+                return False
+            self._size_bytes += size_bytes
+            return True
+
+    def keep(self, key: str, content: pa.Buffer, rows: int) -> None:
+        """Room for it has been reserved."""
+        with self._lock:
+            if key in self._entries:
+                self._drop(key)
+            self._entries[key] = _Entry(content, rows, self._clock() + self.options.ttl_s)
+            while len(self._entries) > _MAX_ENTRIES:
+                self._drop(next(iter(self._entries)))
+
+    def remember_too_large(self, key: str) -> None:
+        with self._lock:
+            self._too_large[key] = None
+            while len(self._too_large) > _REMEMBERED:
+                self._too_large.popitem(last=False)
+
+    def _fresh(self, key: str) -> _Entry | None:
+        entry = self._entries.get(key)
+        if entry is not None and self._clock() >= entry.expires_at:
+            self._drop(key)
+            return None
+        return entry
+
+    def _drop(self, key: str) -> None:
+        """Its file goes with the last reader."""
+        self._size_bytes -= self._entries.pop(key).content.size
+
+
+class _Recording:
+    """Implements `Recording`: in memory at first, then in a file."""
+
+    def __init__(self, cache: DiskResultCache, key: str, schema: pa.Schema) -> None:
+        self._cache = cache
+        self._key = key
+        self._schema = schema
+        self._lock = threading.Lock()
+        self._over = False
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_bytes = 0
+        self._file: BufferedRandom | None = None
+        self._writer: pa.RecordBatchStreamWriter | None = None
+        self._reserved = 0
+        self._rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._waiting.append(batch)
+            self._waiting_bytes += batch.nbytes
+            self._rows += batch.num_rows
+            if self._file is not None or self._waiting_bytes > _MEMORY_BYTES:
+                self._unless_it_fails(self._store)
+
+    def finish(self, *, run_s: float) -> None:
+        with self._lock:
+            if not self._over and run_s >= self._cache.options.min_run_s:
+                self._unless_it_fails(self._complete)
+            self._end()
+
+    def discard(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _store(self) -> None:
+        """What waits, into the file."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._cache.folder)  # noqa: SIM115 - see _end
+            self._writer = pa.ipc.new_stream(self._file, self._schema)
+        assert self._writer is not None
+        if self._make_room(self._file.tell() + self._waiting_bytes):
+            for batch in self._waiting:
+                self._writer.write_batch(batch)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+
+    def _make_room(self, size_bytes: int) -> bool:
+        if size_bytes > self._cache.options.max_entry_bytes:
+            self._cache.remember_too_large(self._key)
+        elif self._cache.reserve(size_bytes - self._reserved):
+            self._reserved = size_bytes
+            return True
+        self._end()
+        return False
+
+    def _complete(self) -> None:
+        self._store()
+        if self._over:
+            return
+        assert self._file is not None
+        assert self._writer is not None
+        self._writer.close()
+        self._file.flush()
+        if self._make_room(self._file.tell()):
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._cache.keep(self._key, pa.py_buffer(mapped), self._rows)
+            self._reserved = 0  # it is the entry's now
+
+    def _unless_it_fails(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (OSError, pa.ArrowException) as error:
+            logger.warning("a result could not be cached", extra={"error": str(error)})
+            self._end()
+
+    def _end(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._waiting.clear()
+        self._writer = None
+        self._cache.reserve(-self._reserved)
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError:  # a full disk refuses the last bytes, too
+                self._file.raw.close()

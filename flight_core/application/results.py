@@ -1,0 +1,84 @@
+"""Answering a read from the results of earlier ones."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+
+from flight_core.application.ports.engine import Query
+from flight_core.domain.errors import Cancelled
+from flight_core.domain.query import Pins, Statement
+
+# Types whose `repr` is exact, and which nobody can make subtypes of that say otherwise.
+_EXACT = (type(None), bool, int, float, str, bytes, Decimal, date, datetime, time, timedelta, UUID)
+
+
+def result_key(statement: Statement, query: Query) -> str | None:
+    """Equal keys mean equal results: the statement, its parameters and options, and the versions it reads.
+
+    None: the result may be another one each time, or depends on more than datasets.
+    """
+    if query.fingerprint is None or not query.pins:
+        return None
+    parameters = _exact(statement.parameters)
+    if parameters is None:
+        return None
+    pins = sorted((name, ref.dataset_id, ref.version) for name, ref in query.pins.items())
+    options = (statement.row_limit, statement.narrow_decimals, statement.part)
+    return hashlib.sha256(repr((query.fingerprint, parameters, options, pins)).encode()).hexdigest()
+
+
+def _exact(value: object) -> str | None:
+    """A text that only equal values of the same type have; None where there is none."""
+    if isinstance(value, pa.Scalar):
+        return f"arrow:{_ipc(value)!r}"
+    if type(value) in _EXACT:
+        return f"{type(value).__name__}:{value!r}"
+    if isinstance(value, Mapping):
+        items = [(_exact(key), _exact(item)) for key, item in value.items()]
+        return None if any(None in item for item in items) else f"map{items!r}"
+    if isinstance(value, list | tuple):
+        texts = [_exact(item) for item in value]
+        return None if None in texts else f"list{texts!r}"
+    return None
+
+
+def _ipc(scalar: Any) -> bytes:
+    column: Any = pa.repeat(scalar, 1)
+    batch = pa.RecordBatch.from_arrays([column], ["value"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+class StoredQuery:
+    """Implements `Query`: a result that is there already."""
+
+    def __init__(self, result: pa.RecordBatchReader, pins: Pins) -> None:
+        self._result: pa.RecordBatchReader | None = result
+        self._cancelled = False
+        self.schema = result.schema
+        self.pins = pins
+        self.fingerprint = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while True:
+            result = self._result
+            if self._cancelled or result is None:
+                raise Cancelled("the query was cancelled")
+            try:
+                batch = result.read_next_batch()
+            except StopIteration:
+                return
+            yield batch
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def close(self) -> None:
+        self._result = None

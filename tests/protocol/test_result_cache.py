@@ -1,0 +1,167 @@
+"""Answers from the result cache, as clients of every door see them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import adbc_driver_flightsql.dbapi as dbapi
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.query import CacheUse, Statement
+from tests.stack import Stack, skein_stack
+
+ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
+ROWS = pa.table({"i": pa.array(range(200_000), pa.int64()), "g": [n % 7 for n in range(200_000)]})
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory) -> Iterator[Stack]:
+    with skein_stack(tmp_path_factory.mktemp("data"), cache_min_run_s=0.0) as made:
+        made.write("t", ROWS)
+        yield made
+
+
+def ask(stack: Stack, sql: str, **options) -> tuple[str, pa.Table]:
+    with stack.http(headers=ARROW, **options) as client:
+        response = client.post("/api/v1/query", json={"sql": sql})
+        assert response.status_code == 200, response.text
+        return response.headers["skein-cache"], pa.ipc.open_stream(response.content).read_all()
+
+
+def test_http_tells_hit_miss_and_bypass(stack):
+    sql = "SELECT g, sum(i) AS s FROM t GROUP BY ALL ORDER BY g"
+    missed, fresh = ask(stack, sql)
+    hit, cached = ask(stack, sql.lower().replace(" from", "\nfrom"))
+    assert (missed, hit) == ("miss", "hit")
+    assert cached.equals(fresh)
+    assert ask(stack, "SELECT random() FROM t LIMIT 1")[0] == "bypass"
+    with stack.http() as client:
+        assert client.post("/api/v1/query", json={"sql": "SET x = 1"}).headers.get("skein-cache") is None
+
+
+def test_every_door_finds_what_another_one_left(stack):
+    sql = "SELECT i FROM t WHERE g = 3"
+    with stack.flight() as client:
+        descriptor = fl.FlightDescriptor.for_command(sql)
+        info = client.get_flight_info(descriptor)
+        assert b"cached" not in info.app_metadata
+        assert info.total_records == -1
+        fresh = client.do_get(info.endpoints[0].ticket).read_all()
+        info = client.get_flight_info(descriptor)
+        assert b'"cached":true' in info.app_metadata
+        assert info.total_records == fresh.num_rows
+        assert client.do_get(info.endpoints[0].ticket).read_all().equals(fresh)
+    with dbapi.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        assert cursor.fetch_arrow_table().combine_chunks().equals(fresh.combine_chunks())
+    assert ask(stack, sql) == ("hit", fresh)
+    with stack.http() as client:
+        latest = client.get("/api/v1/queries").json()["items"][:4]
+    assert [query["cached"] for query in latest] == [True, True, True, False]
+    assert {query["rows"] for query in latest} == {fresh.num_rows}
+    assert {query["state"] for query in latest} == {"succeeded"}
+
+
+def test_other_formats_are_made_of_the_same_result(stack):
+    body = {"sql": "SELECT g, count(*) AS n FROM t GROUP BY ALL ORDER BY g"}
+    with stack.http() as client:
+        texts = [
+            [client.post("/api/v1/query", json=body, headers={"Accept": wanted}) for _ in range(2)]
+            for wanted in ("text/csv", "application/x-ndjson")
+        ]
+    assert [[each.headers["skein-cache"] for each in pair] for pair in texts] == [
+        ["miss", "hit"],
+        ["hit"] * 2,
+    ]
+    assert all(first.content == second.content for first, second in texts)
+
+
+def test_the_metrics_count_hits_and_bytes(stack):
+    ask(stack, "SELECT max(i) FROM t")
+    ask(stack, "SELECT max(i) FROM t")
+    with stack.http() as client:
+        lines = dict(
+            line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[:1] != "#"
+        )
+    assert float(lines['skein_cache_reads_total{outcome="hit"}']) >= 1
+    assert float(lines["skein_cache_entries"]) >= 1
+    assert float(lines["skein_cache_bytes"]) > 0
+
+
+def test_a_hit_needs_no_slot(tmp_path):
+    with skein_stack(tmp_path, max_streams=1, max_queue=0, cache_min_run_s=0.0) as stack:
+        stack.write("t", ROWS)
+        ask(stack, "SELECT sum(i) FROM t")
+        with stack.skein.flight.open_query(Statement("FROM t"), actor=LOCAL, door="test"):
+            assert ask(stack, "SELECT sum(i) FROM t")[0] == "hit"
+            with stack.http() as client:
+                refused = client.post("/api/v1/query", json={"sql": "SELECT min(i) FROM t"})
+            assert refused.json()["code"] == "too_many_streams"
+
+
+def test_a_client_that_leaves_early_leaves_nothing_to_replay(stack):
+    sql = "SELECT i, i + 1 AS j FROM t"
+    with stack.skein.flight.open_query(Statement(sql), actor=LOCAL, door="test") as running:
+        next(iter(running))
+    assert ask(stack, sql)[0] == "miss"
+    assert ask(stack, sql)[0] == "hit"
+
+
+def test_a_cache_of_no_bytes_is_off(tmp_path):
+    with skein_stack(tmp_path, cache_bytes=0, cache_min_run_s=0.0) as stack:
+        stack.write("t", ROWS)
+        assert [ask(stack, "FROM t LIMIT 5")[0] for _ in range(2)] == ["bypass", "bypass"]
+
+
+def test_who_may_not_see_a_dataset_gets_nothing_of_it_from_the_cache(tmp_path):
+    tokens = "ann=s3cret-a,bob/read=s3cret-b"
+    with skein_stack(tmp_path, tokens=tokens, cache_min_run_s=0.0) as stack:
+        stack.write("t", ROWS)
+        sql = "SELECT sum(i) AS s FROM t"
+        reader = {"headers": {**ARROW, "Authorization": "Bearer s3cret-b"}}
+        found = []
+        for _ in range(2):
+            with stack.http(**reader) as client:
+                response = client.post("/api/v1/query", json={"sql": sql})
+                found.append((response.status_code, response.headers["skein-cache"]))
+        assert found == [(200, "miss"), (200, "hit")]
+        stack.skein.flight.drop_dataset(DatasetName("t"), actor=LOCAL)
+        with stack.http(**reader) as client:
+            assert client.post("/api/v1/query", json={"sql": sql}).json()["code"] == "dataset_not_found"
+
+
+QUERIES = [
+    "SELECT g, sum(i) AS s FROM p GROUP BY ALL ORDER BY g",
+    "SELECT * FROM p ORDER BY i, g LIMIT 10",
+    "select  *  from p order by i, g limit 10",
+    "SELECT count(*) AS n FROM p JOIN t USING (i)",
+    'SELECT count(*) AS n FROM "p@v0"',
+]
+WRITES = st.tuples(st.sampled_from([WriteMode.APPEND, WriteMode.REPLACE]), st.integers(0, 50))
+
+
+@given(steps=st.lists(st.one_of(st.sampled_from(QUERIES), WRITES), min_size=3, max_size=12))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_cached_answer_is_the_one_the_engine_gives_whatever_is_written_between(stack, steps):
+    cached = stack.skein.flight.open_query
+    uncached = replace(cached, results=None)
+
+    def read(door, sql: str) -> pa.Table:
+        with door(Statement(sql), actor=LOCAL, door="test") as running:
+            return pa.Table.from_batches(list(running), running.schema)
+
+    stack.write("p", ROWS.slice(0, 5), WriteMode.REPLACE)
+    for step in steps:
+        if isinstance(step, tuple):
+            mode, first = step
+            stack.write("p", ROWS.slice(first, 7), mode)
+            continue
+        expected = read(uncached, step)
+        assert read(cached, step).equals(expected)
+        assert read(cached, step).equals(expected)
+        assert cached.log.list()[0].cache is CacheUse.HIT
