@@ -35,6 +35,7 @@ _EXPOSED_HEADERS = [
     "Preference-Applied",
     "Retry-After",
     "Skein-Affected-Rows",
+    "Skein-Cache",
     "Skein-Datasets",
     "Skein-Query-Id",
     "Upload-Complete",
