@@ -7,7 +7,6 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from flight_core.application.catalog import DatasetDescription
-from flight_core.domain.access import Scope
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidCommand
 from flight_core.domain.query import QueryRecord
@@ -74,7 +73,7 @@ class Actions:
 
     def _list_queries(self, call: Call, request: wire.Empty) -> Iterable[BaseModel]:
         for record in self._use_cases.queries.list():
-            if record.actor == call.actor.name or call.actor.may(Scope.ADMIN):
+            if call.actor.oversees(record.actor):
                 yield _query_status(record)
 
     def _describe(self, call: Call, request: wire.DescribeRequest) -> Iterable[BaseModel]:

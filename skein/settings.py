@@ -5,6 +5,7 @@ The only place where the environment is read. `docs/reference/settings.md` has a
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -26,10 +27,13 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flight_core.adapters.authentication.static import Credential
-from flight_core.domain.access import ALL_SCOPES, Scope
+from flight_core.domain.access import ALL_SCOPES, EVERYTHING, Scope
 from flight_core.domain.errors import InvalidOption
 
 Model = TypeVar("Model", bound=BaseSettings)
+
+# Of dataset names: `*`, `?` and `[...]` stand for others.
+_PATTERN = re.compile(r"[A-Za-z0-9_\-*?\[\]!]+")
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -254,18 +258,24 @@ def _parts(value: object, separator: str) -> object:
 
 
 def _credential(entry: str, kind: str) -> Credential:
-    """`NAME=SECRET` or `NAME/read+write=SECRET`."""
+    """`NAME=SECRET`, `NAME/read+write=SECRET` or `NAME/read@sales_*+orders=SECRET`."""
     who, equals, secret = entry.partition("=")
-    name, slash, scopes = who.partition("/")
+    name, slash, grant = who.partition("/")
+    scopes, at, patterns = grant.partition("@")
     if not (equals and name and secret):
         raise ValueError(
-            f"an entry of SKEIN_{kind.upper()} is not NAME=SECRET or NAME/SCOPE+SCOPE=SECRET;"
-            " entries are separated by commas"
+            f"an entry of SKEIN_{kind.upper()} is not NAME=SECRET, NAME/SCOPE+SCOPE=SECRET or"
+            " NAME/SCOPE@DATASET+DATASET=SECRET; entries are separated by commas"
         )
     if not slash:
         return Credential(name, secret)
+    datasets = tuple(patterns.split("+")) if at else EVERYTHING
+    if not all(map(_PATTERN.fullmatch, datasets)):
+        raise ValueError(
+            f"'{name}' in SKEIN_{kind.upper()} has datasets that are no patterns of names: '{patterns[:100]}'"
+        )
     try:
-        return Credential(name, secret, frozenset(Scope(scope) for scope in scopes.split("+")))
+        return Credential(name, secret, frozenset(Scope(scope) for scope in scopes.split("+")), datasets)
     except ValueError:
         known = ", ".join(sorted(ALL_SCOPES))
         raise ValueError(

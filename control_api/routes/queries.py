@@ -9,7 +9,7 @@ from control_api import mapping
 from control_api.dependencies import Caller, Responses, UseCases, Wanted, json_body
 from control_api.openapi import RESULT
 from control_api.streaming import QueryResponse, Run
-from flight_core.domain.access import Actor, Scope
+from flight_core.domain.access import Actor
 from flight_core.domain.errors import PermissionDenied
 from flight_core.domain.query import QueryRecord, Statement
 from schemas import http
@@ -60,4 +60,4 @@ def cancel_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Que
 
 
 def _may_see(caller: Actor, record: QueryRecord) -> bool:
-    return record.actor == caller.name or caller.may(Scope.ADMIN)
+    return caller.oversees(record.actor)

@@ -13,6 +13,7 @@ from typing import Self
 import pyarrow as pa
 
 from flight_core.application.find_version import FindVersion
+from flight_core.application.granted import get_seen, require_granted
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
 from flight_core.application.queries import require
@@ -31,24 +32,24 @@ _NO_PINS: Pins = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ListDatasets:
-    """All datasets, ordered by name."""
+    """The datasets that the actor sees, ordered by name."""
 
     datasets: DatasetRepository
 
     def __call__(self, *, actor: Actor) -> Sequence[Dataset]:
         require(actor, Scope.READ)
-        return self.datasets.list()
+        return [dataset for dataset in self.datasets.list() if actor.sees(dataset.name)]
 
 
 @dataclass(frozen=True, slots=True)
 class GetDataset:
-    """One dataset. Raises as `DatasetRepository.get`."""
+    """One dataset. Raises DatasetNotFound."""
 
     datasets: DatasetRepository
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
         require(actor, Scope.READ)
-        return self.datasets.get(name)
+        return get_seen(self.datasets, name, actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class DescribeDataset:
         self, name: DatasetName, *, actor: Actor, at: VersionName | None = None
     ) -> DatasetDescription:
         require(actor, Scope.READ)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         version = self.find(dataset, at)
         columns = self.store.statistics(version.ref)
         return DatasetDescription(dataset, version, columns, self.store.history(dataset.id))
@@ -95,7 +96,7 @@ class DropDataset:
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         data = {"dataset": str(dataset.name), "version": dataset.version, "actor": actor.name}
         return self.datasets.drop(
             name, Event(EventKind.DATASET_DROPPED, str(dataset.name), data, self.clock())
@@ -196,6 +197,7 @@ class OpenWrite:
         DatasetExists: mode CREATE, and it does.
         ContractViolated: the rows would have to be checked first.
         InvalidDatasetName: the name is kept for rows that were rejected.
+        PermissionDenied: the name is none of the actor's.
         LossyType, UnsupportedType, SchemaMismatch: see `TableStore.stage`.
     """
 
@@ -221,6 +223,7 @@ class OpenWrite:
         job_id: str | None = None,
     ) -> DatasetWrite:
         require(actor, Scope.WRITE)
+        require_granted(name, actor)
         if self.contracts is not None:
             _refuse_unchecked(self.contracts, name)
         dataset_id = self.datasets.reserve(name, self.new_id())

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import anyio.to_thread
 
+from flight_core.application.granted import get_seen, require_granted
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.parsing import Check, Checked, Parser
 from flight_core.application.ports.sources import FetchedFile
@@ -53,6 +54,7 @@ class SetContract:
 
     def __call__(self, name: DatasetName, contract: Contract, *, actor: Actor) -> StoredContract:
         require(actor, Scope.WRITE)
+        require_granted(name, actor)
         refuse_rejects(name)
         self.parser.check_contract(contract)
         return self.contracts.put(name, contract, actor=actor.name, at=self.clock())
@@ -66,7 +68,7 @@ class GetContract:
 
     def __call__(self, name: DatasetName, *, actor: Actor, version: int | None = None) -> StoredContract:
         require(actor, Scope.READ)
-        stored = self.contracts.find(name, version)
+        stored = self.contracts.find(name, version) if actor.sees(name) else None
         if stored is None:
             what = "no contract" if version is None else f"no contract of version {version}"
             raise ContractNotFound(
@@ -84,6 +86,7 @@ class WithdrawContract:
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> None:
         require(actor, Scope.WRITE)
+        require_granted(name, actor)
         self.contracts.withdraw(name, actor=actor.name, at=self.clock())
 
 
@@ -257,7 +260,7 @@ class CheckDataset:
     def _prepared(
         self, name: DatasetName, contract: Contract | None, actor: Actor
     ) -> tuple[Dataset, StoredContract]:
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         if contract is None:
             return dataset, self.get_contract(name, actor=actor)
         self.parser.check_contract(contract)
@@ -280,7 +283,7 @@ class InferContract:
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> Contract:
         require(actor, Scope.READ)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         statistics = self.store.statistics(dataset.current.ref)
         return Contract(columns=tuple(map(_proposed, statistics)))
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from flight_core.application.admission import Admission
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.catalog import DatasetWrite, OpenWrite
+from flight_core.application.granted import get_seen
 from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.application.queries import require, require_unguarded
 from flight_core.domain.access import Actor, Scope
@@ -100,11 +101,11 @@ class DeleteRows:
         door: str,
         cancellation: Cancellation | None = None,
     ) -> int:
-        dataset = self.datasets.get(name)
-        quoted = dataset.name.value.replace('"', '""')
-        sql = f'DELETE FROM datasets."{quoted}" WHERE (\n{condition}\n)'
+        dataset = get_seen(self.datasets, name, actor)
         require(actor, Scope.WRITE)
         require_unguarded(actor)
+        quoted = dataset.name.value.replace('"', '""')
+        sql = f'DELETE FROM datasets."{quoted}" WHERE (\n{condition}\n)'
         cancellation = cancellation or Cancellation()
         statement = Statement(sql, parameters)
         with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 import anyio.to_thread
 
+from flight_core.application.granted import require_granted
 from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.queries import PlanQuery, require
@@ -78,6 +79,7 @@ class DefineDerivation:
 
     def __call__(self, request: DerivationRequest, *, actor: Actor) -> Derivation:
         require(actor, Scope.WRITE)
+        require_granted(request.target, actor)
         refuse_rejects(request.target)
         pins = self.plan_query(Statement(request.sql, as_parameters(request.params)), actor=actor).pins
         before = self.derivations.find(request.target)
@@ -107,6 +109,7 @@ class RemoveDerivation:
 
     def __call__(self, target: DatasetName, *, actor: Actor) -> None:
         require(actor, Scope.WRITE)
+        require_granted(target, actor)
         if not self.derivations.remove(target, _event(EventKind.DERIVATION_REMOVED, target, actor, self)):
             raise derivation_not_found(target)
 
@@ -126,10 +129,10 @@ class InspectDerivations:
     def __call__(self, target: DatasetName | None = None, *, actor: Actor) -> Sequence[DerivationStatus]:
         require(actor, Scope.READ)
         if target is None:
-            found = self.derivations.list()
+            found = [each for each in self.derivations.list() if _seen(each, actor)]
         else:
             one = self.derivations.find(target)
-            if one is None:
+            if one is None or not _seen(one, actor):
                 raise derivation_not_found(target)
             found = [one]
         current = current_versions(self.datasets)
@@ -167,7 +170,8 @@ class Refresh:
 
     def __call__(self, target: DatasetName, *, actor: Actor) -> Ingestion:
         """The run that was queued, or the one that has not ended: it is not asked for twice."""
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
+        require_granted(target, actor)
         for _ in range(5):
             derivation = self.derivations.find(target)
             if derivation is None:
@@ -268,6 +272,16 @@ async def keep_fresh(refresh_due: RefreshDue, stop: anyio.Event, *, poll_s: floa
             logger.exception("derived datasets could not be looked at")
         with anyio.move_on_after(poll_s):
             await stop.wait()
+
+
+def _seen(derivation: Derivation, actor: Actor) -> bool:
+    """With all that its statement names."""
+    names = {
+        derivation.target,
+        *derivation.inputs,
+        *(DatasetName(key.partition("@")[0]) for key in derivation.fixed),
+    }
+    return all(map(actor.sees, names))
 
 
 def as_parameters(params: object) -> Parameters:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from flight_core.application.find_version import FindVersion
+from flight_core.application.granted import get_seen
 from flight_core.application.queries import OpenQuery, require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion
@@ -124,7 +125,7 @@ class DiffVersions:
         key: Sequence[str] = (),
     ) -> DiffPlan:
         require(actor, Scope.READ)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         old, new = self.find(dataset, before), self.find(dataset, after)
         return _plan(dataset.name, old, new, key)
 

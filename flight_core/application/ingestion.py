@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from flight_core.application.granted import require_granted, seen_job
 from flight_core.application.jobs import Wakeup, event_of, require_owner
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.parsing import Parser
@@ -58,7 +59,8 @@ class StartIngestion:
         idempotency_key: str | None = None,
         retry_of: str | None = None,
     ) -> Ingestion:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
+        require_granted(request.dataset, actor)
         key = None if idempotency_key is None else _key(idempotency_key, request, actor)
         if key is not None and (earlier := self.ingestions.started_with(key)) is not None:
             return earlier
@@ -83,7 +85,8 @@ class StartIngestion:
 
     def check(self, request: IngestionRequest, *, actor: Actor) -> None:
         """What can be refused without a look at the source, which may not be complete yet."""
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
+        require_granted(request.dataset, actor)
         _ = request.rule
         refuse_rejects(request.dataset)
         if request.source.kind in self.row_sources:
@@ -111,7 +114,9 @@ class GetIngestion:
 
     def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
         require(actor, Scope.READ)
-        return self.ingestions.get(ingestion_id)
+        ingestion = self.ingestions.get(ingestion_id)
+        seen_job(ingestion, actor)
+        return ingestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,9 @@ class RetryIngestion:
     start: StartIngestion
 
     def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
         ingestion = self.ingestions.get(ingestion_id)
+        seen_job(ingestion, actor)
         require_owner(ingestion, actor)
         if ingestion.state not in (JobState.FAILED, JobState.CANCELLED):
             raise NotRetryable(

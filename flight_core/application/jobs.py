@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from flight_core.application.granted import seen_job
 from flight_core.application.ports.clock import Clock
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
@@ -48,12 +49,12 @@ class GetJob:
 
     def __call__(self, job_id: str, *, actor: Actor) -> Job:
         require(actor, Scope.READ)
-        return self.jobs.get(job_id)
+        return _seen(self.jobs, job_id, actor)
 
 
 @dataclass(frozen=True, slots=True)
 class ListJobs:
-    """Newest first. Raises as `JobRepository.list`."""
+    """Those of datasets that the actor sees, newest first. Raises as `JobRepository.list`."""
 
     jobs: JobRepository
 
@@ -61,7 +62,14 @@ class ListJobs:
         self, wanted: JobFilter = EVERY_JOB, *, actor: Actor, limit: int = 100, before: str | None = None
     ) -> Sequence[Job]:
         require(actor, Scope.READ)
-        return self.jobs.list(wanted, limit=limit, before=before)
+        found: list[Job] = []
+        while len(found) < limit:
+            page = self.jobs.list(wanted, limit=limit, before=before)
+            found += [job for job in page if actor.sees(job.dataset)]
+            if len(page) < limit:
+                break
+            before = page[-1].id
+        return found[:limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class ReadJobLog:
         self, job_id: str, *, actor: Actor, after: int = 0, limit: int = 1000
     ) -> Sequence[tuple[int, LogLine]]:
         require(actor, Scope.READ)
+        _seen(self.jobs, job_id, actor)
         return self.jobs.read_log(job_id, after=after, limit=limit)
 
 
@@ -94,8 +103,8 @@ class CancelJob:
     wakeup: Wakeup
 
     def __call__(self, job_id: str, *, actor: Actor) -> Job:
-        require(actor, Scope.WRITE)
-        require_owner(self.jobs.get(job_id), actor)
+        require(actor, Scope.INGEST)
+        require_owner(_seen(self.jobs, job_id, actor), actor)
         job = self.jobs.request_cancel(job_id)
         if job.state is JobState.CANCELLED:
             self.events.append(event_of(JobState.CANCELLED, job, self.clock))
@@ -103,12 +112,18 @@ class CancelJob:
         return job
 
 
+def _seen(jobs: JobRepository, job_id: str, actor: Actor) -> Job:
+    job = jobs.get(job_id)
+    seen_job(job, actor)
+    return job
+
+
 def require_owner(job: Job, actor: Actor) -> None:
     """
     Raises:
         PermissionDenied: it is somebody else's, and the actor is no administrator.
     """
-    if job.actor != actor.name and not actor.may(Scope.ADMIN):
+    if not actor.looks_after(job.actor):
         raise PermissionDenied(f"ingestion '{job.id}' belongs to another user")
 
 

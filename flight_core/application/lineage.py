@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 from flight_core.application.find_version import FindVersion
+from flight_core.application.granted import get_seen
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
@@ -70,9 +71,9 @@ class TraceLineage:
         direction: Direction = Direction.UP,
     ) -> Lineage:
         require(actor, Scope.READ)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         start = self.find(dataset, at).ref
-        known = _Known(self.datasets, self.store)
+        known = _Known(self.datasets, self.store, actor)
         steps = known.above if direction is Direction.UP else known.below
         found: dict[VersionRef, None] = {start: None}
         edges: dict[LineageEdge, None] = {}
@@ -93,11 +94,12 @@ class TraceLineage:
 
 
 class _Known:
-    """The versions of all datasets that there are, read as far as they are needed."""
+    """The versions of all datasets that the actor sees, read as far as they are needed."""
 
-    def __init__(self, datasets: DatasetRepository, store: TableStore) -> None:
+    def __init__(self, datasets: DatasetRepository, store: TableStore, actor: Actor) -> None:
         self._store = store
-        self._names = {dataset.id: dataset.name for dataset in datasets.list()}
+        self._actor = actor
+        self._names = {each.id: each.name for each in datasets.list() if actor.sees(each.name)}
         self._versions: dict[str, Mapping[int, DatasetVersion]] = {}
         self._below: dict[VersionRef, list[LineageEdge]] | None = None
 
@@ -109,8 +111,9 @@ class _Known:
         if version is None:
             return
         for each in from_info(version.commit_info):
-            self._names.setdefault(each.ref.dataset_id, each.name)
-            yield LineageEdge(each.ref, ref, "input")
+            if self._actor.sees(each.name):
+                self._names.setdefault(each.ref.dataset_id, each.name)
+                yield LineageEdge(each.ref, ref, "input")
         if version.operation in _ADDING and ref.version > 0:
             yield LineageEdge(VersionRef(ref.dataset_id, ref.version - 1), ref, "previous")
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.catalog import Publish
+from flight_core.application.granted import get_seen
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.ports.storage import Leftovers, TableStore
@@ -71,7 +72,7 @@ class CompactDataset:
         cancellation: Cancellation | None = None,
     ) -> DatasetVersion:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         committed = self.store.committed_by(dataset.id, job_id) if job_id else None
         if committed is None:
             stop = cancellation or Cancellation()
@@ -178,7 +179,7 @@ class VacuumDataset:
         cancellation: Cancellation | None = None,
     ) -> Vacuumed:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         now = self.clock()
         newly = self._expire(dataset, actor, now, dry_run=dry_run)
         due, waiting = self._sorted(dataset, now)

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from flight_core.application.cancellation import Cancellation
+from flight_core.application.granted import get_seen
 from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.maintenance import (
     CompactDataset,
@@ -64,7 +65,7 @@ class StartMaintenance:
         options: Mapping[str, object] | None = None,
     ) -> Maintenance:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         _check_columns(dataset, options or {})
         job = Maintenance(
             id=self.new_id(),

@@ -52,7 +52,7 @@ class PreviewIngestion:
     timeout_s: float = 60.0
 
     async def __call__(self, request: PreviewRequest, *, actor: Actor) -> Preview:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
         if request.source.kind in self.row_sources:
             return await self._rows(self.row_sources[request.source.kind], request, actor)
         source = source_of(self.sources, request.source)

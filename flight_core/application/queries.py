@@ -126,7 +126,7 @@ class QueryLog:
         record = self.get(query_id)
         with self._lock:
             cancels = list(self._cancels.get(query_id, {}).values())
-        if record.actor != actor.name and not actor.may(Scope.ADMIN):
+        if not actor.oversees(record.actor):
             raise PermissionDenied(f"query '{query_id}' belongs to another user")
         for cancel in cancels:
             cancel()

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flight_core.application.derivations import Refresh
+from flight_core.application.granted import get_seen
 from flight_core.application.ingestion import StartIngestion
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
@@ -37,10 +38,10 @@ class RefreshDataset:
     derive: Refresh
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> Sequence[Ingestion]:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
         with suppress(DerivationNotFound):
             return [self.derive(name, actor=actor)]
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         requests = list(self._requests(dataset.name))[::-1]
         if not requests:
             raise InvalidRequest(

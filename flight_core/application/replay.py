@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flight_core.application.granted import require_granted
 from flight_core.application.ingestion import StartIngestion
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
@@ -28,7 +29,8 @@ class ReplayRejects:
     start: StartIngestion
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> Ingestion:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
+        require_granted(name, actor)
         rejects = self.datasets.find(rejects_of(name))
         if rejects is None:
             raise DatasetNotFound(

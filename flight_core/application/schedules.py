@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from flight_core.application.granted import seen_schedule
 from flight_core.application.ingestion import StartIngestion
 from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
@@ -41,9 +42,9 @@ class ScheduleDesk:
             ScheduleNotFound
             PermissionDenied: it is somebody else's, and the actor is no administrator.
         """
-        require(actor, Scope.WRITE)
-        schedule = self.schedules.get(name)
-        if schedule.actor != actor.name and not actor.may(Scope.ADMIN):
+        require(actor, Scope.INGEST)
+        schedule = seen_schedule(self.schedules.get(name), actor)
+        if not actor.looks_after(schedule.actor):
             raise PermissionDenied(f"schedule '{schedule.name}' belongs to another user")
         return schedule
 
@@ -96,7 +97,7 @@ class AddSchedule:
     def __call__(
         self, name: str, request: IngestionRequest, timing: Timing, *, actor: Actor, paused: bool = False
     ) -> Schedule:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
         if not _NAME.fullmatch(name):
             raise InvalidOption(
                 f"{name[:140]!r} is not the name of a schedule: use 1 to 128 letters, digits, '_' or '-',"
@@ -160,18 +161,18 @@ class GetSchedule:
 
     def __call__(self, name: str, *, actor: Actor) -> Schedule:
         require(actor, Scope.READ)
-        return self.schedules.get(name)
+        return seen_schedule(self.schedules.get(name), actor)
 
 
 @dataclass(frozen=True, slots=True)
 class ListSchedules:
-    """By name."""
+    """Those of datasets that the actor sees, by name."""
 
     schedules: ScheduleRepository
 
     def __call__(self, *, actor: Actor) -> Sequence[Schedule]:
         require(actor, Scope.READ)
-        return self.schedules.list()
+        return [each for each in self.schedules.list() if actor.sees(each.request.dataset)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ import pyarrow as pa
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.catalog import DropDataset, OpenWrite
 from flight_core.application.deletions import FindRowsToDelete, counted
+from flight_core.application.granted import require_granted
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Session
-from flight_core.application.queries import QueryLog, require
+from flight_core.application.queries import QueryLog, require, require_unguarded
 from flight_core.application.session_connections import Deferred
 from flight_core.application.sessions import ClientSession
 from flight_core.domain.access import Actor, Scope
@@ -59,6 +60,7 @@ class WriteDatasetInSession:
         actor: Actor,
         allow_lossy: bool = False,
     ) -> int:
+        require_granted(name, actor)
         write_mode = self._mode(session, name, mode, transaction)
         write = self.open_write(
             name, schema, write_mode, actor=actor, source=_SOURCE, allow_lossy=allow_lossy
@@ -197,6 +199,7 @@ class LoadInSession:
                     allow_lossy=allow_lossy,
                 )
             else:
+                require_unguarded(actor)
                 self._refuse_to_hide(target, mode)
                 reader = pa.RecordBatchReader.from_batches(schema, heeded)
                 with session.connections.use(transaction) as connection:

@@ -52,7 +52,7 @@ class CreateUpload:
     new_id: NewId
 
     def __call__(self, *, name: str, size_bytes: int | None, actor: Actor) -> Upload:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
         _check_size(size_bytes or 0, self.limits)
         now = self.clock()
         upload = Upload(self.new_id(), actor.name, name or DEFAULT_NAME, now, now, size_bytes=size_bytes)
@@ -71,7 +71,7 @@ class GetUpload:
     uploads: UploadStore
 
     def __call__(self, upload_id: str, *, actor: Actor) -> Upload:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
         upload = self.uploads.get(upload_id)
         require_owner(upload, actor)
         return upload
@@ -84,7 +84,7 @@ class ListUploads:
     uploads: UploadStore
 
     def __call__(self, *, actor: Actor) -> Sequence[Upload]:
-        require(actor, Scope.WRITE)
+        require(actor, Scope.INGEST)
         return [upload for upload in self.uploads.list() if _may_use(upload, actor)]
 
 
@@ -251,7 +251,7 @@ def require_owner(upload: Upload, actor: Actor) -> None:
 
 
 def _may_use(upload: Upload, actor: Actor) -> bool:
-    return upload.actor == actor.name or actor.may(Scope.ADMIN)
+    return actor.oversees(upload.actor)
 
 
 def _check_size(size_bytes: int, limits: UploadLimits) -> None:

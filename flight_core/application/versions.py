@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from flight_core.application.catalog import Publish
 from flight_core.application.find_version import FindVersion
+from flight_core.application.granted import get_seen
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import require
@@ -42,7 +43,7 @@ class ReadHistory:
         self, name: DatasetName, *, actor: Actor, before: int | None = None, limit: int | None = None
     ) -> Sequence[HistoryEntry]:
         require(actor, Scope.READ)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         tags: dict[int, list[TagName]] = {}
         for tag in self.versions.tags(dataset.id):
             tags.setdefault(tag.version, []).append(tag.name)
@@ -97,7 +98,7 @@ class RestoreVersion:
         expected: int | None = None,
     ) -> DatasetVersion:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         version = self.find(dataset, at)
         if version.ref == dataset.current.ref:
             return version
@@ -117,7 +118,7 @@ class ListTags:
     def __call__(self, name: DatasetName, *, actor: Actor) -> Sequence[Tag]:
         """Ordered by name."""
         require(actor, Scope.READ)
-        return self.versions.tags(self.datasets.get(name).id)
+        return self.versions.tags(get_seen(self.datasets, name, actor).id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class TagVersion:
         message: str = "",
     ) -> Tag:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         version = self.find(dataset, at).ref.version
         made = Tag(tag, version, self.clock(), actor.name, message)
         event = _event(
@@ -162,7 +163,7 @@ class RemoveTag:
 
     def __call__(self, name: DatasetName, tag: TagName, *, actor: Actor) -> None:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         event = _event(EventKind.DATASET_UNTAGGED, dataset, actor, self.clock(), tag=tag.value)
         self.versions.remove_tag(dataset.id, tag, event)
 
@@ -181,7 +182,7 @@ class GetRetention:
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> Retention:
         require(actor, Scope.READ)
-        own = self.versions.retention(self.datasets.get(name).id)
+        own = self.versions.retention(get_seen(self.datasets, name, actor).id)
         return Retention(own or self.default, own is not None)
 
 
@@ -195,7 +196,7 @@ class SetRetention:
 
     def __call__(self, name: DatasetName, policy: RetentionPolicy | None, *, actor: Actor) -> None:
         require(actor, Scope.WRITE)
-        dataset = self.datasets.get(name)
+        dataset = get_seen(self.datasets, name, actor)
         rules = {"keep_versions": policy.keep_versions, "keep_s": policy.keep_s} if policy else {}
         event = _event(EventKind.DATASET_RETENTION_SET, dataset, actor, self.clock(), **rules)
         self.versions.set_retention(dataset.id, policy, event)

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from flight_core.domain.contract import quarantined
 from flight_core.domain.dataset import DatasetName, LakeState
 
 
 class Scope(StrEnum):
     READ = "read"
+    INGEST = "ingest"  # upload, ingest and schedule; WRITE includes it
     WRITE = "write"  # create, append to, replace and drop datasets; DDL and DML
     ADMIN = "admin"  # see and cancel other people's work
 
@@ -29,7 +31,7 @@ class Actor:
     datasets: tuple[str, ...] = EVERYTHING
 
     def may(self, scope: Scope) -> bool:
-        return scope in self.scopes
+        return scope in self.scopes or (scope is Scope.INGEST and Scope.WRITE in self.scopes)
 
     @property
     def guarded(self) -> bool:
@@ -38,7 +40,19 @@ class Actor:
         return Scope.WRITE not in self.scopes or self.datasets != EVERYTHING
 
     def sees(self, name: DatasetName) -> bool:
-        return any(fnmatchcase(name.key, pattern.lower()) for pattern in self.datasets)
+        """Rejected rows belong to the dataset that they were meant for."""
+        if self.datasets == EVERYTHING:
+            return True
+        keys = {name.key, (quarantined(name) or name).key}
+        return any(fnmatchcase(key, pattern.lower()) for key in keys for pattern in self.datasets)
+
+    def looks_after(self, owner: str) -> bool:
+        """Whether work on a dataset in sight, asked for by `owner`, is this actor's to stop."""
+        return owner == self.name or self.may(Scope.ADMIN)
+
+    def oversees(self, owner: str) -> bool:
+        """Likewise of work that may have to do with any dataset: statements, uploads."""
+        return owner == self.name or (self.may(Scope.ADMIN) and self.datasets == EVERYTHING)
 
     def view_of(self, lake: LakeState) -> LakeState:
         """The lake without the datasets that are out of sight."""

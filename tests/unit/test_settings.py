@@ -61,6 +61,21 @@ def test_tokens_have_names_and_scopes():
     assert (bob.name, bob.secret, bob.scopes) == ("bob", "two=2", {Scope.READ, Scope.WRITE})
 
 
+def test_credentials_name_the_datasets_that_they_are_for():
+    (one,) = load_settings(tokens="emea/read+ingest@sales_*+orders=a@b/c=d").credentials("tokens")
+    assert one.scopes == {Scope.READ, Scope.INGEST}
+    assert one.datasets == ("sales_*", "orders")
+    assert one.secret == "a@b/c=d"
+    (everywhere,) = load_settings(users="ann@example.com=one").credentials("users")
+    assert (everywhere.name, everywhere.datasets) == ("ann@example.com", ("*",))
+
+
+@pytest.mark.parametrize("patterns", ["", "a+", "a b", "a/b"])
+def test_datasets_of_credentials_have_to_be_patterns_of_names(patterns):
+    with pytest.raises(InvalidOption, match="no patterns"):
+        load_settings(tokens=f"emea/read@{patterns}=s3cret")
+
+
 def test_no_secret_is_in_the_text_form_of_settings():
     text = repr(load_settings(tokens="ann=s3cret", users="bob=s3cret", catalog_url="sqlite:///s3cret"))
     assert "s3cret" not in text

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
-from flight_core.domain.access import ALL_SCOPES, LOCAL, Actor, Scope
+from flight_core.domain.access import ALL_SCOPES, EVERYTHING, LOCAL, Actor, Scope
 from flight_core.domain.errors import Unauthenticated
 
 
@@ -22,6 +22,11 @@ class Credential:
     name: str
     secret: str = field(repr=False)
     scopes: frozenset[Scope] = ALL_SCOPES
+    datasets: tuple[str, ...] = EVERYTHING
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.name, self.scopes, self.datasets)
 
 
 class StaticAuthenticator:
@@ -42,8 +47,8 @@ class StaticAuthenticator:
     ) -> None:
         self._salt = secrets.token_bytes(32)
         self._users = {user.name: self._digest(user.secret) for user in users}
-        self._tokens = {self._digest(token.secret): Actor(token.name, token.scopes) for token in tokens}
-        self._actors = {user.name: Actor(user.name, user.scopes) for user in users}
+        self._tokens = {self._digest(token.secret): token.actor for token in tokens}
+        self._actors = {user.name: user.actor for user in users}
         self._anonymous = None if users or tokens else LOCAL
         self._key = hmac.digest(key, b"skein session tokens", "sha256")
         self._session_ttl_s = session_ttl_s

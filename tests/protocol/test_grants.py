@@ -1,0 +1,275 @@
+"""Datasets that an actor was not granted: as unknown as those that do not exist, through every door."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import adbc_driver_flightsql.dbapi as dbapi
+import httpx
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+from websockets.sync.client import connect
+
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
+from tests.stack import Stack, skein_stack
+
+TOKENS = {
+    "owner": "own3r",
+    "team": "t3am",
+    "loader": "l0ader",
+    "chief": "ch1ef",
+}
+SETTING = (
+    f"owner={TOKENS['owner']},team/read+write@sales*+orders={TOKENS['team']},"
+    f"loader/read+ingest@sales*={TOKENS['loader']},chief/read+write+admin@sales*={TOKENS['chief']}"
+)
+SECRET, ABSENT = "payroll_v1", "payroll_v2"
+ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "who": ["a", "b", "c"]})
+
+
+def http(stack: Stack, who: str) -> httpx.Client:
+    return stack.http(headers={"Authorization": f"Bearer {TOKENS[who]}"}, timeout=60)
+
+
+def flight_options(who: str) -> fl.FlightCallOptions:
+    return fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {TOKENS[who]}".encode())])
+
+
+def put(client: fl.FlightClient, name: str, options: fl.FlightCallOptions) -> None:
+    writer, _ = client.do_put(fl.FlightDescriptor.for_path(name), ROWS.schema, options)
+    with writer:
+        writer.write_table(ROWS)
+        writer.done_writing()
+
+
+def sql_connection(stack: Stack, who: str) -> dbapi.Connection:
+    header = {"adbc.flight.sql.authorization_header": f"Bearer {TOKENS[who]}"}
+    return dbapi.connect(stack.flight_uri, db_kwargs=header, autocommit=True)
+
+
+def uploaded(client: httpx.Client) -> dict[str, str]:
+    """A source that the client sent."""
+    sent = client.post("/api/v1/uploads?name=new.csv", content=b"id,who\n4,d\n")
+    assert sent.status_code == 201, sent.text
+    return {"kind": "upload", "id": sent.json()["id"]}
+
+
+def made_from_it(stack: Stack, name: str, version: DatasetVersion) -> None:
+    open_write = stack.skein.flight.write_dataset.open_write
+    pins = {SECRET: version.ref}
+    with open_write(DatasetName(name), ROWS.schema, WriteMode.CREATE, actor=LOCAL, inputs=pins) as write:
+        write.staged.write(ROWS.to_batches()[0])
+        write.commit()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with skein_stack(tmp_path_factory.mktemp("grants") / "data", tokens=SETTING) as made:
+        made.write("sales_eu", ROWS)
+        secret = made.write(SECRET, ROWS)
+        made_from_it(made, "sales_sum", secret)
+        with http(made, "owner") as client:
+            for dataset in ("sales_eu", SECRET):
+                request = {"dataset": dataset, "source": uploaded(client), "mode": "append"}
+                done = client.post("/api/v1/ingestions", json=request, headers={"Prefer": "wait=30"})
+                assert done.json()["state"] == "succeeded", done.text
+            contract = client.put(f"/api/v1/datasets/{SECRET}/contract", json={"columns": [{"name": "id"}]})
+            assert contract.status_code < 300, contract.text
+            derived = {"sql": f"SELECT count(*) AS n FROM {SECRET}", "refresh": "manual"}
+            told = client.put("/api/v1/datasets/sales_late/derivation", json=derived)
+            assert told.status_code < 300, told.text
+            scheduled = {
+                "name": "nightly",
+                "ingestion": {"dataset": SECRET, "source": {"kind": "sql", "sql": "SELECT 1 AS id"}},
+                "every_s": 86_400,
+                "paused": True,
+            }
+            told = client.post("/api/v1/schedules", json=scheduled)
+            assert told.status_code < 300, told.text
+        yield made
+
+
+# What routes take where their models have no example.
+BODIES: dict[str, dict[str, object]] = {
+    "POST /api/v1/datasets/{name}/restore": {"version": "0"},
+    "PUT /api/v1/datasets/{name}/retention": {"keep_versions": 1},
+    "PUT /api/v1/datasets/{name}/tags/{tag}": {},
+}
+
+
+def requests_for_a_dataset(stack: Stack) -> Iterator[tuple[str, str, object]]:
+    """Method, path and a body that fits, of every route there is."""
+    with http(stack, "owner") as client:
+        document = client.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items() if "/datasets/{name}" in path else ():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            reference = re.search(r"schemas/(\w+)", json.dumps(content))
+            model = document["components"]["schemas"][reference[1]] if reference else {}
+            examples = model.get("examples", [None])
+            route = f"{method.upper()} {path}"
+            yield method, path, BODIES.get(route, examples[0])
+
+
+@pytest.mark.parametrize("who", ["team", "chief", "loader"])
+def test_no_route_tells_a_dataset_out_of_sight_from_one_that_does_not_exist(stack, who):
+    requests = list(requests_for_a_dataset(stack))
+    assert len(requests) > 15
+    with http(stack, who) as client:
+        for method, path, body in requests:
+            replies = []
+            for name in (SECRET, ABSENT):
+                url = path.replace("{name}", name).replace("{tag}", "golden")
+                url = re.sub(r"\{\w+\}", "1", url)
+                reply = client.request(method, url, json=body, params={"from": 0})
+                told = {**reply.json(), "request_id": ""}
+                replies.append((reply.status_code, json.dumps(told).replace(name, "NAME")))
+            assert replies[0] == replies[1], f"{method} {path}"
+            assert replies[0][0] in (403, 404), f"{method} {path}: {replies[0]}"
+
+
+@pytest.mark.parametrize("who", ["team", "chief", "loader"])
+def test_lists_leave_out_what_is_out_of_sight(stack, who):
+    with http(stack, "owner") as client:
+        client.post("/api/v1/query", json={"sql": f"SELECT * FROM {SECRET}"})
+    with http(stack, who) as client:
+        for path in ("datasets", "jobs", "ingestions", "schedules", "derivations", "queries", "uploads"):
+            reply = client.get(
+                f"/api/v1/{path}?limit=1" if path in ("jobs", "ingestions") else f"/api/v1/{path}"
+            )
+            assert reply.status_code == 200, reply.text
+            assert SECRET not in reply.text, path
+        items = client.get("/api/v1/datasets").json()["items"]
+        assert {"sales_eu", "sales_sum"} <= {each["name"] for each in items}
+
+
+def test_lineage_leaves_out_what_is_out_of_sight(stack):
+    with http(stack, "team") as client:
+        graph = client.get("/api/v1/datasets/sales_sum/lineage")
+        assert graph.status_code == 200
+        assert SECRET not in graph.text
+    with http(stack, "owner") as client:
+        assert SECRET in client.get("/api/v1/datasets/sales_sum/lineage").text
+
+
+def test_a_job_out_of_sight_is_as_unknown_as_none(stack):
+    with http(stack, "owner") as client:
+        job = client.get(f"/api/v1/jobs?dataset={SECRET}").json()["items"][0]["id"]
+    with http(stack, "chief") as client:
+        for method, path in [
+            ("GET", "jobs/{}"),
+            ("GET", "jobs/{}/log"),
+            ("POST", "jobs/{}/cancel"),
+            ("GET", "ingestions/{}"),
+            ("POST", "ingestions/{}/retry"),
+        ]:
+            replies = [
+                client.request(method, "/api/v1/" + path.format(each)).json()
+                for each in (job, "0" * len(job))
+            ]
+            assert [reply["code"] for reply in replies] == ["ingestion_not_found"] * 2
+            details = [reply["detail"].replace(job, "0" * len(job)) for reply in replies]
+            assert details[0] == details[1]
+        assert client.get("/api/v1/schedules/nightly").json()["code"] == "schedule_not_found"
+        assert client.delete("/api/v1/schedules/nightly").json()["code"] == "schedule_not_found"
+
+
+@pytest.mark.parametrize("door", ["socket", "stream"])
+def test_events_of_a_dataset_out_of_sight_are_not_sent(stack, door):
+    head = {"Authorization": f"Bearer {TOKENS['team']}"}
+    seen = []
+    if door == "socket":
+        url = stack.http_url.replace("http", "ws") + "/api/v1/events?after=0"
+        with connect(url, additional_headers=head) as socket:
+            stack.write("sales_eu", ROWS)
+            while not (seen and "sales_eu" in seen[-1] and _is_newest(stack, seen[-1])):
+                seen.append(socket.recv(timeout=30))
+    else:
+        url = "/api/v1/events/stream?after=0"
+        with http(stack, "team") as client, client.stream("GET", url) as reply:
+            stack.write("sales_eu", ROWS)
+            for line in reply.iter_lines():
+                seen.append(line)
+                if line.startswith("data:") and _is_newest(stack, line.removeprefix("data:")):
+                    break
+    assert any("sales_eu" in text for text in seen)
+    assert not any(SECRET in text for text in seen)
+
+
+def _is_newest(stack: Stack, message: str) -> bool:
+    return int(json.loads(message)["id"]) == stack.skein.events.bounds()[1]
+
+
+def test_flight_shows_and_takes_only_what_was_granted(stack):
+    options = flight_options("team")
+    with stack.flight() as client:
+        listed = {flight.descriptor.path[0] for flight in client.list_flights(options=options)}
+        assert {b"sales_eu", b"sales_sum"} <= listed
+        assert SECRET.encode() not in listed
+        for name in (SECRET, ABSENT):
+            path = fl.FlightDescriptor.for_path(name)
+            for ask in (client.get_flight_info, client.get_schema):
+                with pytest.raises(KeyError, match=r"\[dataset_not_found\]"):
+                    ask(path, options)
+            for action in ("describe_dataset", "drop_dataset"):
+                body = json.dumps({"dataset": name}).encode()
+                with pytest.raises(KeyError, match=r"\[dataset_not_found\]"):
+                    list(client.do_action(fl.Action(action, body), options))
+            with pytest.raises(fl.FlightUnauthorizedError, match=r"\[permission_denied\]"):
+                put(client, name, options)
+        put(client, "orders", options)
+
+
+def test_a_ticket_of_somebody_else_does_not_open_what_is_out_of_sight(stack):
+    with stack.flight() as client:
+        info = client.get_flight_info(fl.FlightDescriptor.for_path(SECRET), flight_options("owner"))
+        with pytest.raises(KeyError, match=r"\[dataset_not_found\]"):
+            client.do_get(info.endpoints[0].ticket, flight_options("team")).read_all()
+
+
+def test_flight_sql_shows_and_takes_only_what_was_granted(stack):
+    with sql_connection(stack, "team") as connection, connection.cursor() as cursor:
+        objects = connection.adbc_get_objects(depth="tables").read_all().to_pylist()
+        assert SECRET not in json.dumps(objects)
+        assert "sales_eu" in json.dumps(objects)
+        for name in (SECRET, ABSENT):
+            with pytest.raises(dbapi.Error, match=r"\[dataset_not_found\]"):
+                cursor.execute(f"SELECT * FROM {name}")
+            with pytest.raises(dbapi.Error, match=r"(?i)not.?found"):
+                connection.adbc_get_table_schema(name)
+            for mode in ("append", "create", "replace"):
+                with pytest.raises(dbapi.Error, match=r"\[permission_denied\]"):
+                    cursor.adbc_ingest(name, ROWS, mode=mode, db_schema_name="datasets")
+        with pytest.raises(dbapi.Error, match=r"\[permission_denied\]"):
+            cursor.adbc_ingest("everybodys", ROWS, mode="create")
+        cursor.adbc_ingest("sales_us", ROWS, mode="create", db_schema_name="datasets")
+        cursor.execute("SELECT count(*) FROM sales_us")
+        assert cursor.fetchone() == (3,)
+
+
+def test_who_may_ingest_can_do_nothing_else_that_changes_anything(stack):
+    with http(stack, "loader") as client:
+        source = uploaded(client)
+        for dataset, code in (("sales_new", 202), (SECRET, 403), (ABSENT, 403)):
+            reply = client.post(
+                "/api/v1/ingestions",
+                json={"dataset": dataset, "source": source, "mode": "append"},
+                headers={"Prefer": "wait=30"},
+            )
+            assert reply.status_code == code, reply.text
+        assert client.get("/api/v1/datasets/sales_new").json()["rows"] == 1
+        assert client.delete("/api/v1/datasets/sales_new").json()["code"] == "permission_denied"
+        refused = client.post("/api/v1/query", json={"sql": "CREATE TABLE t AS SELECT 1 AS x"})
+        assert refused.status_code == 403
+    with stack.flight() as client, pytest.raises(fl.FlightUnauthorizedError, match=r"\[permission_denied\]"):
+        put(client, "sales_new", flight_options("loader"))
+
+
+def test_sql_of_an_ingestion_reads_nothing_out_of_sight(stack):
+    with http(stack, "loader") as client:
+        for name in (SECRET, ABSENT):
+            source = {"kind": "sql", "sql": f"SELECT * FROM {name}"}
+            reply = client.post("/api/v1/ingestions", json={"dataset": "sales_copy", "source": source})
+            assert reply.json()["code"] == "dataset_not_found", reply.text
