@@ -147,7 +147,7 @@ def test_several_files_become_one_table(write):
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_files_with_other_columns_are_refused(write):
-    with pytest.raises(SchemaMismatch, match="f1 has other columns than f0: m, n"):
+    with pytest.raises(SchemaMismatch, match=r"f1 lacks 'n' and has 'm' besides, compared"):
         parsed(write(pa.table({"n": [1]})), write(pa.table({"m": [1]})))
 
 

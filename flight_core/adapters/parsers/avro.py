@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from flight_core.adapters.parsers.columnar import ColumnarFile, damage_of, write_batches
 from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.options import ColumnarOptions
 from flight_core.adapters.parsers.output import Target
 from flight_core.domain.errors import UnreadableData, UnsupportedType
 
@@ -29,7 +30,7 @@ _GROUP_BYTES = 4 << 20
 _GROUP_ROWS = 1 << 18
 
 
-def parse_avro(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> None:
+def parse_avro(files: Sequence[ColumnarFile], options: ColumnarOptions, target: Target, meter: Meter) -> None:
     """Write the rows of all files to `target`. Raises as `parse_parquet`."""
     with ExitStack() as opened, damage_of(files[0], _WHAT):
         schemas, parts = [], []
@@ -40,7 +41,7 @@ def parse_avro(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> N
                 schemas.append(container.schema)
             parts.append(_metered(container, meter, start_bytes))
             start_bytes += file.path.stat().st_size
-        write_batches(files, schemas, chain.from_iterable(parts), target, meter)
+        write_batches(files, schemas, chain.from_iterable(parts), options, target, meter)
 
 
 def first_rows(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:

@@ -18,8 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from flight_core.adapters.parsers.alignment import aligned, common_columns
 from flight_core.adapters.parsers.hive import partitions
 from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.options import ColumnarOptions
 from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, Target, write_parquet
 from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
 
@@ -43,7 +45,9 @@ class ColumnarFile:
     label: str
 
 
-def parse_parquet(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> None:
+def parse_parquet(
+    files: Sequence[ColumnarFile], options: ColumnarOptions, target: Target, meter: Meter
+) -> None:
     """Write the rows of all files to `target`.
 
     Raises:
@@ -57,21 +61,23 @@ def parse_parquet(files: Sequence[ColumnarFile], target: Target, meter: Meter) -
             with damage_of(file, "a Parquet file"):
                 readers.append(opened.enter_context(pq.ParquetFile(file.path)))
         schemas = [reader.schema_arrow for reader in readers]
-        _check_columns(files, schemas)
+        schema = _common(files, schemas, options)
         rows = sum(reader.metadata.num_rows for reader in readers)
         counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
         if all(_plain(schema) for schema in schemas):
             _check_types(files, schemas, _widen)
-            write_parquet(_scanned(files, schemas[0], target), target, counter)
+            write_parquet(_scanned(files, schemas, schema, target), target, counter)
         else:
             _check_types(files, schemas, operator.eq)
             batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
-            _write(batches, schemas[0], _label(files), target, counter)
+            _write(batches, schema, _label(files), target, counter)
         if counter.rows != rows:
             raise UnreadableData(f"{files[0].label} promises {rows} rows and holds {counter.rows}")
 
 
-def parse_arrow(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> None:
+def parse_arrow(
+    files: Sequence[ColumnarFile], options: ColumnarOptions, target: Target, meter: Meter
+) -> None:
     """As `parse_parquet`, for IPC files and streams."""
     with ExitStack() as opened, damage_of(files[0], "Arrow IPC data"):
         schemas, parts = [], []
@@ -83,20 +89,21 @@ def parse_arrow(files: Sequence[ColumnarFile], target: Target, meter: Meter) -> 
             schemas.append(schema)
             parts.append(_validated(source, batches, meter, start_bytes))
             start_bytes += source.size()
-        write_batches(files, schemas, chain.from_iterable(parts), target, meter)
+        write_batches(files, schemas, chain.from_iterable(parts), options, target, meter)
 
 
 def write_batches(
     files: Sequence[ColumnarFile],
     schemas: Sequence[pa.Schema],
     batches: Iterator[pa.RecordBatch],
+    options: ColumnarOptions,
     target: Target,
     meter: Meter,
 ) -> None:
     """Those of all files, one after the other; the meter is moved by whoever reads them."""
-    _check_columns(files, schemas)
+    schema = _common(files, schemas, options)
     _check_types(files, schemas, operator.eq)
-    _write(batches, schemas[0], _label(files), target, RowCounter(meter, bytes_per_row=0))
+    _write(batches, schema, _label(files), target, RowCounter(meter, bytes_per_row=0))
 
 
 def first_batch(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:
@@ -113,20 +120,24 @@ def _label(files: Sequence[ColumnarFile]) -> str:
     return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
 
 
-def _scanned(files: Sequence[ColumnarFile], schema: pa.Schema, target: Target) -> pl.LazyFrame:
+def _scanned(
+    files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], schema: pa.Schema, target: Target
+) -> pl.LazyFrame:
     told = partitions([file.label for file in files], schema.names)
-    days = [field.name for field in schema if pat.is_date32(field.type)]
     frames = [
-        # Polars makes moments of what was a date64 before it was Parquet.
         target.marked(
-            pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
-            .with_columns(pl.col(days).cast(pl.Date))
-            .with_columns(folders.values()),
-            file.label,
+            aligned(_days_kept(file, own), own.names, schema.names).with_columns(folders.values()), file.label
         )
-        for file, folders in zip(files, told, strict=True)
+        for file, own, folders in zip(files, schemas, told, strict=True)
     ]
     return pl.concat(frames, how="vertical_relaxed")
+
+
+def _days_kept(file: ColumnarFile, schema: pa.Schema) -> pl.LazyFrame:
+    """Polars makes moments of what was a date64 before it was Parquet."""
+    days = [field.name for field in schema if pat.is_date32(field.type)]
+    frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
+    return frame.with_columns(pl.col(days).cast(pl.Date))
 
 
 def _open_arrow(source: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -155,13 +166,18 @@ def _write(
     kept = pa.schema([pa.field(field.name, _kept_type(field.type, field.name)) for field in schema])
     replaced = (
         pa.RecordBatch.from_arrays(
-            [_replaced(column, type) for column, type in zip(batch.columns, kept.types, strict=True)],
+            [_replaced(_column(batch, field), type) for field, type in zip(schema, kept.types, strict=True)],
             schema=kept,
         )
         for batch in batches
     )
     frame = pl.scan_arrow_c_stream(pa.RecordBatchReader.from_batches(kept, replaced))
     write_parquet(target.marked(frame, label), target, counter)
+
+
+def _column(batch: pa.RecordBatch, field: "pa.Field[Any]") -> Any:
+    place = batch.schema.get_field_index(field.name)
+    return pa.nulls(batch.num_rows, field.type) if place < 0 else batch.column(place)
 
 
 def _plain(schema: pa.Schema) -> bool:
@@ -225,29 +241,35 @@ def _from_view(array: Any, type: Any) -> "pa.Array[Any]":
     return pa.LargeListArray.from_arrays(offsets, values, mask=array.is_null())
 
 
-def _check_columns(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema]) -> None:
-    first = schemas[0]
-    if not first.names:
-        raise UnreadableData(f"{files[0].label} has no columns")
-    twins = sorted({name for name in first.names if first.names.count(name) > 1})
-    if twins:
-        raise SchemaMismatch(f"{files[0].label} has two columns named '{twins[0]}'", column=twins[0])
+def _common(
+    files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], options: ColumnarOptions
+) -> pa.Schema:
+    """The columns of the table, each in the type of the first file that has it."""
     for file, schema in zip(files, schemas, strict=True):
-        if schema.names != first.names:
-            differing = ", ".join(sorted(set(schema.names) ^ set(first.names))[:5]) or "in another order"
-            raise SchemaMismatch(
-                f"{file.label} has other columns than {files[0].label}: {differing}; ingest them one by one"
-            )
+        if not schema.names:
+            raise UnreadableData(f"{file.label} has no columns")
+        twins = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twins:
+            raise SchemaMismatch(f"{file.label} has two columns named '{twins[0]}'", column=twins[0])
+    labels = [file.label for file in files]
+    common_columns(labels, [schema.names for schema in schemas], options.columns)
+    fields: dict[str, pa.Field[Any]] = {}
+    for schema in schemas:
+        for field in schema:
+            fields.setdefault(field.name, field)
+    return pa.schema(list(fields.values()))
 
 
 def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], alike: Alike) -> None:
+    first: dict[str, tuple[pa.DataType, str]] = {}
     for file, schema in zip(files, schemas, strict=True):
-        for mine, want in zip(schema, schemas[0], strict=True):
-            if not alike(mine.type, want.type):
+        for field in schema:
+            type, label = first.setdefault(field.name, (field.type, file.label))
+            if not alike(field.type, type):
                 raise SchemaMismatch(
-                    f"column '{mine.name}' is {mine.type} in {file.label} and {want.type} in"
-                    f" {files[0].label}; ingest them one by one",
-                    column=mine.name,
+                    f"column '{field.name}' is {field.type} in {file.label} and {type} in {label};"
+                    " ingest them one by one",
+                    column=field.name,
                 )
 
 

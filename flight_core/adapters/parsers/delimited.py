@@ -13,7 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from flight_core.adapters.parsers.dialects import Table, Type, check_columns, open_table, used_options
+from flight_core.adapters.parsers.alignment import aligned, common_columns
+from flight_core.adapters.parsers.dialects import Table, Type, open_table, used_options
 from flight_core.adapters.parsers.inference import Inference, Reading, kinds_of, plain_number_text
 from flight_core.adapters.parsers.mending import fields_are_missing, mend
 from flight_core.adapters.parsers.meter import Meter
@@ -46,7 +47,7 @@ def parse_delimited(
         LimitExceeded: more than 10,000 columns, or a line of more than 16 MiB.
     """
     tables = [open_table(file, options, scratch) for file in files]
-    check_columns(tables)
+    common_columns([table.label for table in tables], [table.columns for table in tables], options.columns)
     try:
         _write(tables, options, target, meter)
         if not fields_are_missing(tables, target):
@@ -89,10 +90,17 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
     """Types that fit a sample, types that fit everything, text. Columns to which the request or a
     contract gives a type are not guessed at: they are numbers if the sample has nothing else, or text
     until it is checked."""
-    given = target.typed_columns(tables[0].columns)
-    free = [column for column in tables[0].columns if column not in given]
+    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+    given = target.typed_columns(columns)
+    free = [column for column in columns if column not in given]
     numeric = [column for column, type in given.items() if type.is_numeric()]
-    parts = [_plain_numbers(_nulled(table, options), numeric, table, options) for table in tables]
+    texts: dict[str, Type] = dict.fromkeys(columns, pl.String)
+    parts = [
+        _plain_numbers(
+            aligned(_nulled(table, options), table.columns, columns, texts), numeric, table, options
+        )
+        for table in tables
+    ]
     text = pl.concat([target.marked(part, table.label) for part, table in zip(parts, tables, strict=True)])
     inference = Inference(free, kinds_of(tables[0].decimal, options.thousands))
     numbers = {column: type for column, type in given.items() if type.is_integer() or type.is_float()}
@@ -107,10 +115,13 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
         text_first = options.null_values or options.thousands
         native = not text_first and not (free and _codes_are_possible(tables))
     if native:
-        types: dict[str, Type] = dict.fromkeys(tables[0].columns, pl.String)
-        types.update({column: reading.native for column, reading in readings.items()})
-        types.update(numbers)
-        frame = pl.concat([target.marked(table.frame(types), table.label) for table in tables])
+        types = texts | {column: reading.native for column, reading in readings.items()} | numbers
+        frame = pl.concat(
+            [
+                target.marked(aligned(table.frame(types), table.columns, columns, types), table.label)
+                for table in tables
+            ]
+        )
         yield _Attempt(_typed(frame, readings, native=True), native=True)
     else:
         yield _Attempt(_typed(text, readings))

@@ -56,7 +56,7 @@ class Table:
             self.path,
             has_header=False,
             skip_rows=1 if self.header else 0,
-            schema=types or dict.fromkeys(self.columns, pl.String),
+            schema={column: (types or {}).get(column, pl.String) for column in self.columns},
             separator=self.delimiter,
             quote_char=self.quote,
             eol_char=self.line_end,
@@ -188,14 +188,3 @@ def _names(row: Sequence[str], label: str, *, header: bool) -> tuple[str, ...]:
             )
         seen.add(name.lower())
     return names
-
-
-def check_columns(tables: Sequence[Table]) -> None:
-    first = tables[0]
-    for table in tables[1:]:
-        if table.columns != first.columns:
-            differing = sorted(set(table.columns) ^ set(first.columns))[:5]
-            what = f": {', '.join(differing)}" if differing else ", in another order"
-            raise SchemaMismatch(
-                f"{table.label} has other columns than {first.label}{what}; ingest them one by one"
-            )

@@ -9,11 +9,12 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
+from flight_core.adapters.parsers.alignment import aligned, common_columns
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ExcelOptions
 from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, check_members
-from flight_core.domain.errors import InvalidOption, SchemaMismatch, UnreadableData
+from flight_core.domain.errors import InvalidOption, UnreadableData
 
 _WHOLE = 1 << 53  # beyond this floats skip whole numbers
 _UNNAMED = "__UNNAMED__"
@@ -43,18 +44,18 @@ def parse_excel(
         _check_size(file, limits)
         with _damage_of(file):
             sheets.append(_read(file.path, file.label, options))
-    first = sheets[0]
-    for sheet in sheets[1:]:
-        if sheet.frame.columns != first.frame.columns:
-            raise SchemaMismatch(
-                f"{sheet.label} has other columns than {first.label}; ingest them one by one"
-            )
+    names = [sheet.frame.columns for sheet in sheets]
+    columns = common_columns([sheet.label for sheet in sheets], names, options.columns)
     frame = pl.concat(
-        [target.marked(sheet.frame.lazy(), sheet.label) for sheet in sheets], how="vertical_relaxed"
+        [
+            target.marked(aligned(sheet.frame.lazy(), sheet.frame.columns, columns), sheet.label)
+            for sheet in sheets
+        ],
+        how="vertical_relaxed",
     )
     rows = sum(sheet.frame.height for sheet in sheets)
     write_parquet(frame, target, RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows)))
-    return options.model_copy(update={"sheet": first.name})
+    return options.model_copy(update={"sheet": sheets[0].name})
 
 
 def _check_size(file: Unpacked, limits: UnpackLimits) -> None:

@@ -23,13 +23,27 @@ def fields_are_missing(tables: Sequence[Table], target: Target) -> bool:
 
     Then the last column holds nulls, and the files hold fewer delimiters than full rows would.
     """
+    if any(table.columns != tables[0].columns for table in tables):
+        return any(_are_missing([table], _count(table), table.frame()) for table in tables)
     rows = _rows_if_missing(target)
     if rows is None:
         return False
+    if target.inspection is None:
+        return _are_missing(tables, rows, pl.scan_parquet(target.path, glob=False))
+    # What was written may lack columns, and rows.
+    return _are_missing(tables, rows, pl.concat([table.frame() for table in tables]))
+
+
+def _count(table: Table) -> int:
+    return int(table.frame().select(pl.len()).collect(engine="streaming").item())
+
+
+def _are_missing(tables: Sequence[Table], rows: int, values: pl.LazyFrame) -> bool:
+    """Of tables with the same columns, which have so many rows of these values."""
     last = len(tables[0].columns) - 1
     if last == 0:
         return True  # blank lines are not rows
-    return _delimiters(tables, target) != (rows + sum(table.header for table in tables)) * last
+    return _delimiters(tables, values) != (rows + sum(table.header for table in tables)) * last
 
 
 def _rows_if_missing(target: Target) -> int | None:
@@ -44,7 +58,7 @@ def _rows_if_missing(target: Target) -> int | None:
     return metadata.num_rows if missing else None
 
 
-def _delimiters(tables: Sequence[Table], target: Target) -> int:
+def _delimiters(tables: Sequence[Table], values: pl.LazyFrame) -> int:
     """How many stand between fields; -1 if that takes a closer look."""
     delimiters = quotes = 0
     for table in tables:
@@ -56,17 +70,13 @@ def _delimiters(tables: Sequence[Table], target: Target) -> int:
         return delimiters
     if len({table.delimiter for table in tables}) > 1:
         return -1
-    return delimiters - _quoted_delimiters(tables, target)
+    return delimiters - _quoted_delimiters(tables, values)
 
 
-def _quoted_delimiters(tables: Sequence[Table], target: Target) -> int:
+def _quoted_delimiters(tables: Sequence[Table], values: pl.LazyFrame) -> int:
     delimiter = tables[0].delimiter
     in_names = sum(name.count(delimiter) for table in tables if table.header for name in table.columns)
-    if target.inspection is None:
-        rows = pl.scan_parquet(target.path, glob=False)
-    else:  # what was written may lack columns, and rows
-        rows = pl.concat([table.frame() for table in tables])
-    counts = rows.select(pl.col(pl.String).str.count_matches(delimiter, literal=True).sum())
+    counts = values.select(pl.col(pl.String).str.count_matches(delimiter, literal=True).sum())
     in_rows: int = sum(sum(row) for row in counts.collect(engine="streaming").rows())
     return in_names + in_rows
 

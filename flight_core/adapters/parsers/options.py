@@ -10,6 +10,7 @@ from flight_core.adapters.parsers.given_types import GivenTypes, given_type
 from flight_core.domain.errors import InvalidOption, UnknownFormat
 
 Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "avro", "excel"]
+Columns = Literal["same", "union"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -65,7 +66,14 @@ class FormatOptions(BaseModel):
         )
 
 
-class DelimitedOptions(FormatOptions):
+class TableOptions(FormatOptions):
+    """Of formats whose files have columns. `columns` is about several files: those of each are the same,
+    or null where a file lacks them. Their order does not matter."""
+
+    columns: Columns = "same"
+
+
+class DelimitedOptions(TableOptions):
     """CSV and TSV. None means: found out from the content."""
 
     delimiter: _Character | None = None
@@ -89,11 +97,11 @@ class JsonOptions(NdjsonOptions):
     record_path: str | None = None
 
 
-class ColumnarOptions(FormatOptions):
+class ColumnarOptions(TableOptions):
     """Parquet, Arrow IPC and Avro say everything themselves."""
 
 
-class ExcelOptions(FormatOptions):
+class ExcelOptions(TableOptions):
     """`sheet` is a name, or a number from 1; `header_row` is the row with the names, from 1."""
 
     sheet: Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)] | None = None

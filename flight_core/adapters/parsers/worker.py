@@ -31,6 +31,7 @@ from flight_core.adapters.parsers.hints import hints
 from flight_core.adapters.parsers.json_tables import parse_json, parse_ndjson
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import (
+    ColumnarOptions,
     DelimitedOptions,
     ExcelOptions,
     Format,
@@ -187,8 +188,9 @@ def _dispatch(
     """The options with what was found out."""
     format = contents[0].format
     meter.working_on(files[0].label)
-    if format in _COLUMNAR:
-        _COLUMNAR[format]([ColumnarFile(file.path, file.label) for file in files], target, meter)
+    if isinstance(options, ColumnarOptions):
+        columnar = [ColumnarFile(file.path, file.label) for file in files]
+        _COLUMNAR[format](columnar, options, target, meter)
         return options
     if isinstance(options, ExcelOptions):
         return parse_excel(files, options, target, limits, meter)
