@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := skein flight_server control_api schemas flight_core
 ARGS ?=
+# Real data for the tests, where it is next to this clone.
+export SKEIN_TEST_DATA ?= $(abspath $(firstword $(wildcard ../shared/data ../../shared/data)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test lint format types imports check bench bench-ingest constraints clean
