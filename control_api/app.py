@@ -19,6 +19,7 @@ from control_api.routes import (
     events,
     ingestions,
     jobs,
+    live,
     queries,
     schedules,
     system,
@@ -77,6 +78,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
         jobs,
         queries,
         events,
+        live,
         system,
     ):
         app.include_router(routes.router)

@@ -26,6 +26,7 @@ from flight_core.application.diff import DiffVersions
 from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.lineage import TraceLineage
+from flight_core.application.live import FollowQuery
 from flight_core.application.maintenance_jobs import StartMaintenance
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
@@ -167,6 +168,7 @@ class ControlUseCases:
     uploads: UploadUseCases
     preview_ingestion: PreviewIngestion
     open_query: OpenQuery
+    follow_query: FollowQuery
     classify_statement: ClassifyStatement
     run_statement: RunStatement
     delete_rows: DeleteRows

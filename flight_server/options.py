@@ -9,6 +9,7 @@ from flight_core.application.catalog import (
     ListDatasets,
     WriteDataset,
 )
+from flight_core.application.live import FollowQuery
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.statements import InspectStatement, RunStatement
@@ -52,6 +53,7 @@ class FlightUseCases:
     write_dataset: WriteDataset
     plan_query: PlanQuery
     open_query: OpenQuery
+    follow_query: FollowQuery
     inspect_statement: InspectStatement
     run_statement: RunStatement
     queries: QueryLog

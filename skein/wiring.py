@@ -85,6 +85,7 @@ from flight_core.application.ingestion_run import RunIngestion
 from flight_core.application.job_worker import JobWorker, WorkerOptions
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog, Wakeup
 from flight_core.application.lineage import TraceLineage
+from flight_core.application.live import FollowQuery
 from flight_core.application.maintenance import (
     CompactDataset,
     MaintenanceOptions,
@@ -388,6 +389,7 @@ def _flight(parts: _Parts) -> FlightUseCases:
             datasets, parts.engine, parts.admission, parts.log, utc_now, new_id, _delete_rows(parts)
         ),
         queries=parts.log,
+        follow_query=FollowQuery(parts.reader, parts.store, parts.engine, parts.open_query),
     )
 
 
@@ -470,6 +472,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
             new_id,
         ),
         open_query=flight.open_query,
+        follow_query=flight.follow_query,
         classify_statement=ClassifyStatement(parts.reader),
         run_statement=flight.run_statement,
         delete_rows=flight.run_statement.delete_rows,

@@ -27,7 +27,7 @@ def result_key(statement: Statement, query: Query) -> str | None:
     parameters = _exact(statement.parameters)
     if parameters is None:
         return None
-    pins = sorted((name, ref.dataset_id, ref.version) for name, ref in query.pins.items())
+    pins = sorted((name, repr(ref)) for name, ref in query.pins.items())  # `AddedRows` are told apart
     options = (statement.row_limit, statement.narrow_decimals, statement.part)
     return hashlib.sha256(repr((query.fingerprint, parameters, options, pins)).encode()).hexdigest()
 

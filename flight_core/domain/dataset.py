@@ -108,6 +108,13 @@ class VersionRef:
     version: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class AddedRows(VersionRef):
+    """Of that version, what is in files that the version `since` does not have."""
+
+    since: int
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetVersion:
     """What a commit made. Immutable: a version never changes after it was committed."""

@@ -165,7 +165,7 @@ class QueryRecord:
     query_id: str
     sql: str
     actor: str
-    door: str  # flight, flight_sql, http
+    door: str  # flight, flight_sql, http, websocket
     created_at: datetime
     state: QueryState = QueryState.QUEUED
     finished_at: datetime | None = None

@@ -77,6 +77,14 @@ def test_an_address_can_be_given(run, server, script):
     assert run(*python(script, server.flight_uri))
 
 
+def test_live_query(run, flights):
+    sql = "SELECT origin, max(delay) AS delay FROM flights GROUP BY origin ORDER BY delay DESC LIMIT 1"
+    head, row = run(*python("live_query.py", sql, "--results", "1")).splitlines()
+    assert head == "all rows: {'flights': 0}"
+    ((origin, delay),) = ask(flights, sql)
+    assert ast.literal_eval(row) == {"origin": origin, "delay": delay}
+
+
 def test_polars_adbc(run, flights):
     printed = run(*python("polars_adbc.py"))
     busiest = """

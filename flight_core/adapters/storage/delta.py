@@ -41,7 +41,14 @@ from flight_core.application.ports.storage import (
     StagedWrite,
     TableFiles,
 )
-from flight_core.domain.dataset import DatasetVersion, SchemaPolicy, VersionRef, WriteMode, WriteRule
+from flight_core.domain.dataset import (
+    AddedRows,
+    DatasetVersion,
+    SchemaPolicy,
+    VersionRef,
+    WriteMode,
+    WriteRule,
+)
 from flight_core.domain.errors import Unsupported, VersionExpired, VersionNotFound
 
 _STAGING = "_staging"
@@ -102,7 +109,19 @@ class DeltaTableStore:
                 f"version {ref.version} has expired, and its files are deleted; read a newer one",
                 version=ref.version,
             )
-        return self._files(ref)
+        return self._added_files(ref) if isinstance(ref, AddedRows) else self._files(ref)
+
+    def _added_files(self, ref: AddedRows) -> TableFiles:
+        files = self._files(VersionRef(ref.dataset_id, ref.version))
+        before = set(self.files(VersionRef(ref.dataset_id, ref.since)).uris)
+        added = [place for place, uri in enumerate(files.uris) if uri not in before]
+        return TableFiles(
+            ref,
+            tuple(files.uris[place] for place in added),
+            files.schema,
+            tuple(files.row_counts[place] for place in added),
+            tuple(files.size_bytes[place] for place in added),
+        )
 
     def latest(self, dataset_id: str) -> DatasetVersion | None:
         commits = self._log.commits(dataset_id)

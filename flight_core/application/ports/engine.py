@@ -116,6 +116,14 @@ class PartitionedEngine(Protocol):
         """Into how many parts, `wanted` at most, the result can be split; 1: not at all."""
 
 
+class ScanningEngine(Protocol):
+    """Knows results that only grow as their dataset does: `plan` reads the rest with `AddedRows` as pins."""
+
+    def is_scan(self, statement: Statement, pins: Pins) -> bool:
+        """Whether each row of the result comes from one row of the one dataset that is read, and from
+        nothing else: not from the time, not from chance."""
+
+
 class Session(Protocol):
     """A connection of its own: temp tables, variables, settings and a transaction live in it.
 

@@ -186,7 +186,7 @@ class TableStore(Protocol):
         """
 
     def files(self, ref: VersionRef) -> TableFiles:
-        """Cached: versions never change.
+        """Cached: versions never change. Of `AddedRows`, only the files with these.
 
         Raises:
             VersionNotFound

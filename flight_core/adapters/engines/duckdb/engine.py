@@ -10,7 +10,7 @@ from flight_core.adapters.engines.duckdb.binding import Bound
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
-from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts
+from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts, names_only_columns
 from flight_core.adapters.engines.duckdb.pinning import names_version
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
@@ -77,6 +77,16 @@ class DuckDbEngine:
         if NUMBER_COLUMN in (name.lower() for name in files.schema.names):
             return 1
         return min(wanted, most_parts(files.row_counts))
+
+    def is_scan(self, statement: Statement, pins: Pins) -> bool:
+        instance = self._ready()
+        (parsed, *more) = instance.parse(statement.sql)
+        if more or statement.row_limit is not None or len(pins) != 1:
+            return False
+        if not is_scan(parsed, instance.lasting_functions):
+            return False
+        (ref,) = pins.values()
+        return names_only_columns(parsed, self._store.files(ref).schema.names)
 
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
         session = self.open_session()

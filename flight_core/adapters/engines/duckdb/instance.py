@@ -53,6 +53,8 @@ _ROW_FUNCTIONS = """
     WHERE internal GROUP BY ALL HAVING bool_and(function_type = 'scalar')
 """
 
+_ABOUT_FILES = {"stats"}
+
 
 class Closable(Protocol):
     def cancel(self) -> None: ...
@@ -104,6 +106,14 @@ class Instance:
         if form is None or (names and cursor.execute(_OWN_TABLES, [names]).fetchall()):
             return None
         return form
+
+    @property
+    def lasting_functions(self) -> frozenset[str]:
+        """Those of `row_functions` whose value for a row stays as it is when others are added; none where
+        users may have made functions of the same names."""
+        if self._own_code:
+            return frozenset()
+        return (self.row_functions & self._steady_functions) - _ABOUT_FILES
 
     def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
         """The statements of a text, each of them allowed."""

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,12 +13,22 @@ import pyarrow as pa
 from flight_core.adapters.engines.duckdb.parts import rows_of_part
 from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
 from flight_core.application.ports.storage import TableFiles, TableStore
-from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeEntry, LakeState, VersionRef, dataset_not_found
+from flight_core.domain.dataset import (
+    LAKE,
+    LAKE_SCHEMA,
+    AddedRows,
+    LakeEntry,
+    LakeState,
+    VersionRef,
+    dataset_not_found,
+)
 from flight_core.domain.errors import FlightCoreError, VersionNotFound
 from flight_core.domain.query import Part
 from flight_core.domain.versions import TagName, tag_not_found, version_named
 
 logger = logging.getLogger(__name__)
+
+_ADDED_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,7 @@ class LakeViews:
         self._store = store
         self._lock = threading.Lock()
         self._versions: dict[str, VersionRef] = {}
+        self._added: deque[str] = deque()
         self._live = LiveViews(-1, {})
 
     @property
@@ -98,8 +110,21 @@ class LakeViews:
     def show_pinned(self, key: str, ref: VersionRef) -> str:
         """The name of a view that shows exactly `ref`."""
         name = f"{key}@{ref.dataset_id}@{ref.version}"
+        if isinstance(ref, AddedRows):
+            name += f"@{ref.since}"
+            self._make_room(name)
         self._show(name, ref)
         return name
+
+    def _make_room(self, name: str) -> None:
+        """Views of added rows are for once: the latest few are enough."""
+        with self._lock:
+            if name not in self._added:
+                self._added.append(name)
+            if len(self._added) > _ADDED_KEPT:
+                oldest = self._added.popleft()
+                self._drop(oldest)
+                self._versions.pop(oldest, None)
 
     def show_part(self, key: str, ref: VersionRef, part: Part) -> str:
         """The name of a view that shows that part of the rows of `ref`."""

@@ -7,7 +7,7 @@ splits the result. Parts are cut where row groups end: DuckDB then reads the gro
 from collections.abc import Sequence
 from itertools import accumulate
 
-from flight_core.adapters.engines.duckdb.statements import ParsedStatement
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement, walk
 from flight_core.domain.query import Part
 
 NUMBER_COLUMN = "file_row_number"  # DuckDB's name for it
@@ -34,6 +34,18 @@ def is_scan(parsed: ParsedStatement, row_functions: frozenset[str]) -> bool:
     if any(word in node for node in parsed.nodes for word in _FORBIDDEN):
         return False
     return parsed.functions <= row_functions
+
+
+def names_only_columns(parsed: ParsedStatement, columns: Sequence[str]) -> bool:
+    """Whether what looks like a column is one of `columns`: `current_date` is a function, if there is
+    no column of that name."""
+    known = {name.lower() for name in columns}
+    for node, _ in walk(parsed.tree or {}):
+        if node.get("type") == "COLUMN_REF":
+            (*qualifiers, name) = node["column_names"]
+            if not qualifiers and name.lower() not in known:
+                return False
+    return True
 
 
 def most_parts(row_counts: Sequence[int]) -> int:

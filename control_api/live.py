@@ -1,0 +1,336 @@
+"""Live queries over one WebSocket.
+
+Each subscription is a task that reads a result, sends it, and waits for the log of events to tell of a
+dataset that it reads. It holds a slot and a cursor only while a result is on its way.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
+from uuid import uuid4
+
+import anyio
+import pyarrow as pa
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from pydantic import BaseModel, ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from control_api.events import CLOSE_TIMEOUT_S
+from control_api.mapping import versions_read
+from control_api.options import ControlOptions, ControlUseCases
+from control_api.streaming import Streaming
+from flight_core.application.live import LiveQuery, LiveResult
+from flight_core.application.ports.clock import new_id
+from flight_core.application.queries import QueryLog
+from flight_core.domain.access import Actor
+from flight_core.domain.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FlightCoreError,
+    InvalidRequest,
+    LimitExceeded,
+    QueryNotFound,
+)
+from flight_core.domain.query import Statement
+from schemas import live as wire
+from schemas.events import RESUMABLE
+
+logger = logging.getLogger(__name__)
+
+DOOR = "websocket"
+MAX_SUBSCRIPTIONS = 64
+
+
+class Reading:
+    """One result on its way. All but `cancel` block: call them from worker threads, one at a time."""
+
+    def __init__(self, live: LiveQuery, queries: QueryLog, channel: int) -> None:
+        self._live = live
+        self._queries = queries
+        self._channel = channel
+        self._result: LiveResult | None = None
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self.query_id = new_id()
+        self.sent = 0
+        self.rows = 0
+
+    def start(self) -> LiveResult:
+        """Raises as `LiveQuery.open`."""
+        self._result = self._live.open(self.query_id)
+        self._batches = (batch for batch in self._result.running if batch.num_rows)
+        return self._result
+
+    def next(self) -> bytes | None:
+        """The next frame; None at the end. A result without rows has one, which tells the columns."""
+        assert self._result is not None
+        batch = next(self._batches, None)
+        if batch is None and self.sent:
+            return None
+        sink = pa.BufferOutputStream()
+        sink.write(wire.FRAME_HEADER.pack(self._channel, self.sent))
+        with pa.ipc.new_stream(sink, self._result.running.schema) as writer:
+            if batch is not None:
+                writer.write_batch(batch)
+                self.rows += batch.num_rows
+        self.sent += 1
+        return sink.getvalue().to_pybytes()
+
+    def cancel(self) -> None:
+        self._queries.refuse(self.query_id)  # should it only be about to begin
+        with suppress(QueryNotFound):
+            self._queries.cancel(self.query_id, actor=self._live.actor)
+
+    def close(self) -> None:
+        if self._result is not None:
+            self._result.running.close()
+
+
+class Live:
+    """One subscription."""
+
+    def __init__(self, asked: wire.LiveSubscription, query: LiveQuery, channel: int) -> None:
+        self.id = asked.id
+        self.query = query
+        self.channel = channel
+        self.interval_s = asked.interval_ms / 1000
+        self.scope = anyio.CancelScope()
+        self.number = 0
+        self.reading: Reading | None = None
+        self.paused = False
+        self._credits = math.inf if asked.credits is None else asked.credits
+        self._news = anyio.Event()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def look(self) -> anyio.Event:
+        """What will tell of whatever happens from now on."""
+        self._news = anyio.Event()
+        return self._news
+
+    def grant(self, batches: int) -> None:
+        self._credits += batches
+        self.wake()
+
+    def pause(self, *, paused: bool) -> None:
+        self.paused = paused
+        self.wake()
+
+    @property
+    def may_send(self) -> bool:
+        return self._credits > 0
+
+    def spend(self) -> None:
+        self._credits -= 1
+
+    def stop(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+        self.scope.cancel()
+
+
+class LiveSocket:
+    """Serves an accepted WebSocket until the client or the server ends it."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        use_cases: ControlUseCases,
+        options: ControlOptions,
+        streaming: Streaming,
+        actor: Actor,
+    ) -> None:
+        self._socket = socket
+        self._use_cases = use_cases
+        self._stall_timeout_s = options.stall_timeout_s
+        self._streaming = streaming
+        self._actor = actor
+        self._subscriptions: dict[str, Live] = {}
+        self._channels = 0
+        self._slow = False
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        _, newest = await to_thread.run_sync(self._use_cases.events.bounds)
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._follow_log, newest)
+                try:
+                    await self._listen(tasks)
+                finally:
+                    self._end()
+        if self._slow:
+            with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close(RESUMABLE, "too slow; subscribe again")
+
+    async def _follow_log(self, newest: int) -> None:
+        feed = self._use_cases.feed.subscribe(after=newest)
+        async with aclosing(feed) as events:  # type: ignore[type-var]  # generators can be closed
+            async for stored in events:
+                forgotten = stored.seq > newest + 1
+                newest = stored.seq
+                for live in self._subscriptions.values():
+                    if forgotten or stored.event.subject.lower() in live.query.datasets:
+                        live.wake()
+
+    async def _listen(self, tasks: TaskGroup) -> None:
+        while (said := await self._socket.receive())["type"] != "websocket.disconnect":
+            try:
+                request = _request(said.get("text"))
+            except InvalidRequest as failure:
+                await self._refuse(None, failure, ended=False)
+                continue
+            if request.subscribe is not None:
+                await self._subscribe(request.subscribe, tasks)
+            else:
+                await self._change(request)
+
+    async def _subscribe(self, asked: wire.LiveSubscription, tasks: TaskGroup) -> None:
+        try:
+            if asked.id in self._subscriptions:
+                raise Conflict(f"this socket has a subscription '{asked.id}' already; choose another id")
+            if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
+                raise LimitExceeded(
+                    f"a socket has up to {MAX_SUBSCRIPTIONS} live queries; unsubscribe some, or open another"
+                )
+            parameters = asked.params if isinstance(asked.params, dict) else tuple(asked.params)
+            query = self._use_cases.follow_query(
+                Statement(asked.sql, parameters, asked.limit),
+                actor=self._actor,
+                door=DOOR,
+                whole=asked.mode == "refresh",
+            )
+        except FlightCoreError as failure:
+            await self._refuse(asked.id, failure, ended=asked.id not in self._subscriptions)
+            return
+        self._channels += 1
+        live = Live(asked, query, self._channels)
+        self._subscriptions[live.id] = live
+        await self._say(wire.Subscribed(id=live.id, channel=live.channel))
+        tasks.start_soon(self._serve, live)
+
+    async def _change(self, request: wire.LiveRequest) -> None:
+        reference = request.unsubscribe or request.pause or request.resume or request.grant
+        assert reference is not None
+        live = self._subscriptions.get(reference.id)
+        if live is None:
+            failure = InvalidRequest(f"this socket has no subscription '{reference.id}'; it may have ended")
+            await self._refuse(reference.id, failure, ended=False)
+        elif request.grant is not None:
+            live.grant(request.grant.batches)
+        elif request.unsubscribe is not None:
+            live.stop()
+        else:
+            live.pause(paused=request.pause is not None)
+            await self._say(wire.LiveState(type="paused" if live.paused else "resumed", id=live.id))
+
+    async def _serve(self, live: Live) -> None:
+        failure: FlightCoreError | None = None
+        try:
+            with live.scope:
+                await self._results(live)
+        except FlightCoreError as error:
+            failure = error
+        except Exception:
+            reference = uuid4().hex[:12]
+            logger.exception("unexpected failure", extra={"reference": reference})
+            failure = FlightCoreError(f"internal error; the server's log tells more under {reference}")
+        del self._subscriptions[live.id]
+        if failure is None or live.scope.cancel_called:  # then the query failed because it was stopped
+            await self._say(wire.LiveState(type="unsubscribed", id=live.id))
+        else:
+            await self._refuse(live.id, failure, ended=True)
+
+    async def _results(self, live: Live) -> None:
+        while True:
+            news = live.look()
+            due = live.may_send and not live.paused
+            if due and await self._streaming.in_thread(live.query.changed):
+                await self._send_result(live)
+                await anyio.sleep(live.interval_s)
+            else:
+                await news.wait()
+
+    async def _send_result(self, live: Live) -> None:
+        reading = Reading(live.query, self._use_cases.queries, live.channel)
+        live.reading = reading
+        try:
+            result = await self._streaming.in_thread(reading.start)
+            live.number += 1
+            await self._say(
+                wire.ResultBegins(
+                    id=live.id,
+                    channel=live.channel,
+                    number=live.number,
+                    mode="append" if result.added else "refresh",
+                    datasets=versions_read(result.pins),
+                    query_id=reading.query_id,
+                )
+            )
+            while (frame := await self._streaming.in_thread(reading.next)) is not None:
+                await self._wait_for_credit(live)
+                await self._send(frame)
+        finally:
+            live.reading = None
+            with anyio.CancelScope(shield=True):
+                await self._streaming.in_thread(reading.close)
+        await self._say(
+            wire.ResultEnds(id=live.id, number=live.number, batches=reading.sent, rows=reading.rows)
+        )
+
+    async def _wait_for_credit(self, live: Live) -> None:
+        with anyio.move_on_after(self._stall_timeout_s):
+            while not live.may_send:
+                await live.look().wait()
+        if not live.may_send:
+            raise DeadlineExceeded(
+                f"no batch was granted for {self._stall_timeout_s:g} s, so the query was stopped; grant some"
+                " in time, or raise SKEIN_STALL_TIMEOUT_S"
+            )
+        live.spend()
+
+    async def _refuse(self, id: str | None, failure: FlightCoreError, *, ended: bool) -> None:
+        await self._say(
+            wire.LiveError(
+                id=id, code=failure.code, detail=str(failure), retryable=failure.retryable, ended=ended
+            )
+        )
+
+    async def _say(self, message: BaseModel) -> None:
+        await self._send(message.model_dump_json(exclude_none=True))
+
+    async def _send(self, frame: str | bytes) -> None:
+        """Ends everything if the client takes nothing for too long."""
+        with suppress(WebSocketDisconnect), anyio.move_on_after(self._stall_timeout_s) as patience:
+            if isinstance(frame, str):
+                await self._socket.send_text(frame)
+            else:
+                await self._socket.send_bytes(frame)
+        if patience.cancelled_caught:
+            self._slow = True
+            self._end()
+
+    def _end(self) -> None:
+        """Threads that wait for the engine end because their queries do."""
+        for live in self._subscriptions.values():
+            live.stop()
+        self._scope.cancel()
+
+
+def _request(text: str | None) -> wire.LiveRequest:
+    """
+    Raises:
+        InvalidRequest
+    """
+    try:
+        request = wire.LiveRequest.model_validate_json(text or "")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(f"'{where[:60]}': {first['msg']}") from None
+    if len(request.model_fields_set) != 1 or None in request.model_dump(exclude_unset=True).values():
+        known = ", ".join(wire.LiveRequest.model_fields)
+        raise InvalidRequest(f"say one thing at a time: an object with one of {known}")
+    return request

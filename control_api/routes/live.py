@@ -1,0 +1,28 @@
+"""Queries that are followed."""
+
+from fastapi import APIRouter, WebSocket
+
+from control_api.dependencies import Caller, Options, Responses, UseCases
+from control_api.errors import problem_response
+from control_api.live import LiveSocket
+from control_api.mapping import API
+from control_api.routes.events import accept
+from flight_core.application.queries import require
+from flight_core.domain.access import Scope
+from flight_core.domain.errors import FlightCoreError
+
+router = APIRouter(prefix=f"{API}/live", tags=["events"])
+
+
+@router.websocket("")
+async def follow_queries(
+    socket: WebSocket, use_cases: UseCases, options: Options, streaming: Responses, caller: Caller
+) -> None:
+    """Say {"subscribe": {"id": "a", "sql": "..."}}; see `schemas.live`."""
+    try:
+        require(caller, Scope.READ)
+    except FlightCoreError as refusal:
+        await socket.send_denial_response(problem_response(socket.scope, refusal))
+        return
+    await accept(socket)
+    await LiveSocket(socket, use_cases, options, streaming, caller).run()
