@@ -10,6 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from control_api import errors, openapi
+from control_api.conditional import Conditional
+from control_api.mapping import API
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.routes import (
@@ -108,4 +110,5 @@ def _middleware(use_cases: ControlUseCases, options: ControlOptions) -> list[Mid
         Middleware(Requests, options.registry),
         *([cross_origin] if options.origins else []),
         Middleware(Guard, guard, use_cases.authenticator),
+        Middleware(Conditional, prefix=API),
     ]

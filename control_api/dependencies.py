@@ -90,18 +90,19 @@ def weak(etag: str) -> str:
 def is_fresh(request: Request, etag: str) -> bool:
     """Whether the client holds this representation already (`If-None-Match`)."""
     condition = request.headers.get("if-none-match")
-    return condition is not None and _names(condition.replace("W/", ""), etag.removeprefix("W/"))
+    return condition is not None and names_etag(condition.replace("W/", ""), etag.removeprefix("W/"))
 
 
 def require_match(request: Request, etag: str) -> None:
     """Raises HttpProblem 412: `If-Match` names another state of the resource."""
     condition = request.headers.get("if-match")
-    if condition is not None and not _names(condition, etag):
+    if condition is not None and not names_etag(condition, etag):
         raise HttpProblem(
             412, "precondition_failed", f"the resource is at {etag} now, not at {condition[:100]}"
         )
 
 
-def _names(condition: str, etag: str) -> bool:
+def names_etag(condition: str, etag: str) -> bool:
+    """Whether a list of ETags, or `*`, has this one in it; weak ones are never the same."""
     tags = {tag.strip() for tag in condition.split(",")}
     return "*" in tags or etag in tags

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import Scope
 
 from flight_core.domain.errors import (
@@ -166,7 +167,22 @@ def _unrouted(scope: Scope, error: HTTPException) -> Response:
         405: f"{scope.get('method', 'GET')} is not allowed at {scope['path'][:200]!r}",
     }
     detail = details.get(error.status_code, str(error.detail))
-    return _respond(scope, error.status_code, code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(scope) or headers.get("Allow", "")
+    return _respond(scope, error.status_code, code, detail, headers=headers)
+
+
+def _allowed(scope: Scope) -> str:
+    """All methods of the path; the framework names those of the first route only."""
+    documented: dict[str, dict[str, Any]] = scope["app"].openapi()["paths"]
+    methods = {
+        method.upper()
+        for path, operations in documented.items()
+        if compile_path(path)[0].match(scope["path"])
+        for method in operations
+    }
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _invalid(scope: Scope, error: RequestValidationError) -> Response:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.http import Ingestion, Request
+from schemas.http import Ingestion, Page, Request
 
 DerivationState = Literal["new", "fresh", "stale", "running", "failed", "broken"]
 
@@ -55,7 +55,7 @@ class Derivation(BaseModel):
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])
 
 
-class DerivationPage(BaseModel):
+class DerivationPage(Page):
     """Ordered by name."""
 
     items: list[Derivation]

@@ -326,7 +326,7 @@ class Upload(BaseModel):
     )
 
 
-class UploadPage(BaseModel):
+class UploadPage(Page):
     """Newest first."""
 
     items: list[Upload]

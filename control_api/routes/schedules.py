@@ -2,12 +2,13 @@
 
 from functools import partial
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from control_api import mapping
 from control_api.dependencies import Caller, UseCases, WaitSeconds, json_body
 from control_api.options import ControlUseCases
+from control_api.paging import Cursor, Limit, paged
 from control_api.redaction import redacted
 from control_api.routes.ingestions import started
 from control_api.routes.jobs import LOCATION
@@ -36,10 +37,20 @@ def add_schedule(
 
 
 @router.get("")
-def list_schedules(use_cases: UseCases, caller: Caller) -> wire.SchedulePage:
+def list_schedules(
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> wire.SchedulePage:
     """By name, each with when it is due and how its last run went."""
     found = use_cases.schedules.list(actor=caller)
-    return wire.SchedulePage(items=[_reply(schedule, use_cases, caller) for schedule in found])
+    page, following = paged(
+        found, request, response, limit=limit, cursor=cursor, place=lambda each: (each.name.lower(),)
+    )
+    return wire.SchedulePage(items=[_reply(each, use_cases, caller) for each in page], next=following)
 
 
 @router.get("/{name}")

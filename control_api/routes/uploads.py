@@ -15,6 +15,7 @@ from starlette.responses import Response
 from control_api import mapping
 from control_api.dependencies import Caller, Name, Options, UseCases, WaitSeconds
 from control_api.options import ControlUseCases
+from control_api.paging import Cursor, Limit, Place, paged
 from control_api.routes.ingestions import started
 from control_api.upload_headers import check_type, has_body, headers_of, part_of
 from flight_core.application.uploads import DEFAULT_NAME, Part
@@ -62,23 +63,33 @@ async def create_upload(
 
 
 @router.get("/uploads")
-def list_uploads(use_cases: UseCases, caller: Caller) -> http.UploadPage:
+def list_uploads(
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> http.UploadPage:
     """The caller's own, newest first; an admin sees all."""
     uploads = use_cases.uploads
     found = uploads.list(actor=caller)
-    return http.UploadPage(items=[mapping.upload(upload, ttl=uploads.limits.ttl) for upload in found])
+    page, following = paged(
+        found, request, response, limit=limit, cursor=cursor, place=_place, like=(0.0, "")
+    )
+    items = [mapping.upload(upload, ttl=uploads.limits.ttl) for upload in page]
+    return http.UploadPage(items=items, next=following)
+
+
+def _place(upload: Upload) -> Place:
+    return -upload.created_at.timestamp(), upload.id
 
 
 @router.get("/uploads/{upload_id}")
 def get_upload(upload_id: str, response: Response, use_cases: UseCases, caller: Caller) -> http.Upload:
-    """An upload as it is now."""
+    """An upload as it is now. HEAD tells where to go on: `Upload-Offset`, and with `Upload-Complete`
+    whether there is anything to go on with."""
     return _told(response, use_cases.uploads.get(upload_id, actor=caller), use_cases)
-
-
-@router.head("/uploads/{upload_id}", status_code=204)
-def ask_upload_offset(upload_id: str, response: Response, use_cases: UseCases, caller: Caller) -> None:
-    """`Upload-Offset` is where to go on, `Upload-Complete` whether there is anything to go on with."""
-    _told(response, use_cases.uploads.get(upload_id, actor=caller), use_cases)
 
 
 @router.patch("/uploads/{upload_id}", openapi_extra=_BYTES)

@@ -19,11 +19,11 @@ from control_api.dependencies import (
 )
 from control_api.formats import json_objects
 from control_api.openapi import RESULT
-from control_api.routes.datasets import Cursor, Limit
+from control_api.paging import Cursor, Limit, paged
 from control_api.streaming import DOOR, QueryResponse, Run
 from flight_core.application.diff import VersionDiff
 from flight_core.domain.dataset import DatasetVersion
-from flight_core.domain.errors import InvalidRequest
+from flight_core.domain.errors import InvalidRequest, TagNotFound
 from flight_core.domain.query import Statement
 from flight_core.domain.versions import RetentionPolicy, TagName, version_named
 from flight_core.domain.versions import Tag as DomainTag
@@ -173,9 +173,31 @@ def restore_version(
 
 
 @router.get("/tags")
-def list_tags(name: Name, use_cases: UseCases, caller: Caller) -> versions.TagList:
+def list_tags(
+    name: Name,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> versions.TagList:
     """The tags of a dataset's versions, ordered by name."""
-    return versions.TagList(items=[_tag(tag) for tag in use_cases.versions.list_tags(name, actor=caller)])
+    found = use_cases.versions.list_tags(name, actor=caller)
+    page, following = paged(
+        found, request, response, limit=limit, cursor=cursor, place=lambda tag: (tag.name.key,)
+    )
+    return versions.TagList(items=[_tag(tag) for tag in page], next=following)
+
+
+@router.get("/tags/{tag}")
+def get_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> versions.Tag:
+    """The version that a tag names."""
+    wanted = TagName(tag)
+    for found in use_cases.versions.list_tags(name, actor=caller):
+        if found.name.key == wanted.key:
+            return _tag(found)
+    raise TagNotFound(f"dataset '{name}' has no tag '{tag[:64]}'; list them with GET .../tags")
 
 
 @router.put("/tags/{tag}", dependencies=[Depends(json_body)])

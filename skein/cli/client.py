@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
-from schemas.http import About
+from schemas.http import About, Page
 from skein.cli.failures import CliError
 from skein.directory import DataDirectory
 from skein.runtime import RuntimeFile
@@ -23,6 +23,9 @@ _TIMEOUT_S = 60.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Model = TypeVar("Model", bound=BaseModel)
+AnyPage = TypeVar("AnyPage", bound=Page)
+
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,14 @@ class Api:
             if value is not None
         }
         return self._reply(model, self._send("GET", path, params=given or None))
+
+    def pages(self, model: type[AnyPage], path: str, **parameters: object) -> Iterator[AnyPage]:
+        """A list, page by page."""
+        page = self.get(model, path, **{"limit": _PAGE, **parameters})
+        yield page
+        while page.next is not None:
+            page = self.get(model, page.next)
+            yield page
 
     def post(self, model: type[Model], path: str, body: object = None) -> Model:
         return self._reply(model, self._send("POST", path, json=body))

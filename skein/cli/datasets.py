@@ -11,8 +11,6 @@ from skein.cli.client import Api, path_of
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, count, short, size, when
 
-_PAGE = 1000
-
 
 def show_datasets(api: Api, *, json: bool) -> None:
     """All of them, by name."""
@@ -82,10 +80,7 @@ def drop(api: Api, name: str, *, sure: bool) -> None:
 
 
 def _all(api: Api) -> Iterator[Dataset]:
-    page = api.get(DatasetPage, path_of("datasets"), limit=_PAGE)
-    yield from page.items
-    while page.next is not None:
-        page = api.get(DatasetPage, page.next)
+    for page in api.pages(DatasetPage, path_of("datasets")):
         yield from page.items
 
 

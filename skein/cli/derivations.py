@@ -31,7 +31,7 @@ def underive(api: Api, name: str) -> None:
 
 
 def show_derivations(api: Api, *, json: bool) -> None:
-    found = api.get(DerivationPage, path_of("derivations")).items
+    found = [each for page in api.pages(DerivationPage, path_of("derivations")) for each in page.items]
     if json:
         typer.echo(as_json(found))
         return

@@ -39,7 +39,7 @@ def refresh(api: Api, name: str) -> None:
 
 
 def show(api: Api, *, json: bool) -> None:
-    found = api.get(SchedulePage, path_of("schedules")).items
+    found = [each for page in api.pages(SchedulePage, path_of("schedules")) for each in page.items]
     if json:
         typer.echo(as_json(found))
         return

@@ -141,7 +141,8 @@ def remove_tag(api: Api, name: str, tag: str) -> None:
 
 
 def show_tags(api: Api, name: str, *, json: bool) -> None:
-    tags = api.get(TagList, path_of("datasets", name, "tags")).items
+    pages = api.pages(TagList, path_of("datasets", name, "tags"))
+    tags = [tag for page in pages for tag in page.items]
     if json:
         typer.echo(as_json(tags))
         return

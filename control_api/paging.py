@@ -1,0 +1,76 @@
+"""Pages of lists. A cursor holds the place of the last item shown, so what is added or removed
+between two pages moves nothing: items that stay are shown once each."""
+
+import base64
+import binascii
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Query, Request
+from starlette.responses import Response
+
+from flight_core.domain.errors import InvalidRequest
+
+Item = TypeVar("Item")
+# What items are ordered by: no two of a list have the same.
+Place = tuple[str | int | float, ...]
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+Cursor = Annotated[str | None, Query(max_length=2000, description="From the `next` link of the page before.")]
+
+
+def page_after(
+    items: Sequence[Item], after: Place | None, limit: int, *, place: Callable[[Item], Place]
+) -> tuple[Sequence[Item], Place | None]:
+    """Of the items, ordered by `place`, the first `limit` ones that come after a place; and the place
+    of the last one, if others follow."""
+    start = 0 if after is None else bisect_right(items, after, key=place)
+    page = items[start : start + limit]
+    return page, place(page[-1]) if start + limit < len(items) else None
+
+
+def cursor_of(place: Place) -> str:
+    """Opaque to clients."""
+    text = json.dumps(place, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def place_of(cursor: str, *, like: Place) -> Place:
+    """
+    Raises:
+        InvalidRequest: it was not made by `cursor_of`, or belongs to another list.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        found = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or [type(part) for part in found] != [type(part) for part in like]:
+        raise InvalidRequest(
+            f"{cursor[:60]!r} is not a cursor of this list; follow the `next` links, or start without one"
+        )
+    return tuple(found)
+
+
+def paged(
+    items: Sequence[Item],
+    request: Request,
+    response: Response,
+    *,
+    limit: int,
+    cursor: str | None,
+    place: Callable[[Item], Place],
+    like: Place = ("",),
+) -> tuple[Sequence[Item], str | None]:
+    """One page, in the order of `place`, and the URL of the next one, which is in the header `Link`, too."""
+    after = place_of(cursor, like=like) if cursor else None
+    page, last = page_after(sorted(items, key=place), after, limit, place=place)
+    if last is None:
+        return page, None
+    given = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    following = f"{request.url.path}?{urlencode([*given, ('cursor', cursor_of(last))])}"
+    response.headers["Link"] = f'<{following}>; rel="next"'
+    return page, following

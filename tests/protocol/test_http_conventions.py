@@ -1,0 +1,141 @@
+"""What holds for every path of the API: HEAD, ETags, conditions, 404 and 405, pages."""
+
+import anyio
+import httpx
+import pyarrow as pa
+import pytest
+
+from tests.protocol.http_stack import until
+from tests.stack import skein_stack
+
+CONTRACT = {"columns": [{"name": "i", "type": "int64"}]}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
+        stack.write("numbers", pa.table({"i": [1, 2, 3]}))
+        yield stack
+
+
+@pytest.fixture
+def client(stack):
+    with stack.http(timeout=60) as client:
+        yield client
+
+
+def gettable(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    known = {"{name}": "numbers", "{code}": "not_found"}
+    for path, methods in paths.items():
+        for placeholder, value in known.items():
+            path = path.replace(placeholder, value)
+        if "get" in methods and "{" not in path and path not in ("/readyz", "/api/v1/events/stream"):
+            yield path
+
+
+def test_every_path_that_answers_get_answers_head_with_the_same_headers(client):
+    for path in gettable(client):
+        parameters = {"from": "1"} if "/diff" in path else {}
+        got, head = client.get(path, params=parameters), client.head(path, params=parameters)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers.get("content-type") == got.headers.get("content-type"), path
+
+
+def test_head_of_a_stream_of_events_ends(client):
+    head = client.head("/api/v1/events/stream")
+    assert (head.status_code, head.headers["content-type"][:17]) == (200, "text/event-stream")
+
+
+def test_head_reads_no_result_and_leaves_no_query(stack, client):
+    before = len(stack.skein.control.queries.list())
+    assert client.head("/api/v1/datasets/numbers/rows").status_code == 200
+    assert len(stack.skein.control.queries.list()) == before + 1
+
+    def ended():
+        return all(record.finished_at is not None for record in stack.skein.control.queries.list())
+
+    until(ended, deadline_s=30)
+
+
+def test_what_the_client_has_is_not_sent_again(client):
+    for path in ("/api/v1/datasets", "/api/v1/datasets/numbers", "/api/v1/datasets/numbers/versions"):
+        etag = client.get(path).headers["etag"]
+        again = client.get(path, headers={"If-None-Match": f'"other", {etag}'})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+
+
+def test_a_write_with_an_old_etag_changes_nothing(client):
+    path = "/api/v1/datasets/numbers/retention"
+    etag = client.get(path).headers["etag"]
+    first = client.put(path, json={"keep_versions": 5}, headers={"If-Match": etag})
+    assert first.status_code == 200
+    second = client.put(path, json={"keep_versions": 7}, headers={"If-Match": etag})
+    assert (second.status_code, second.json()["code"]) == (412, "precondition_failed")
+    assert client.get(path).json()["keep_versions"] == 5
+    assert client.delete(path, headers={"If-Match": "*"}).status_code == 204
+
+
+def test_a_weak_etag_never_matches(client):
+    path = "/api/v1/datasets/numbers/retention"
+    etag = client.get(path).headers["etag"]
+    assert client.put(path, json={"keep_versions": 5}, headers={"If-Match": f"W/{etag}"}).status_code == 412
+
+
+def test_a_resource_is_only_created_if_that_is_wanted(client):
+    path = "/api/v1/datasets/guarded/contract"
+    assert client.put(path, json=CONTRACT, headers={"If-Match": "*"}).status_code == 412
+    assert client.put(path, json=CONTRACT, headers={"If-None-Match": "*"}).status_code == 200
+    assert client.put(path, json=CONTRACT, headers={"If-None-Match": "*"}).status_code == 412
+
+
+def test_of_many_writers_with_the_same_etag_one_succeeds(stack, client):
+    path = "/api/v1/datasets/numbers/retention"
+    etag = client.get(path).headers["etag"]
+    statuses = []
+
+    async def write(http, number):
+        reply = await http.put(path, json={"keep_versions": 100 + number}, headers={"If-Match": etag})
+        statuses.append(reply.status_code)
+
+    async def race():
+        async with httpx.AsyncClient(base_url=stack.http_url) as http, anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(write, http, number)
+
+    anyio.run(race)
+    assert sorted(statuses) == [200] + [412] * 7
+
+
+def test_what_is_not_there_and_what_is_not_allowed_are_problems(client):
+    missing = client.get("/api/v1/nothing")
+    assert (missing.status_code, missing.json()["type"]) == (404, "/problems/not_found")
+    refused = client.put("/api/v1/datasets/numbers")
+    assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
+    assert {"DELETE", "GET", "HEAD"} <= set(refused.headers["allow"].split(", "))
+
+
+@pytest.mark.parametrize("path", ["datasets", "uploads", "schedules", "derivations", "datasets/numbers/tags"])
+def test_limits_are_refused_and_never_changed(client, path):
+    for limit in ("0", "1001", "-1", "many"):
+        refused = client.get(f"/api/v1/{path}", params={"limit": limit})
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["parameter"] == "limit"
+    assert client.get(f"/api/v1/{path}", params={"cursor": "bm9uZQ"}).status_code == 400
+
+
+def test_pages_of_tags_and_uploads_lead_through_all_of_them(client):
+    for number in range(5):
+        assert client.put(f"/api/v1/datasets/numbers/tags/t{number}", json={}).status_code == 200
+        assert client.post("/api/v1/uploads", content=b"x").status_code == 201
+    for path, key in (("datasets/numbers/tags", "name"), ("uploads", "id")):
+        whole = [item[key] for item in client.get(f"/api/v1/{path}").json()["items"]]
+        found, following = [], f"/api/v1/{path}?limit=2"
+        while following is not None:
+            page = client.get(following)
+            found += [item[key] for item in page.json()["items"]]
+            following = page.json()["next"]
+            assert (page.links.get("next", {}).get("url")) == following
+        assert (found, len(found)) == (whole, 5)
+    assert client.get("/api/v1/datasets/numbers/tags/T3").json()["name"] == "t3"
+    assert client.get("/api/v1/datasets/numbers/tags/none").json()["code"] == "tag_not_found"
