@@ -11,6 +11,7 @@ from flight_core.domain.query import QueryPlan, StatementInfo, StatementKind
 from flight_server.actions import Actions
 from flight_server.auth import Call
 from flight_server.commands import ReadCommand, parse, read_command, version_name
+from flight_server.live import LiveExchanges
 from flight_server.options import FlightOptions, FlightUseCases
 from flight_server.streams import Streams
 from flight_server.tickets import PlannedRead, TicketOffice
@@ -26,6 +27,7 @@ class PlainFlight:
         self._tickets = TicketOffice(options)
         self._streams = Streams(options)
         self._actions = Actions(use_cases, options)
+        self.exchanges = LiveExchanges(use_cases.follow_query, use_cases.queries, self._streams)
 
     def get_flight_info(self, call: Call, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
         """Plans a read. Any other statement is carried out now, once; its ticket holds the outcome."""

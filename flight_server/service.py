@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.domain.errors import InvalidOption, Unsupported
+from flight_core.domain.errors import InvalidOption
 from flight_server.auth import MIDDLEWARE, AuthMiddleware, Call, OpenHandshake, call_of
 from flight_server.calls import Watcher
 from flight_server.connections import cut_connections
@@ -74,6 +74,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         Flight's own `shutdown` waits for ever for a client that does not read.
         """
         port = self.port
+        self._plain.exchanges.stop()
         ending = threading.Thread(target=self.shutdown, name="flight-shutdown", daemon=True)
         ending.start()
         ending.join(deadline_s)
@@ -126,8 +127,14 @@ class SkeinFlightServer(fl.FlightServerBase):
             self._plain.do_put(call, descriptor, reader, writer)
 
     @flight_errors()
-    def do_exchange(self, *_: object) -> None:
-        raise Unsupported("DoExchange is not offered; use DoPut to send data and DoGet to read it")
+    def do_exchange(
+        self,
+        context: fl.ServerCallContext,
+        descriptor: fl.FlightDescriptor,
+        reader: fl.MetadataRecordBatchReader,
+        writer: fl.MetadataRecordBatchWriter,
+    ) -> None:
+        self._plain.exchanges.run(self._call(context), descriptor, writer)
 
     @flight_errors()
     def list_flights(  # type: ignore[override]

@@ -29,16 +29,19 @@ class Streams:
     def query(self, call: Call, running: RunningQuery) -> fl.FlightDataStream:
         """Stream a query and close it, whatever becomes of the stream, or of the call before it."""
         call.scope.on_end(running.close)
-        pull = _Pull(running, self._batch_bytes, self._stall_timeout_s)
+        pull = self.pull(running)
         call.scope.probe(pull.probe)
         return _stream(call, running.schema, pull.batches())
+
+    def pull(self, running: RunningQuery) -> "Pull":
+        return Pull(running, self._batch_bytes, self._stall_timeout_s)
 
     def table(self, call: Call, table: pa.Table) -> fl.FlightDataStream:
         """Stream rows that are in memory already."""
         return _stream(call, table.schema, cut(table.to_batches(), self._batch_bytes))
 
 
-class _Pull:
+class Pull:
     """Iterates a running query for one client. While the client does not ask for more, time counts."""
 
     def __init__(self, running: RunningQuery, batch_bytes: int, stall_timeout_s: float) -> None:
@@ -119,7 +122,7 @@ def _row_bytes(batch: pa.RecordBatch) -> int:
 
 
 def _stream(call: Call, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> fl.FlightDataStream:
-    options = _write_options(call)
+    options = write_options(call)
     if not _has_dictionary(schema):
         return fl.GeneratorStream(schema, batches, options=options)
     # Flight sends no dictionaries with batches, only with streams.
@@ -127,7 +130,11 @@ def _stream(call: Call, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) ->
     return fl.GeneratorStream(schema, streams, options=options)
 
 
-def _write_options(call: Call) -> pa.ipc.IpcWriteOptions:
+def write_options(call: Call) -> pa.ipc.IpcWriteOptions:
+    """
+    Raises:
+        InvalidOption: the client asks for a codec that there is not.
+    """
     match call.header(COMPRESSION_HEADER):
         case None | "lz4" | "zstd" as codec:
             return pa.ipc.IpcWriteOptions(compression=codec)

@@ -199,15 +199,6 @@ def test_a_compression_nobody_knows_is_refused_and_holds_no_stream(stack, client
     assert stack.admission.open_streams == 0
 
 
-def test_do_exchange_is_unimplemented(client, capfd):
-    writer, reader = client.do_exchange(path("sales"))
-    with pytest.raises(pa.ArrowNotImplementedError, match=r"\[unsupported\] DoExchange") as caught:
-        reader.read_chunk()
-    assert_clean(caught.value)
-    with pytest.raises(pa.ArrowNotImplementedError):
-        writer.close()
-
-
 def test_an_outcome_too_large_for_a_ticket_says_that_the_statement_was_carried_out(client):
     read(client, command("CREATE TABLE many AS SELECT i FROM range(200000) t(i)"))
     with pytest.raises(fl.FlightUnavailableError, match=r"\[limit_exceeded\] the statement was carried out"):
