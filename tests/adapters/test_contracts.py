@@ -277,3 +277,21 @@ async def test_rows_that_are_too_short_are_found_with_a_contract_as_well(stack):
     assert "line 3" in job.error_message
     job = await ended(stack, b'a,b\n1,"x,y"\n2,\n')
     assert job.state is JobState.SUCCEEDED
+
+
+@pytest.mark.anyio
+async def test_values_that_are_not_of_a_type_that_the_request_gives_are_rejected_as_well(stack):
+    contract = Contract(columns=(ColumnContract("id", "int64", nullable=False), ColumnContract("seen")))
+    put(stack, contract)
+    content = b"id,seen,size\n1,2026-01-31,7\n2,soon,7\nx,later,huge\n4,2026-02-01,big\n5,,\n"
+    types = {"seen": {"type": "date"}, "size": "int32", "id": "int64"}
+    job = await ended(stack, content, options={"types": types})
+    assert job.state is JobState.SUCCEEDED
+    table = stack.table("orders")
+    assert [str(type) for type in table.schema.types] == ["int64", "date32[day]", "int32"]
+    assert table.column("id").to_pylist() == [1, 5]
+    assert [(row["row"], sorted(row["rules"]), dict(row["raw"])) for row in rejects(stack)] == [
+        (2, ["seen.type"], {"id": "2", "seen": "soon", "size": "7"}),
+        (3, ["id.type", "seen.type", "size.type"], {"id": "x", "seen": "later", "size": "huge"}),
+        (4, ["size.type"], {"id": "4", "seen": "2026-02-01", "size": "big"}),
+    ]

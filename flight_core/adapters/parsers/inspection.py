@@ -64,13 +64,16 @@ class Inspection:
         assert self._gate is not None
         return self._gate
 
-    def begin(self, schema: Mapping[str, pl.DataType]) -> "Gate":
-        """Raises SchemaMismatch: columns are missing or too many, or of types that nothing makes right."""
+    def begin(self, schema: Mapping[str, pl.DataType], given: Mapping[str, Coercion]) -> "Gate":
+        """`given` is how columns get the types of `schema`, where the request says them.
+
+        Raises SchemaMismatch: columns are missing or too many, or of types that nothing makes right."""
         if self._gate is not None:
             self._gate.file.close()
         self.rejects.unlink(missing_ok=True)
         plan = plan_of(self.contract, schema)
-        self._gate = Gate(plan, rules_of(self.contract), RejectsFile(self.rejects, self._note), self._sources)
+        file = RejectsFile(self.rejects, self._note)
+        self._gate = Gate(plan, rules_of(self.contract), file, self._sources, given)
         return self._gate
 
     def needed(self, columns: Sequence[str]) -> list[str]:
@@ -199,8 +202,16 @@ class Gate:
     Called from several threads. Rows that break rules of the severities REJECT and FAIL are set apart.
     """
 
-    def __init__(self, plan: Plan, rules: Sequence[Rule], file: RejectsFile, sources: Sequence[str]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        rules: Sequence[Rule],
+        file: RejectsFile,
+        sources: Sequence[str],
+        given: Mapping[str, Coercion],
+    ) -> None:
         self.file = file
+        self._given = given
         self.sources = sources
         self.plan = plan
         self._rules = rules
@@ -242,7 +253,8 @@ class Gate:
             reason = str(error).partition("\n")[0][:200]
             raise InvalidContract(f"the contract cannot be checked on these rows: {reason}") from error
 
-    def _passed(self, batch: pl.DataFrame) -> pl.DataFrame:
+    def _passed(self, read: pl.DataFrame) -> pl.DataFrame:
+        batch = read.with_columns(way.typed.alias(name) for name, way in self._given.items())
         # A column of the batch, so that there are as many rows even where all others are made up.
         typed = batch.select(*self._typed, pl.first().alias(_ANY)).drop(_ANY)
         harder = [
@@ -253,12 +265,12 @@ class Gate:
         ]
         if harder:
             typed = typed.with_columns(batch.select(harder))
-        hits = self._hits(batch, typed)
+        hits = self._hits(batch, typed, self._misfits(read))
         bad = _any(hit for rule, hit in hits if rule.severity is not Severity.WARN)
-        self._count(batch, hits, bad)
+        self._count(read, hits, bad)
         if bad is None:
             return typed
-        set_apart = batch.filter(bad).with_columns(_labels(hits, bad).alias(_RULES))
+        set_apart = read.filter(bad).with_columns(_labels(hits, bad).alias(_RULES))
         self.file.write(self._told(set_apart))
         return typed.filter(~bad)
 
@@ -267,17 +279,29 @@ class Gate:
         """Whether there may be values that are not of the type."""
         return typed[column.name].null_count() > batch[str(column.source)].null_count()
 
-    def _hits(self, batch: pl.DataFrame, typed: pl.DataFrame) -> list[tuple[Rule, pl.Series]]:
+    def _misfits(self, read: pl.DataFrame) -> dict[str, pl.Series]:
+        """By column, the rows whose values are not of the type that the request gives it."""
+        if not self._given:
+            return {}
+        hits = read.select(way.failed.alias(name) for name, way in self._given.items())
+        names = {column.source: column.name for column in self.plan.columns}
+        return {names.get(hit.name, hit.name): hit for hit in hits.get_columns() if hit.any()}
+
+    def _hits(
+        self, batch: pl.DataFrame, typed: pl.DataFrame, misfits: Mapping[str, pl.Series]
+    ) -> list[tuple[Rule, pl.Series]]:
         """The rules that are broken, and by which rows."""
         hits: list[tuple[Rule, pl.Series]] = []
-        failed: dict[str, pl.Series] = {}
+        failed: dict[str, pl.Series] = dict(misfits)
         for column in self._coerced:
             assert column.coercion is not None
             if self._fails(column, batch, typed):
-                failed[column.name] = batch.select(column.coercion.failed.alias("hit"))["hit"]
+                hit = batch.select(column.coercion.failed.alias("hit"))["hit"]
+                failed[column.name] = failed[column.name] | hit if column.name in failed else hit
         for name, hit in failed.items():
             if hit.any():
-                severity = next(column.severity for column in self._coerced if column.name == name)
+                severities = (column.severity for column in self.plan.columns if column.name == name)
+                severity = next(severities, Severity.REJECT)
                 hits.append((Rule("type", name, severity, pl.lit(value=True)), hit))
         if not self._rules or not typed.height:
             return hits

@@ -84,12 +84,18 @@ def _write_typed(frame: pl.LazyFrame, target: Target, types: GivenTypes, counter
 
 
 def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> None:
-    """Stream `frame` to `target`, in order and in bounded memory."""
-    if target.types is not None:
+    """Stream `frame` to `target`, in order and in bounded memory.
+
+    Values that are not of a type that the request gives are rejected as the contract says; an error
+    where there is no contract.
+    """
+    if target.types is not None and target.inspection is None:
         _write_typed(frame, target, target.types, counter)
         return
     schema = frame.collect_schema()
-    gate = None if target.inspection is None else target.inspection.begin(schema)
+    ways = {} if target.types is None else target.types.coercions(schema)
+    typed = coerced(frame, ways).collect_schema()
+    gate = None if target.inspection is None else target.inspection.begin(typed, ways)
 
     def flow(batch: pl.DataFrame) -> pl.DataFrame:
         counter(batch)
@@ -98,7 +104,7 @@ def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> N
     passed = frame.map_batches(
         flow,
         streamable=True,
-        schema=schema if gate is None else gate.plan.schema(schema),
+        schema=typed if gate is None else gate.plan.schema(typed),
         validate_output_schema=False,
     )
     if target.inspection is not None:
