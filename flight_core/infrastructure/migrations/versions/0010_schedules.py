@@ -9,9 +9,6 @@ down_revision = "0009"
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("schedule", sa.String(128)))
-    for name in ("dataset_key", "state"):  # as the table is called by now
-        op.drop_index(f"ix_ingestions_{name}", "jobs", if_exists=True)
-        op.create_index(f"ix_jobs_{name}", "jobs", [name], if_not_exists=True)
     op.create_table(
         "schedules",
         sa.Column("key", sa.String(128), primary_key=True),
