@@ -35,6 +35,7 @@ from benchmarks.naive_server import KEPT
 
 BASE = "in-process DuckDB"
 SKEIN = "Skein, Flight"
+COMPACT = "Skein, narrow decimals, dictionaries"
 NAIVE = "naive Flight server"
 MEMORY = "Flight, from memory"
 # What Skein is meant to reach, as a ratio to the base.
@@ -80,8 +81,8 @@ class Clients:
             Case(BASE, lambda: self._duckdb.cursor().sql(scan).to_arrow_reader(65_536)),
             Case(SKEIN, lambda: self.flight(sql.format(t=dataset)), self._skein_process),
             Case(
-                "Skein, narrow decimals",
-                lambda: self.flight(_narrow(sql.format(t=dataset))),
+                COMPACT,
+                lambda: self.flight(_compact(sql.format(t=dataset))),
                 self._skein_process,
             ),
             Case(NAIVE, lambda: self.naive(scan), self._naive_process),
@@ -96,9 +97,9 @@ class Clients:
         return _chunks(self._skein.do_get(info.endpoints[0].ticket))
 
 
-def _narrow(sql: str) -> str:
-    """The command of a client that reads 64-bit decimals."""
-    return json.dumps({"sql": sql, "narrow_decimals": True})
+def _compact(sql: str) -> str:
+    """The command of a client that reads 64-bit decimals and dictionaries."""
+    return json.dumps({"sql": sql, "narrow_decimals": True, "dictionaries": True})
 
 
 def _chunks(reader: Iterable[fl.FlightStreamChunk]) -> Iterator[pa.RecordBatch]:

@@ -12,10 +12,12 @@ from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts, names_only_columns
 from flight_core.adapters.engines.duckdb.pinning import names_version
+from flight_core.adapters.engines.duckdb.plain_scan import PlainScan, ScanPlan, scan_plan
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
+from flight_core.application.ports.engine import Query
 from flight_core.application.ports.metadata import SqlVocabulary
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState
@@ -38,7 +40,7 @@ class DuckDbEngine:
         self._instance = Instance(options, store)
         self._vocabulary: SqlVocabulary | None = None
 
-    def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> DuckDbQuery:
+    def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> Query:
         instance = self._ready()
         parsed = self._single_read(instance, statement)
         pool = instance.narrow_pool if statement.narrow_decimals else instance.pool
@@ -48,6 +50,10 @@ class DuckDbEngine:
         except BaseException:
             self._release(pool, cursor)
             raise
+        scan = self._scan(instance, parsed, statement, bound)
+        if scan is not None:
+            self._release(pool, cursor, bound.runnable)
+            return PlainScan(scan, bound.pins, row_limit=statement.row_limit, batch_bytes=self._batch_bytes)
         query = DuckDbQuery(
             cursor,
             bound.relation,
@@ -60,6 +66,16 @@ class DuckDbEngine:
         )
         instance.track(query)
         return query
+
+    def _scan(
+        self, instance: Instance, parsed: ParsedStatement, statement: Statement, bound: Bound
+    ) -> ScanPlan | None:
+        """How to do without DuckDB, if the statement reads nothing but columns of one dataset."""
+        if len(bound.pins) != 1 or len(parsed.tables) != 1:
+            return None
+        ((table,), (ref,)) = parsed.tables, bound.pins.values()
+        plan = scan_plan(parsed, statement, bound.schema, self._store.files(ref))
+        return None if plan is None or instance.is_own_table(table) else plan
 
     def classify(self, sql: str) -> StatementKind:
         statements = self._ready().parse(sql)

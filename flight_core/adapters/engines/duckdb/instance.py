@@ -158,6 +158,10 @@ class Instance:
         unqualified = not name.catalog and not name.schema
         return unqualified and name.name.lower() in self.views.live.refs and not self._is_shadowed(name.name)
 
+    def is_own_table(self, name: TableName) -> bool:
+        """Whether a name that a dataset has finds a user's own table instead."""
+        return not (name.catalog or name.schema) and self._is_shadowed(name.name)
+
     def track(self, item: Closable) -> None:
         with self._live_lock:
             self._live.add(item)
