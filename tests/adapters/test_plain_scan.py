@@ -80,13 +80,15 @@ def test_columns_are_what_duckdb_reads(engine, lake, columns, limit, narrow):
     assert kind is PlainScan or (narrow and "raw" in columns)  # which DuckDB then tells as another type
     expected = as_duckdb_reads(engine, lake, sql, row_limit=limit, narrow_decimals=narrow)
     assert table.schema == expected.schema
-    assert table.to_pandas(types_mapper=pd_arrow).equals(expected.to_pandas(types_mapper=pd_arrow))
+    assert comparable(table).equals(comparable(expected))
 
 
-def pd_arrow(type_: pa.DataType) -> object:
-    import pandas as pd
-
-    return pd.ArrowDtype(type_)
+def comparable(table: pa.Table) -> pa.Table:
+    """As text where there are NaNs, which equal nothing."""
+    types = [pa.utf8() if pa.types.is_floating(field.type) else field.type for field in table.schema]
+    return pa.table(
+        [column.cast(type_) for column, type_ in zip(table.columns, types, strict=True)], table.schema.names
+    )
 
 
 @pytest.mark.parametrize(

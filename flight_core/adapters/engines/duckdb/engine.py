@@ -20,7 +20,7 @@ from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
 from flight_core.application.ports.engine import Query
 from flight_core.application.ports.metadata import SqlVocabulary
 from flight_core.application.ports.storage import TableStore
-from flight_core.domain.dataset import LakeState
+from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
 from flight_core.infrastructure.duckdb_pool import CursorPool, DuckDbOptions
@@ -74,6 +74,8 @@ class DuckDbEngine:
         if len(bound.pins) != 1 or len(parsed.tables) != 1:
             return None
         ((table,), (ref,)) = parsed.tables, bound.pins.values()
+        if type(ref) is not VersionRef:  # a part of a version
+            return None
         plan = scan_plan(parsed, statement, bound.schema, self._store.files(ref))
         return None if plan is None or instance.is_own_table(table) else plan
 

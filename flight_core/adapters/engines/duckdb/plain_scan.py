@@ -93,6 +93,11 @@ class PlainScan:
     def pins(self) -> Pins:
         return self._pins
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the columns and their types; the rows are those of the pins."""
+        return f"plain scan {self._plan.columns!r} {self._plan.schema}"
+
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self._check()
         self._reader = threading.Thread(target=self._read, name="skein-scan", daemon=True)
