@@ -1,17 +1,24 @@
-"""Results on the wire: Arrow, JSON, NDJSON and CSV, a batch at a time, chosen by the `Accept` header."""
+"""Results on the wire: Arrow, Parquet, JSON, NDJSON and CSV, a batch at a time, chosen by `Accept`."""
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
 
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow import csv, parquet
 
 from control_api.json_text import TEXT, Array, json_rows, json_text, plain_text, unique
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+
+Codec = Literal["lz4", "zstd"]
+_CODECS: tuple[Codec, ...] = ("lz4", "zstd")
+_LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # a comma within quotes does not count
 
 # Of one chunk, before encoding; text can be a few times larger.
 _CHUNK_BYTES = 1 << 20
@@ -43,12 +50,28 @@ class Format:
     torn: bytes = b""
 
 
-def encode_arrow(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+def encode_arrow(
+    head: ResultHead, batches: Iterable[pa.RecordBatch], codec: Codec | None = None
+) -> Iterator[bytes]:
     """An Arrow IPC stream, with its end-of-stream marker."""
     sink = _Sink()
-    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), head.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), head.schema, options=options) as writer:
         for batch in batches:
             writer.write_batch(batch)
+            yield sink.take()
+    yield sink.take()
+
+
+def encode_parquet(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """A Parquet file, each batch a row group, zstd within. Its end says what is in it: a part is no file."""
+    sink = _Sink()
+    names = unique(head.schema.names)
+    fields = zip(names, head.schema, strict=True)
+    schema = pa.schema([pa.field(name, _parquet_type(column.type)) for name, column in fields])
+    with parquet.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(_as_text_where_it_differs(batch, schema))
             yield sink.take()
     yield sink.take()
 
@@ -93,7 +116,7 @@ def encode_csv(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[
     schema = pa.schema([pa.field(column.name, _csv_type(column.type)) for column in head.schema])
     header = True
     for batch in _cut(batches):
-        yield _csv(_csv_columns(batch, schema), header=header)
+        yield _csv(_as_text_where_it_differs(batch, schema), header=header)
         header = False
     if header:
         yield _csv(schema.empty_table(), header=header)
@@ -123,15 +146,37 @@ FORMATS = (
         encode_csv,
         torn=b'"',
     ),
+    Format("parquet", PARQUET, frozenset({PARQUET}), encode_parquet),
 )
 
 
 def negotiate(accept: str) -> Format | None:
     """What a client wants most, by its `Accept` header; JSON where it does not care, None if nothing fits."""
-    wishes = [_wish(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
+    parts = [part for part in _LISTED.findall(accept) if part.strip()]
+    wishes = [_wish(part) for part in parts] or [("*/*", 1.0)]
     scored = [(_quality(format, wishes), -index) for index, format in enumerate(FORMATS)]
     best, position = max(scored)
-    return FORMATS[-position] if best > 0 else None
+    format = FORMATS[-position]
+    if best <= 0:
+        return None
+    return format if format.media_type != ARROW_STREAM else _compressed(format, parts)
+
+
+def _compressed(arrow: Format, parts: list[str]) -> Format:
+    """With the first codec of ours in the parameter `codecs` of what the client accepts, if it has one."""
+    for part in parts:
+        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        given = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if media_type in arrow.aliases and "codecs" in given:
+            wanted = [codec.strip() for codec in given["codecs"].strip('" ').split(",")]
+            for codec in _CODECS:
+                if codec in wanted:
+                    return replace(
+                        arrow,
+                        media_type=f"{ARROW_STREAM}; codecs={codec}",
+                        encode=partial(encode_arrow, codec=codec),
+                    )
+    return arrow
 
 
 def _wish(part: str) -> tuple[str, float]:
@@ -212,13 +257,21 @@ def _csv(rows: pa.RecordBatch | pa.Table, *, header: bool) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _csv_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The columns as they are where CSV has a form for their type, else as text."""
+def _as_text_where_it_differs(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns as they are where the format has a form for their type, else as text."""
     columns = [
         column if column.type == field.type else plain_text(column)
         for column, field in zip(batch.columns, schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _parquet_type(type: pa.DataType) -> pa.DataType:
+    try:
+        parquet.write_table(pa.schema([("value", type)]).empty_table(), pa.BufferOutputStream())
+    except pa.ArrowException:
+        return TEXT
+    return type
 
 
 def _csv_type(type: pa.DataType) -> pa.DataType:

@@ -247,7 +247,8 @@ def _fraction(progress: Progress) -> float | None:
     return min(1.0, progress.done_bytes / progress.total_bytes)
 
 
-def query(record: QueryRecord) -> http.Query:
+def query(record: QueryRecord, now: datetime) -> http.Query:
+    lag = None if record.unread_since is None else (now - record.unread_since).total_seconds()
     return http.Query(
         id=record.query_id,
         sql=record.sql,
@@ -256,6 +257,7 @@ def query(record: QueryRecord) -> http.Query:
         state=record.state.value,
         rows=record.rows,
         size_bytes=record.size_bytes,
+        consumer_lag_s=lag,
         cached=record.cache is CacheUse.HIT,
         datasets=versions_read(record.pins),
         error=record.error,

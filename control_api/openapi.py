@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from control_api.formats import ARROW_STREAM
+from control_api.formats import ARROW_STREAM, PARQUET
 from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
 from schemas.http import QueryResult
 
@@ -28,6 +28,7 @@ RESULT: dict[int | str, dict[str, Any]] = {
         "description": "The result, as JSON unless `Accept` asks for another form.",
         "content": {
             ARROW_STREAM: {"schema": {"type": "string", "format": "binary"}},
+            PARQUET: {"schema": {"type": "string", "format": "binary"}},
             "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"origin":"SEA","n":17}\n'},
             "text/csv": {"schema": {"type": "string"}, "example": '"origin","n"\n"SEA",17\n'},
         },

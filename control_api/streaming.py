@@ -40,12 +40,19 @@ class Run:
     from worker threads, one at a time. `cancel` works from any thread, whatever the others do."""
 
     def __init__(
-        self, use_cases: ControlUseCases, statement: Statement, *, actor: Actor, format: Format
+        self,
+        use_cases: ControlUseCases,
+        statement: Statement,
+        *,
+        actor: Actor,
+        format: Format,
+        reads_only: bool = False,
     ) -> None:
         self._use_cases = use_cases
         self._statement = statement
         self._actor = actor
         self._format = format
+        self._reads_only = reads_only
         self._cancelled = False
         self._running: RunningQuery | None = None
         self._chunks: Iterator[bytes] = iter(())
@@ -57,8 +64,7 @@ class Run:
 
         Raises as `OpenQuery` and `RunStatement`.
         """
-        kind = self._use_cases.classify_statement(self._statement.sql, actor=self._actor)
-        if kind is StatementKind.READ:
+        if self._reads_only or self._kind() is StatementKind.READ:
             self._read()
         else:
             self._run_at_once()
@@ -86,6 +92,9 @@ class Run:
     def close(self) -> None:
         if self._running is not None:
             self._running.close()
+
+    def _kind(self) -> StatementKind:
+        return self._use_cases.classify_statement(self._statement.sql, actor=self._actor)
 
     def _read(self) -> None:
         running = self._use_cases.open_query(

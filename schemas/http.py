@@ -399,6 +399,9 @@ class Query(BaseModel):
     state: Literal["planned", "queued", "running", "succeeded", "failed", "cancelled"]
     rows: int = Field(description="Produced so far.", examples=[1])
     size_bytes: int = Field(description="Produced so far, as Arrow.", examples=[8])
+    consumer_lag_s: float | None = Field(
+        None, description="How long the latest batch has been with the client; null while the engine works."
+    )
     cached: bool = Field(False, description="Whether its result came from the result cache.")
     datasets: dict[str, int] = Field(description="The version that it reads of each dataset.")
     error: str | None = Field(None, description="The code of its failure.")
@@ -407,9 +410,10 @@ class Query(BaseModel):
 
 
 class QueryPage(BaseModel):
-    """Newest first."""
+    """Newest first. `next` is the path of the following page, if there is one."""
 
     items: list[Query]
+    next: str | None = None
 
 
 class About(BaseModel):

@@ -1,8 +1,9 @@
 """SQL over HTTP, and the statements that run or ran."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
@@ -10,37 +11,108 @@ from control_api.dependencies import Caller, Responses, UseCases, Wanted, json_b
 from control_api.openapi import RESULT
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
-from flight_core.domain.errors import PermissionDenied
-from flight_core.domain.query import QueryRecord, Statement
+from flight_core.domain.errors import InvalidOption, InvalidParameters, PermissionDenied
+from flight_core.domain.query import Parameters, QueryRecord, QueryState, Statement
 from schemas import http
 
 router = APIRouter(prefix=mapping.API, tags=["queries"])
 
+_OTHER_FORMS = {form: told for form, told in RESULT[200]["content"].items() if form != "application/json"}
+_LIST_OR_RESULT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The list, or the result of `sql`.", "content": _OTHER_FORMS}
+}
+
 
 @router.post("/query", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
+@router.post("/queries", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
 def run_query(
     request: http.QueryRequest, use_cases: UseCases, caller: Caller, streaming: Responses, format: Wanted
 ) -> Response:
-    """Run a statement and stream its result as JSON, NDJSON, CSV or an Arrow IPC stream, by `Accept`.
+    """Run a statement and stream its result as JSON, NDJSON, CSV, Parquet or Arrow, by `Accept`.
 
     It runs no faster than the client reads, and stops when the client hangs up. A failure after the
     first rows breaks the connection. Statements that change something run once, in a session of
-    their own.
+    their own. `/query` and `/queries` are the same.
     """
-    parameters = request.params if isinstance(request.params, dict) else tuple(request.params)
-    statement = Statement(request.sql, parameters, request.limit)
+    statement = Statement(request.sql, _parameters(request.params), request.limit)
     run = Run(use_cases, statement, actor=caller, format=format)
     return QueryResponse(run, format, streaming, headers={"Vary": "Accept"})
 
 
-@router.get("/queries")
+def _parameters(given: list[Any] | dict[str, Any]) -> Parameters:
+    return given if isinstance(given, dict) else tuple(given)
+
+
+def _json(text: str | None) -> list[Any] | dict[str, Any]:
+    try:
+        given = json.loads(text or "[]")
+    except ValueError:
+        given = None
+    if not isinstance(given, list | dict):
+        raise InvalidParameters(f"params is {(text or '')[:60]!r}; send a JSON list or object")
+    return given
+
+
+@router.get("/queries", responses=_LIST_OR_RESULT, response_model=http.QueryPage)
 def list_queries(
-    use_cases: UseCases, caller: Caller, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-) -> http.QueryPage:
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    streaming: Responses,
+    format: Wanted,
+    sql: Annotated[
+        str | None, Query(max_length=8192, description="One statement that only reads, to be run.")
+    ] = None,
+    params: Annotated[
+        str | None, Query(description="Of `sql`, in JSON: a list for `?` and `$1`, an object for `$name`.")
+    ] = None,
+    state: Annotated[list[QueryState] | None, Query(description="Repeat it for several.")] = None,
+    actor: Annotated[str | None, Query(description="Who asked.")] = None,
+    door: Annotated[str | None, Query(description="`http`, `flight` or `flight_sql`.")] = None,
+    limit: Annotated[
+        int | None,
+        Query(ge=0, lt=2**63, description="Rows of the result; in the list 1 to 1000, 100 if left out."),
+    ] = None,
+    cursor: Annotated[str | None, Query(description="From the `next` link of the page before.")] = None,
+) -> http.QueryPage | Response:
     """What runs or ran lately in this process, whichever door it came through; one's own without
-    the scope `admin`."""
-    visible = [record for record in use_cases.queries.list() if _may_see(caller, record)]
-    return http.QueryPage(items=[mapping.query(record) for record in visible[:limit]])
+    the scope `admin`.
+
+    With `sql` it runs that instead and streams the result, as the POST does: for links, `curl` and
+    spreadsheets.
+    """
+    if sql is not None:
+        statement = Statement(sql, _parameters(_json(params)), limit)
+        run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
+        headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+        return QueryResponse(run, format, streaming, headers=headers)
+    limit = 100 if limit is None else limit
+    if not 1 <= limit <= 1000:
+        raise InvalidOption(f"limit is {limit}; a page holds 1 to 1000 queries")
+    before = mapping.parse_cursor(cursor) if cursor else None
+    found = [
+        record
+        for record in sorted(use_cases.queries.list(), key=_position, reverse=True)
+        if _may_see(caller, record)
+        and (before is None or _position(record) < before)
+        and (state is None or record.state in state)
+        and (actor is None or record.actor == actor)
+        and (door is None or record.door == door)
+    ]
+    page, next_page = found[:limit], None
+    if len(found) > limit:
+        asked = {"state": state, "actor": actor, "door": door, "limit": limit}
+        last = mapping.cursor(_position(page[-1]))
+        next_page = mapping.next_page(request.url.path, {**asked, "cursor": last})
+        response.headers["Link"] = f'<{next_page}>; rel="next"'
+    now = use_cases.clock()
+    return http.QueryPage(items=[mapping.query(record, now) for record in page], next=next_page)
+
+
+def _position(record: QueryRecord) -> str:
+    """Sorts by age; the id tells those of the same moment apart."""
+    return f"{record.created_at:%Y%m%d%H%M%S%f}{record.query_id}"
 
 
 @router.get("/queries/{query_id}")
@@ -49,14 +121,14 @@ def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
     record = use_cases.queries.get(query_id)
     if not _may_see(caller, record):
         raise PermissionDenied(f"query '{query_id[:64]}' belongs to another user")
-    return mapping.query(record)
+    return mapping.query(record, use_cases.clock())
 
 
 @router.delete("/queries/{query_id}", status_code=202)
 def cancel_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
     """Stop a query. One that has ended stays as it is."""
     use_cases.queries.cancel(query_id, actor=caller)
-    return mapping.query(use_cases.queries.get(query_id))
+    return mapping.query(use_cases.queries.get(query_id), use_cases.clock())
 
 
 def _may_see(caller: Actor, record: QueryRecord) -> bool:

@@ -40,7 +40,7 @@ class QueryLog:
     """The queries that run in this process, and the latest that ended. Thread-safe."""
 
     def __init__(self, clock: Clock, *, keep: int = 1000) -> None:
-        self._clock = clock
+        self.clock = clock
         self._keep = keep
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
@@ -73,7 +73,8 @@ class QueryLog:
         with self._lock:
             record.state = state
             record.error = error
-            record.finished_at = self._clock()
+            record.finished_at = self.clock()
+            record.unread_since = None
             runs = self._cancels[record.query_id]
             del runs[id(record)], self._running[id(record)]
             if not runs:
@@ -230,7 +231,9 @@ class RunningQuery:
             for batch in self._batches():
                 record.rows += batch.num_rows
                 record.size_bytes += batch.get_total_buffer_size()  # a tenth of the cost of nbytes
+                record.unread_since = self._log.clock()
                 yield batch
+                record.unread_since = None
             self._exhausted = True
         except Exception as error:
             self._error = error.code if isinstance(error, FlightCoreError) else FlightCoreError.code

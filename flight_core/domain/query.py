@@ -176,3 +176,4 @@ class QueryRecord:
     error: str | None = None
     pins: Pins = field(default_factory=dict)
     cache: CacheUse = CacheUse.BYPASS
+    unread_since: datetime | None = None  # since when its client has had a batch and not asked for the next

@@ -381,6 +381,7 @@ def test_the_document_describes_what_the_routes_answer(client):
     assert query["responses"]["200"]["content"].keys() == {
         "application/json",
         "application/vnd.apache.arrow.stream",
+        "application/vnd.apache.parquet",
         "application/x-ndjson",
         "text/csv",
     }
