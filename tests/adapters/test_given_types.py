@@ -77,7 +77,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are():
 
 @pytest.mark.parametrize(
     "wrong",
-    ["int", "varchar", "list<int64>", "timestamp[m]", {"type": "int64", "format": "%d"}, {"format": "x"}],
+    ["int", "varchar", "list<int>", "timestamp[m]", {"type": "int64", "format": "%d"}, {"format": "x"}],
 )
 def test_a_type_that_there_is_not_is_refused(wrong):
     with pytest.raises(InvalidOption, match="types"):

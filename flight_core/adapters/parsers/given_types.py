@@ -3,14 +3,16 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zoneinfo import available_timezones
 
 import polars as pl
 
 from flight_core.adapters.parsers.contract_types import Coercion, coercion, type_of
+from flight_core.adapters.parsers.nested_types import nested_coercion, nested_type
 from flight_core.domain.errors import InvalidContract, SchemaMismatch, UnreadableData
 
 _ALIASES = {"boolean": "bool", "utf8": "string", "text": "string", "integer": "int64"}
-_MOMENT = re.compile(r"timestamp(?:\[(s|ms|us|ns)(?:, ?(?:tz=)?(UTC))?\])?")
+_MOMENT = re.compile(r"timestamp(?:\[(s|ms|us|ns)(?:, ?(?:tz=)?([A-Za-z][\w+/-]*))?\])?")
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MICROSECONDS = 1_000_000
 _ROW = "_row"
@@ -35,14 +37,31 @@ def given_type(name: str, format: str | None = None) -> GivenType:
     name = _ALIASES.get(name, name)
     match = _MOMENT.fullmatch(name)
     if match is not None:
-        return GivenType(name, pl.Datetime("us", match[2]), format, match[1] or "us")
-    try:
-        type = type_of(name)
-    except InvalidContract as error:
-        raise ValueError(error.message.replace("a type of contracts", "the name of a type")) from None
+        return GivenType(name, _moment(match), format, match[1] or "us")
+    type = nested_type(name, _simple) or _simple(name)
     if format is not None and type != pl.Date:
         raise ValueError("a format is for dates and timestamps")
     return GivenType(name, type, format)
+
+
+def _moment(match: re.Match[str]) -> pl.Datetime:
+    zone = match[2]
+    if zone is not None and zone not in available_timezones():
+        raise ValueError(f"'{zone[:60]}' is not a time zone; there are UTC, Europe/Berlin and so on")
+    return pl.Datetime("us", zone)
+
+
+def _simple(name: str) -> pl.DataType:
+    """Of what is not nested."""
+    name = _ALIASES.get(name, name)
+    match = _MOMENT.fullmatch(name)
+    if match is not None:
+        return _moment(match)
+    try:
+        return type_of(name)
+    except InvalidContract as error:
+        told = error.message.replace("a type of contracts", "the name of a type")
+        raise ValueError(f"{told}, list<int64> or struct<a: int64, b: string>") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +105,28 @@ def _coercion(name: str, source: pl.DataType, given: GivenType) -> Coercion | No
         raw = pl.col(name)
         counted = (raw.cast(pl.Float64) if source.is_float() else raw.cast(pl.Int128)) * _MICROSECONDS
         moments = (counted // _PER_SECOND[given.unit]).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-        return Coercion(raw, moments.dt.replace_time_zone(given.type.time_zone))
+        zoned = moments.dt.replace_time_zone("UTC").dt.convert_time_zone(given.type.time_zone or "UTC")
+        return Coercion(raw, zoned if given.type.time_zone else moments)
+    if isinstance(given.type, pl.Datetime) and given.type.time_zone not in (None, "UTC"):
+        return _in_zone(name, source, given)
+    if given.type.is_nested():
+        return nested_coercion(name, source, given.type)
     return coercion(name, source, given.type, given.format)
+
+
+def _in_zone(name: str, source: pl.DataType, given: GivenType) -> Coercion | None:
+    """Times that say no zone of their own are of this one; hours that it skips or repeats do not fit."""
+    assert isinstance(given.type, pl.Datetime)
+    zone = given.type.time_zone or "UTC"
+    instants = coercion(name, source, pl.Datetime("us", "UTC"), given.format)
+    clocks = coercion(name, source, pl.Datetime("us"), given.format)
+    if instants is None or clocks is None:
+        return None
+    converted = instants.typed.dt.convert_time_zone(zone)
+    if getattr(source, "time_zone", None) or "%z" in (given.format or "").replace("#", "").replace(":", ""):
+        return Coercion(instants.raw, converted)
+    local = clocks.typed.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    return Coercion(instants.raw, pl.when(clocks.typed.is_null()).then(converted).otherwise(local))
 
 
 def coerced(frame: pl.LazyFrame, ways: Mapping[str, Coercion]) -> pl.LazyFrame:
