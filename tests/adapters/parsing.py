@@ -33,11 +33,16 @@ def parsed(*contents: bytes | Path, format=None, limits=LIMITS, **options) -> pa
 
 
 def format_of(content: bytes, **options) -> str:
+    return reading_of(content, **options)["format"]
+
+
+def reading_of(content: bytes, **options) -> dict:
+    """What was found out: the format and its options."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "f0"
         path.write_bytes(content)
         request = Request([Unpacked(path, "f0")], Path(folder), None, options, LIMITS)
-        return parse(request, Meter(io.StringIO(), len(content)))["reading"]["format"]
+        return parse(request, Meter(io.StringIO(), len(content)))["reading"]
 
 
 def types(table: pa.Table) -> dict[str, str]:

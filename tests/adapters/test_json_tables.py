@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from flight_core.domain.errors import InvalidOption, LimitExceeded, UnreadableData
-from tests.adapters.parsing import format_of, parsed, types
+from tests.adapters.parsing import format_of, parsed, reading_of, types
 
 
 def lines(*records) -> bytes:
@@ -42,6 +42,21 @@ def test_records_are_found_wherever_they_are(content):
 def test_a_record_path_leads_to_the_records():
     content = document({"first": [{"no": 1}], "result": {"meta": {}, "rows": RECORDS}})
     assert parsed(content, record_path="result.rows").to_pydict() == TABLE
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        (document({"count": 2, "rows": RECORDS}), "rows"),
+        (document({"a.b": RECORDS}), None),  # no option says that
+        (document(RECORDS), None),
+        (document({"result": {"rows": RECORDS}}), None),
+    ],
+)
+def test_the_path_that_was_found_is_told_and_leads_there_again(content, path):
+    told = reading_of(content)["options"]
+    assert told.get("record_path") == path
+    assert parsed(content, **told).equals(parsed(content))
 
 
 def test_a_record_path_that_leads_nowhere_is_refused():

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from flight_core.adapters.parsers.avro import first_rows
 from flight_core.adapters.parsers.columnar import ColumnarFile, first_batch
 from flight_core.adapters.parsers.json_records import records
+from flight_core.adapters.parsers.json_tables import with_path
 from flight_core.adapters.parsers.options import DelimitedOptions, FormatOptions, JsonOptions
 from flight_core.adapters.parsers.sniffing import Content, head
 from flight_core.adapters.parsers.text import fresh_file
@@ -30,6 +31,11 @@ class Heads:
         self.cut = False
         self._scratch = scratch
         self._limits = limits
+        self._paths: list[str] = []  # of records, in documents
+
+    def told(self, options: FormatOptions) -> FormatOptions:
+        """With what was found out on the way."""
+        return with_path(options, self._paths) if isinstance(options, JsonOptions) else options
 
     def unpacked(self, files: Sequence[Unpacked], *, whole: bool) -> list[Unpacked]:
         """The first files, of archives the first members, decompressed as far as is needed."""
@@ -105,7 +111,9 @@ class Heads:
     def _records(self, file: Unpacked, content: Content, options: JsonOptions) -> Path:
 
         target = fresh_file(self._scratch)
-        found = records(file.path, file.label, content.encoding or "utf-8", options.record_path)
+        found = records(
+            file.path, file.label, content.encoding or "utf-8", options.record_path, self._paths.append
+        )
         count = 0
         with target.open("w", encoding="utf-8") as out:
             try:

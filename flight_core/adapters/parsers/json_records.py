@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ _CHUNK_CHARACTERS = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 Record = dict[str, Any]
+OnPath = Callable[[str], object]
 
 
 class _Reader:
@@ -84,11 +85,14 @@ class _Reader:
         return UnreadableData(f"{self._label}, line {self.line}: not JSON: {reason}", line=self.line)
 
 
-def records(path: Path, label: str, encoding: str, record_path: str | None) -> Iterator[Record]:
+def records(
+    path: Path, label: str, encoding: str, record_path: str | None, on_path: OnPath = bool
+) -> Iterator[Record]:
     """The records of a JSON document, or of a sequence of them (NDJSON is one).
 
     They are the elements of the top-level array, of the array that `record_path` leads to, of the
     first array of objects in a top-level object (`features` in GeoJSON), or top-level objects.
+    `on_path` is told the key of that array.
 
     Raises:
         UnreadableData: broken, or its elements are not records; names the line.
@@ -100,19 +104,21 @@ def records(path: Path, label: str, encoding: str, record_path: str | None) -> I
             reader = _Reader(source, label)
             while reader.peek():
                 keys = record_path.split(".") if record_path else []
-                for value in _found(reader, keys, label, record_path):
+                for value in _found(reader, keys, label, record_path, on_path):
                     yield _record(value, label, reader)
     except UnicodeError:
         raise UnreadableData(f"{label} is not {encoding} text; set the option 'encoding'") from None
 
 
-def _found(reader: _Reader, keys: list[str], label: str, record_path: str | None) -> Iterator[Any]:
+def _found(
+    reader: _Reader, keys: list[str], label: str, record_path: str | None, on_path: OnPath
+) -> Iterator[Any]:
     if keys:
         yield from _along(reader, keys, label, record_path)
     elif reader.peek() == "[":
         yield from _elements(reader)
     else:
-        yield from _of_object(reader)
+        yield from _of_object(reader, on_path)
 
 
 def _elements(reader: _Reader) -> Iterator[Any]:
@@ -140,7 +146,7 @@ def _members(reader: _Reader) -> Iterator[str]:
             return
 
 
-def _of_object(reader: _Reader) -> Iterator[Any]:
+def _of_object(reader: _Reader, on_path: OnPath) -> Iterator[Any]:
     """The elements of its first array of objects, which may be huge; else the object itself."""
     rest: Record = {}
     streamed = False
@@ -153,6 +159,7 @@ def _of_object(reader: _Reader) -> Iterator[Any]:
             first = next(values, None)
             if isinstance(first, dict):
                 streamed = True
+                on_path(key)
                 yield first
                 yield from values
             else:

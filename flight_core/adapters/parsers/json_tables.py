@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from flight_core.adapters.parsers.json_records import Record, records
+from flight_core.adapters.parsers.json_records import OnPath, Record, records
 from flight_core.adapters.parsers.json_types import (
     MAX_DEPTH,
     TooDeep,
@@ -57,11 +57,20 @@ def parse_ndjson(
 
 def parse_json(
     files: Sequence[TextFile], options: JsonOptions, target: Target, scratch: Path, meter: Meter
-) -> None:
-    """As `parse_ndjson`, and InvalidOption if there is nothing at the record path."""
+) -> JsonOptions:
+    """As `parse_ndjson`, and InvalidOption if there is nothing at the record path. The options, with the
+    path that was found out."""
     path = scratch / "records.ndjson"
-    _dump(_records(files, options.record_path), path, files[0].label)
+    found: list[str] = []
+    _dump(_records(files, options.record_path, found.append), path, files[0].label)
     _parse([path], files, options.record_path, target, scratch, meter)
+    return with_path(options, found) if len(found) == len(files) else options
+
+
+def with_path(options: JsonOptions, found: Sequence[str]) -> JsonOptions:
+    """With the path that all documents have, if it can be said as an option."""
+    one = len(set(found)) == 1 and "." not in found[0]
+    return options.model_copy(update={"record_path": found[0]}) if one else options
 
 
 def _parse(
@@ -93,9 +102,9 @@ def _all(files: Sequence[TextFile]) -> str:
     return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
 
 
-def _records(files: Sequence[TextFile], record_path: str | None) -> Iterator[Record]:
+def _records(files: Sequence[TextFile], record_path: str | None, on_path: OnPath = bool) -> Iterator[Record]:
     for file in files:
-        yield from records(file.path, file.label, file.encoding, record_path)
+        yield from records(file.path, file.label, file.encoding, record_path, on_path)
 
 
 def _dump(found: Iterator[Record], path: Path, label: str) -> None:

@@ -114,7 +114,7 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
         request.limits,
         meter,
     )
-    told = options.model_dump(mode="json", exclude_unset=True)
+    told = heads.told(options).model_dump(mode="json", exclude_unset=True)
     told |= used.model_dump(mode="json", exclude_unset=True)
     if contents[0].encoding not in (None, "utf-8"):
         told["encoding"] = contents[0].encoding
@@ -205,7 +205,7 @@ def _dispatch(
                 texts, options.model_copy(update={"delimiter": delimiter}), target, scratch, meter
             )
         case JsonOptions():
-            parse_json(texts, options, target, scratch, meter)
+            options = parse_json(texts, options, target, scratch, meter)
         case NdjsonOptions():
             parse_ndjson(texts, options, target, scratch, meter)
         case _:
