@@ -25,6 +25,7 @@ from control_api.routes import (
     queries,
     schedules,
     system,
+    tokens,
     uploads,
     versions,
 )
@@ -76,6 +77,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
         derivations,
         ingestions,
         schedules,
+        tokens,
         uploads,
         jobs,
         queries,

@@ -45,6 +45,7 @@ from flight_core.application.schedules import (
     RunSchedule,
 )
 from flight_core.application.statements import ClassifyStatement, RunStatement
+from flight_core.application.tokens import CreateToken, ListTokens, RevokeToken
 from flight_core.application.uploads import (
     CreateUpload,
     DeleteUpload,
@@ -143,6 +144,13 @@ class ScheduleUseCases:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenUseCases:
+    create: CreateToken
+    list: ListTokens
+    revoke: RevokeToken
+
+
+@dataclass(frozen=True, slots=True)
 class ControlUseCases:
     """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
     readiness depends on."""
@@ -160,6 +168,7 @@ class ControlUseCases:
     retry_ingestion: RetryIngestion
     refresh_dataset: RefreshDataset
     schedules: ScheduleUseCases
+    tokens: TokenUseCases
     get_job: GetJob
     list_jobs: ListJobs
     cancel_job: CancelJob

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -89,7 +90,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         try:
-            self._admit(scope, Headers(scope=scope))
+            await self._admit(scope, Headers(scope=scope))
         except (FlightCoreError, HttpProblem) as refusal:
             await problem_response(scope, refusal)(scope, receive, send)
             return
@@ -99,16 +100,17 @@ class Guard:
         streamed = _STREAMED_PATHS.fullmatch(scope["path"])
         return math.inf if streamed else self._options.max_body_bytes
 
-    def _admit(self, scope: Scope, headers: Headers) -> None:
+    async def _admit(self, scope: Scope, headers: Headers) -> None:
         _check_host(headers, self._options.hosts)
         _check_origin(scope, headers, self._options.origins)
         _check_length(headers, self._max_body_bytes(scope))
         if scope["path"] not in ANONYMOUS_PATHS:
-            scope.setdefault("state", {})["actor"] = self._actor(scope, headers)
+            scope.setdefault("state", {})["actor"] = await to_thread.run_sync(self._actor, scope, headers)
 
     def _actor(self, scope: Scope, headers: Headers) -> Actor:
-        if self._authenticator.anonymous is not None:
-            return self._authenticator.anonymous
+        anonymous = self._authenticator.anonymous
+        if anonymous is not None:
+            return anonymous
         scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
         match scheme.lower():
             case "bearer":

@@ -77,8 +77,9 @@ class AuthMiddleware(fl.ServerMiddlewareFactory):
         return self._authenticator.anonymous or self._authenticator.authenticate_password(user, password)
 
     def _token(self, scheme: str, token: str) -> Actor:
-        if self._authenticator.anonymous is not None:
-            return self._authenticator.anonymous
+        anonymous = self._authenticator.anonymous
+        if anonymous is not None:
+            return anonymous
         if scheme != "bearer":
             raise Unauthenticated(
                 "this server wants credentials: send the header 'authorization: Bearer <token>',"

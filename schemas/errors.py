@@ -112,6 +112,7 @@ PROBLEM_TYPES = _types(
     ("derivation_not_found", "The dataset is not derived", "Say what makes it with PUT .../derivation."),
     ("contract_not_found", "The dataset has no contract", "Set one with PUT .../contract."),
     ("upload_not_found", "The upload does not exist", "It has expired or was ingested; begin another."),
+    ("token_not_found", "The token does not exist", "List them with GET /api/v1/tokens."),
     ("schedule_not_found", "The schedule does not exist", "List them with GET /api/v1/schedules."),
     ("query_not_found", "The query is not known", "Queries are forgotten some time after their end."),
     ("handle_not_found", "The handle is unknown or has expired", "Prepare the statement again."),

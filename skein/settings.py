@@ -200,12 +200,12 @@ class Settings(BaseSettings):
             raise ValueError("SKEIN_TLS_CERT and SKEIN_TLS_KEY belong together: set both or none")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("SKEIN_TLS_CLIENT_CA needs SKEIN_TLS_CERT and SKEIN_TLS_KEY")
-        if not (self.credentials("tokens") or self.credentials("users") or self.loopback):
-            raise ValueError(
-                f"SKEIN_HOST is '{self.host}', which others can reach: set SKEIN_TOKENS or SKEIN_USERS"
-                " first, or listen on 127.0.0.1"
-            )
+        _ = self.has_credentials  # raises where an entry is none
         return self
+
+    @property
+    def has_credentials(self) -> bool:
+        return bool(self.credentials("tokens") + self.credentials("users"))
 
     @property
     def loopback(self) -> bool:

@@ -19,10 +19,12 @@ from control_api.options import (
     ControlUseCases,
     DerivationUseCases,
     ScheduleUseCases,
+    TokenUseCases,
     UploadUseCases,
     VersionUseCases,
 )
 from flight_core.adapters.authentication.static import StaticAuthenticator
+from flight_core.adapters.authentication.stored import StoredAuthenticator
 from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
@@ -33,6 +35,7 @@ from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
+from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
@@ -131,6 +134,7 @@ from flight_core.application.session_writes import LoadInSession, WriteDatasetIn
 from flight_core.application.sessions import SessionLimits
 from flight_core.application.source_memory import RememberSources
 from flight_core.application.statements import ClassifyStatement, InspectStatement, RunStatement
+from flight_core.application.tokens import CreateToken, ListTokens, RevokeToken
 from flight_core.application.uploads import (
     CreateUpload,
     DeleteUpload,
@@ -150,7 +154,7 @@ from flight_core.application.versions import (
     TagVersion,
 )
 from flight_core.domain.contract import REJECTS_KIND
-from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.errors import InvalidOption, OutOfDisk
 from flight_core.domain.job import Task
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories import (
@@ -160,6 +164,7 @@ from flight_core.domain.repositories import (
     JobRepository,
     VersionRepository,
 )
+from flight_core.domain.tokens import TokenRepository
 from flight_core.domain.versions import RetentionPolicy
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
@@ -299,6 +304,7 @@ class _Parts:
     reads: OpenReads
     beacon: ReadBeacon
     events: EventRepository
+    tokens: TokenRepository
     ingestions: IngestionRepository
     jobs: JobRepository
     admission: Admission
@@ -317,6 +323,8 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
     database = Database(_catalog_url(settings, directory))
     stack.callback(database.close)
     database.migrate()
+    tokens = SqlTokenRepository(database)
+    _require_credentials(settings, tokens)
     options = _duckdb_options(settings, directory, roles)
     store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
     engine = DuckDbEngine(options, store)
@@ -351,6 +359,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
         reads=reads,
         beacon=beacon,
         events=SqlEventRepository(database),
+        tokens=tokens,
         ingestions=SqlIngestionRepository(database, utc_now),
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,
@@ -371,12 +380,7 @@ def _parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack
 def _flight(parts: _Parts) -> FlightUseCases:
     datasets = parts.datasets
     return FlightUseCases(
-        authenticator=StaticAuthenticator(
-            parts.settings.credentials("users"),
-            parts.settings.credentials("tokens"),
-            key=parts.key,
-            session_ttl_s=parts.settings.session_ttl_s,
-        ),
+        authenticator=_authenticator(parts),
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
         describe_dataset=DescribeDataset(datasets, parts.store, _find(parts)),
@@ -396,6 +400,44 @@ def _flight(parts: _Parts) -> FlightUseCases:
 def _unchecked(parts: _Parts) -> OpenWrite:
     """For rows that come as they are."""
     return replace(parts.open_write, contracts=SqlContractRepository(parts.database))
+
+
+def _authenticator(parts: _Parts) -> StoredAuthenticator:
+    settings = parts.settings
+    configured = StaticAuthenticator(
+        settings.credentials("users"),
+        settings.credentials("tokens"),
+        key=parts.key,
+        session_ttl_s=settings.session_ttl_s,
+    )
+    return StoredAuthenticator(configured, parts.tokens, utc_now)
+
+
+def token_use_cases(tokens: TokenRepository) -> TokenUseCases:
+    return TokenUseCases(
+        CreateToken(tokens, utc_now, new_id), ListTokens(tokens), RevokeToken(tokens, utc_now)
+    )
+
+
+@contextmanager
+def open_tokens(settings: Settings, directory: DataDirectory) -> Iterator[TokenUseCases]:
+    """Beside the servers of the data directory, or before there are any."""
+    database = Database(_catalog_url(settings, directory))
+    with closing(database):
+        database.migrate()
+        yield token_use_cases(SqlTokenRepository(database))
+
+
+def _require_credentials(settings: Settings, tokens: TokenRepository) -> None:
+    """
+    Raises:
+        InvalidOption: others can reach the server, and nothing would keep them out.
+    """
+    if not (settings.loopback or settings.has_credentials or tokens.by_digest()):
+        raise InvalidOption(
+            f"SKEIN_HOST is '{settings.host}', which others can reach: make a token with"
+            " 'skein token create NAME --offline', set SKEIN_TOKENS or SKEIN_USERS, or listen on 127.0.0.1"
+        )
 
 
 def _flight_sql(parts: _Parts, flight: FlightUseCases) -> FlightSqlUseCases:
@@ -457,6 +499,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         get_ingestion=GetIngestion(parts.ingestions),
         retry_ingestion=RetryIngestion(parts.ingestions, start_ingestion),
         refresh_dataset=RefreshDataset(parts.datasets, parts.jobs, start_ingestion, derivations.refresh),
+        tokens=token_use_cases(parts.tokens),
         schedules=_schedules(_schedule_desk(parts, start_ingestion)),
         get_job=GetJob(parts.jobs),
         list_jobs=ListJobs(parts.jobs),

@@ -12,7 +12,7 @@
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
     │   ├── ScheduleNotFound
-    │   └── IngestionNotFound, UploadNotFound, QueryNotFound, HandleNotFound, ContractNotFound,
+    │   └── IngestionNotFound, UploadNotFound, QueryNotFound, TokenNotFound, HandleNotFound, ContractNotFound,
     │       DerivationNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
@@ -207,6 +207,10 @@ class UploadNotFound(NotFound):
 
 class ScheduleNotFound(NotFound):
     code = "schedule_not_found"
+
+
+class TokenNotFound(NotFound):
+    code = "token_not_found"
 
 
 class QueryNotFound(NotFound):

@@ -18,6 +18,7 @@ from skein.cli.job_commands import compact, jobs, vacuum
 from skein.cli.parameters import Data, Json, Message, Name, Server
 from skein.cli.schedule_commands import refresh, schedule
 from skein.cli.serve import serve, serve_control, serve_flight
+from skein.cli.token_commands import token
 from skein.cli.version_commands import diff, history, restore, retention, tag, tags
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(schedule, name="schedule")
 for _command in (contract, history, diff, restore, tag, tags, retention, refresh, compact, vacuum):
     app.command()(_command)
 app.add_typer(jobs, name="jobs")
+app.add_typer(token, name="token")
 
 
 def _tell_version(wanted: bool) -> None:

@@ -82,10 +82,8 @@ def test_no_secret_is_in_the_text_form_of_settings():
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "data.example.org"])
-def test_an_address_that_others_reach_needs_credentials(host):
-    with pytest.raises(InvalidOption, match="SKEIN_TOKENS or SKEIN_USERS"):
-        load_settings(host=host)
-    assert not load_settings(host=host, users="ann=s3cret").loopback
+def test_an_address_that_others_reach_is_no_loopback(host):
+    assert not load_settings(host=host).loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])

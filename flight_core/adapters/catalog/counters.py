@@ -6,6 +6,7 @@ from flight_core.adapters.catalog.tables import counters
 
 REVISION = "revision"
 EVENT = "event"
+TOKENS = "tokens"
 
 
 def current(connection: sa.Connection, name: str) -> int:

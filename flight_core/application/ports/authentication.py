@@ -8,8 +8,12 @@ from flight_core.domain.access import Actor
 SESSION_TOKEN_PREFIX = "skein-session."  # noqa: S105 - not a secret
 
 
+# What the tokens begin with that administrators hand out.
+API_TOKEN_PREFIX = "skein_"  # noqa: S105 - not a secret
+
+
 class Authenticator(Protocol):
-    """Checks credentials against what the operator configured. Thread-safe, does not block."""
+    """Checks credentials against what the operator configured. Thread-safe; may look into the catalog."""
 
     @property
     def anonymous(self) -> Actor | None:

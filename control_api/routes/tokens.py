@@ -1,0 +1,43 @@
+"""API tokens: handed out, listed, taken back. For administrators."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from control_api import mapping
+from control_api.dependencies import Caller, UseCases, json_body
+from flight_core.domain.access import Scope
+from flight_core.domain.tokens import ApiToken
+from schemas import tokens as wire
+
+router = APIRouter(prefix=f"{mapping.API}/tokens", tags=["tokens"])
+
+
+@router.post("", status_code=201, dependencies=[Depends(json_body)])
+def create_token(request: wire.TokenRequest, use_cases: UseCases, caller: Caller) -> wire.CreatedToken:
+    """A new token. The answer holds its secret, which is stored nowhere: keep it."""
+    token, secret = use_cases.tokens.create(
+        request.name,
+        actor=caller,
+        scopes=frozenset(map(Scope, request.scopes)),
+        datasets=tuple(request.datasets),
+        expires_at=request.expires_at,
+    )
+    return wire.CreatedToken(**_fields(token), token=secret)
+
+
+@router.get("")
+def list_tokens(use_cases: UseCases, caller: Caller) -> wire.TokenPage:
+    """The newest first, also those that were revoked or have expired."""
+    return wire.TokenPage(items=[wire.Token(**_fields(each)) for each in use_cases.tokens.list(actor=caller)])
+
+
+@router.delete("/{token_id}", status_code=204)
+def revoke_token(token_id: str, use_cases: UseCases, caller: Caller) -> None:
+    """From the next request on the token is worthless, on all servers of the catalog."""
+    use_cases.tokens.revoke(token_id, actor=caller)
+
+
+def _fields(token: ApiToken) -> dict[str, Any]:
+    return {**asdict(token), "scopes": sorted(token.scopes)}

@@ -1,0 +1,76 @@
+"""API tokens that administrators hand out: what is known of them once their secret was shown."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.errors import InvalidOption
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\-]{0,63}")
+_PATTERN = re.compile(r"[A-Za-z0-9_\-*?\[\]!]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """`name` is who its holder is: several tokens may have the same. `datasets` are as an actor's.
+
+    Raises:
+        InvalidOption: on construction.
+    """
+
+    id: str
+    name: str
+    scopes: frozenset[Scope]
+    datasets: tuple[str, ...]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None  # None: never
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None  # within a minute
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InvalidOption(
+                f"{self.name[:80]!r} is not the name of a token: use 1 to 64 letters, digits, '_', '-', '.'"
+                " or '@'",
+                option="name",
+            )
+        if not self.scopes:
+            raise InvalidOption("a token without scopes is good for nothing; name one", option="scopes")
+        if not self.datasets or not all(map(_PATTERN.fullmatch, self.datasets)):
+            raise InvalidOption(
+                f"{', '.join(self.datasets)[:100]!r} are no patterns of dataset names", option="datasets"
+            )
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.name, self.scopes, self.datasets)
+
+    def good(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class TokenRepository(Protocol):
+    """Tokens by the SHA-256 digest of their secret. All calls are synchronous, short and thread-safe."""
+
+    def add(self, token: ApiToken, digest: bytes) -> None: ...
+
+    def list(self) -> Sequence[ApiToken]:
+        """Those that were revoked and have expired, too, the newest first."""
+
+    def revoke(self, token_id: str, at: datetime) -> ApiToken:
+        """One that was revoked before stays as it is.
+
+        Raises:
+            TokenNotFound
+        """
+
+    def by_digest(self) -> Mapping[bytes, ApiToken]:
+        """All of them. Called for every request: well under a millisecond where nothing changed, and
+        sees what other processes change at once."""
+
+    def touch(self, token_id: str, at: datetime) -> None:
+        """Note that it was used."""

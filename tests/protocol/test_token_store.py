@@ -1,0 +1,156 @@
+"""API tokens of the catalog: good at every door, until they are revoked or over."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+
+import adbc_driver_flightsql.dbapi as dbapi
+import httpx
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.stack import Stack, skein_stack
+
+ADMIN = {"Authorization": "Bearer r00t"}
+ROWS = pa.table({"id": pa.array([1, 2], pa.int64())})
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = "root=r00t,writer/read+write=wr1ter,emea/read+admin@sales*=em3a"
+    with skein_stack(tmp_path_factory.mktemp("tokens") / "data", tokens=settings) as made:
+        made.write("sales_eu", ROWS)
+        yield made
+
+
+def create(stack: Stack, name: str = "dashboard", **request) -> dict:
+    with stack.http(headers=ADMIN) as client:
+        reply = client.post("/api/v1/tokens", json={"name": name, "scopes": ["read"], **request})
+        assert reply.status_code == 201, reply.text
+        return reply.json()
+
+
+def over_http(stack: Stack, token: str) -> None:
+    reply = httpx.get(stack.http_url + "/api/v1/datasets", headers={"Authorization": f"Bearer {token}"})
+    assert reply.status_code == 200, reply.text
+
+
+def over_socket(stack: Stack, token: str) -> None:
+    url = stack.http_url.replace("http", "ws") + "/api/v1/events"
+    with connect(url, additional_headers={"Authorization": f"Bearer {token}"}) as socket:
+        socket.recv(timeout=30)
+
+
+def over_flight(stack: Stack, token: str) -> None:
+    options = fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {token}".encode())])
+    with stack.flight() as client:
+        list(client.list_flights(options=options))
+
+
+def over_flight_sql(stack: Stack, token: str) -> None:
+    header = {"adbc.flight.sql.authorization_header": f"Bearer {token}"}
+    opened = dbapi.connect(stack.flight_uri, db_kwargs=header, autocommit=True)
+    with opened as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM sales_eu")
+        assert cursor.fetch_arrow_table().num_rows == 2
+
+
+DOORS: dict[str, Callable[[Stack, str], None]] = {
+    "http": over_http,
+    "socket": over_socket,
+    "flight": over_flight,
+    "flight_sql": over_flight_sql,
+}
+REFUSALS = (AssertionError, InvalidStatus, fl.FlightUnauthenticatedError, dbapi.Error)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_token_is_good_until_it_is_revoked(stack, door):
+    made = create(stack)
+    DOORS[door](stack, made["token"])
+    with stack.http(headers=ADMIN) as client:
+        assert client.delete(f"/api/v1/tokens/{made['id']}").status_code == 204
+    with pytest.raises(REFUSALS) as refused:
+        DOORS[door](stack, made["token"])
+    assert any(told in str(refused.value).lower() for told in ("unauthenticated", "401"))
+
+
+def test_a_token_has_no_more_than_its_scopes_and_datasets(stack):
+    made = create(stack, datasets=["orders*"])
+    with stack.http(headers={"Authorization": f"Bearer {made['token']}"}) as client:
+        assert client.get("/api/v1/datasets").json()["items"] == []
+        assert client.get("/api/v1/datasets/sales_eu").json()["code"] == "dataset_not_found"
+        assert client.get("/api/v1/tokens").json()["code"] == "permission_denied"
+
+
+def test_the_secret_is_told_once_and_stored_nowhere(stack):
+    made = create(stack)
+    secret = made["token"]
+    over_http(stack, secret)
+    with stack.http(headers=ADMIN) as client:
+        listed = client.get("/api/v1/tokens")
+    assert secret not in listed.text
+    (entry,) = [each for each in listed.json()["items"] if each["id"] == made["id"]]
+    assert entry["created_by"] == "root"
+    assert entry["last_used_at"] is not None
+    with sqlite3.connect(stack.data / "catalog.sqlite") as catalog:
+        rows = catalog.execute("SELECT digest FROM api_tokens WHERE id = ?", (made["id"],)).fetchall()
+        assert rows == [(hashlib.sha256(secret.encode()).digest(),)]
+        assert secret not in "\n".join(catalog.iterdump())
+    catalog.close()
+
+
+@pytest.mark.parametrize("token", ["wr1ter", "em3a"])
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", ""), ("DELETE", "/none")])
+def test_only_administrators_of_everything_have_to_do_with_tokens(stack, token, method, path):
+    with stack.http(headers={"Authorization": f"Bearer {token}"}) as client:
+        body = {"name": "x", "scopes": ["read"]} if method == "POST" else None
+        reply = client.request(method, "/api/v1/tokens" + path, json=body)
+        assert (reply.status_code, reply.json()["code"]) == (403, "permission_denied")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"name": "a/b", "scopes": ["read"]},
+        {"name": "", "scopes": ["read"]},
+        {"name": "x", "scopes": []},
+        {"name": "x", "scopes": ["root"]},
+        {"name": "x", "scopes": ["read"], "datasets": ["a b"]},
+        {"name": "x", "scopes": ["read"], "datasets": []},
+        {"name": "x", "scopes": ["read"], "expires_at": "2001-01-31T12:00:00Z"},
+        {"name": "x", "scopes": ["read"], "expires_at": "2101-01-31T12:00:00"},
+    ],
+)
+def test_tokens_that_make_no_sense_are_refused(stack, request_):
+    with stack.http(headers=ADMIN) as client:
+        reply = client.post("/api/v1/tokens", json=request_)
+        assert reply.status_code in (400, 422), reply.text
+        assert reply.json()["code"] in ("invalid_option", "invalid_request")
+        unknown = client.delete("/api/v1/tokens/nobody")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "token_not_found")
+
+
+def test_nobody_gives_more_than_they_have(stack):
+    made = create(stack, "deputy", scopes=["read", "admin"])
+    with stack.http(headers={"Authorization": f"Bearer {made['token']}"}) as client:
+        assert client.post("/api/v1/tokens", json={"name": "x", "scopes": ["read"]}).status_code == 201
+        refused = client.post("/api/v1/tokens", json={"name": "x", "scopes": ["write"]})
+        assert refused.json()["code"] == "permission_denied"
+
+
+def test_the_first_token_closes_a_server_that_was_open(tmp_path):
+    with skein_stack(tmp_path / "data") as stack, stack.http() as client:
+        assert client.get("/api/v1/datasets").status_code == 200
+        made = client.post("/api/v1/tokens", json={"name": "me", "scopes": ["read", "admin"]}).json()
+        assert client.get("/api/v1/datasets").status_code == 401
+        with pytest.raises(fl.FlightUnauthenticatedError), stack.flight() as flight:
+            list(flight.list_flights())
+        mine = {"Authorization": f"Bearer {made['token']}"}
+        assert client.delete(f"/api/v1/tokens/{made['id']}", headers=mine).status_code == 204
+        assert client.get("/api/v1/datasets").status_code == 401
+        assert json.loads(client.get("/api/v1/datasets", headers=mine).text)["code"] == "unauthenticated"
