@@ -113,7 +113,8 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
             inference.look_at_all(text, inference.empty)
         readings = inference.readings
         text_first = options.null_values or options.thousands
-        native = not text_first and not (free and _codes_are_possible(tables))
+        guessed_numbers = any(reading.native != pl.String for reading in readings.values())
+        native = not text_first and not (guessed_numbers and _codes_are_possible(tables))
     if native:
         types = texts | {column: reading.native for column, reading in readings.items()} | numbers
         frame = pl.concat(
@@ -151,14 +152,20 @@ def _codes_are_possible(tables: Sequence[Table]) -> bool:
 
 
 def _holds_codes(table: Table) -> Callable[[bytes], bool]:
-    before = {table.delimiter, table.line_end, table.quote or table.line_end}
-    code = f"(?:{'|'.join(map(re.escape, before))})(?:0[0-9]|[+ \\t])"
+    unquoted = _code_after({table.delimiter, table.line_end})
+    quoted = _code_after({table.delimiter, table.line_end, table.quote or table.line_end})
+    quote = (table.quote or table.line_end).encode()
 
     def holds(chunk: bytes) -> bool:
         text = pl.Series([table.line_end.encode() + chunk]).cast(pl.String)
-        return bool(text.str.contains(code).item())
+        # Fewer ways to begin are found faster, and few files have quotes.
+        return bool(text.str.contains(quoted if quote in chunk else unquoted).item())
 
     return holds
+
+
+def _code_after(marks: set[str]) -> str:
+    return f"(?:{'|'.join(map(re.escape, sorted(marks)))})(?:0[0-9]|[+ \\t])"
 
 
 @contextmanager

@@ -43,6 +43,11 @@ from flight_core.domain.job import LogLevel, Phase, Progress
 logger = logging.getLogger(__name__)
 
 _COMMAND = (sys.executable, "-P", "-m", "flight_core.adapters.parsers.worker")
+_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    # Polars' allocator keeps pages for 5 s instead of 0.5 s: fresh ones cost a tenth of the time.
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:-1",
+}
 _FAILURES: Mapping[str, type[FlightCoreError]] = {
     failure.code: failure
     for failure in (
@@ -160,7 +165,7 @@ class PolarsParser:
                 _COMMAND,
                 stderr=errors,
                 cwd=log.parent,
-                env={"TMPDIR": str(log.parent), "POLARS_TEMP_DIR": str(log.parent), "LC_ALL": "C.UTF-8"},
+                env={"TMPDIR": str(log.parent), "POLARS_TEMP_DIR": str(log.parent), **_ENVIRONMENT},
                 start_new_session=True,
             )
             try:
