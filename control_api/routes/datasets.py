@@ -21,8 +21,8 @@ from control_api.dependencies import (
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.paging import Cursor, Limit, paged
 from control_api.streaming import QueryResponse, Run
-from flight_core.domain.dataset import Dataset, DatasetName
-from flight_core.domain.query import Statement, quoted
+from flight_core.domain.dataset import Dataset
+from flight_core.domain.query import Statement, Window, quoted
 from schemas import http
 
 router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
@@ -137,8 +137,15 @@ def read_rows(
     columns: Annotated[
         list[str] | None, Query(description="Repeat it for each column; all if left out.")
     ] = None,
+    where: Annotated[
+        str | None, Query(max_length=8192, description="A condition in SQL: the rows for which it holds.")
+    ] = None,
+    order_by: Annotated[
+        list[str] | None, Query(description="A column, `-` before it: descending. Repeat it for more.")
+    ] = None,
 ) -> Response:
-    """A window of rows, in the order they are stored. The same URL with a version never changes."""
+    """A window of rows, in the order they are stored unless `order_by` names another. The same URL with
+    a version never changes."""
     at = mapping.parse_version(version)
     dataset = use_cases.get_dataset(name, actor=caller)
     number = dataset.version if at is None else at
@@ -148,12 +155,17 @@ def read_rows(
         if is_fresh(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
     table = mapping.version_text(number)
-    statement = _window(dataset.name, table, columns, offset=offset, limit=limit)
+    wanted = ", ".join(map(quoted, columns)) if columns else "*"
+    sql = f"SELECT {wanted} FROM datasets.{quoted(f'{dataset.name}@{table}')}"
+    if where is None and not order_by:
+        statement = Statement(sql, window=Window(offset, limit))
+    else:
+        statement = Statement(f"{sql}{_view(where, order_by or [])} LIMIT {limit} OFFSET {offset}")
     run = Run(use_cases, statement, actor=caller, format=format)
     return QueryResponse(run, format, streaming, headers=headers)
 
 
-def _window(name: DatasetName, at: str, columns: list[str] | None, *, offset: int, limit: int) -> Statement:
-    wanted = ", ".join(map(quoted, columns)) if columns else "*"
-    table = quoted(f"{name}@{at}")
-    return Statement(f"SELECT {wanted} FROM datasets.{table} LIMIT {limit} OFFSET {offset}")
+def _view(where: str | None, order_by: list[str]) -> str:
+    condition = "" if where is None else f" WHERE (\n{where}\n)"
+    keys = [f"{quoted(key.removeprefix('-'))} {'DESC' if key[:1] == '-' else 'ASC'}" for key in order_by]
+    return condition + (f" ORDER BY {', '.join(keys)}" if keys else "")

@@ -28,7 +28,7 @@ def result_key(statement: Statement, query: Query) -> str | None:
     if parameters is None:
         return None
     pins = sorted((name, repr(ref)) for name, ref in query.pins.items())  # `AddedRows` are told apart
-    options = (statement.row_limit, statement.narrow_decimals, statement.part)
+    options = (statement.row_limit, statement.narrow_decimals, statement.part, statement.window)
     return hashlib.sha256(repr((query.fingerprint, parameters, options, pins)).encode()).hexdigest()
 
 

@@ -25,6 +25,14 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """`limit` rows of a dataset from `offset` on, in the order they are stored."""
+
+    offset: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """SQL text, its parameters, and an optional cap on the rows of the result.
 
@@ -39,6 +47,7 @@ class Statement:
     narrow_decimals: bool = False
     dictionaries: bool = False
     part: Part | None = None  # None: the whole result
+    window: Window | None = None  # of the one dataset that it reads; None: all its rows
 
 
 def quoted(identifier: str) -> str:

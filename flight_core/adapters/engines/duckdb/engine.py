@@ -71,7 +71,7 @@ class DuckDbEngine:
         self, instance: Instance, parsed: ParsedStatement, statement: Statement, bound: Bound
     ) -> ScanPlan | None:
         """How to do without DuckDB, if the statement reads nothing but columns of one dataset."""
-        if len(bound.pins) != 1 or len(parsed.tables) != 1:
+        if statement.window is not None or len(bound.pins) != 1 or len(parsed.tables) != 1:
             return None
         ((table,), (ref,)) = parsed.tables, bound.pins.values()
         if type(ref) is not VersionRef:  # a part of a version
@@ -177,8 +177,8 @@ class DuckDbEngine:
         for _ in range(_ATTEMPTS):
             seen = instance.views.refresh(lake) if not pins else instance.views.live
             read = instance.show([parsed], lake) if pins is None else pins
-            exactly = pins is not None or any(map(names_version, read))
-            runnable = instance.at_pins(parsed, read, lake, statement.part) if exactly else parsed
+            exactly = pins is not None or statement.window is not None or any(map(names_version, read))
+            runnable = instance.at_pins(parsed, read, lake, statement) if exactly else parsed
             with instance.failures.translated():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
             bound = instance.bind(cursor, runnable, statement, read)

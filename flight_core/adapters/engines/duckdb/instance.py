@@ -26,7 +26,7 @@ from flight_core.adapters.engines.duckdb.types import ArrowFields
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, UnreadableData
-from flight_core.domain.query import Part, Pins, Statement
+from flight_core.domain.query import Pins, Statement
 from flight_core.infrastructure.duckdb_pool import (
     WORKSPACE,
     WORKSPACE_SCHEMA,
@@ -135,19 +135,23 @@ class Instance:
             return bind(cursor, parsed, statement, pins, fields)
 
     def at_pins(
-        self, parsed: ParsedStatement, pins: Pins, lake: LakeState, part: Part | None = None
+        self, parsed: ParsedStatement, pins: Pins, lake: LakeState, statement: Statement
     ) -> ParsedStatement:
-        """The statement as it has to run to read exactly the pinned versions, or a part of them."""
+        """The statement as it has to run to read exactly the pinned versions, or the part or window of
+        them that `statement` is about."""
+        part, window = statement.part, statement.window
         with self.failures.translated():
             live = self.views.refresh(lake)
             renames = parsed.tree is not None
             named = [t for t in parsed.tables if not (renames and pinning.names_version(t.name))]
             self._pins(named, lake, live)
             moved = pinning.to_rename(pins, live.refs, lake)
-            if parsed.tree is None or not (moved or part):
+            if parsed.tree is None or not (moved or part or window):
                 return parsed
             if part:
                 views = {key: self.views.show_part(key, ref, part) for key, ref in pins.items()}
+            elif window:
+                views = {key: self.views.show_window(key, ref, window) for key, ref in pins.items()}
             else:
                 views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
             tree = pinning.renamed(parsed.tree, views, is_shadowed=self._is_shadowed)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow as pa
 
-from flight_core.adapters.engines.duckdb.parts import rows_of_part
+from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, rows_of_part, rows_of_window
 from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import (
@@ -23,12 +23,12 @@ from flight_core.domain.dataset import (
     dataset_not_found,
 )
 from flight_core.domain.errors import FlightCoreError, VersionNotFound
-from flight_core.domain.query import Part
+from flight_core.domain.query import Part, Window
 from flight_core.domain.versions import TagName, tag_not_found, version_named
 
 logger = logging.getLogger(__name__)
 
-_ADDED_KEPT = 256
+_PASSING_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class LakeViews:
         self._store = store
         self._lock = threading.Lock()
         self._versions: dict[str, VersionRef] = {}
-        self._added: deque[str] = deque()
+        self._passing: deque[str] = deque()
         self._live = LiveViews(-1, {})
 
     @property
@@ -116,13 +116,25 @@ class LakeViews:
         self._show(name, ref)
         return name
 
-    def _make_room(self, name: str) -> None:
-        """Views of added rows are for once: the latest few are enough."""
+    def show_window(self, key: str, ref: VersionRef, window: Window) -> str:
+        """The name of a view that shows these rows of `ref`."""
+        name = f"{key}@{ref.dataset_id}@{ref.version}@{window.offset}+{window.limit}"
+        self._make_room(name)
+        files = self._store.files(ref)
         with self._lock:
-            if name not in self._added:
-                self._added.append(name)
-            if len(self._added) > _ADDED_KEPT:
-                oldest = self._added.popleft()
+            if self._versions.get(name) != ref:
+                select = scan_window(files, window)
+                self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
+                self._versions[name] = ref
+        return name
+
+    def _make_room(self, name: str) -> None:
+        """Views of added rows and of windows are for once: the latest few are enough."""
+        with self._lock:
+            if name not in self._passing:
+                self._passing.append(name)
+            if len(self._passing) > _PASSING_KEPT:
+                oldest = self._passing.popleft()
                 self._drop(oldest)
                 self._versions.pop(oldest, None)
 
@@ -216,15 +228,23 @@ def read_parquet(uris: Iterable[str], schema: pa.Schema, more: str = "") -> str:
 
 def scan_part(files: TableFiles, part: Part) -> str:
     """SQL that reads one part of the rows in order: whole files, and pieces of those at its ends."""
-    pieces = rows_of_part(files.row_counts, part)
-    whole = [uri for uri, piece in zip(files.uris, pieces, strict=True) if piece]
-    if not whole:
-        return scan((), files.schema)
-    return " UNION ALL ".join(
+    return _pieces(files, rows_of_part(files.row_counts, part))
+
+
+def scan_window(files: TableFiles, window: Window) -> str:
+    """SQL that reads the rows of a window in order, from the files and row groups that hold them."""
+    if NUMBER_COLUMN in (name.lower() for name in files.schema.names):
+        return f"{scan(files.uris, files.schema)} LIMIT {window.limit} OFFSET {window.offset}"
+    return _pieces(files, rows_of_window(files.row_counts, window))
+
+
+def _pieces(files: TableFiles, pieces: list[range]) -> str:
+    found = [
         _piece(uri, files.schema, piece, rows)
         for uri, piece, rows in zip(files.uris, pieces, files.row_counts, strict=True)
         if piece
-    )
+    ]
+    return " UNION ALL ".join(found) or scan((), files.schema)
 
 
 def _piece(uri: str, schema: pa.Schema, piece: range, rows: int) -> str:

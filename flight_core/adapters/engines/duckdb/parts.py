@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, walk
-from flight_core.domain.query import Part
+from flight_core.domain.query import Part, Window
 
 NUMBER_COLUMN = "file_row_number"  # DuckDB's name for it
 
@@ -64,4 +64,13 @@ def rows_of_part(row_counts: Sequence[int], part: Part) -> list[range]:
             min(max(last - (end - count), 0) * ROW_GROUP, rows),
         )
         for rows, count, end in zip(row_counts, groups, accumulate(groups), strict=True)
+    ]
+
+
+def rows_of_window(row_counts: Sequence[int], window: Window) -> list[range]:
+    """Likewise of a window."""
+    first, last = window.offset, window.offset + window.limit
+    return [
+        range(min(max(first - (end - rows), 0), rows), min(max(last - (end - rows), 0), rows))
+        for rows, end in zip(row_counts, accumulate(row_counts), strict=True)
     ]

@@ -16,14 +16,14 @@ from flight_core.adapters.engines.duckdb.guarded.metadata import GuardedMetadata
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, GuardedProcesses
 from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel
-from flight_core.adapters.engines.duckdb.lake import scan, version_of
+from flight_core.adapters.engines.duckdb.lake import scan, scan_window, version_of
 from flight_core.adapters.engines.duckdb.pinning import to_rename
 from flight_core.adapters.engines.duckdb.statements import TableName
 from flight_core.application.ports.metadata import Metadata
-from flight_core.application.ports.storage import TableStore
+from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import InvalidParameters
-from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind
+from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind, Window
 
 
 class GuardedDuckDbEngine:
@@ -86,7 +86,7 @@ class GuardedDuckDbEngine:
         read = self._pins((TableName(*table) for table in heard["tables"]), lake, pins)
         files = {key: self._store.files(ref) for key, ref in read.items()}
         channel.tell(
-            views={key: scan(each.uris, each.schema) for key, each in files.items()},
+            views={key: _scan(each, statement.window) for key, each in files.items()},
             files=[uri for each in files.values() for uri in each.uris],
             row_limit=statement.row_limit,
             narrow_decimals=statement.narrow_decimals,
@@ -118,6 +118,10 @@ class _Bound:
     pins: Pins
     parameters: Sequence[str]
     form: str | None
+
+
+def _scan(files: TableFiles, window: Window | None) -> str:
+    return scan(files.uris, files.schema) if window is None else scan_window(files, window)
 
 
 def _serialized(parameters: Parameters) -> memoryview:

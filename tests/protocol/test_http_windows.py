@@ -1,0 +1,84 @@
+"""Windows of rows: anywhere in a dataset, sorted and filtered, for everybody who may read it."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flight_core.domain.dataset import WriteMode
+from tests.stack import Stack, skein_stack
+
+ARROW = "application/vnd.apache.arrow.stream"
+WRITER = {"Authorization": "Bearer wr1te", "Accept": ARROW}
+READER = {"Authorization": "Bearer re4d", "Accept": ARROW}
+# Files of several row groups and of a few rows, the boundaries at odd places.
+SIZES = (130_000, 7, 61_440, 1, 70_001)
+TOTAL = sum(SIZES)
+
+
+def rows(first: int, count: int) -> pa.Table:
+    numbers = pa.array(range(first, first + count), pa.int64())
+    return pa.table({"n": numbers, "m": [n * 7919 % 1000 for n in range(first, first + count)]})
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory) -> Iterator[Stack]:
+    with skein_stack(tmp_path_factory.mktemp("data"), tokens="ann=wr1te,bob/read=re4d") as made:
+        for place, size in enumerate(SIZES):
+            made.write("w", rows(sum(SIZES[:place]), size))
+        yield made
+
+
+def window(stack: Stack, headers=WRITER, name: str = "w", **asked) -> pa.Table:
+    with stack.http(headers=headers) as client:
+        reply = client.get(f"/api/v1/datasets/{name}/rows", params=asked)
+        assert reply.status_code == 200, reply.text
+        return pa.ipc.open_stream(reply.content).read_all()
+
+
+@given(
+    offset=st.one_of(
+        st.integers(0, TOTAL + 10), st.sampled_from([sum(SIZES[:place]) - 1 for place in range(1, 6)])
+    ),
+    limit=st.sampled_from([0, 1, 2, 100, 2000, 62_000, TOTAL]),
+)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_window_is_a_slice_of_the_rows_as_they_are_stored(stack, offset, limit):
+    expected = list(range(TOTAL))[offset : offset + limit]
+    assert window(stack, offset=offset, limit=limit, columns="n")["n"].to_pylist() == expected
+
+
+def test_who_may_only_read_gets_the_same_window(stack):
+    asked = {"offset": 129_990, "limit": 100}
+    assert window(stack, READER, **asked).equals(window(stack, **asked))
+
+
+def test_a_window_of_a_sorted_view_is_a_slice_of_the_sorted_rows(stack):
+    ordered = rows(0, TOTAL).sort_by([("m", "descending"), ("n", "ascending")])
+    found = window(stack, order_by=["-m", "n"], offset=1_000, limit=50)
+    assert found["n"].to_pylist() == ordered["n"].slice(1_000, 50).to_pylist()
+
+
+def test_a_window_of_a_filtered_view_has_the_rows_for_which_the_condition_holds(stack):
+    found = window(stack, where="m = 0 -- and nothing else", offset=10, limit=5)["n"].to_pylist()
+    assert found == [n for n in range(TOTAL) if n * 7919 % 1000 == 0][10:15]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"where": "nope > 1"}, "invalid_sql"),
+        ({"where": "true); DROP TABLE w; --"}, "invalid_sql"),
+        ({"order_by": "nope"}, "invalid_sql"),
+    ],
+)
+def test_a_view_that_cannot_be_is_refused(stack, asked, code):
+    with stack.http(headers=WRITER) as client:
+        assert client.get("/api/v1/datasets/w/rows", params=asked).json()["code"] == code
+
+
+def test_a_column_called_as_the_engine_counts_rows_does_no_harm(stack):
+    stack.write("odd", pa.table({"file_row_number": pa.array(range(100), pa.int64())}), WriteMode.REPLACE)
+    assert window(stack, name="odd", offset=40, limit=2)["file_row_number"].to_pylist() == [40, 41]
