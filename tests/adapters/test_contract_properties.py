@@ -212,7 +212,7 @@ def held(contract: Contract, frame: pl.DataFrame, folder) -> tuple[list[int], di
     check_contract(contract)
     inspection = Inspection(contract, NOTE, folder / "rejects.parquet")
     marked = inspection.marked(frame.with_row_index("n", offset=1).lazy(), "f").collect()
-    gate = inspection.begin(marked.schema)
+    gate = inspection.begin(marked.schema, {})
     good = [number for part in marked.iter_slices(3) for number in gate(part)["n"].to_list()]
     gate.file.close()
     if not inspection.rejects.exists():

@@ -95,6 +95,7 @@ async def test_events_tell_the_whole_story(stack):
         "eta_s": 0.0,
         "version": 0,
         "unchanged": False,
+        "schedule": None,
         "error_code": None,
         "error_message": None,
     }
