@@ -22,6 +22,7 @@ from control_api.routes import (
     ingestions,
     jobs,
     live,
+    profiles,
     queries,
     schedules,
     system,
@@ -73,6 +74,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     for routes in (
         datasets,
         contracts,
+        profiles,
         versions,
         derivations,
         ingestions,

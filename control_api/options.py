@@ -33,6 +33,7 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.ports.results import ResultCache
 from flight_core.application.preview import PreviewIngestion
+from flight_core.application.profile import ProfileDataset
 from flight_core.application.queries import OpenQuery, QueryLog
 from flight_core.application.refresh import RefreshDataset
 from flight_core.application.replay import ReplayRejects
@@ -159,6 +160,7 @@ class ControlUseCases:
     list_datasets: ListDatasets
     get_dataset: GetDataset
     describe_dataset: DescribeDataset
+    profile_dataset: ProfileDataset
     drop_dataset: DropDataset
     versions: VersionUseCases
     contracts: ContractUseCases

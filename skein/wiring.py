@@ -32,6 +32,7 @@ from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
@@ -106,6 +107,7 @@ from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.preview import PreviewIngestion
+from flight_core.application.profile import ProfileDataset
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.reader import Reader
@@ -491,6 +493,9 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
         list_datasets=flight.list_datasets,
         get_dataset=flight.get_dataset,
         describe_dataset=flight.describe_dataset,
+        profile_dataset=ProfileDataset(
+            parts.datasets, _find(parts), SqlProfileRepository(parts.database), flight.open_query
+        ),
         drop_dataset=flight.drop_dataset,
         versions=_versions(parts, flight),
         contracts=_contracts(parts, start_ingestion),

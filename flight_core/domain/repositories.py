@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Protocol
 
 from flight_core.domain.contract import Contract, StoredContract
-from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, LakeState
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, LakeState, VersionRef
 from flight_core.domain.events import Event, StoredEvent
 from flight_core.domain.ingestion import IdempotencyKey, Ingestion
 from flight_core.domain.job import Job, JobFilter, LogLine, Maintenance, Progress
+from flight_core.domain.profile import ColumnProfile
 from flight_core.domain.schedule import Schedule
 from flight_core.domain.versions import RetentionPolicy, Tag, TagName
 
@@ -270,6 +271,15 @@ class ContractRepository(Protocol):
         Raises:
             ContractNotFound: there was none.
         """
+
+
+class ProfileRepository(Protocol):
+    """Profiles of versions, which never change."""
+
+    def find(self, ref: VersionRef) -> Sequence[ColumnProfile] | None: ...
+
+    def put(self, ref: VersionRef, columns: Sequence[ColumnProfile]) -> None:
+        """Keep it. Where there is one already, that one stays."""
 
 
 class EventRepository(Protocol):

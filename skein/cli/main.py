@@ -19,7 +19,7 @@ from skein.cli.parameters import Data, Json, Message, Name, Server
 from skein.cli.schedule_commands import refresh, schedule
 from skein.cli.serve import serve, serve_control, serve_flight
 from skein.cli.token_commands import token
-from skein.cli.version_commands import diff, history, restore, retention, tag, tags
+from skein.cli.version_commands import diff, history, profile, restore, retention, tag, tags
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -31,7 +31,7 @@ for command in (derive, underive, derived, lineage):
 app.command()(serve_flight)
 app.command()(serve_control)
 app.add_typer(schedule, name="schedule")
-for _command in (contract, history, diff, restore, tag, tags, retention, refresh, compact, vacuum):
+for _command in (contract, profile, history, diff, restore, tag, tags, retention, refresh, compact, vacuum):
     app.command()(_command)
 app.add_typer(jobs, name="jobs")
 app.add_typer(token, name="token")

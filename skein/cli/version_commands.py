@@ -1,4 +1,4 @@
-"""`skein history`, `diff`, `restore`, `tag`, `tags` and `retention` with their options."""
+"""`skein profile`, `history`, `diff`, `restore`, `tag`, `tags` and `retention` with their options."""
 
 from typing import Annotated
 
@@ -23,6 +23,25 @@ def history(
 
     with connect(server, data) as api:
         show_history(api, name, limit=limit, json=json)
+
+
+def profile(
+    name: Name,
+    *,
+    version: Annotated[str | None, typer.Option(help=f"{_VERSION}; the current version if left out.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Show this column only; repeat it for several.")
+    ] = None,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Show what the values of each column are like. The first time, the server reads all of them."""
+    from skein.cli.client import connect
+    from skein.cli.profiles import show_profile
+
+    with connect(server, data) as api:
+        show_profile(api, name, version=version, columns=column or [], json=json)
 
 
 def diff(

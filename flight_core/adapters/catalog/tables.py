@@ -239,3 +239,12 @@ api_tokens = sa.Table(
     sa.Column("revoked_at", Moment),
     sa.Column("last_used_at", Moment),
 )
+
+# Of versions that somebody has asked for; they never change.
+profiles = sa.Table(
+    "profiles",
+    metadata,
+    sa.Column("dataset_id", sa.String(64), primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("document", sa.JSON, nullable=False),
+)

@@ -1,0 +1,173 @@
+"""The SQL of column profiles. Columns are renamed by position, so that no name can collide with ours."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from flight_core.domain.profile import Point
+from flight_core.domain.query import quoted
+
+FRACTIONS = (0.05, 0.25, 0.5, 0.75, 0.95)
+BINS = 20
+TOP = 10
+TEXT_CHARS = 200
+_EXACT_GROUPS = 100_000
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (columns have no zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """A column, and how each number of its profile is asked for."""
+
+    field: "pa.Field[pa.DataType]"
+    place: int
+
+    @property
+    def key(self) -> str:
+        return f"c{self.place}"
+
+    @property
+    def is_integer(self) -> bool:
+        return pat.is_integer(self.field.type)
+
+    @property
+    def is_moment(self) -> bool:
+        type = self.field.type
+        return pat.is_date(type) or pat.is_timestamp(type) or pat.is_time(type)
+
+    @property
+    def is_text(self) -> bool:
+        type = self.field.type
+        return pat.is_string(type) or pat.is_large_string(type) or pat.is_string_view(type)
+
+    @property
+    def is_binary(self) -> bool:
+        type = self.field.type
+        return (
+            pat.is_binary(type)
+            or pat.is_large_binary(type)
+            or pat.is_binary_view(type)
+            or pat.is_fixed_size_binary(type)
+        )
+
+    @property
+    def has_top(self) -> bool:
+        return self.is_text or self.is_integer or pat.is_boolean(self.field.type)
+
+    @property
+    def number(self) -> str | None:
+        """Its finite values as DOUBLE, others as NULL; moments as microseconds."""
+        type = self.field.type
+        if pat.is_floating(type):
+            return f"CASE WHEN isfinite({self.key}) THEN CAST({self.key} AS DOUBLE) END"
+        if self.is_integer or pat.is_decimal(type):
+            return f"CAST({self.key} AS DOUBLE)"
+        if pat.is_time(type):
+            return f"CAST(epoch_us({self.key}) AS DOUBLE)"
+        if pat.is_date(type):
+            days = f"CAST(CAST({self.key} AS DATE) - DATE '1970-01-01' AS DOUBLE)"
+            return f"CASE WHEN isfinite({self.key}) THEN {days} * 86400e6 END"
+        if pat.is_timestamp(type):
+            return f"CASE WHEN isfinite({self.key}) THEN CAST(epoch_us({self.key}) AS DOUBLE) END"
+        return None
+
+    def first_pass(self) -> str:
+        key, floating = self.key, pat.is_floating(self.field.type)
+        fields = {"nulls": f"count(*) - count({key})", "distinct": f"approx_count_distinct({key})"}
+        if floating:
+            fields["nans"] = f"count(*) FILTER (WHERE isnan({key}))"
+        if self.number or self.is_text or pat.is_boolean(self.field.type):
+            only = f" FILTER (WHERE NOT isnan({key}))" if floating else ""
+            for name, function in (("minimum", "min"), ("maximum", "max")):
+                fields[name] = f"left(CAST({function}({key}){only} AS VARCHAR), {TEXT_CHARS + 1})"
+        if self.number:
+            fields["low"] = f"min({self.number})"
+            fields["high"] = f"max({self.number})"
+            fields["quantiles"] = f"approx_quantile({self.number}, {list(FRACTIONS)})"
+        if self.is_text or self.is_binary:
+            length = f"{'length' if self.is_text else 'octet_length'}({key})"
+            fields |= {"shortest": f"min({length})", "longest": f"max({length})", "length": f"avg({length})"}
+        return _struct(self.key, fields)
+
+    def second_pass(self, bins: "Bins") -> str:
+        """Mean and deviation, in units of `bins.scale`, and the bins that are not empty."""
+        value = f"(({self.number}) / {_double(bins.scale)})"
+        fields = {"mean": f"avg({value})", "deviation": f"stddev_samp({value})"}
+        low, width = bins.low / bins.scale, bins.high / bins.scale - bins.low / bins.scale
+        place = f"floor(({value} - {_double(low)}) / {_double(width)} * {bins.count})" if width else "0"
+        bin = f"CAST(greatest(0, least({place}, {bins.count - 1})) AS INTEGER)"
+        fields["bins"] = f"histogram({bin}) FILTER (WHERE {value} IS NOT NULL)"
+        return _struct(self.key, fields)
+
+    def top_values(self, table: str, distinct: int) -> str:
+        """`value`, `count`; among very many values the candidates are estimates."""
+        rows = select(table, [self])
+        among = ""
+        if self.top_is_estimated(distinct):
+            among = f" AND {self.key} IN (SELECT unnest(approx_top_k({self.key}, {TOP})) FROM ({rows}))"
+        return (
+            f"SELECT left(CAST({self.key} AS VARCHAR), {TEXT_CHARS + 1}) AS value, count(*) AS count"
+            f" FROM ({rows}) WHERE {self.key} IS NOT NULL{among}"
+            f" GROUP BY {self.key} ORDER BY count DESC, {self.key} LIMIT {TOP}"
+        )
+
+    def top_is_estimated(self, distinct: int) -> bool:
+        return distinct > _EXACT_GROUPS
+
+    def point(self, value: float | None) -> Point | None:
+        """What a finite number stands for; None for what Python cannot say."""
+        if value is None or not math.isfinite(value):
+            return None
+        if not self.is_moment:
+            return value
+        try:
+            moment = _EPOCH + timedelta(microseconds=round(value))
+        except OverflowError:
+            return None
+        if pat.is_time(self.field.type):
+            return moment.time().isoformat()
+        if pat.is_timestamp(self.field.type) and self.field.type.tz:
+            return moment.replace(tzinfo=UTC).isoformat(sep=" ")
+        return moment.isoformat(sep=" ")
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Equal parts of the range of a column; a `scale` keeps sums of very large numbers finite."""
+
+    low: float
+    high: float
+    count: int
+
+    @property
+    def scale(self) -> float:
+        largest = max(abs(self.low), abs(self.high))
+        return largest if largest > 1e100 else 1.0
+
+    def edge(self, place: int) -> float:
+        part = place / self.count
+        return self.high if place == self.count else self.low * (1 - part) + self.high * part
+
+
+def bins_of(column: Profiled, low: float, high: float) -> Bins:
+    if column.is_integer and high - low < BINS:
+        return Bins(low, high + 1, int(high - low) + 1)  # one for each value
+    return Bins(low, high, BINS if low < high else 1)
+
+
+def select(table: str, columns: Sequence[Profiled]) -> str:
+    named = ", ".join(f"{quoted(column.field.name)} AS {column.key}" for column in columns)
+    return f"SELECT {named} FROM {table}"
+
+
+def _struct(name: str, fields: dict[str, str]) -> str:
+    made = ", ".join(f"{quoted(key)} := {value}" for key, value in fields.items())
+    return f"struct_pack({made}) AS {name}"
+
+
+def _double(value: float) -> str:
+    return f"CAST('{value!r}' AS DOUBLE)"
