@@ -11,7 +11,7 @@ from control_api.formats import FORMATS, Format, negotiate
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.streaming import Streaming
 from flight_core.domain.access import Actor
-from flight_core.domain.dataset import DatasetName
+from flight_core.domain.dataset import Dataset, DatasetName
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(\d{1,6})\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -80,6 +80,23 @@ WaitSeconds = Annotated[float, Depends(_wait_s)]
 def etag_of(*parts: object) -> str:
     """A strong validator: the same parts stand for the same bytes."""
     return '"' + "-".join(map(str, parts)) + '"'
+
+
+def etag_of_dataset(dataset: Dataset) -> str:
+    """Changes with every version, and with what people say about the dataset."""
+    return etag_of(dataset.id, dataset.version, dataset.notes_revision)
+
+
+def require_condition(request: Request) -> None:
+    """Raises HttpProblem 428: a change that replaces what others may have said has to name the state
+    that it is a change of."""
+    if "if-match" not in request.headers:
+        raise HttpProblem(
+            428,
+            "precondition_required",
+            "send the ETag that GET of this path told as 'If-Match', so that nobody's change is lost;"
+            " 'If-Match: *' changes it in any case",
+        )
 
 
 def weak(etag: str) -> str:

@@ -34,13 +34,19 @@ def dataset(dataset: Dataset) -> http.Dataset:
         href=f"{API}/datasets/{quote(dataset.name.value)}",
         description=dataset.description,
         tags=list(dataset.tags),
+        owners=list(dataset.owners),
         version=dataset.version,
         rows=current.row_count,
         size_bytes=current.size_bytes,
         created_at=dataset.created_at,
         updated_at=current.committed_at,
         columns=[
-            http.Column(name=field.name, type=str(field.type), nullable=field.nullable)
+            http.Column(
+                name=field.name,
+                type=str(field.type),
+                nullable=field.nullable,
+                description=dataset.column_descriptions.get(field.name, ""),
+            )
             for field in current.schema
         ],
     )
@@ -53,6 +59,7 @@ def description(description: DatasetDescription) -> http.DatasetDescription:
         name=dataset.name.value,
         description=dataset.description,
         tags=list(dataset.tags),
+        owners=list(dataset.owners),
         created_at=dataset.created_at,
         current_version=dataset.version,
         version=described.ref.version,
@@ -62,6 +69,7 @@ def description(description: DatasetDescription) -> http.DatasetDescription:
         columns=[
             http.ColumnProfile(
                 name=column.name,
+                description=dataset.column_descriptions.get(column.name, ""),
                 type=column.type,
                 nullable=column.nullable,
                 null_count=column.null_count,

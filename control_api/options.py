@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from flight_core.application.admission import Admission
+from flight_core.application.annotations import AnnotateDataset
 from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
 from flight_core.application.contracts import (
     CheckDataset,
@@ -162,6 +163,7 @@ class ControlUseCases:
     describe_dataset: DescribeDataset
     profile_dataset: ProfileDataset
     drop_dataset: DropDataset
+    annotate_dataset: AnnotateDataset
     versions: VersionUseCases
     contracts: ContractUseCases
     derivations: DerivationUseCases

@@ -146,6 +146,7 @@ PROBLEM_TYPES = _types(
     ("cancelled", "It was cancelled", "Somebody asked for it to stop; send it again if it was not you."),
     ("method_not_allowed", "The method is not allowed here", "Use a method of the header 'Allow'."),
     ("not_acceptable", "No format asked for is available", "Accept JSON, Arrow, NDJSON or CSV."),
+    ("precondition_required", "The request has to be conditional", "Send the ETag as If-Match."),
     ("precondition_failed", "The resource has changed", "Read it again and repeat with its new ETag."),
     ("unsupported_media_type", "The body's type is not JSON", "Send 'Content-Type: application/json'."),
     ("host_not_allowed", "The host name is not allowed", "Use a configured host name."),

@@ -49,6 +49,7 @@ class Column(BaseModel):
     name: str = Field(examples=["delay"])
     type: str = Field(examples=["int64"])
     nullable: bool = True
+    description: str = ""
 
 
 class ColumnProfile(Column):
@@ -94,6 +95,7 @@ class Dataset(BaseModel):
     href: str = Field(examples=["/api/v1/datasets/flights"])
     description: str = ""
     tags: list[str] = Field(default_factory=list)
+    owners: list[str] = Field(default_factory=list)
     version: int = Field(description="What readers get who name no other.", examples=[3])
     rows: int = Field(examples=[200000])
     size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
@@ -106,6 +108,32 @@ class DatasetPage(Page):
     items: list[Dataset]
 
 
+Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S+$")]
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class DatasetChange(Request):
+    """A JSON merge patch: what is left out stays, null empties it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "description": "Flights of US carriers",
+                    "tags": ["aviation"],
+                    "owners": ["ops@example.org"],
+                    "columns": {"delay": "Minutes, negative if early", "date": None},
+                }
+            ]
+        }
+    )
+
+    description: Text | None = None
+    tags: list[Word] | None = Field(None, max_length=100)
+    owners: list[Word] | None = Field(None, max_length=100)
+    columns: dict[str, Text | None] | None = Field(None, description="Descriptions by column name.")
+
+
 class DatasetDescription(BaseModel):
     """One version of a dataset, the current one if none was named, and the versions there are."""
 
@@ -113,6 +141,7 @@ class DatasetDescription(BaseModel):
     name: str = Field(examples=["flights"])
     description: str = ""
     tags: list[str] = Field(default_factory=list)
+    owners: list[str] = Field(default_factory=list)
     created_at: datetime = Field(examples=[_EXAMPLE_TIME])
     current_version: int = Field(examples=[3])
     version: int = Field(description="The one described.", examples=[3])

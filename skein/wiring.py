@@ -48,6 +48,7 @@ from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.admission import Admission, AdmissionLimits
+from flight_core.application.annotations import AnnotateDataset
 from flight_core.application.catalog import (
     DescribeDataset,
     DropDataset,
@@ -497,6 +498,7 @@ def _control(parts: _Parts, flight: FlightUseCases) -> ControlUseCases:
             parts.datasets, _find(parts), SqlProfileRepository(parts.database), flight.open_query
         ),
         drop_dataset=flight.drop_dataset,
+        annotate_dataset=AnnotateDataset(parts.datasets, utc_now),
         versions=_versions(parts, flight),
         contracts=_contracts(parts, start_ingestion),
         derivations=derivations,

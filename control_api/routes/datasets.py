@@ -1,5 +1,6 @@
 """Datasets: list, describe, read a window of rows, drop."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,15 +14,16 @@ from control_api.dependencies import (
     UseCases,
     Wanted,
     etag_of,
+    etag_of_dataset,
     is_fresh,
     json_body,
+    require_condition,
     require_match,
     weak,
 )
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.paging import Cursor, Limit, paged
 from control_api.streaming import QueryResponse, Run
-from flight_core.domain.dataset import Dataset
 from flight_core.domain.query import Statement, Window, quoted
 from schemas import http
 
@@ -43,26 +45,39 @@ def list_datasets(
     use_cases: UseCases,
     caller: Caller,
     q: Annotated[
-        str | None, Query(description="Text in the name, description, tags or column names.")
+        str | None,
+        Query(max_length=200, description="Words in names, tags, columns, owners and descriptions."),
     ] = None,
+    tag: Annotated[list[str] | None, Query(description="Only with all of these tags.")] = None,
+    owner: Annotated[list[str] | None, Query(description="Only those that all of these own.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> http.DatasetPage:
-    """All datasets, ordered by name."""
-    found = [
-        dataset
-        for dataset in use_cases.list_datasets(actor=caller)
-        if q is None or _mentions(dataset, q.lower())
-    ]
+    """All datasets, ordered by name; with `q` those that have all its words, the best ones first."""
+    words = (q or "").split()
+    datasets = use_cases.list_datasets(actor=caller)
+    ranks = {
+        dataset.name.key: rank
+        for dataset in datasets
+        if (rank := dataset.search_rank(words)) is not None
+        and _has_all(dataset.tags, tag)
+        and _has_all(dataset.owners, owner)
+    }
+    found = [each for each in datasets if each.name.key in ranks]
     page, following = paged(
-        found, request, response, limit=limit, cursor=cursor, place=lambda each: (each.name.key,)
+        found,
+        request,
+        response,
+        limit=limit,
+        cursor=cursor,
+        place=lambda each: (ranks[each.name.key], each.name.key),
+        like=(0, ""),
     )
     return http.DatasetPage(items=[mapping.dataset(dataset) for dataset in page], next=following)
 
 
-def _mentions(dataset: Dataset, text: str) -> bool:
-    texts = [dataset.name.value, dataset.description, *dataset.tags, *dataset.current.schema.names]
-    return any(text in each.lower() for each in texts)
+def _has_all(there: Sequence[str], wanted: Sequence[str] | None) -> bool:
+    return {each.lower() for each in wanted or ()} <= {each.lower() for each in there}
 
 
 @router.get("/{name}", responses=NOT_MODIFIED, response_model=http.DatasetDescription)
@@ -80,20 +95,34 @@ def describe_dataset(
     """
     at = mapping.parse_version(version)
     dataset = use_cases.get_dataset(name, actor=caller)
-    if at is None and is_fresh(request, _etag(dataset)):
-        return Response(status_code=304, headers={"ETag": _etag(dataset)})
+    if at is None and is_fresh(request, etag_of_dataset(dataset)):
+        return Response(status_code=304, headers={"ETag": etag_of_dataset(dataset)})
     described = use_cases.describe_dataset(name, actor=caller, at=at)
     response.headers["Cache-Control"] = _REVALIDATE
     response.headers["ETag"] = (
-        _etag(described.dataset)
+        etag_of_dataset(described.dataset)
         if at is None
         else etag_of(described.dataset.id, described.dataset.version, described.version.ref.version)
     )
     return mapping.description(described)
 
 
-def _etag(dataset: Dataset) -> str:
-    return etag_of(dataset.id, dataset.version)
+@router.patch("/{name}", dependencies=[Depends(json_body)])
+def change_dataset(
+    name: Name,
+    change: http.DatasetChange,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+) -> http.Dataset:
+    """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
+    replaced. Needs `If-Match`; rows and versions stay as they are."""
+    require_condition(request)
+    fields = change.model_dump(exclude_unset=True)
+    changed = use_cases.annotate_dataset(name, fields, actor=caller)
+    response.headers["ETag"] = etag_of_dataset(changed)
+    return mapping.dataset(changed)
 
 
 @router.delete("/{name}", status_code=204)
@@ -108,7 +137,7 @@ def delete_rows(
 ) -> http.Deleted:
     """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
     against newer versions."""
-    require_match(request, _etag(use_cases.get_dataset(name, actor=caller)))
+    require_match(request, etag_of_dataset(use_cases.get_dataset(name, actor=caller)))
     parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
     rows = use_cases.delete_rows(name, body.where, parameters, actor=caller, door="http")
     dataset = use_cases.get_dataset(name, actor=caller)

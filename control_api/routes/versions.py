@@ -13,7 +13,7 @@ from control_api.dependencies import (
     Responses,
     UseCases,
     Wanted,
-    etag_of,
+    etag_of_dataset,
     json_body,
     require_match,
 )
@@ -160,7 +160,7 @@ def restore_version(
     """Make an older version current again, as a new version; no file is copied. `If-Match` with the
     dataset's ETag makes sure that nothing is undone that was written meanwhile."""
     dataset = use_cases.get_dataset(name, actor=caller)
-    require_match(request, etag_of(dataset.id, dataset.version))
+    require_match(request, etag_of_dataset(dataset))
     insists = "if-match" in request.headers
     restored = use_cases.versions.restore(
         name,

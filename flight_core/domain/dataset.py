@@ -143,10 +143,29 @@ class Dataset:
     description: str = ""
     tags: tuple[str, ...] = ()
     first_kept: int = 0  # versions before it have expired, apart from those with a tag
+    owners: tuple[str, ...] = ()
+    column_descriptions: Mapping[str, str] = field(default_factory=dict)  # of those that have one
+    notes_revision: int = 0  # grows when what people say about the dataset changes
 
     @property
     def version(self) -> int:
         return self.current.ref.version
+
+    def search_rank(self, words: Iterable[str]) -> int | None:
+        """How well the dataset fits all the words, 0 is best; None if one of them is nowhere in it."""
+        places = [
+            [self.name.key],
+            list(self.tags),
+            [*self.current.schema.names, *self.owners],
+            [self.description, *self.column_descriptions.values()],
+        ]
+        rank = 0
+        for word in map(str.lower, words):
+            found = next((n for n, texts in enumerate(places) if any(word in t.lower() for t in texts)), None)
+            if found is None:
+                return None
+            rank += 0 if word == self.name.key else 1 + found
+        return rank
 
 
 @dataclass(frozen=True, slots=True)

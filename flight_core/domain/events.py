@@ -9,6 +9,7 @@ from enum import StrEnum
 class EventKind(StrEnum):
     DATASET_COMMITTED = "dataset.committed"
     DATASET_DROPPED = "dataset.dropped"
+    DATASET_ANNOTATED = "dataset.annotated"
     DERIVATION_SET = "derivation.set"
     DERIVATION_REMOVED = "derivation.removed"
     CONTRACT_SET = "contract.set"

@@ -56,6 +56,15 @@ class DatasetRepository(Protocol):
     def dropped(self, *, before: datetime) -> Sequence[str]:
         """The ids of datasets dropped before that moment."""
 
+    def annotate(self, dataset: Dataset, event: Event) -> Dataset:
+        """Store what people say about a dataset: description, tags, owners, descriptions of columns; and
+        append `event`, in one transaction.
+
+        Raises:
+            DatasetNotFound: see `get`.
+            CommitConflict: somebody changed them since `dataset` was read.
+        """
+
     def drop(self, name: DatasetName, event: Event) -> Dataset:
         """Forget the name and append `event`, in one transaction. Files are not touched.
 

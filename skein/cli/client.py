@@ -97,6 +97,10 @@ class Api:
         """Bytes, as they are."""
         return self._reply(model, self._send(method, path, headers=headers, content=content))
 
+    def etag(self, path: str) -> str:
+        """Of the state that the resource is in."""
+        return str(self._send("HEAD", path).headers.get("etag", "*"))
+
     def delete(self, path: str) -> None:
         response = self._send("DELETE", path)
         if not response.is_success:

@@ -1,7 +1,8 @@
 """`skein datasets`, `describe` and `drop`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from json import dumps
 
 import typer
 
@@ -12,9 +13,11 @@ from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, count, short, size, when
 
 
-def show_datasets(api: Api, *, json: bool) -> None:
-    """All of them, by name."""
-    datasets = list(_all(api))
+def show_datasets(
+    api: Api, *, json: bool, search: str | None = None, tags: Sequence[str] = (), owner: str | None = None
+) -> None:
+    """All of them, by name, or those that fit, the best ones first."""
+    datasets = list(_all(api, q=search, tag=list(tags) or None, owner=owner))
     if json:
         typer.echo(as_json(datasets))
         return
@@ -42,13 +45,42 @@ def describe(api: Api, name: str, *, version: str | None, json: bool) -> None:
         typer.echo(as_json(described))
         return
     typer.echo(_headline(described))
-    for line in (described.description, " ".join(f"#{tag}" for tag in described.tags)):
+    tags = " ".join(f"#{tag}" for tag in described.tags)
+    owners = f"owned by {', '.join(described.owners)}" if described.owners else ""
+    for line in (described.description, tags, owners):
         if line:
             typer.echo(line)
     typer.echo()
     _show_columns(described)
     typer.echo()
     _show_versions(described)
+
+
+def edit(
+    api: Api,
+    name: str,
+    *,
+    description: str | None,
+    tags: Sequence[str],
+    untag: Sequence[str],
+    owners: Sequence[str],
+    columns: Mapping[str, str],
+) -> None:
+    """Change what is said about a dataset; tags and owners are added to those that are there."""
+    path = path_of("datasets", name)
+    etag = api.etag(path)
+    now = api.get(DatasetDescription, path)
+    change: dict[str, object] = {} if description is None else {"description": description}
+    if tags or untag:
+        change["tags"] = [tag for tag in dict.fromkeys([*now.tags, *tags]) if tag not in untag]
+    if owners:
+        change["owners"] = list(dict.fromkeys([*now.owners, *owners]))
+    if columns:
+        change["columns"] = dict(columns)
+    headers = {"If-Match": etag, "Content-Type": "application/merge-patch+json"}
+    content = dumps(change).encode()
+    changed = api.send(Dataset, "PATCH", path, headers=headers, content=content)
+    typer.echo(f"changed '{changed.name}'")
 
 
 def delete(api: Api, name: str, *, where: str) -> None:
@@ -79,8 +111,8 @@ def drop(api: Api, name: str, *, sure: bool) -> None:
     typer.echo(f"dropped '{name}'")
 
 
-def _all(api: Api) -> Iterator[Dataset]:
-    for page in api.pages(DatasetPage, path_of("datasets")):
+def _all(api: Api, **wanted: object) -> Iterator[Dataset]:
+    for page in api.pages(DatasetPage, path_of("datasets"), **wanted):
         yield from page.items
 
 
@@ -103,6 +135,7 @@ def _show_columns(described: DatasetDescription) -> None:
             Column("minimum"),
             Column("maximum"),
             Column("size", right=True),
+            Column("description"),
         ],
         [
             (
@@ -112,6 +145,7 @@ def _show_columns(described: DatasetDescription) -> None:
                 _bound(column.minimum, column.type),
                 _bound(column.maximum, column.type),
                 size(column.size_bytes),
+                column.description,
             )
             for column in described.columns
         ],

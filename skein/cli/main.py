@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from flight_core.domain.errors import FlightCoreError
+from skein.cli.catalog_commands import edit
 from skein.cli.contract_command import contract
 from skein.cli.derivation_commands import derive, derived, lineage, underive
 from skein.cli.failures import INTERRUPTED, CliError, one_line
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
+app.command()(edit)
 for command in (derive, underive, derived, lineage):
     app.command()(command)
 app.command()(serve_flight)
@@ -177,13 +179,23 @@ def query(
 
 
 @app.command()
-def datasets(*, json: Json = False, server: Server = None, data: Data = None) -> None:
-    """List the datasets."""
+def datasets(
+    *,
+    search: Annotated[
+        str | None, typer.Option(help="Words in names, tags, columns, owners and descriptions.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only those with this tag; repeat it.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only those that somebody owns.")] = None,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """List the datasets, or search them."""
     from skein.cli.client import connect
     from skein.cli.datasets import show_datasets
 
     with connect(server, data) as api:
-        show_datasets(api, json=json)
+        show_datasets(api, json=json, search=search, tags=tag or [], owner=owner)
 
 
 @app.command()

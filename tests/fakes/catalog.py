@@ -1,6 +1,7 @@
 """A catalog and a table store in memory, for tests of the use cases that join the two."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,6 +81,14 @@ class MemoryDatasets:
             self._revision += 1
             self.events.append(event)
         return self._published[dataset_id]
+
+    def annotate(self, dataset: Dataset, event: Event) -> Dataset:
+        if self.get(dataset.name).notes_revision != dataset.notes_revision:
+            raise CommitConflict("changed meanwhile")
+        changed = replace(dataset, notes_revision=dataset.notes_revision + 1)
+        self._published[dataset.id] = changed
+        self.events.append(event)
+        return changed
 
     def drop(self, name: DatasetName, event: Event) -> Dataset:
         dataset = self.get(name)

@@ -88,7 +88,7 @@ def test_details_of_any_type_can_be_sent():
 
 def test_codes_of_the_protocol_itself_are_explained_too():
     codes = {"host_not_allowed", "origin_not_allowed", "method_not_allowed", "not_acceptable"}
-    codes |= {"unsupported_media_type", "precondition_failed"}
+    codes |= {"unsupported_media_type", "precondition_failed", "precondition_required"}
     assert codes | {kind.code for kind in FAILURES} == PROBLEM_TYPES.keys()
     assert problem(HttpProblem(421, "host_not_allowed", "no"))["status"] == 421
 

@@ -92,6 +92,26 @@ class SqlDatasetRepository:
                 append_event(connection, event)
             return _get(connection, name)
 
+    def annotate(self, dataset: Dataset, event: Event) -> Dataset:
+        with self._database.write() as connection:
+            counters.lock(connection, counters.REVISION)
+            current = _get(connection, dataset.name)
+            if (current.id, current.notes_revision) != (dataset.id, dataset.notes_revision):
+                raise CommitConflict(
+                    f"somebody else changed dataset '{dataset.name}'; look at it, and try again",
+                    name=dataset.name.value,
+                )
+            values = {
+                "description": dataset.description,
+                "tags": list(dataset.tags),
+                "owners": list(dataset.owners),
+                "column_descriptions": dict(dataset.column_descriptions),
+                "notes_revision": dataset.notes_revision + 1,
+            }
+            connection.execute(datasets.update().where(datasets.c.id == dataset.id).values(values))
+            append_event(connection, event)
+            return _get(connection, dataset.name)
+
     def drop(self, name: DatasetName, event: Event) -> Dataset:
         with self._database.write() as connection:
             counters.lock(connection, counters.REVISION)
@@ -201,4 +221,7 @@ def _dataset(row: sa.Row[Any]) -> Dataset:
         description=row.description,
         tags=tuple(row.tags),
         first_kept=row.first_kept or 0,
+        owners=tuple(row.owners or ()),
+        column_descriptions=row.column_descriptions or {},
+        notes_revision=row.notes_revision or 0,
     )

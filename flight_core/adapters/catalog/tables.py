@@ -54,6 +54,9 @@ datasets = sa.Table(
     sa.Column("operation", sa.String(32)),
     sa.Column("commit_info", sa.JSON),
     sa.Column("first_kept", sa.BigInteger),  # versions before it are kept only while they have a tag
+    sa.Column("owners", sa.JSON(none_as_null=True)),
+    sa.Column("column_descriptions", sa.JSON(none_as_null=True)),
+    sa.Column("notes_revision", sa.BigInteger),
 )
 
 version_tags = sa.Table(
