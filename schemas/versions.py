@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.http import Column, Page, Request
 
@@ -16,6 +16,10 @@ class RestoreRequest(Request):
 
 
 class TagRequest(Request):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": "3", "message": "as published in May"}]}
+    )
+
     version: str | None = Field(
         None, description="3, v3, a moment in ISO 8601, or another tag; the current version if left out."
     )

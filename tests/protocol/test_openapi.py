@@ -1,0 +1,81 @@
+"""The OpenAPI document against the API, with requests made up from the document."""
+
+import json
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import CHECKS, load_all_checks
+
+from tests.stack import skein_stack
+
+load_all_checks()
+# No credentials are configured, and no schema tells which SQL, names and files there are.
+_NOT_HERE = {"ignored_auth", "positive_data_acceptance"}
+_CHECKS = [check for check in CHECKS.get_all() if check.__name__ not in _NOT_HERE]
+_PROBLEM = "application/problem+json"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def document(stack):
+    with stack.http() as client:
+        return client.get("/openapi.json").json()
+
+
+@pytest.fixture(scope="module")
+def operations(stack):
+    api = schemathesis.openapi.from_url(f"{stack.http_url}/openapi.json")
+    endless = "/api/v1/events/stream"
+    return [each.ok() for each in api.get_all_operations() if each.ok().path != endless]
+
+
+def test_answers_are_as_the_document_says(operations):
+    wrong = []
+    for operation in operations:
+        try:
+            _try_out(operation)
+        except* Exception as failures:
+            wrong += [(operation.label, str(failure)[:1500]) for failure in failures.exceptions]
+    assert not wrong, "\n\n".join(f"{label}: {failure}" for label, failure in wrong)
+
+
+def _try_out(operation):
+    @given(operation.as_strategy())
+    @settings(
+        max_examples=2,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def answers_are_valid(case):
+        case.call_and_validate(checks=_CHECKS, timeout=30)
+
+    answers_are_valid()
+
+
+def test_every_operation_is_explained(document):
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("description"), (method, path)
+            assert _PROBLEM in operation["responses"]["default"]["content"], (method, path)
+
+
+def test_every_body_has_an_example(document):
+    models = document["components"]["schemas"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content is None:
+                continue
+            text = json.dumps(content["schema"])
+            names = [name for name in models if f'"#/components/schemas/{name}"' in text]
+            assert names or "example" in text, (method, path)
+            assert any("example" in json.dumps(models[name]) for name in names), (method, path, names)
