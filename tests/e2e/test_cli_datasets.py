@@ -114,7 +114,7 @@ def test_no_datasets_are_an_empty_table(tmp_path):
 
 
 def test_every_page_of_a_long_list_is_read(stack, monkeypatch, capsys):
-    monkeypatch.setattr("skein.cli.datasets._PAGE", 1)
+    monkeypatch.setattr("skein.cli.client._PAGE", 1)
 
     with connect(stack.http_url, None) as api:
         show_datasets(api, json=True)
