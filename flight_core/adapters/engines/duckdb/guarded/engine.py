@@ -22,7 +22,7 @@ from flight_core.adapters.engines.duckdb.statements import TableName
 from flight_core.application.ports.metadata import Metadata
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
-from flight_core.domain.errors import InvalidParameters
+from flight_core.domain.errors import EngineUnavailable, InvalidParameters
 from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind, Window
 
 
@@ -36,6 +36,14 @@ class GuardedDuckDbEngine:
 
     def plan(
         self, statement: Statement, lake: LakeState, *, principal: str, pins: Pins | None = None
+    ) -> GuardedQuery:
+        try:
+            return self._planned(statement, lake, pins, principal)
+        except EngineUnavailable:  # a query of before took the process down; a new one is not to blame
+            return self._planned(statement, lake, pins, principal)
+
+    def _planned(
+        self, statement: Statement, lake: LakeState, pins: Pins | None, principal: str
     ) -> GuardedQuery:
         with ExitStack() as undo:
             conversation, release = self._conversation(principal, undo)

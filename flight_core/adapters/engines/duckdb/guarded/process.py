@@ -60,6 +60,7 @@ class GuardedProcess:
         self._lock = threading.Lock()
         self._ready = False
         self.open_queries = 0
+        self.spent = False  # it ran out of memory once, and may have little left
         self.used_at = time.monotonic()
 
     def connect(self) -> Channel:
@@ -91,9 +92,12 @@ class GuardedProcess:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """Harmless when it has ended."""
+        with self._lock:
+            if self.alive:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
         self._control.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -156,8 +160,9 @@ class GuardedProcesses:
             self._of.pop(min(idle, key=lambda name: self._of[name].used_at)).kill()
 
     def _end_idle(self) -> None:
-        """Those that died, too: their folders go with them."""
+        """Those that died or are spent, too: their folders go with them."""
         horizon = time.monotonic() - _IDLE_S
         for name, process in list(self._of.items()):
-            if not process.alive or (not process.open_queries and process.used_at < horizon):
+            leaves = process.spent or process.used_at < horizon
+            if not process.alive or (not process.open_queries and leaves):
                 self._of.pop(name).kill()

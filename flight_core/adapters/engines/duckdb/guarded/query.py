@@ -11,7 +11,13 @@ import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedProcess
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, ERROR, Channel, Gone, failure_of
-from flight_core.domain.errors import Cancelled, DeadlineExceeded, EngineUnavailable, FlightCoreError
+from flight_core.domain.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EngineUnavailable,
+    FlightCoreError,
+    OutOfMemory,
+)
 from flight_core.domain.query import Pins
 
 # A query that does not stop in that time takes its process down with it.
@@ -27,6 +33,7 @@ class Conversation:
         self.channel = channel
         self._process = process
         self._timeout_s = timeout_s
+        self._ended = False
         channel.connection.settimeout(timeout_s + _GRACE_S)
 
     def step(self, work: Callable[[], T]) -> T:
@@ -36,6 +43,9 @@ class Conversation:
         """
         try:
             return work()
+        except OutOfMemory:
+            self._process.spent = True
+            raise
         except FlightCoreError:
             raise
         except TimeoutError:
@@ -44,6 +54,8 @@ class Conversation:
                 f"the query did not answer for {self._timeout_s:g} s and was stopped; select less"
             ) from None
         except (Gone, OSError):
+            if not self._ended:  # it may take its time to die, and must not get another query
+                self._process.kill()
             raise EngineUnavailable(
                 "the engine that ran the query has ended: the query needs more memory than"
                 " SKEIN_GUARDED_MEMORY allows, or another one of the same user did"
@@ -51,6 +63,7 @@ class Conversation:
 
     def end(self) -> None:
         """Hang up, and wait for the other side to stop what it does. Ends its process if it does not."""
+        self._ended = True
         with contextlib.suppress(OSError):
             self.channel.connection.shutdown(socket.SHUT_WR)
         self.channel.connection.settimeout(_GRACE_S)
