@@ -83,7 +83,8 @@ def test_other_ids_lead_nowhere(store, upload_id):
 
 def test_only_what_nothing_was_added_to_for_long_is_swept(store):
     limits = UploadLimits(ttl=timedelta(hours=1))
-    SweepUploads(store, limits, lambda: NOW + timedelta(minutes=59))()
+    written_at = datetime.now(UTC)  # what the file says
+    SweepUploads(store, limits, lambda: written_at + timedelta(minutes=59))()
     assert store.get(UPLOAD.id)
-    SweepUploads(store, limits, lambda: NOW + timedelta(minutes=61))()
+    SweepUploads(store, limits, lambda: written_at + timedelta(minutes=61))()
     assert store.list() == []
