@@ -102,7 +102,7 @@ def test_a_diff_tells_which_columns_changed(stack, client, fresh):
     stack.write(fresh, pa.table({"n": [2.5], "new": ["x"]}), REPLACE)
     diff = client.get(f"/{fresh}/diff", params={"from": "v2", "key": "n"}).json()
     assert diff["columns"] == {
-        "added": [{"name": "new", "type": "string", "nullable": True}],
+        "added": [{"name": "new", "type": "string", "nullable": True, "description": ""}],
         "removed": [],
         "retyped": [{"name": "n", "before": "int64", "after": "double"}],
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import resource
 import socket
 import threading
@@ -68,6 +69,8 @@ def narrow_client(base: str, query: str):
     return connect(events_url(base, query), sock=narrow, max_queue=1, compression=None, close_timeout=1)
 
 
+@pytest.mark.skipif("SKEIN_TEST_LOAD" not in os.environ, reason="set SKEIN_TEST_LOAD=1 to run it alone")
+@pytest.mark.timeout(600)
 def test_a_thousand_subscribers_hear_everything_while_slow_ones_are_let_go(stack, many_files):
     heard: list[list[int]] = []
 
