@@ -50,7 +50,7 @@ def cases(*expected: str) -> list[object]:
 
 
 def check_health(stack: GuardedStack, files: set[Path]) -> None:
-    """The attacker's own process may be on its way out, and take one more of the attacker's queries with it."""
+    """The attacker's own process may be on its way out, and take one more query with it."""
     count = "SELECT count(*) AS n FROM ds_a"
     try:
         rows = stack.rows(count)
