@@ -23,7 +23,7 @@ from skein.http_server import HttpServer
 from skein.ports import check_ports, flight_uri
 from skein.runtime import Endpoints, RuntimeFile
 from skein.settings import Settings
-from skein.wiring import VERSION, Skein, flight_server, http_app, open_skein
+from skein.wiring.process import VERSION, Skein, flight_server, http_app, open_skein
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from flight_core.domain.access import LOCAL
 from skein.demo import DEMO_NAME, SHIPPED_ROWS, ensure_demo
 from skein.runtime import Endpoints
 from skein.snippets import snippets
-from skein.wiring import VERSION, Skein
+from skein.wiring.process import VERSION, Skein
 
 
 def load_demo(skein: Skein) -> None:

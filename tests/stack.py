@@ -25,7 +25,7 @@ from skein.directory import DataDirectory, Role
 from skein.lifecycle import Servers
 from skein.runtime import RuntimeFile
 from skein.settings import load_settings
-from skein.wiring import Skein, open_skein
+from skein.wiring.process import Skein, open_skein
 
 BOTH = frozenset(Role)
 COMMAND = Path(sys.executable).parent / "skein"

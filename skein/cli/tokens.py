@@ -66,7 +66,7 @@ def desk(server: str | None, data: Path | None, *, offline: bool) -> Iterator[De
         with connect(server, data) as api:
             yield _Remote(api)
         return
-    from skein.wiring import open_tokens
+    from skein.wiring.access import open_tokens
 
     settings = load_settings(data=data)
     directory = DataDirectory(settings.data)

@@ -17,7 +17,7 @@ from flight_server.options import FlightUseCases
 from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
 from skein.settings import load_settings
-from skein.wiring import flight_server, open_skein
+from skein.wiring.process import flight_server, open_skein
 
 path = fl.FlightDescriptor.for_path
 command = fl.FlightDescriptor.for_command

@@ -1,0 +1,1 @@
+"""Settings -> adapters -> use cases -> servers. Nothing else knows every class."""

@@ -1,0 +1,108 @@
+"""What the control plane offers."""
+
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+
+from control_api.options import ControlUseCases
+from flight_core.adapters.catalog.profiles import SqlProfileRepository
+from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
+from flight_core.adapters.events.log import LogEventFeed
+from flight_core.application.annotations import AnnotateDataset
+from flight_core.application.ingestion import GetIngestion, RetryIngestion
+from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.preview import PreviewIngestion
+from flight_core.application.profile import ProfileDataset
+from flight_core.application.refresh import RefreshDataset
+from flight_core.application.statements import ClassifyStatement
+from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.query import Statement
+from flight_core.domain.repositories import DatasetRepository
+from flight_server.options import FlightUseCases
+from skein.registry import build_previewer, source_fields
+from skein.wiring.access import token_use_cases
+from skein.wiring.ingestion import (
+    contract_use_cases,
+    derivation_use_cases,
+    schedule_desk,
+    schedule_use_cases,
+    start_ingestion,
+    upload_use_cases,
+)
+from skein.wiring.parts import Parts, find_version
+from skein.wiring.versions import start_maintenance, version_use_cases
+
+_MIN_FREE_BYTES = 64 << 20
+
+
+def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
+    start = start_ingestion(parts)
+    derivations = derivation_use_cases(parts)
+    return ControlUseCases(
+        authenticator=flight.authenticator,
+        list_datasets=flight.list_datasets,
+        get_dataset=flight.get_dataset,
+        describe_dataset=flight.describe_dataset,
+        profile_dataset=ProfileDataset(
+            parts.datasets, find_version(parts), SqlProfileRepository(parts.database), flight.open_query
+        ),
+        drop_dataset=flight.drop_dataset,
+        annotate_dataset=AnnotateDataset(parts.datasets, utc_now),
+        versions=version_use_cases(parts, flight),
+        contracts=contract_use_cases(parts, start),
+        derivations=derivations,
+        start_ingestion=start,
+        get_ingestion=GetIngestion(parts.ingestions),
+        retry_ingestion=RetryIngestion(parts.ingestions, start),
+        refresh_dataset=RefreshDataset(parts.datasets, parts.jobs, start, derivations.refresh),
+        tokens=token_use_cases(parts.tokens),
+        schedules=schedule_use_cases(schedule_desk(parts, start)),
+        get_job=GetJob(parts.jobs),
+        list_jobs=ListJobs(parts.jobs),
+        cancel_job=CancelJob(parts.jobs, parts.events, utc_now, parts.wakeup),
+        read_job_log=ReadJobLog(parts.jobs),
+        start_maintenance=start_maintenance(parts),
+        uploads=upload_use_cases(parts),
+        preview_ingestion=PreviewIngestion(
+            parts.sources,
+            parts.row_sources,
+            build_previewer(parts.settings),
+            parts.directory.jobs,
+            new_id,
+        ),
+        open_query=flight.open_query,
+        follow_query=flight.follow_query,
+        classify_statement=ClassifyStatement(parts.reader),
+        run_statement=flight.run_statement,
+        delete_rows=flight.run_statement.delete_rows,
+        queries=parts.log,
+        results=parts.open_query.results,
+        admission=parts.admission,
+        events=parts.events,
+        feed=LogEventFeed(parts.events),
+        clock=utc_now,
+        sources=source_fields(),
+        checks={
+            "catalog": parts.datasets.lake_state,
+            "engine": lambda: _run_something(parts.engine, parts.datasets),
+            "disk": lambda: _require_space(parts.directory.root),
+        },
+    )
+
+
+def _run_something(engine: DuckDbEngine, datasets: DatasetRepository) -> None:
+    with closing(engine.plan(Statement("SELECT 1"), datasets.lake_state())) as query:
+        for _ in query:
+            pass
+
+
+def _require_space(folder: Path) -> None:
+    """
+    Raises:
+        OutOfDisk: next to nothing is left.
+    """
+    free = psutil.disk_usage(str(folder)).free
+    if free < _MIN_FREE_BYTES:
+        raise OutOfDisk(f"{free:,} bytes are free on the disk of the data directory; make room")

@@ -1,0 +1,72 @@
+"""What the Flight doors offer: plain Flight and Flight SQL."""
+
+from dataclasses import replace
+
+from flight_core.adapters.catalog.contracts import SqlContractRepository
+from flight_core.application.catalog import (
+    DescribeDataset,
+    DropDataset,
+    GetDataset,
+    ListDatasets,
+    OpenWrite,
+    WriteDataset,
+)
+from flight_core.application.deletions import DeleteRows, FindRowsToDelete
+from flight_core.application.live import FollowQuery
+from flight_core.application.parts import SplitPlan
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.session_statements import (
+    AnswerInSession,
+    BrowseCatalog,
+    InspectInSession,
+    ReadInSession,
+)
+from flight_core.application.session_writes import LoadInSession, WriteDatasetInSession
+from flight_core.application.statements import InspectStatement, RunStatement
+from flight_server.flight_sql.use_cases import FlightSqlUseCases
+from flight_server.options import FlightUseCases
+from skein.wiring.access import authenticator
+from skein.wiring.parts import Parts, find_version
+
+
+def flight_use_cases(parts: Parts) -> FlightUseCases:
+    datasets = parts.datasets
+    return FlightUseCases(
+        authenticator=authenticator(parts),
+        list_datasets=ListDatasets(datasets),
+        get_dataset=GetDataset(datasets),
+        describe_dataset=DescribeDataset(datasets, parts.store, find_version(parts)),
+        drop_dataset=DropDataset(datasets, utc_now),
+        write_dataset=WriteDataset(unchecked(parts)),
+        plan_query=parts.plan_query,
+        open_query=parts.open_query,
+        inspect_statement=InspectStatement(parts.reader),
+        run_statement=RunStatement(
+            datasets, parts.engine, parts.admission, parts.log, utc_now, new_id, delete_rows(parts)
+        ),
+        queries=parts.log,
+        follow_query=FollowQuery(parts.reader, parts.store, parts.engine, parts.open_query),
+    )
+
+
+def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCases:
+    write = WriteDatasetInSession(parts.datasets, unchecked(parts), flight.drop_dataset)
+    return FlightSqlUseCases(
+        sessions=parts.sessions,
+        inspect=InspectInSession(parts.reader),
+        answer=AnswerInSession(flight.plan_query, write, parts.log, utc_now),
+        split=SplitPlan(parts.engine),
+        read=ReadInSession(parts.datasets, flight.open_query),
+        load=LoadInSession(write, parts.log, utc_now, new_id),
+        catalog=BrowseCatalog(parts.reader),
+        queries=parts.log,
+    )
+
+
+def unchecked(parts: Parts) -> OpenWrite:
+    """For rows that come as they are."""
+    return replace(parts.open_write, contracts=SqlContractRepository(parts.database))
+
+
+def delete_rows(parts: Parts) -> DeleteRows:
+    return DeleteRows(parts.datasets, parts.engine, parts.admission, FindRowsToDelete(parts.open_write))

@@ -1,0 +1,156 @@
+"""What brings rows in: ingestions, schedules, uploads, contracts, derivations, and their worker."""
+
+from datetime import timedelta
+
+from control_api.options import ContractUseCases, DerivationUseCases, ScheduleUseCases, UploadUseCases
+from flight_core.adapters.calendar.cron import next_cron_time
+from flight_core.adapters.catalog.contracts import SqlContractRepository
+from flight_core.adapters.catalog.derivations import SqlDerivationRepository
+from flight_core.adapters.catalog.schedules import SqlScheduleRepository
+from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
+from flight_core.application.contracts import (
+    CheckDataset,
+    DescribeContract,
+    GetContract,
+    InferContract,
+    PrepareCheck,
+    SetContract,
+    WithdrawContract,
+)
+from flight_core.application.derivations import (
+    DefineDerivation,
+    InspectDerivations,
+    Refresh,
+    RemoveDerivation,
+)
+from flight_core.application.ingestion import StartIngestion
+from flight_core.application.ingestion_run import RunIngestion
+from flight_core.application.job_worker import JobWorker, WorkerOptions
+from flight_core.application.lineage import TraceLineage
+from flight_core.application.maintenance_jobs import RunCompaction, RunVacuum
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.quarantine import Quarantine
+from flight_core.application.replay import ReplayRejects
+from flight_core.application.row_ingestion import StoreRows
+from flight_core.application.schedules import (
+    AddSchedule,
+    ChangeSchedule,
+    GetSchedule,
+    ListSchedules,
+    RemoveSchedule,
+    RunSchedule,
+    ScheduleDesk,
+)
+from flight_core.application.source_memory import RememberSources
+from flight_core.application.uploads import (
+    CreateUpload,
+    DeleteUpload,
+    GetUpload,
+    ListUploads,
+    ReceivePart,
+    UploadLimits,
+)
+from flight_core.domain.job import Task
+from skein.settings import Settings
+from skein.wiring.parts import Parts, find_version
+from skein.wiring.versions import compact, vacuum
+
+
+def start_ingestion(parts: Parts) -> StartIngestion:
+    return StartIngestion(
+        parts.ingestions,
+        parts.datasets,
+        parts.sources,
+        parts.parser,
+        utc_now,
+        new_id,
+        parts.wakeup,
+        parts.row_sources,
+    )
+
+
+def schedule_desk(parts: Parts, start: StartIngestion) -> ScheduleDesk:
+    schedules = SqlScheduleRepository(parts.database)
+    return ScheduleDesk(schedules, start, next_cron_time, utc_now, new_id, parts.wakeup)
+
+
+def schedule_use_cases(desk: ScheduleDesk) -> ScheduleUseCases:
+    return ScheduleUseCases(
+        add=AddSchedule(desk),
+        change=ChangeSchedule(desk),
+        remove=RemoveSchedule(desk),
+        get=GetSchedule(desk.schedules),
+        list=ListSchedules(desk.schedules),
+        run=RunSchedule(desk),
+    )
+
+
+def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
+    contracts = SqlContractRepository(parts.database)
+    get = GetContract(contracts)
+    prepare = PrepareCheck(contracts, parts.datasets, parts.store, utc_now)
+    return ContractUseCases(
+        set=SetContract(contracts, parts.parser, utc_now),
+        describe=DescribeContract(get, prepare, utc_now),
+        withdraw=WithdrawContract(contracts, utc_now),
+        infer=InferContract(parts.datasets, parts.store),
+        check=CheckDataset(get, parts.datasets, parts.store, parts.parser, utc_now, parts.directory.jobs),
+        replay=ReplayRejects(parts.datasets, start),
+    )
+
+
+def upload_use_cases(parts: Parts) -> UploadUseCases:
+    uploads, limits = parts.uploads, upload_limits(parts.settings)
+    get = GetUpload(uploads)
+    return UploadUseCases(
+        limits=limits,
+        create=CreateUpload(uploads, limits, utc_now, new_id),
+        get=get,
+        list=ListUploads(uploads),
+        receive=ReceivePart(get, limits),
+        delete=DeleteUpload(get),
+    )
+
+
+def upload_limits(settings: Settings) -> UploadLimits:
+    return UploadLimits(settings.ingest_max_bytes, timedelta(seconds=settings.upload_ttl_s))
+
+
+def derivation_use_cases(parts: Parts) -> DerivationUseCases:
+    repository = SqlDerivationRepository(parts.database)
+    return DerivationUseCases(
+        define=DefineDerivation(repository, parts.plan_query, utc_now),
+        inspect=InspectDerivations(repository, parts.datasets, parts.ingestions),
+        remove=RemoveDerivation(repository, utc_now),
+        refresh=Refresh(repository, parts.datasets, parts.ingestions, utc_now, new_id, parts.wakeup),
+        lineage=TraceLineage(parts.datasets, parts.store, find_version(parts)),
+    )
+
+
+def job_worker(parts: Parts) -> JobWorker:
+    memory = RememberSources(
+        SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
+    )
+    ingest = RunIngestion(
+        parts.open_write,
+        parts.sources,
+        parts.parser,
+        memory,
+        PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now),
+        Quarantine(parts.open_write, parts.store),
+        StoreRows(parts.row_sources, parts.store, new_id, parts.settings.ingest_fetch_timeout_s),
+    )
+    return JobWorker(
+        {
+            Task.INGEST: ingest,
+            Task.COMPACT: RunCompaction(compact(parts), parts.datasets, parts.store),
+            Task.VACUUM: RunVacuum(vacuum(parts)),
+        },
+        jobs=parts.jobs,
+        events=parts.events,
+        clock=utc_now,
+        wakeup=parts.wakeup,
+        options=WorkerOptions(
+            name=new_id(), scratch=parts.directory.jobs, concurrency=parts.settings.ingest_jobs
+        ),
+    )

@@ -1,0 +1,213 @@
+"""The adapters of one process, and what several use cases share."""
+
+import shutil
+from collections.abc import Set
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.adapters.catalog.readers import SqlReaderRepository
+from flight_core.adapters.catalog.tokens import SqlTokenRepository
+from flight_core.adapters.catalog.versions import SqlVersionRepository
+from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
+from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
+from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
+from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
+from flight_core.adapters.results.disk import DiskResultCache, ResultCacheOptions
+from flight_core.adapters.sources.rejects import RejectsSource
+from flight_core.adapters.storage.delta import DeltaTableStore
+from flight_core.adapters.uploads.folder import FolderUploadStore
+from flight_core.application.admission import Admission, AdmissionLimits
+from flight_core.application.catalog import OpenWrite, Publish
+from flight_core.application.find_version import FindVersion
+from flight_core.application.ingestion import RowSources, Sources
+from flight_core.application.jobs import Wakeup
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.uploads import UploadStore
+from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
+from flight_core.application.reader import Reader
+from flight_core.application.reads import OpenReads, ReadBeacon
+from flight_core.application.session_registry import SessionRegistry
+from flight_core.application.sessions import SessionLimits
+from flight_core.domain.contract import REJECTS_KIND
+from flight_core.domain.errors import InvalidOption
+from flight_core.domain.repositories import (
+    DatasetRepository,
+    EventRepository,
+    IngestionRepository,
+    JobRepository,
+    VersionRepository,
+)
+from flight_core.domain.tokens import TokenRepository
+from flight_core.infrastructure.database import Database
+from flight_core.infrastructure.duckdb_pool import DuckDbOptions
+from skein.directory import DataDirectory, Role
+from skein.registry import Readers, build_parser, build_row_sources, build_sources
+from skein.settings import Settings
+
+_ROW_FINDER_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The adapters, and what several use cases share."""
+
+    settings: Settings
+    directory: DataDirectory
+    key: bytes
+    database: Database
+    store: DeltaTableStore
+    engine: DuckDbEngine
+    reader: Reader
+    sessions: SessionRegistry
+    datasets: DatasetRepository
+    versions: VersionRepository
+    reads: OpenReads
+    beacon: ReadBeacon
+    events: EventRepository
+    tokens: TokenRepository
+    ingestions: IngestionRepository
+    jobs: JobRepository
+    admission: Admission
+    log: QueryLog
+    open_write: OpenWrite
+    sources: Sources
+    parser: Parser
+    wakeup: Wakeup
+    uploads: UploadStore
+    plan_query: PlanQuery
+    open_query: OpenQuery
+    row_sources: RowSources
+
+
+def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> Parts:
+    database = Database(catalog_url(settings, directory))
+    stack.callback(database.close)
+    database.migrate()
+    tokens = SqlTokenRepository(database)
+    _require_credentials(settings, tokens)
+    options = _duckdb_options(settings, directory, roles)
+    store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
+    engine = DuckDbEngine(options, store)
+    stack.callback(engine.close)
+    guarded = GuardedDuckDbEngine(_guarded_options(settings, directory, roles), store)
+    stack.callback(guarded.close)
+    sessions = SessionRegistry(engine, _session_limits(settings))
+    stack.callback(sessions.close)
+    datasets = SqlDatasetRepository(database)
+    log = QueryLog(utc_now)
+    reads = OpenReads(log, sessions, utc_now)
+    readers = SqlReaderRepository(database)
+    readers.leave(*roles)  # those that had the roles before are gone, however they ended
+    beacon = ReadBeacon(reads, readers, utc_now, process=min(roles))
+    stack.callback(beacon.close)
+    admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
+    reader = Reader(datasets, engine, guarded)
+    results = _results(settings, directory, roles)
+    plan_query = PlanQuery(reader, new_id, results)
+    open_query = OpenQuery(reader, admission, log, utc_now, new_id, results)
+    return Parts(
+        settings=settings,
+        directory=directory,
+        key=directory.secret_key(),
+        database=database,
+        store=store,
+        engine=engine,
+        reader=reader,
+        sessions=sessions,
+        datasets=datasets,
+        versions=SqlVersionRepository(database),
+        reads=reads,
+        beacon=beacon,
+        events=SqlEventRepository(database),
+        tokens=tokens,
+        ingestions=SqlIngestionRepository(database, utc_now),
+        jobs=SqlJobRepository(database, utc_now),
+        admission=admission,
+        log=log,
+        open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id),
+        sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
+        parser=build_parser(settings),
+        wakeup=Wakeup(),
+        uploads=FolderUploadStore(directory.uploads),
+        plan_query=plan_query,
+        open_query=open_query,
+        row_sources=build_row_sources(
+            settings, directory, Readers(plan_query, replace(open_query, results=None))
+        ),
+    )
+
+
+def find_version(parts: Parts) -> FindVersion:
+    return FindVersion(parts.store, parts.versions)
+
+
+def catalog_url(settings: Settings, directory: DataDirectory) -> str:
+    return settings.catalog_url.get_secret_value() if settings.catalog_url else directory.catalog_url
+
+
+def _duckdb_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DuckDbOptions:
+    return DuckDbOptions(
+        workspace=directory.workspace if Role.FLIGHT in roles else None,
+        readable=(directory.lake,),
+        temp=directory.temp(roles),
+        memory_bytes=settings.memory_limit,
+        temp_bytes=settings.temp_limit,
+        threads=settings.threads,
+    )
+
+
+def _guarded_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> GuardedOptions:
+    temp = directory.temp(roles)
+    return GuardedOptions(
+        temp=temp,
+        folders={str(directory.lake): "<lake>", str(temp): "<temp>"},
+        memory_bytes=settings.guarded_memory,
+        temp_bytes=settings.temp_limit,
+        threads=settings.threads,
+        timeout_s=settings.guarded_timeout_s,
+        max_processes=settings.guarded_processes,
+    )
+
+
+def _row_finder(options: DuckDbOptions) -> DuckDbRowFinder:
+    temp = options.temp / "rows"
+    shutil.rmtree(temp, ignore_errors=True)  # of a process that was killed
+    memory_bytes = min(options.memory_bytes, _ROW_FINDER_BYTES)
+    return DuckDbRowFinder(replace(options, temp=temp, memory_bytes=memory_bytes))
+
+
+def _results(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DiskResultCache | None:
+    if not settings.cache_bytes:
+        return None
+    options = ResultCacheOptions(
+        max_bytes=settings.cache_bytes,
+        max_entry_bytes=settings.cache_entry_bytes,
+        ttl_s=settings.cache_ttl_s,
+        min_run_s=settings.cache_min_run_s,
+    )
+    return DiskResultCache(directory.temp(roles) / "results", options)
+
+
+def _session_limits(settings: Settings) -> SessionLimits:
+    return SessionLimits(
+        max_sessions=settings.max_sessions,
+        idle_s=settings.session_idle_s,
+        transaction_idle_s=settings.transaction_idle_s,
+    )
+
+
+def _require_credentials(settings: Settings, tokens: TokenRepository) -> None:
+    """
+    Raises:
+        InvalidOption: others can reach the server, and nothing would keep them out.
+    """
+    if not (settings.loopback or settings.has_credentials or tokens.by_digest()):
+        raise InvalidOption(
+            f"SKEIN_HOST is '{settings.host}', which others can reach: make a token with"
+            " 'skein token create NAME --offline', set SKEIN_TOKENS or SKEIN_USERS, or listen on 127.0.0.1"
+        )

@@ -1,0 +1,73 @@
+"""What keeps, compares and tidies versions."""
+
+from datetime import timedelta
+
+from control_api.options import VersionUseCases
+from flight_core.adapters.catalog.readers import SqlReaderRepository
+from flight_core.application.diff import DiffVersions
+from flight_core.application.maintenance import (
+    CompactDataset,
+    MaintenanceOptions,
+    VacuumDataset,
+    VacuumOptions,
+)
+from flight_core.application.maintenance_jobs import StartMaintenance
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.versions import (
+    GetRetention,
+    ListTags,
+    ReadHistory,
+    RemoveTag,
+    RestoreVersion,
+    SetRetention,
+    TagVersion,
+)
+from flight_core.domain.versions import RetentionPolicy
+from flight_server.options import FlightUseCases
+from skein.settings import Settings
+from skein.wiring.parts import Parts, find_version
+
+_TICKET_SLACK_S = 60.0  # between the check of a ticket and its first look at the catalog
+
+
+def version_use_cases(parts: Parts, flight: FlightUseCases) -> VersionUseCases:
+    datasets, store, versions, find = parts.datasets, parts.store, parts.versions, find_version(parts)
+    publish = parts.open_write.publish
+    return VersionUseCases(
+        history=ReadHistory(datasets, store, versions),
+        diff=DiffVersions(datasets, find, flight.open_query),
+        restore=RestoreVersion(datasets, store, find, publish),
+        list_tags=ListTags(datasets, versions),
+        tag=TagVersion(datasets, versions, find, utc_now),
+        remove_tag=RemoveTag(datasets, versions, utc_now),
+        get_retention=GetRetention(datasets, versions, retention(parts.settings)),
+        set_retention=SetRetention(datasets, versions, utc_now),
+    )
+
+
+def compact(parts: Parts) -> CompactDataset:
+    return CompactDataset(parts.datasets, parts.store, parts.engine, parts.open_write.publish, parts.reads)
+
+
+def vacuum(parts: Parts) -> VacuumDataset:
+    settings = parts.settings
+    options = VacuumOptions(
+        grace=timedelta(seconds=settings.ticket_ttl_s + _TICKET_SLACK_S),
+        orphan_grace=timedelta(seconds=settings.orphan_grace_s),
+        default=retention(settings),
+    )
+    readers = SqlReaderRepository(parts.database)
+    return VacuumDataset(parts.datasets, parts.store, parts.versions, readers, utc_now, options)
+
+
+def start_maintenance(parts: Parts) -> StartMaintenance:
+    return StartMaintenance(parts.jobs, parts.datasets, utc_now, new_id, parts.wakeup)
+
+
+def maintenance_options(settings: Settings) -> MaintenanceOptions:
+    every_s = settings.vacuum_every_s
+    return MaintenanceOptions(settings.compact_files or None, timedelta(seconds=every_s) if every_s else None)
+
+
+def retention(settings: Settings) -> RetentionPolicy:
+    return RetentionPolicy(settings.keep_versions, settings.keep_versions_s)
