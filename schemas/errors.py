@@ -118,6 +118,7 @@ PROBLEM_TYPES = _types(
     ("handle_not_found", "The handle is unknown or has expired", "Prepare the statement again."),
     ("conflict", "The state forbids it", "Look at the current state and decide again."),
     ("dataset_exists", "The dataset exists already", "Append, replace, or choose another name."),
+    ("dataset_derived", "The dataset is derived", "Write elsewhere, or remove its derivation first."),
     ("table_exists", "The table exists already", "Append to it, drop it, or choose another name."),
     ("commit_conflict", "Somebody else committed first", "Try again."),
     ("transaction_failed", "The transaction has failed", "Roll back and begin again."),

@@ -20,6 +20,7 @@ from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import ContractViolated, DatasetExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
@@ -191,9 +192,11 @@ class OpenWrite:
     `schema` None: the first batch or file decides. `source` tells the history where the rows came from,
     `inputs` which versions they were made from, `message` why.
     One `job_id` commits at most once, however often it is attempted. `contracts` are given where rows
-    come in that nobody has checked: there must be none for the dataset.
+    come in that nobody has checked: there must be none for the dataset. A derived dataset is written by
+    the run of its derivation.
 
     Raises:
+        DatasetDerived: the job is no such run.
         DatasetExists: mode CREATE, and it does.
         ContractViolated: the rows would have to be checked first.
         InvalidDatasetName: the name is kept for rows that were rejected.
@@ -206,6 +209,7 @@ class OpenWrite:
     publish: Publish
     new_id: NewId
     contracts: ContractRepository | None = None
+    derivations: DerivationRepository | None = None
 
     def __call__(
         self,
@@ -230,6 +234,8 @@ class OpenWrite:
         found = self.datasets.find(name)
         found = _catch_up(name, dataset_id, found, store=self.store, publish=self.publish) or found
         committed = self.store.committed_by(dataset_id, job_id) if job_id else None
+        if self.derivations is not None and committed is None:
+            refuse_derived(self.derivations, name, job_id=job_id)
         if mode is WriteMode.CREATE and committed is None and found is not None:
             raise DatasetExists(
                 f"dataset '{found.name}' exists already; append to it, replace it, or choose another name",

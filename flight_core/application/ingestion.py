@@ -15,6 +15,7 @@ from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import WriteMode
+from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, NotRetryable
 from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
@@ -39,6 +40,7 @@ class StartIngestion:
         InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption: the request cannot work.
         InvalidSql, StatementNotAllowed, ...: likewise, where the source is a query.
         DatasetExists: mode CREATE and the name is taken.
+        DatasetDerived
         PermissionDenied
     """
 
@@ -50,6 +52,7 @@ class StartIngestion:
     new_id: NewId
     wakeup: Wakeup
     row_sources: RowSources
+    derivations: DerivationRepository
 
     def __call__(
         self,
@@ -89,6 +92,7 @@ class StartIngestion:
         require_granted(request.dataset, actor)
         _ = request.rule
         refuse_rejects(request.dataset)
+        refuse_derived(self.derivations, request.dataset)
         if request.source.kind in self.row_sources:
             check_row_options(request)
         else:

@@ -13,6 +13,7 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
+from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.repositories import DatasetRepository, VersionRepository
 from flight_core.domain.versions import RetentionPolicy, Tag, TagName, VersionName
@@ -80,6 +81,7 @@ class RestoreVersion:
 
     Raises:
         CommitConflict: the current version is not `expected`.
+        DatasetDerived
         and as `FindVersion`.
     """
 
@@ -87,6 +89,7 @@ class RestoreVersion:
     store: TableStore
     find: FindVersion
     publish: Publish
+    derivations: DerivationRepository
 
     def __call__(
         self,
@@ -99,6 +102,7 @@ class RestoreVersion:
     ) -> DatasetVersion:
         require(actor, Scope.WRITE)
         dataset = get_seen(self.datasets, name, actor)
+        refuse_derived(self.derivations, name)
         version = self.find(dataset, at)
         if version.ref == dataset.current.ref:
             return version

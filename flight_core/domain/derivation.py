@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from flight_core.domain.dataset import DatasetName, VersionRef
-from flight_core.domain.errors import DerivationCycle
+from flight_core.domain.errors import DatasetDerived, DerivationCycle
 from flight_core.domain.events import Event
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.query import Pins
@@ -49,7 +49,8 @@ class Derivation:
 
 
 class DerivationRepository(Protocol):
-    def find(self, target: DatasetName) -> Derivation | None: ...
+    def find(self, target: DatasetName) -> Derivation | None:
+        """By a name that compares without case."""
 
     def list(self) -> Sequence[Derivation]:
         """Ordered by the name of the target."""
@@ -115,6 +116,22 @@ def refuse_cycle(derivation: Derivation, others: Iterable[Derivation]) -> None:
             " something else, or name a version such as"
             f' "{names[-1]}@v1"',
             cycle=names,
+        )
+
+
+def refuse_derived(
+    derivations: DerivationRepository, name: DatasetName, *, job_id: str | None = None
+) -> None:
+    """
+    Raises:
+        DatasetDerived: the dataset is derived, and the job is not the latest run of its derivation.
+    """
+    derivation = derivations.find(name)
+    if derivation is not None and (job_id is None or job_id != derivation.run):
+        raise DatasetDerived(
+            f"dataset '{name}' is derived: its rows come from its derivation alone; write to another dataset,"
+            f" or remove the derivation with `skein underive {name}`",
+            name=name.value,
         )
 
 

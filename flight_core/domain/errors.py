@@ -15,7 +15,7 @@
     │   └── IngestionNotFound, UploadNotFound, QueryNotFound, TokenNotFound, HandleNotFound, ContractNotFound,
     │       DerivationNotFound
     ├── Conflict                somebody else was first, or the state forbids it
-    │   ├── DatasetExists, TableExists, CommitConflict, TransactionFailed
+    │   ├── DatasetExists, DatasetDerived, TableExists, CommitConflict, TransactionFailed
     │   ├── ScheduleExists, ScheduleRunning
     │   └── IngestionFinished, NotRetryable, UploadFinished, OffsetMismatch, SourceBusy
     ├── Unauthenticated         no valid credentials
@@ -229,6 +229,12 @@ class Conflict(FlightCoreError):
 
 class DatasetExists(Conflict):
     code = "dataset_exists"
+
+
+class DatasetDerived(Conflict):
+    """The rows of the dataset come from its derivation, and from nobody else."""
+
+    code = "dataset_derived"
 
 
 class TableExists(Conflict):

@@ -5,7 +5,6 @@ from datetime import timedelta
 from control_api.options import ContractUseCases, DerivationUseCases, ScheduleUseCases, UploadUseCases
 from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.contracts import SqlContractRepository
-from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.application.contracts import (
@@ -66,6 +65,7 @@ def start_ingestion(parts: Parts) -> StartIngestion:
         new_id,
         parts.wakeup,
         parts.row_sources,
+        parts.derivations,
     )
 
 
@@ -117,7 +117,7 @@ def upload_limits(settings: Settings) -> UploadLimits:
 
 
 def derivation_use_cases(parts: Parts) -> DerivationUseCases:
-    repository = SqlDerivationRepository(parts.database)
+    repository = parts.derivations
     return DerivationUseCases(
         define=DefineDerivation(repository, parts.plan_query, utc_now),
         inspect=InspectDerivations(repository, parts.datasets, parts.ingestions),

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
@@ -34,6 +35,7 @@ from flight_core.application.reads import OpenReads, ReadBeacon
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.sessions import SessionLimits
 from flight_core.domain.contract import REJECTS_KIND
+from flight_core.domain.derivation import DerivationRepository
 from flight_core.domain.errors import InvalidOption
 from flight_core.domain.repositories import (
     DatasetRepository,
@@ -82,6 +84,7 @@ class Parts:
     plan_query: PlanQuery
     open_query: OpenQuery
     row_sources: RowSources
+    derivations: DerivationRepository
 
 
 def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> Parts:
@@ -99,6 +102,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     sessions = SessionRegistry(engine, _session_limits(settings))
     stack.callback(sessions.close)
     datasets = SqlDatasetRepository(database)
+    derivations = SqlDerivationRepository(database)
     log = QueryLog(utc_now)
     reads = OpenReads(log, sessions, utc_now)
     readers = SqlReaderRepository(database)
@@ -129,7 +133,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,
         log=log,
-        open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id),
+        open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id, derivations=derivations),
+        derivations=derivations,
         sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
         parser=build_parser(settings),
         wakeup=Wakeup(),

@@ -36,7 +36,7 @@ def version_use_cases(parts: Parts, flight: FlightUseCases) -> VersionUseCases:
     return VersionUseCases(
         history=ReadHistory(datasets, store, versions),
         diff=DiffVersions(datasets, find, flight.open_query),
-        restore=RestoreVersion(datasets, store, find, publish),
+        restore=RestoreVersion(datasets, store, find, publish, parts.derivations),
         list_tags=ListTags(datasets, versions),
         tag=TagVersion(datasets, versions, find, utc_now),
         remove_tag=RemoveTag(datasets, versions, utc_now),

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
@@ -61,6 +62,7 @@ class IngestionStack:
         self.events = SqlEventRepository(self.database)
         self.datasets = SqlDatasetRepository(self.database)
         self.ingestions = SqlIngestionRepository(self.database, utc_now)
+        self.derivations = SqlDerivationRepository(self.database)
         self.registry = SqlJobRepository(self.database, utc_now)
         options = DuckDbOptions(None, (self.lake,), folder / "temp", memory_bytes=512 << 20)
         self.store = DeltaTableStore(self.lake, row_finder=DuckDbRowFinder(options))
@@ -147,7 +149,15 @@ class IngestionStack:
     @property
     def start_ingestion(self) -> StartIngestion:
         return StartIngestion(
-            self.ingestions, self.datasets, self.sources, self.parser, utc_now, new_id, self.wakeup, {}
+            self.ingestions,
+            self.datasets,
+            self.sources,
+            self.parser,
+            utc_now,
+            new_id,
+            self.wakeup,
+            {},
+            self.derivations,
         )
 
     def cancel(self, ingestion: Ingestion) -> Ingestion:

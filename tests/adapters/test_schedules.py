@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from flight_core.adapters.calendar.cron import next_cron_time
-from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.application.derivations import Refresh
@@ -68,7 +67,15 @@ class Desk:
                 return next(ids)
 
         self.start = StartIngestion(
-            stack.ingestions, stack.datasets, stack.sources, stack.parser, self._clock, new_id, Wakeup(), {}
+            stack.ingestions,
+            stack.datasets,
+            stack.sources,
+            stack.parser,
+            self._clock,
+            new_id,
+            Wakeup(),
+            {},
+            stack.derivations,
         )
         desk = ScheduleDesk(self.schedules, self.start, next_cron_time, self._clock, new_id, Wakeup())
         self.add_schedule = AddSchedule(desk)
@@ -88,8 +95,9 @@ class Desk:
 
     def refresh(self) -> RefreshDataset:
         stack = self.stack
-        derivations = SqlDerivationRepository(stack.database)
-        derive = Refresh(derivations, stack.datasets, stack.ingestions, self._clock, lambda: "d1", Wakeup())
+        derive = Refresh(
+            stack.derivations, stack.datasets, stack.ingestions, self._clock, lambda: "d1", Wakeup()
+        )
         return RefreshDataset(stack.datasets, self.jobs, self.start, derive)
 
     def end_jobs(self) -> None:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
@@ -67,7 +68,9 @@ class World:
         self.publish = Publish(self.datasets, self.clock)
         find = FindVersion(self.store, self.versions)
         self._write = WriteDataset(OpenWrite(self.datasets, self.store, self.publish, new_id))
-        self._restore = RestoreVersion(self.datasets, self.store, find, self.publish)
+        self._restore = RestoreVersion(
+            self.datasets, self.store, find, self.publish, SqlDerivationRepository(self.database)
+        )
         self._tag = TagVersion(self.datasets, self.versions, find, self.clock)
         self._untag = RemoveTag(self.datasets, self.versions, self.clock)
         self._retain = SetRetention(self.datasets, self.versions, self.clock)

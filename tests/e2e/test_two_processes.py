@@ -8,6 +8,7 @@ import pyarrow.flight as fl
 import pytest
 from websockets.sync.client import connect as websocket
 
+from tests.protocol.http_stack import until
 from tests.stack import skein_process
 
 TABLE = pa.table({"id": pa.array(range(1000), pa.int64()), "name": [f"row {i}" for i in range(1000)]})
@@ -17,7 +18,12 @@ TABLE = pa.table({"id": pa.array(range(1000), pa.int64()), "name": [f"row {i}" f
 def pair(tmp_path):
     """The control process was started first: the order does not matter."""
     with (
-        skein_process(tmp_path, command="serve-control", SKEIN_INGEST_ROOTS=str(tmp_path.parent)) as control,
+        skein_process(
+            tmp_path,
+            command="serve-control",
+            SKEIN_INGEST_ROOTS=str(tmp_path.parent),
+            SKEIN_REFRESH_DELAY_S="2",
+        ) as control,
         skein_process(tmp_path, command="serve-flight") as flight,
     ):
         yield control, flight
@@ -93,3 +99,27 @@ def test_a_ticket_of_the_flight_process_survives_its_restart(tmp_path):
         fl.connect(flight.endpoints["flight"]) as client,
     ):
         assert client.do_get(ticket).read_all().to_pylist() == [{"n": 1000}]
+
+
+def test_a_burst_of_writes_in_one_process_leads_to_one_run_in_the_other(pair):
+    control, flight = pair
+    uri = flight.endpoints["flight"]
+    put(uri, "sent", TABLE)
+    with httpx.Client(base_url=control.endpoints["http"] + "/api/v1", timeout=60) as client:
+        sql = "SELECT count(*) AS n FROM sent"
+        assert client.put("/datasets/counted/derivation", json={"sql": sql}).status_code == 200
+
+        def runs():
+            return client.get("/jobs", params={"dataset": "counted"}).json()["items"]
+
+        def status():
+            return client.get("/datasets/counted/derivation").json()
+
+        until(lambda: [run["state"] for run in runs()] == ["succeeded"], deadline_s=60)
+        for _ in range(8):
+            put(uri, "sent", TABLE)
+        until(lambda: status()["inputs"][0]["used"] == 8 and status()["state"] == "fresh", deadline_s=60)
+        assert read(uri, "SELECT n FROM counted").to_pylist() == [{"n": 9000}]
+        assert len(runs()) == 2
+        with pytest.raises(pa.ArrowInvalid, match="dataset_derived"):
+            put(uri, "counted", TABLE)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import (
     FlightCoreError,
     IdempotencyKeyReused,
@@ -24,6 +25,13 @@ class MemoryEvents:
     def append(self, event: Event) -> StoredEvent:
         self.stored.append(StoredEvent(len(self.stored) + 1, event))
         return self.stored[-1]
+
+
+class NoDerivations:
+    """The part of `DerivationRepository` that writers ask."""
+
+    def find(self, target: DatasetName) -> None:
+        return None
 
 
 class MemoryIngestions:

@@ -2,7 +2,9 @@
 
 import json
 
+import adbc_driver_flightsql.dbapi as adbc
 import pyarrow as pa
+import pyarrow.flight as fl
 import pytest
 
 from flight_core.domain.dataset import WriteMode
@@ -148,6 +150,40 @@ def test_a_restart_takes_up_what_had_changed_meanwhile(tmp_path):
         stack.write("a", pa.table({"x": [2]}))
     with skein_stack(tmp_path) as stack, stack.http(timeout=80) as client:
         until(lambda: rows(client, "SELECT n FROM b") == [{"n": 2}], deadline_s=60)
+
+
+def test_nobody_else_writes_to_a_derived_dataset_at_any_door(stack, client):
+    define(client, "b", "SELECT count(*) AS n FROM a")
+    is_fresh(client, "b")
+    stack.write("a", pa.table({"x": [4]}))
+    is_fresh(client, "b")
+    ingestion = {"dataset": "b", "source": {"kind": "sql", "sql": "SELECT 1 AS n"}}
+    for refused in (
+        client.post("/api/v1/ingestions", json=ingestion),
+        client.post("/api/v1/schedules", json={"name": "s", "every_s": 60, "ingestion": ingestion}),
+        client.post("/api/v1/datasets/b/restore", json={"version": "v0"}),
+        client.post("/api/v1/datasets/b/delete", json={"where": "n > 0"}),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (409, "dataset_derived"), refused.text
+    table = pa.table({"n": [9]})
+    with stack.flight() as flight:
+        writer, _ = flight.do_put(fl.FlightDescriptor.for_path("b"), table.schema)
+        writer.write_table(table)
+        with pytest.raises(pa.ArrowInvalid, match="dataset_derived"):
+            writer.close()
+    with adbc.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+        for sql in (
+            "INSERT INTO datasets.b VALUES (9)",
+            "CREATE OR REPLACE TABLE datasets.b AS SELECT 9 AS n",
+            "DELETE FROM datasets.b",
+        ):
+            with pytest.raises(adbc.Error, match="dataset_derived"):
+                cursor.execute(sql)
+        with pytest.raises(adbc.Error, match="dataset_derived"):
+            cursor.adbc_ingest("b", table, mode="append", db_schema_name="datasets")
+    assert rows(client, "SELECT n FROM b") == [{"n": 4}]
+    client.delete("/api/v1/datasets/b/derivation")
+    assert client.post("/api/v1/datasets/b/restore", json={"version": "v0"}).status_code == 200
 
 
 def test_of_two_that_start_the_same_run_one_does(stack, client):

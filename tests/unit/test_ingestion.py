@@ -26,7 +26,7 @@ from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import IngestionRequest, SourceSpec
 from flight_core.domain.job import JobFilter, JobState
 from tests.fakes.catalog import MemoryDatasets, SteadyClock
-from tests.fakes.ingestions import Judge, MemoryEvents, MemoryIngestions
+from tests.fakes.ingestions import Judge, MemoryEvents, MemoryIngestions, NoDerivations
 
 READER = Actor("reader", frozenset({Scope.READ}))
 WRITER = Actor("writer", frozenset({Scope.READ, Scope.WRITE}))
@@ -46,7 +46,15 @@ class Desk:
         ids = map(str, itertools.count(1))
         sources = {"file": self.source}
         self.start = StartIngestion(
-            self.jobs, self.datasets, sources, self.parser, clock, lambda: next(ids), wakeup, {}
+            self.jobs,
+            self.datasets,
+            sources,
+            self.parser,
+            clock,
+            lambda: next(ids),
+            wakeup,
+            {},
+            NoDerivations(),
         )
         self.cancel = CancelJob(self.jobs, self.events, clock, wakeup)
         self.get = GetIngestion(self.jobs)
