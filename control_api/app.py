@@ -15,6 +15,7 @@ from control_api.mapping import API
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.routes import (
+    annotations,
     contracts,
     datasets,
     derivations,
@@ -73,6 +74,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     openapi.install(app)
     for routes in (
         datasets,
+        annotations,
         contracts,
         profiles,
         versions,

@@ -12,8 +12,8 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from control_api.dependencies import etag_of, names_etag
 from control_api.errors import HttpProblem, problem_response
+from control_api.etags import etag_of, names_etag
 
 _WRITES = ("PUT", "PATCH", "DELETE")
 

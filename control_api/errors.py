@@ -120,6 +120,11 @@ def problem_response(scope: Scope, error: Exception) -> Response:
     return _respond(scope, 500, "internal_error", "internal error; the server's log tells more")
 
 
+def problem_of(scope: Scope, error: Exception) -> Problem:
+    """Likewise, for a failure of one part of a request."""
+    return Problem.model_validate_json(bytes(problem_response(scope, error).body))
+
+
 def _respond(
     scope: Scope,
     status: int,

@@ -3,11 +3,12 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from control_api.etags import etag_of_dataset
 from control_api.formats import ResultHead, encode_json_array, json_value
 from flight_core.application.catalog import DatasetDescription
 from flight_core.application.ports.parsing import Preview
@@ -19,6 +20,7 @@ from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
 from flight_core.domain.query import CacheUse, Pins, QueryRecord
 from flight_core.domain.upload import Upload
+from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import TagName, VersionName, version_named
 from schemas import http
 from schemas.sources import Source
@@ -26,46 +28,80 @@ from schemas.sources import Source
 API = "/api/v1"
 
 
+_LINKS = (
+    "versions",
+    "rows",
+    "sample",
+    "profile",
+    "contract",
+    "lineage",
+    "derivation",
+    "tags",
+    "retention",
+    "usage",
+)
+
+
 def dataset(dataset: Dataset) -> http.Dataset:
-    current = dataset.current
-    return http.Dataset(
-        id=dataset.id,
-        name=dataset.name.value,
-        href=f"{API}/datasets/{quote(dataset.name.value)}",
-        description=dataset.description,
-        tags=list(dataset.tags),
-        owners=list(dataset.owners),
-        version=dataset.version,
-        rows=current.row_count,
-        size_bytes=current.size_bytes,
-        created_at=dataset.created_at,
-        updated_at=current.committed_at,
-        columns=[
+    return http.Dataset(**_dataset(dataset))
+
+
+def dataset_entry(dataset: Dataset, usage: Usage) -> http.DatasetEntry:
+    return http.DatasetEntry(usage=http.UsageSummary(**_usage(usage)), **_dataset(dataset))
+
+
+def usage(name: DatasetName, usage: Usage, uses: Sequence[Use]) -> http.Usage:
+    by = [
+        http.IdentityUsage(actor=use.actor, queries=use.queries, last_queried_at=use.last_at) for use in uses
+    ]
+    return http.Usage(dataset=name.value, by=by, **_usage(usage))
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {"queries": usage.queries, "identities": usage.identities, "last_queried_at": usage.last_at}
+
+
+def _facts(dataset: Dataset, version: DatasetVersion) -> dict[str, Any]:
+    """The fields of `http.DatasetFacts`, as of a version."""
+    href = f"{API}/datasets/{quote(dataset.name.value)}"
+    return {
+        "id": dataset.id,
+        "name": dataset.name.value,
+        "href": href,
+        "links": {"self": href, **{name: f"{href}/{name}" for name in _LINKS}},
+        "description": dataset.description,
+        "tags": list(dataset.tags),
+        "owners": list(dataset.owners),
+        "rows": version.row_count,
+        "size_bytes": version.size_bytes,
+        "created_at": dataset.created_at,
+        "updated_at": version.committed_at,
+    }
+
+
+def _dataset(dataset: Dataset) -> dict[str, Any]:
+    return {
+        **_facts(dataset, dataset.current),
+        "version": dataset.version,
+        "etag": etag_of_dataset(dataset),
+        "columns": [
             http.Column(
                 name=field.name,
                 type=str(field.type),
                 nullable=field.nullable,
                 description=dataset.column_descriptions.get(field.name, ""),
             )
-            for field in current.schema
+            for field in dataset.current.schema
         ],
-    )
+    }
 
 
 def description(description: DatasetDescription) -> http.DatasetDescription:
     dataset, described = description.dataset, description.version
     return http.DatasetDescription(
-        id=dataset.id,
-        name=dataset.name.value,
-        description=dataset.description,
-        tags=list(dataset.tags),
-        owners=list(dataset.owners),
-        created_at=dataset.created_at,
+        **_facts(dataset, described),
         current_version=dataset.version,
         version=described.ref.version,
-        rows=described.row_count,
-        size_bytes=described.size_bytes,
-        updated_at=described.committed_at,
         columns=[
             http.ColumnProfile(
                 name=column.name,

@@ -56,6 +56,7 @@ from flight_core.application.uploads import (
     ReceivePart,
     UploadLimits,
 )
+from flight_core.application.usage import GetUsage
 from flight_core.application.versions import (
     GetRetention,
     ListTags,
@@ -162,6 +163,7 @@ class ControlUseCases:
     get_dataset: GetDataset
     describe_dataset: DescribeDataset
     profile_dataset: ProfileDataset
+    get_usage: GetUsage
     drop_dataset: DropDataset
     annotate_dataset: AnnotateDataset
     versions: VersionUseCases

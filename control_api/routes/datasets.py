@@ -7,27 +7,20 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import (
-    Caller,
-    Name,
-    Responses,
-    UseCases,
-    Wanted,
-    etag_of,
-    etag_of_dataset,
-    is_fresh,
-    json_body,
-    require_condition,
-    require_match,
-    weak,
-)
+from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
+from control_api.etags import etag_of, etag_of_dataset, is_fresh, require_match, weak
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.paging import Cursor, Limit, paged
 from control_api.streaming import QueryResponse, Run
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.query import Statement, Window, quoted
+from flight_core.domain.usage import Usage
+from flight_core.domain.versions import VersionName
 from schemas import http
 
 router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
+
+_NEVER_USED = Usage()
 
 # A representation may be kept, and is to be checked each time.
 _REVALIDATE = "private, no-cache"
@@ -36,6 +29,8 @@ VersionText = Annotated[
     str | None,
     Query(description="A number, `v3`, a moment in ISO 8601, or a tag; the current one if left out."),
 ]
+
+Columns = Annotated[list[str] | None, Query(description="Repeat it for each column; all if left out.")]
 
 
 @router.get("")
@@ -73,7 +68,9 @@ def list_datasets(
         place=lambda each: (ranks[each.name.key], each.name.key),
         like=(0, ""),
     )
-    return http.DatasetPage(items=[mapping.dataset(dataset) for dataset in page], next=following)
+    usage = use_cases.get_usage.of_all()
+    items = [mapping.dataset_entry(each, usage.get(each.id, _NEVER_USED)) for each in page]
+    return http.DatasetPage(items=items, next=following)
 
 
 def _has_all(there: Sequence[str], wanted: Sequence[str] | None) -> bool:
@@ -107,24 +104,6 @@ def describe_dataset(
     return mapping.description(described)
 
 
-@router.patch("/{name}", dependencies=[Depends(json_body)])
-def change_dataset(
-    name: Name,
-    change: http.DatasetChange,
-    request: Request,
-    response: Response,
-    use_cases: UseCases,
-    caller: Caller,
-) -> http.Dataset:
-    """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
-    replaced. Needs `If-Match`; rows and versions stay as they are."""
-    require_condition(request)
-    fields = change.model_dump(exclude_unset=True)
-    changed = use_cases.annotate_dataset(name, fields, actor=caller)
-    response.headers["ETag"] = etag_of_dataset(changed)
-    return mapping.dataset(changed)
-
-
 @router.delete("/{name}", status_code=204)
 def drop_dataset(name: Name, use_cases: UseCases, caller: Caller) -> None:
     """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
@@ -137,7 +116,7 @@ def delete_rows(
 ) -> http.Deleted:
     """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
     against newer versions."""
-    require_match(request, etag_of_dataset(use_cases.get_dataset(name, actor=caller)))
+    require_match(request.headers.get("if-match"), etag_of_dataset(use_cases.get_dataset(name, actor=caller)))
     parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
     rows = use_cases.delete_rows(name, body.where, parameters, actor=caller, door="http")
     dataset = use_cases.get_dataset(name, actor=caller)
@@ -163,9 +142,7 @@ def read_rows(
     version: VersionText = None,
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=0)] = 1000,
-    columns: Annotated[
-        list[str] | None, Query(description="Repeat it for each column; all if left out.")
-    ] = None,
+    columns: Columns = None,
     where: Annotated[
         str | None, Query(max_length=8192, description="A condition in SQL: the rows for which it holds.")
     ] = None,
@@ -183,15 +160,45 @@ def read_rows(
         headers["ETag"] = weak(etag_of(dataset.id, number, format.name))
         if is_fresh(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-    table = mapping.version_text(number)
-    wanted = ", ".join(map(quoted, columns)) if columns else "*"
-    sql = f"SELECT {wanted} FROM datasets.{quoted(f'{dataset.name}@{table}')}"
+    sql = _select(dataset.name, number, columns)
     if where is None and not order_by:
         statement = Statement(sql, window=Window(offset, limit))
     else:
         statement = Statement(f"{sql}{_view(where, order_by or [])} LIMIT {limit} OFFSET {offset}")
     run = Run(use_cases, statement, actor=caller, format=format)
     return QueryResponse(run, format, streaming, headers=headers)
+
+
+@router.get("/{name}/sample", responses=RESULT, response_class=Response)
+def sample_rows(
+    name: Name,
+    use_cases: UseCases,
+    caller: Caller,
+    streaming: Responses,
+    format: Wanted,
+    rows: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 10,
+    version: VersionText = None,
+    columns: Columns = None,
+) -> Response:
+    """A few rows from anywhere in the dataset, others each time."""
+    at = mapping.parse_version(version)
+    dataset = use_cases.get_dataset(name, actor=caller)
+    sql = _select(dataset.name, dataset.version if at is None else at, columns)
+    statement = Statement(f"{sql} USING SAMPLE reservoir({rows} ROWS)")
+    run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
+    return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store", "Vary": "Accept"})
+
+
+@router.get("/{name}/usage")
+def get_usage(name: Name, use_cases: UseCases, caller: Caller) -> http.Usage:
+    """How many queries of how many identities have read the dataset, and when the last one did."""
+    usage, uses = use_cases.get_usage(name, actor=caller)
+    return mapping.usage(use_cases.get_dataset(name, actor=caller).name, usage, uses)
+
+
+def _select(name: DatasetName, version: VersionName, columns: list[str] | None) -> str:
+    wanted = ", ".join(map(quoted, columns)) if columns else "*"
+    return f"SELECT {wanted} FROM datasets.{quoted(f'{name}@{mapping.version_text(version)}')}"
 
 
 def _view(where: str | None, order_by: list[str]) -> str:

@@ -7,16 +7,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import (
-    Caller,
-    Name,
-    Responses,
-    UseCases,
-    Wanted,
-    etag_of_dataset,
-    json_body,
-    require_match,
-)
+from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
+from control_api.etags import etag_of_dataset, require_match
 from control_api.formats import json_objects
 from control_api.openapi import RESULT
 from control_api.paging import Cursor, Limit, paged
@@ -160,7 +152,7 @@ def restore_version(
     """Make an older version current again, as a new version; no file is copied. `If-Match` with the
     dataset's ETag makes sure that nothing is undone that was written meanwhile."""
     dataset = use_cases.get_dataset(name, actor=caller)
-    require_match(request, etag_of_dataset(dataset))
+    require_match(request.headers.get("if-match"), etag_of_dataset(dataset))
     insists = "if-match" in request.headers
     restored = use_cases.versions.restore(
         name,

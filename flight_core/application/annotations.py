@@ -19,19 +19,22 @@ class AnnotateDataset:
     """Change the description, tags, owners, or descriptions of columns.
 
     `change` has those of `description`, `tags`, `owners` and `columns` that change; None empties them.
+    `seen` is the state that it is a change of, if that matters.
 
     Raises:
         DatasetNotFound
         InvalidOption: there is no such column.
-        CommitConflict: somebody else changes them just now.
+        CommitConflict: somebody else changes them just now, or has since they were `seen`.
     """
 
     datasets: DatasetRepository
     clock: Clock
 
-    def __call__(self, name: DatasetName, change: Mapping[str, Any], *, actor: Actor) -> Dataset:
+    def __call__(
+        self, name: DatasetName, change: Mapping[str, Any], *, actor: Actor, seen: Dataset | None = None
+    ) -> Dataset:
         require(actor, Scope.WRITE)
-        dataset = get_seen(self.datasets, name, actor)
+        dataset = seen or get_seen(self.datasets, name, actor)
         changed = dataset
         if "description" in change:
             changed = replace(changed, description=change["description"] or "")

@@ -39,8 +39,11 @@ class QueryTotals:
 class QueryLog:
     """The queries that run in this process, and the latest that ended. Thread-safe."""
 
-    def __init__(self, clock: Clock, *, keep: int = 1000) -> None:
+    def __init__(
+        self, clock: Clock, *, keep: int = 1000, ended: Callable[[QueryRecord], None] | None = None
+    ) -> None:
         self.clock = clock
+        self._ended = ended  # is told of each run
         self._keep = keep
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
@@ -84,6 +87,8 @@ class QueryLog:
                 total.queries + 1, total.rows + record.rows, total.size_bytes + record.size_bytes
             )
             self._cache_uses[record.cache] += 1
+        if self._ended is not None:
+            self._ended(record)
         logger.info(
             "query ended",
             extra={

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from flight_core.application.ports.clock import Clock
 from flight_core.application.queries import QueryLog
 from flight_core.application.session_registry import SessionRegistry
+from flight_core.application.usage import UsageLedger
 from flight_core.domain.repositories import ReaderRepository
 
 logger = logging.getLogger(__name__)
@@ -67,12 +68,14 @@ class OpenReads:
 
 
 class ReadBeacon:
-    """Says what this process reads, from now until `close`, in a thread of its own."""
+    """Says what this process reads, from now until `close`, in a thread of its own, and stores who has
+    read what."""
 
     def __init__(
         self,
         reads: OpenReads,
         readers: ReaderRepository,
+        usage: UsageLedger,
         clock: Clock,
         *,
         process: str,
@@ -80,6 +83,7 @@ class ReadBeacon:
     ) -> None:
         self._reads = reads
         self._readers = readers
+        self._usage = usage
         self._clock = clock
         self._process = process
         self._interval_s = interval_s
@@ -91,12 +95,14 @@ class ReadBeacon:
     def beat(self) -> None:
         now = self._clock()  # before looking: what begins meanwhile began later
         self._readers.beat(self._process, now, self._reads.oldest())
+        self._usage.flush()
 
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
         try:
             self._readers.leave(self._process)
+            self._usage.flush()
         except Exception:  # it is taken for dead after a while
             logger.exception("the catalog was not told that this process has ended")
 

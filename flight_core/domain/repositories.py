@@ -11,6 +11,7 @@ from flight_core.domain.ingestion import IdempotencyKey, Ingestion
 from flight_core.domain.job import Job, JobFilter, LogLine, Maintenance, Progress
 from flight_core.domain.profile import ColumnProfile
 from flight_core.domain.schedule import Schedule
+from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import RetentionPolicy, Tag, TagName
 
 EVERY_JOB = JobFilter()
@@ -289,6 +290,19 @@ class ProfileRepository(Protocol):
 
     def put(self, ref: VersionRef, columns: Sequence[ColumnProfile]) -> None:
         """Keep it. Where there is one already, that one stays."""
+
+
+class UsageRepository(Protocol):
+    """Which identities have read which dataset (by id), and how often."""
+
+    def add(self, uses: Mapping[tuple[str, str], Use]) -> None:
+        """Count more, by dataset and identity. Several processes may add at once."""
+
+    def of(self, dataset_id: str) -> Sequence[Use]:
+        """Each identity once."""
+
+    def totals(self) -> Mapping[str, Usage]:
+        """Of every dataset that was ever read."""
 
 
 class EventRepository(Protocol):

@@ -7,7 +7,7 @@ from json import dumps
 import typer
 
 from flight_core.domain.errors import InvalidOption
-from schemas.http import Dataset, DatasetDescription, DatasetPage, Deleted
+from schemas.http import Dataset, DatasetDescription, DatasetPage, Deleted, Usage
 from skein.cli.client import Api, path_of
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, count, short, size, when
@@ -47,7 +47,8 @@ def describe(api: Api, name: str, *, version: str | None, json: bool) -> None:
     typer.echo(_headline(described))
     tags = " ".join(f"#{tag}" for tag in described.tags)
     owners = f"owned by {', '.join(described.owners)}" if described.owners else ""
-    for line in (described.description, tags, owners):
+    usage = _usage(api.get(Usage, path_of("datasets", name, "usage")))
+    for line in (described.description, tags, owners, usage):
         if line:
             typer.echo(line)
     typer.echo()
@@ -124,6 +125,13 @@ def _headline(described: DatasetDescription) -> str:
         f"{described.name}: {version}, {count(described.rows, 'row')}, {size(described.size_bytes)},"
         f" committed {when(described.updated_at)}"
     )
+
+
+def _usage(usage: Usage) -> str:
+    if usage.last_queried_at is None:
+        return "never read by a query"
+    asked = f"{count(usage.queries, 'time')} by {count(usage.identities, 'user')}"
+    return f"read {asked}, the last time {when(usage.last_queried_at)}"
 
 
 def _show_columns(described: DatasetDescription) -> None:

@@ -7,6 +7,7 @@ import psutil
 
 from control_api.options import ControlUseCases
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
+from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.application.annotations import AnnotateDataset
@@ -17,6 +18,7 @@ from flight_core.application.preview import PreviewIngestion
 from flight_core.application.profile import ProfileDataset
 from flight_core.application.refresh import RefreshDataset
 from flight_core.application.statements import ClassifyStatement
+from flight_core.application.usage import GetUsage
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories import DatasetRepository
@@ -48,6 +50,7 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         profile_dataset=ProfileDataset(
             parts.datasets, find_version(parts), SqlProfileRepository(parts.database), flight.open_query
         ),
+        get_usage=GetUsage(parts.datasets, SqlUsageRepository(parts.database), parts.usage.flush),
         drop_dataset=flight.drop_dataset,
         annotate_dataset=AnnotateDataset(parts.datasets, utc_now),
         versions=version_use_cases(parts, flight),

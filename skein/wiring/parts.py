@@ -12,6 +12,7 @@ from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
+from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
@@ -34,6 +35,7 @@ from flight_core.application.reader import Reader
 from flight_core.application.reads import OpenReads, ReadBeacon
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.sessions import SessionLimits
+from flight_core.application.usage import UsageLedger
 from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.derivation import DerivationRepository
 from flight_core.domain.errors import InvalidOption
@@ -70,6 +72,7 @@ class Parts:
     versions: VersionRepository
     reads: OpenReads
     beacon: ReadBeacon
+    usage: UsageLedger
     events: EventRepository
     tokens: TokenRepository
     ingestions: IngestionRepository
@@ -103,11 +106,12 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     stack.callback(sessions.close)
     datasets = SqlDatasetRepository(database)
     derivations = SqlDerivationRepository(database)
-    log = QueryLog(utc_now)
+    usage = UsageLedger(SqlUsageRepository(database))
+    log = QueryLog(utc_now, ended=usage.note)
     reads = OpenReads(log, sessions, utc_now)
     readers = SqlReaderRepository(database)
     readers.leave(*roles)  # those that had the roles before are gone, however they ended
-    beacon = ReadBeacon(reads, readers, utc_now, process=min(roles))
+    beacon = ReadBeacon(reads, readers, usage, utc_now, process=min(roles))
     stack.callback(beacon.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
     reader = Reader(datasets, engine, guarded)
@@ -127,6 +131,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         versions=SqlVersionRepository(database),
         reads=reads,
         beacon=beacon,
+        usage=usage,
         events=SqlEventRepository(database),
         tokens=tokens,
         ingestions=SqlIngestionRepository(database, utc_now),

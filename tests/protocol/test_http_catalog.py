@@ -1,8 +1,12 @@
 """What people say about datasets, and finding them by it."""
 
 import pyarrow as pa
+import pyarrow.flight as fl
 import pytest
 
+from flight_core.domain.access import LOCAL, Actor, Scope
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.query import Statement
 from tests.stack import skein_stack
 
 FLIGHTS = "/api/v1/datasets/flights"
@@ -90,3 +94,85 @@ def test_new_versions_keep_what_was_said(stack, client):
     stack.write("flights", pa.table({"origin": ["SFO"], "delay": [2]}))
     described = client.get(FLIGHTS).json()
     assert (described["description"], described["owners"]) == ("kept", ["me"])
+
+
+def test_many_datasets_change_at_once_and_each_tells_how_it_went(client):
+    before = client.get("/api/v1/datasets/zipcodes").json()["description"]
+    items = [
+        {"name": "flights", "if_match": etag_in_list(client, "flights"), "change": {"tags": ["bulk"]}},
+        {"name": "zipcodes", "if_match": '"another"', "change": {"description": "lost"}},
+        {"name": "flihgts", "if_match": "*", "change": {"description": "lost"}},
+        {"name": "flights_rejected", "if_match": "*", "change": {"columns": {"nope": "x"}}},
+        {"name": "FLIGHTS", "if_match": "*", "change": {"owners": ["bulk"]}},
+    ]
+    reply = client.patch("/api/v1/datasets", json={"items": items})
+    outcomes = reply.json()["items"]
+    assert [each["status"] for each in outcomes] == [200, 412, 404, 400, 200]
+    assert [each["problem"]["code"] for each in outcomes[1:4]] == [
+        "precondition_failed",
+        "dataset_not_found",
+        "invalid_option",
+    ]
+    flights = client.get(FLIGHTS)
+    assert (flights.json()["tags"], flights.json()["owners"]) == (["bulk"], ["bulk"])
+    assert flights.headers["etag"] == outcomes[4]["dataset"]["etag"] == etag_in_list(client, "flights")
+    assert client.get("/api/v1/datasets/zipcodes").json()["description"] == before
+    assert client.patch("/api/v1/datasets", json={"items": []}).status_code == 422
+
+
+def etag_in_list(client, name):
+    items = client.get("/api/v1/datasets").json()["items"]
+    return next(each["etag"] for each in items if each["name"] == name)
+
+
+def test_links_lead_to_what_else_there_is(client):
+    described = client.get(FLIGHTS).json()
+    assert described["links"] == client.get("/api/v1/datasets").json()["items"][0]["links"]
+    assert described["links"]["self"] == described["href"] == FLIGHTS
+    for name, path in described["links"].items():
+        expected = 404 if name in ("contract", "derivation") else 200  # it has none
+        assert client.get(path).status_code == expected, name
+
+
+def test_a_sample_has_a_few_rows_of_anywhere_in_any_form(stack, client):
+    stack.write("numbers", pa.table({"n": range(100_000), "m": range(100_000)}))
+    url = "/api/v1/datasets/numbers/sample"
+    found = [client.get(url, params={"rows": 20, "columns": "n"}).json()["rows"] for _ in range(2)]
+    assert [len({row["n"] for row in rows}) for rows in found] == [20, 20]
+    assert found[0] != found[1]
+    assert max(row["n"] for row in found[0]) > 20
+    arrow = client.get(url, headers={"Accept": "application/vnd.apache.arrow.stream"})
+    table = pa.ipc.open_stream(arrow.content).read_all()
+    assert (table.num_rows, table.column("m")) == (10, table.column("n"))
+    assert client.get(url, params={"rows": 1001}).status_code == 422
+    assert client.get("/api/v1/datasets/nope/sample").status_code == 404
+
+
+def test_usage_tells_how_many_asked_through_any_door_and_when(tmp_path):
+    with skein_stack(tmp_path) as stack, stack.http() as client, stack.flight() as flight:
+        for name in ("read", "unread"):
+            stack.write(name, pa.table({"n": [1, 2]}))
+        entry, other = client.get("/api/v1/datasets").json()["items"]
+        never = {"queries": 0, "identities": 0, "last_queried_at": None}
+        assert (entry["usage"], other["usage"]) == (never, never)
+        client.post("/api/v1/queries", json={"sql": "SELECT * FROM read, read AS again"})
+        client.post("/api/v1/queries", json={"sql": "SELECT 1"})
+        info = flight.get_flight_info(fl.FlightDescriptor.for_command(b"SELECT n FROM read"))
+        flight.do_get(info.endpoints[0].ticket).read_all()
+        use_cases = stack.skein.control
+        reader = Actor("reader", frozenset({Scope.READ}))
+        with use_cases.open_query(Statement("SELECT n FROM read"), actor=reader, door="http") as query:
+            list(query)
+        usage = client.get("/api/v1/datasets/read/usage").json()
+        assert (usage["queries"], usage["identities"]) == (3, 2)
+        assert [(each["actor"], each["queries"]) for each in usage["by"]] == [("local", 2), ("reader", 1)]
+        assert usage["last_queried_at"] == max(each["last_queried_at"] for each in usage["by"])
+        total, seen = use_cases.get_usage(DatasetName("read"), actor=reader)
+        assert (total.identities, [use.actor for use in seen]) == (2, ["reader"])
+        assert client.get("/api/v1/datasets/unread/usage").json() == {"dataset": "unread", "by": [], **never}
+    with skein_stack(tmp_path) as stack, stack.http() as client:
+        assert client.get("/api/v1/datasets/read/usage").json() == usage
+        client.delete("/api/v1/datasets/read")
+        stack.write("read", pa.table({"n": [1]}))
+        assert client.get("/api/v1/datasets/read/usage").json()["queries"] == 0
+        assert stack.skein.control.get_usage(DatasetName("unread"), actor=LOCAL)[0].queries == 0

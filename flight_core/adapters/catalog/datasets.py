@@ -9,7 +9,13 @@ import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.tables import datasets, expired_versions, retention_policies, version_tags
+from flight_core.adapters.catalog.tables import (
+    dataset_usage,
+    datasets,
+    expired_versions,
+    retention_policies,
+    version_tags,
+)
 from flight_core.domain.dataset import (
     Dataset,
     DatasetName,
@@ -118,7 +124,7 @@ class SqlDatasetRepository:
             dataset = _get(connection, name)
             statement = datasets.update().where(datasets.c.id == dataset.id)
             connection.execute(statement.values(key=None, dropped_at=event.occurred_at))
-            for table in (version_tags, retention_policies, expired_versions):
+            for table in (version_tags, retention_policies, expired_versions, dataset_usage):
                 connection.execute(table.delete().where(table.c.dataset_id == dataset.id))
             counters.count(connection, counters.REVISION)
             append_event(connection, event)

@@ -251,3 +251,13 @@ profiles = sa.Table(
     sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("document", sa.JSON, nullable=False),
 )
+
+# How many queries of an identity have read a dataset; kept as long as the dataset is.
+dataset_usage = sa.Table(
+    "dataset_usage",
+    metadata,
+    sa.Column("dataset_id", sa.String(64), primary_key=True),
+    sa.Column("actor", sa.Text, primary_key=True),
+    sa.Column("queries", sa.BigInteger, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+)

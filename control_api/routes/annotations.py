@@ -1,0 +1,64 @@
+"""What people say about datasets: one at a time, or many at once."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from control_api import mapping
+from control_api.dependencies import Caller, Name, UseCases, json_body
+from control_api.errors import HttpProblem, problem_of
+from control_api.etags import etag_of_dataset, require_condition, require_match
+from control_api.options import ControlUseCases
+from flight_core.domain.access import Actor
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.errors import FlightCoreError
+from schemas import http
+
+router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
+
+
+@router.patch("/{name}", dependencies=[Depends(json_body)])
+def change_dataset(
+    name: Name,
+    change: http.DatasetChange,
+    request: Request,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+) -> http.Dataset:
+    """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
+    replaced. Needs `If-Match`; rows and versions stay as they are."""
+    require_condition(request)
+    changed = use_cases.annotate_dataset(name, _fields(change), actor=caller)
+    response.headers["ETag"] = etag_of_dataset(changed)
+    return mapping.dataset(changed)
+
+
+@router.patch("", dependencies=[Depends(json_body)])
+def change_datasets(
+    changes: http.BulkChange, request: Request, use_cases: UseCases, caller: Caller
+) -> http.BulkOutcomes:
+    """Say what many datasets are, each with a merge patch of its own. Each change is made or refused on
+    its own, whatever becomes of the others; the answer tells of each."""
+    outcomes = [_outcome(item, request.scope, use_cases, caller) for item in changes.items]
+    return http.BulkOutcomes(items=outcomes)
+
+
+def _outcome(
+    item: http.BulkItem, scope: Scope, use_cases: ControlUseCases, caller: Actor
+) -> http.BulkOutcome:
+    try:
+        name = DatasetName(item.name)
+        dataset = use_cases.get_dataset(name, actor=caller)
+        require_match(item.if_match, etag_of_dataset(dataset))
+        changed = use_cases.annotate_dataset(name, _fields(item.change), actor=caller, seen=dataset)
+    except (FlightCoreError, HttpProblem) as error:
+        problem = problem_of(scope, error)
+        return http.BulkOutcome(name=item.name, status=problem.status, problem=problem)
+    return http.BulkOutcome(name=changed.name.value, status=200, dataset=mapping.dataset(changed))
+
+
+def _fields(change: http.DatasetChange) -> dict[str, Any]:
+    return change.model_dump(exclude_unset=True)
