@@ -1,5 +1,8 @@
 """What a person sees when the server starts: the demo being made, then how to connect."""
 
+import os
+import sys
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -34,9 +37,17 @@ def load_demo(skein: Skein) -> None:
         )
 
 
+class _Stdout(Console):
+    """Who listens may leave (`skein serve | head`): the servers serve on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def welcome(skein: Skein, endpoints: Endpoints) -> None:
     """Print where the servers are, and code to copy for each client."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = _Stdout(soft_wrap=True, highlight=False, markup=False)
     datasets = skein.flight.list_datasets(actor=LOCAL)
     names = [str(dataset.name) for dataset in datasets]
     plural = "" if len(names) == 1 else "s"

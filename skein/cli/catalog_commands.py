@@ -1,10 +1,50 @@
-"""`skein edit`: what people say about datasets."""
+"""`skein datasets`, `describe`, `edit`, `delete` and `drop` with their options."""
 
 from typing import Annotated
 
 import typer
 
-from skein.cli.parameters import Data, Name, Server
+from skein.cli.parameters import Data, Json, Name, Server
+
+
+def datasets(
+    *,
+    search: Annotated[
+        str | None, typer.Option(help="Words in names, tags, columns, owners and descriptions.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only those with this tag; repeat it.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only those that somebody owns.")] = None,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """List the datasets, or search them."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import show_datasets
+
+    with connect(server, data) as api:
+        show_datasets(api, json=json, search=search, tags=tag or [], owner=owner)
+
+
+def describe(
+    name: Name,
+    *,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="3, v3, a moment such as 2026-01-31T12:00:00Z, or a tag; the current one if left out."
+        ),
+    ] = None,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Show a dataset's columns with statistics, and its versions."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import describe
+
+    with connect(server, data) as api:
+        describe(api, name, version=version, json=json)
 
 
 def edit(
@@ -41,3 +81,33 @@ def edit(
             owners=owner or [],
             columns=columns,
         )
+
+
+def delete(
+    name: Name,
+    *,
+    where: Annotated[str, typer.Option(help="A condition in SQL, such as 'delay IS NULL'.")],
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Delete the rows of a dataset for which a condition holds. Older versions still have them."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import delete
+
+    with connect(server, data) as api:
+        delete(api, name, where=where)
+
+
+def drop(
+    name: Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Forget a dataset with all its versions. Who is reading it reads on."""
+    from skein.cli.client import connect
+    from skein.cli.datasets import drop
+
+    with connect(server, data) as api:
+        drop(api, name, sure=yes)

@@ -6,7 +6,7 @@ import typer
 
 from skein.cli.parameters import Data, Json, Name, Server
 
-jobs = typer.Typer(invoke_without_command=True)
+jobs = typer.Typer(name="jobs", invoke_without_command=True)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
 

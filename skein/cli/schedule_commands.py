@@ -6,7 +6,7 @@ import typer
 
 from skein.cli.parameters import Data, Json, Name, Server
 
-schedule = typer.Typer(help="Let ingestions repeat.", no_args_is_help=True)
+schedule = typer.Typer(name="schedule", help="Let ingestions repeat.", no_args_is_help=True)
 
 ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule.")]
 Every = Annotated[str | None, typer.Option(help="How often: 90s, 15m, 12h, 1d.")]

@@ -30,6 +30,7 @@ DemoRows = Annotated[
 
 
 def serve(
+    context: typer.Context,
     *,
     data: Data = None,
     host: Host = None,
@@ -43,22 +44,11 @@ def serve(
     log_level: LogLevel = None,
 ) -> None:
     """Serve Flight and HTTP from one data directory, until Ctrl-C."""
-    _serve(
-        {"flight", "control"},
-        data=data,
-        host=host,
-        flight_port=flight_port,
-        http_port=http_port,
-        demo=demo or (True if demo_rows else None),
-        demo_rows=demo_rows,
-        memory_limit=memory_limit,
-        max_streams=max_streams,
-        ingest_roots=ingest_roots,
-        log_level=log_level,
-    )
+    _serve({"flight", "control"}, context)
 
 
 def serve_flight(
+    context: typer.Context,
     *,
     data: Data = None,
     host: Host = None,
@@ -68,18 +58,11 @@ def serve_flight(
     log_level: LogLevel = None,
 ) -> None:
     """Serve Flight alone; `skein serve-control` may use the same data directory."""
-    _serve(
-        {"flight"},
-        data=data,
-        host=host,
-        flight_port=flight_port,
-        memory_limit=memory_limit,
-        max_streams=max_streams,
-        log_level=log_level,
-    )
+    _serve({"flight"}, context)
 
 
 def serve_control(
+    context: typer.Context,
     *,
     data: Data = None,
     host: Host = None,
@@ -90,25 +73,19 @@ def serve_control(
     log_level: LogLevel = None,
 ) -> None:
     """Serve HTTP alone, and run ingestions; `skein serve-flight` may use the same data directory."""
-    _serve(
-        {"control"},
-        data=data,
-        host=host,
-        http_port=http_port,
-        memory_limit=memory_limit,
-        max_streams=max_streams,
-        ingest_roots=ingest_roots,
-        log_level=log_level,
-    )
+    _serve({"control"}, context)
 
 
-def _serve(roles: set[str], **flags: object) -> None:
+def _serve(roles: set[str], context: typer.Context) -> None:
     from skein.directory import Role
     from skein.lifecycle import run
     from skein.logging import configure_logging
     from skein.settings import load_settings
     from skein.welcome import load_demo, welcome
 
+    flags = context.params
+    if flags.get("demo_rows"):
+        flags["demo"] = True
     settings = load_settings(**flags)
     configure_logging(settings.log_level, settings.log_format)
     run(settings, {Role(role) for role in roles}, prepare=load_demo, announce=welcome)

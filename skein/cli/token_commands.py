@@ -7,7 +7,7 @@ import typer
 
 from skein.cli.parameters import Data, Json, Server
 
-token = typer.Typer(help="Hand out API tokens, and take them back.", no_args_is_help=True)
+token = typer.Typer(name="token", help="Hand out API tokens, and take them back.", no_args_is_help=True)
 
 Offline = Annotated[
     bool,

@@ -19,6 +19,7 @@ from websockets.sync.client import connect as websocket
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName
 from skein.welcome import load_demo
+from tests.e2e.commands import started
 from tests.protocol import certificates
 from tests.protocol.flight_stack import until
 from tests.stack import COMMAND, SkeinProcess, skein_process, skein_stack
@@ -106,6 +107,19 @@ def test_an_http_result_and_an_event_stream_do_not_keep_the_server_alive(tmp_pat
         next(reply.iter_raw())
         events.recv(10)
         assert server.stop() == 0
+
+
+def test_a_server_whose_greeting_nobody_reads_serves_on(tmp_path):
+    with started(
+        "serve", "--data", tmp_path, SKEIN_FLIGHT_PORT="0", SKEIN_HTTP_PORT="0", SKEIN_DRAIN_TIMEOUT_S="5"
+    ) as process:
+        process.stdout.close()
+        until((tmp_path / "skein.json").exists, deadline_s=60)
+        ends = json.loads((tmp_path / "skein.json").read_text())
+        assert ask(ends["flight"], "SELECT 42 AS answer").to_pylist() == [{"answer": 42}]
+        process.terminate()
+        assert process.wait(60) == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_a_second_signal_stops_at_once(tmp_path):
