@@ -3,5 +3,5 @@
 import os
 
 for name in list(os.environ):
-    if name.startswith("SKEIN_") and name != "SKEIN_TEST_DATA":
+    if name.startswith("SKEIN_") and not name.startswith("SKEIN_TEST_"):
         del os.environ[name]

@@ -1,33 +1,40 @@
-"""A worker that can be killed cheaply: `python -m tests.adapters.forking_worker FOLDER`.
+"""A process that can be killed cheaply: `python -m tests.adapters.forking_worker`.
 
-Each line on standard input is a number. A child is forked that works on the jobs of the folder until none
-is left, or kills itself with SIGKILL at the step of that number (0: never). The answer is a line: how it
-ended, and the steps it took. Steps are what an outside observer can tell apart: calls of the file system,
-and statements and commits of the catalog.
+Each line on standard input is a folder and a number. A child is forked that does the work of the folder
+until none is left, or kills itself with SIGKILL at the step of that number (0: never). The answer is a line:
+how it ended, and the steps it took. Steps are what an outside observer can tell apart: calls of the file
+system, and statements and commits of the catalog.
 
-Files are parsed in the worker itself, by the code of the parsing process: starting that takes longer than
+Work is what `WholeProcess` does by itself, and the chores of the folder: what a user asks for and waits for.
+Files are parsed in the child itself, by the code of the parsing process: starting that takes longer than
 everything else together. What happens when it dies is tested elsewhere.
 """
 
 import gc
 import io
 import itertools
+import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import sqlalchemy as sa
 
+from flight_core.adapters.parsers import worker as parsing
 from flight_core.adapters.parsers.meter import Meter
-from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits
-from flight_core.adapters.parsers.worker import Request, parse
-from flight_core.application.ports.parsing import ParsedFiles
-from flight_core.domain.ingestion import Reading
-from flight_core.domain.job import JobFilter, JobState, Phase, Progress
-from tests.adapters.ingestion_stack import IngestionStack
+from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.errors import CommitConflict
+from flight_core.domain.job import JobFilter, JobState
+from skein.directory import Role
+from tests.adapters.whole_process import WholeProcess, whole_process
+
+CHORES = "chores.json"
 
 _FILES = frozenset(
     ("open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir", "os.truncate")
@@ -35,19 +42,13 @@ _FILES = frozenset(
 _UNFINISHED = JobFilter(states=frozenset({JobState.QUEUED, JobState.RUNNING}))
 
 
-class InProcessParser:
+class InProcessParser(PolarsParser):
     """The work of the parsing process, without the process."""
 
-    def check(self, *, format, options): ...
-
-    async def parse(self, files, folder, report, *, format, options, check=None):
-        assert check is None
-        unpacked = [Unpacked(file.path, file.label) for file in files]
-        request = Request(unpacked, folder, format, options, UnpackLimits(1 << 30, 100))
-        await report(Progress(Phase.PARSING))
-        answer = await anyio.to_thread.run_sync(parse, request, Meter(io.StringIO()))
-        paths = tuple(folder / name for name in answer["files"])
-        return ParsedFiles(paths, answer["row_count"], Reading(**answer["reading"]))
+    async def _ask(self, request, log, label, report):
+        request = parsing._request(json.loads(json.dumps(request)))
+        answer = await anyio.to_thread.run_sync(parsing._answer, request, Meter(io.StringIO()))
+        return answer["result"]
 
 
 class Steps:
@@ -73,20 +74,39 @@ class Steps:
         sa.event.listen(sa.Engine, "commit", self.step)
 
 
-async def work(folder: Path) -> None:
-    stack = IngestionStack(folder)
-    stack.parser = InProcessParser()
-    async with stack.working(concurrency=8, max_attempts=1000):
-        while stack.registry.list(_UNFINISHED, limit=1):
+async def work(process: WholeProcess, chores: list[list]) -> None:
+    process.reconcile()
+    async with anyio.create_task_group() as tasks:
+        worker = process.worker(max_attempts=1000, poll_s=0.05, progress_s=0.02)
+        tasks.start_soon(worker.run)
+        for chore in chores:
+            await anyio.to_thread.run_sync(do, process, *chore)
+        while await anyio.to_thread.run_sync(busy, process):
             await anyio.sleep(0.01)
-    stack.close()
+        worker.stop()
+
+
+def busy(process: WholeProcess) -> bool:
+    unfinished = process.parts.jobs.list(_UNFINISHED, limit=1)
+    return bool(process.fire_schedules() + process.refresh_due() or unfinished)
+
+
+def do(process: WholeProcess, what: str, name: str, *arguments) -> None:
+    """As somebody does who was not answered, and asks again."""
+    if what == "delete":
+        process.delete_rows(DatasetName(name), *arguments, actor=LOCAL, door="test")
+    else:
+        version, expected = arguments
+        with suppress(CommitConflict):  # it had happened
+            process.versions.restore(DatasetName(name), version, actor=LOCAL, expected=expected)
 
 
 def child(folder: Path, last_step: int, answer: int) -> None:
-    steps = Steps(last_step)
-    steps.watch()
-    anyio.run(work, folder)
-    os.write(answer, b"%d" % steps.taken)
+    with whole_process(folder, Role.CONTROL, InProcessParser(ParserOptions())) as process:
+        steps = Steps(last_step)
+        steps.watch()
+        anyio.run(work, process, json.loads((process.inputs / CHORES).read_text()))
+        os.write(answer, b"%d" % steps.taken)
 
 
 def say(text: str) -> None:
@@ -94,23 +114,25 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     gc.freeze()
     say("ready")
     for line in sys.stdin:
+        last_step, folder = line.rstrip("\n").split(" ", 1)
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                child(folder, int(line), writer)
+                child(Path(folder), int(last_step), writer)
             finally:
                 os._exit(1)
         os.close(writer)
         with os.fdopen(reader, "rb") as answer:
             steps = answer.read().decode()
-        os.waitpid(pid, 0)
-        say(f"done {steps}" if steps else "killed")
+        _, status = os.waitpid(pid, 0)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        say("killed" if killed else f"done {steps}" if steps else "failed")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -1,11 +1,8 @@
-"""Writers that die, race or run out of disk: the table is as before or as after, nothing between."""
+"""Writers that race or run out of disk: the table is as before or as after, nothing between."""
 
-import random
-import signal
 import subprocess
 import sys
 import textwrap
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -85,50 +82,6 @@ def writes_in(store):
     assert [row[1:] for row in found] == [(ROWS, ROWS)] * len(found), "a write is there in part"
     assert version.row_count == ROWS * len(found)
     return [row[0] for row in found]
-
-
-@pytest.mark.parametrize("mode", ["append", "replace"])
-def test_a_writer_that_is_killed_leaves_the_table_before_or_after_a_commit(store, root, mode):
-    chance = random.Random(7)
-    start = 0
-    for _round in range(8):
-        child = writer(root, mode, start, start + 1000)
-        go(child)
-        told = [int(child.stdout.readline()) for _ in range(chance.randrange(1, 4))]
-        for _ in range(chance.randrange(150_000)):  # somewhere within the next commit
-            pass
-        child.kill()
-        code, more = ended(child)
-        assert code == -signal.SIGKILL
-        told += more
-        found = writes_in(DeltaTableStore(root))
-        last = told[-1]
-        if mode == "append":
-            missing = set(told) - set(found)
-            assert missing == set()
-            assert set(found) - set(told) - set(range(start)) <= {last + 1}
-        else:
-            assert found in ([last], [last + 1])
-        start = last + 2
-    staged = store.stage("d", None, WriteMode.REPLACE)
-    staged.write(pa.record_batch({"write": [-1] * ROWS, "row": range(ROWS)}))
-    staged.commit()
-    staged.close()
-    assert writes_in(store) == [-1]
-
-
-def test_what_killed_writers_leave_behind_is_swept(store, root):
-    child = writer(root, "append", 0, 1000)
-    go(child)
-    child.stdout.readline()
-    child.kill()
-    ended(child)
-    before = writes_in(store)
-    store.sweep(before=datetime.now(UTC) + timedelta(seconds=1))
-    named = {Path(uri) for uri in store.files(store.latest("d").ref).uris}
-    assert set(root.rglob("*.parquet")) == named
-    assert list((root / "d" / "_staging").iterdir()) == []
-    assert writes_in(DeltaTableStore(root)) == before
 
 
 def test_processes_that_append_at_once_all_get_their_rows_in(store, root):

@@ -1,32 +1,53 @@
-"""SIGKILL at random moments of ingestions of every mode: all or nothing, once, and nothing left behind.
+"""SIGKILL at random moments of everything that commits: all or nothing, once, and nothing left behind.
 
-The ordinary run is 10 rounds of 11 ingestions, of every mode, in the hands of workers that are killed
+The ordinary run is 6 rounds of 17 pieces of work, of every mode, in the hands of processes that are killed
 until one is not. SKEIN_TEST_ROUNDS=1000 makes it longer, SKEIN_TEST_SEED repeats a run.
 """
 
+import json
 import os
 import random
 import signal
-import subprocess
-import sys
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from flight_core.adapters.catalog.contracts import SqlContractRepository
+from flight_core.application.derivations import DerivationRequest
 from flight_core.application.ports.clock import utc_now
-from flight_core.domain.dataset import DatasetName, WriteMode
-from flight_core.domain.job import JobState
+from flight_core.application.schedules import AddSchedule
+from flight_core.domain.access import LOCAL
+from flight_core.domain.contract import ColumnContract, Contract
+from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode
+from flight_core.domain.ingestion import IngestionRequest, SourceSpec
+from flight_core.domain.job import JobState, Task
+from flight_core.domain.schedule import Interval
+from flight_core.domain.versions import RetentionPolicy
+from skein.directory import Role
+from tests.adapters.forking_worker import CHORES
 from tests.adapters.ingestion_stack import IngestionStack
+from tests.adapters.whole_process import WholeProcess, whole_process
 
-ROUNDS = int(os.environ.get("SKEIN_TEST_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("SKEIN_TEST_ROUNDS", "6"))
 SEED = int(os.environ.get("SKEIN_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
+STEPS = 2500  # about as many as a round takes
+ROOT = Path(__file__).parents[2]
+
+Rows = list[tuple] | None
+
 BEFORE = [(part, part * 10 + n, f"old {n}") for part in range(3) for n in range(10)]
 NEW = [(part, part * 10 + n, f"new {n}") for part in (1, 2) for n in range(5, 15)]
+REJECTED = [(1, "x", "no number"), (2, "", "nothing")]
+KEYS = {WriteMode.UPSERT: ("id",), WriteMode.REPLACE_PARTITIONS: ("part",)}
 
 
 def after(mode: WriteMode) -> list[tuple]:
@@ -44,138 +65,203 @@ def after(mode: WriteMode) -> list[tuple]:
     return sorted(kept + NEW)
 
 
-KEYS = {WriteMode.UPSERT: ("id",), WriteMode.REPLACE_PARTITIONS: ("part",)}
-
-
 def csv(rows: list[tuple]) -> bytes:
     return ("part,id,text\n" + "".join(f"{part},{id},{text}\n" for part, id, text in rows)).encode()
 
 
-def rows_of(stack: IngestionStack, name: str) -> list[tuple] | None:
-    """Of the newest version that storage has, published or not; None if there is no dataset."""
-    id = next((id for known, id in _ids(stack) if known.value == name), None)
-    latest = None if id is None else stack.store.latest(id)
-    if latest is None:
-        return None
-    table = stack.rows(latest.ref)
-    return sorted(zip(*(table[column].to_pylist() for column in ("part", "id", "text")), strict=True))
+def table_of(rows: list[tuple]) -> pa.Table:
+    return pa.table(dict(zip(("part", "id", "text"), map(list, zip(*rows, strict=True)), strict=True)))
 
 
-def _ids(stack: IngestionStack):
-    yield from ((dataset.name, dataset.id) for dataset in stack.datasets.list())
-    yield from stack.datasets.reservations()
+def in_part(number: int, rows: list[tuple]) -> list[tuple]:
+    return [row for row in rows if row[0] == number]
 
 
-@contextmanager
-def forking_worker(folder: Path):
-    """Call it with the step at which the next worker dies; whether it has come to an end, and its steps."""
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "tests.adapters.forking_worker", str(folder)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "POLARS_MAX_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@dataclass(frozen=True)
+class Lane:
+    """Work on one dataset. `seen` is what may be found in it while processes die, the last of it at the end,
+    in `versions` versions; None: as many as jobs say they committed."""
 
-    def run(last_step: int) -> int | None:
-        process.stdin.write(f"{last_step}\n")
-        process.stdin.flush()
-        answer = process.stdout.readline().split()
-        assert answer, "the worker's parent died"
-        return int(answer[1]) if answer[0] == "done" else None
-
-    try:
-        assert process.stdout.readline() == "ready\n"
-        yield run
-    finally:
-        process.stdin.close()
-        process.wait(60)
-        process.stdout.close()
+    seen: tuple[Rows, ...]
+    versions: int | None
 
 
-def expire_leases(stack: IngestionStack) -> None:
-    """As time does."""
-    with stack.database.write() as connection:
-        connection.execute(
-            sa.text("UPDATE jobs SET lease_until = :past WHERE state = 'running'"),
-            {"past": (utc_now() - timedelta(hours=1)).replace(tzinfo=None).isoformat(" ")},
+@dataclass
+class Round:
+    """Lanes in a folder of their own: what is there at first, and what is asked for."""
+
+    process: WholeProcess
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    chores: list[list] = field(default_factory=list)
+    _read: dict[VersionRef, list[tuple]] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        for name, content in (("new", NEW), ("bad", NEW + REJECTED)):
+            (self.process.inputs / f"{name}.csv").write_bytes(csv(content))
+        for mode in WriteMode:
+            for number in range(1 if mode.needs_keys else 3):
+                self._ingest(f"{mode}_{number}", mode)
+        self._derive()
+        self._check()
+        self._repeat()
+        self._maintain()
+        self._go_back()
+        self._delete()
+        (self.process.inputs / CHORES).write_text(json.dumps(self.chores))
+
+    def _ingest(self, name: str, mode: WriteMode) -> None:
+        was = None if mode is WriteMode.CREATE else BEFORE
+        self._lane(name, [] if was is None else [was], Lane((was, after(mode)), 1 + bool(was)))
+        self.process.start(self._request(name, mode), actor=LOCAL)
+
+    def _derive(self) -> None:
+        """Begun before its input changes, or after."""
+        self._ingest("input", WriteMode.APPEND)
+        first, last = in_part(1, BEFORE), in_part(1, after(WriteMode.APPEND))
+        self.lanes["derived"] = Lane((None, first, last), None)
+        request = DerivationRequest(DatasetName("derived"), "SELECT * FROM input WHERE part = 1")
+        self.process.derivations.define(request, actor=LOCAL)
+
+    def _check(self) -> None:
+        self._ingest("checked", WriteMode.APPEND)
+        self.lanes["checked_rejects"] = Lane((None, REJECTED), 1)
+        contract = Contract(columns=(ColumnContract("id", "int64", nullable=False),))
+        SqlContractRepository(self.process.parts.database).put(
+            DatasetName("checked"), contract, actor="ann", at=utc_now()
         )
 
+    def _repeat(self) -> None:
+        mode = WriteMode.APPEND
+        self._lane("repeated", [BEFORE], Lane((BEFORE, after(mode)), 2))
+        AddSchedule(self.process.desk)(
+            "daily", self._request("repeated", mode), Interval(86_400), actor=LOCAL
+        )
 
-def expect_nothing_left_behind(stack: IngestionStack) -> None:
-    assert stack.leftovers() == []
-    stack.store.sweep(before=utc_now() + timedelta(days=1))
-    for _, id in _ids(stack):
-        listed = set()
-        for version in stack.store.history(id):
-            listed.update(stack.store.files(version.ref).uris)
-        folder = stack.lake / id
-        there = {str(path) for path in folder.rglob("*.parquet") if "_delta_log" not in path.parts}
-        assert there == listed
+    def _maintain(self) -> None:
+        self._lane("compacted", [in_part(number, BEFORE) for number in range(3)], Lane((BEFORE,), 4))
+        self._lane("vacuumed", [NEW], Lane((BEFORE,), 2))
+        name = DatasetName("vacuumed")
+        self.process.write("vacuumed", table_of(BEFORE), WriteMode.REPLACE)
+        self.process.versions.set_retention(name, RetentionPolicy(1), actor=LOCAL)
+        self.process.vacuum(name, actor=LOCAL)  # lets the old version go, whose files are needed by nobody
+        self.process.parts.beacon.beat()
+        for each, task in (("compacted", Task.COMPACT), ("vacuumed", Task.VACUUM)):
+            self.process.start_maintenance(DatasetName(each), task, actor=LOCAL)
+
+    def _go_back(self) -> None:
+        self._lane("restored", [BEFORE], Lane((NEW, BEFORE), 3))
+        self.process.write("restored", table_of(NEW), WriteMode.REPLACE)
+        self.chores.append(["restore", "restored", 0, 1])
+
+    def _delete(self) -> None:
+        kept = [row for row in BEFORE if row[0] != 1]
+        self._lane("deleted", [BEFORE], Lane((BEFORE, kept), 2))
+        self.chores.append(["delete", "deleted", "part = 1"])
+
+    def _lane(self, name: str, writes: list[list[tuple]], lane: Lane) -> None:
+        self.lanes[name] = lane
+        for rows in writes:
+            self.process.write(name, table_of(rows))
+
+    def _request(self, name: str, mode: WriteMode) -> IngestionRequest:
+        file = "bad.csv" if name == "checked" else "new.csv"
+        return IngestionRequest(
+            DatasetName(name), SourceSpec("file", {"path": file}), mode, keys=KEYS.get(mode, ())
+        )
+
+    def rows(self, name: str) -> Rows:
+        """Of the newest version that storage has, published or not; None if there is no dataset."""
+        id = dict(self.process.ids()).get(name)
+        latest = None if id is None else self.process.parts.store.latest(id)
+        if latest is None:
+            return None
+        if latest.ref not in self._read:
+            self._read[latest.ref] = self._rows_of(latest.ref)
+        return self._read[latest.ref]
+
+    def _rows_of(self, ref: VersionRef) -> list[tuple]:
+        files = self.process.parts.store.files(ref)
+        table = pa.concat_tables(pq.read_table(uri, schema=files.schema) for uri in files.uris)
+        if "raw" in table.schema.names:
+            return [tuple(_as_typed(dict(raw))) for raw in table["raw"].to_pylist()]
+        return sorted(zip(*(table[column].to_pylist() for column in ("part", "id", "text")), strict=True))
+
+    def expect_whole_states(self) -> None:
+        for name, lane in self.lanes.items():
+            assert self.rows(name) in lane.seen, (SEED, name)
+        if self.rows("checked") == BEFORE:
+            assert self.rows("checked_rejects") is None
+
+    def expire_leases(self) -> None:
+        """As time does."""
+        with self.process.parts.database.write() as connection:
+            connection.execute(
+                sa.text("UPDATE jobs SET lease_until = :past WHERE state = 'running'"),
+                {"past": (utc_now() - timedelta(hours=1)).replace(tzinfo=None).isoformat(" ")},
+            )
+
+    def expect_ends(self) -> None:
+        parts = self.process.parts
+        jobs = parts.jobs.list(limit=1000)
+        ends = {(job.state, job.error_message) for job in jobs}
+        assert ends == {(JobState.SUCCEEDED, None)}, SEED
+        for name, lane in self.lanes.items():
+            assert self.rows(name) == lane.seen[-1], (SEED, name)
+            dataset = parts.datasets.get(DatasetName(name))
+            committed = [
+                job.version for job in jobs if job.dataset == dataset.name and job.version is not None
+            ]
+            versions = lane.versions or len(committed)
+            assert len(parts.store.history(dataset.id)) == dataset.version + 1 == versions, (SEED, name)
+            assert set(committed) <= set(range(versions)), (SEED, name)
+            assert len(committed) == len(set(committed)), (SEED, name)
+
+    def expect_nothing_left_behind(self) -> None:
+        assert list(self.process.directory.jobs.iterdir()) == []
+        self.process.sweep()
+        store = self.process.parts.store
+        for name, id in self.process.ids():
+            kept = {version.ref.version for version in store.history(id)} - set(store.vacuumed(id))
+            listed = {uri for version in kept for uri in store.files(VersionRef(id, version)).uris}
+            folder = self.process.directory.lake / id
+            there = {str(path) for path in folder.rglob("*.parquet") if "_delta_log" not in path.parts}
+            assert there == listed, (SEED, name)
 
 
-@pytest.mark.timeout(300 + 20 * ROUNDS)
-def test_workers_killed_at_any_step_commit_all_or_nothing_and_once(tmp_path):
-    dice = random.Random(SEED)
-    stack = IngestionStack(tmp_path)
-    stack.file("before.csv", csv(BEFORE))
-    stack.file("new.csv", csv(NEW))
-    killed_jobs = 0
-    with forking_worker(tmp_path) as worker:
-        for number in range(ROUNDS):
-            lanes = {name: mode for mode in WriteMode for name in names(mode, number)}
-            for name, mode in lanes.items():
-                if mode is not WriteMode.CREATE:
-                    stack.start(name, path="before.csv", mode=WriteMode.REPLACE)
-            steps = worker(0)
-            assert steps is not None
-            versions = {name: len(history(stack, name)) for name in lanes}
-            jobs = {
-                name: stack.start(name, path="new.csv", mode=mode, keys=KEYS.get(mode, ()))
-                for name, mode in lanes.items()
-            }
-            while worker(dice.randint(1, 3 * steps)) is None:  # now and then later than the end
-                killed_jobs += sum(stack.get(job).state is JobState.RUNNING for job in jobs.values())
-                for name, mode in lanes.items():
-                    was = None if mode is WriteMode.CREATE else BEFORE
-                    assert rows_of(stack, name) in (was, after(mode)), (SEED, mode)
-                expire_leases(stack)
-            for name, mode in lanes.items():
-                ended = stack.get(jobs[name])
-                assert (ended.state, ended.error_message) == (JobState.SUCCEEDED, None), (SEED, mode)
-                assert rows_of(stack, name) == after(mode), (SEED, mode)
-                published = stack.datasets.get(DatasetName(name)).version
-                assert published == ended.version == versions[name], (SEED, mode)
-    assert killed_jobs >= ROUNDS
-    expect_nothing_left_behind(stack)
-    stack.close()
+def _as_typed(raw: dict) -> Iterator[object]:
+    yield int(raw["part"])
+    yield raw["id"] or ""
+    yield raw["text"]
 
 
-def names(mode: WriteMode, number: int) -> list[str]:
-    """The datasets of a round: more of them where a write is quick."""
-    if mode is WriteMode.CREATE:
-        return [f"created_{number}_{lane}" for lane in range(3)]
-    return [f"{mode}_{lane}" for lane in range(1 if mode.needs_keys else 3)]
-
-
-def history(stack: IngestionStack, name: str):
-    found = stack.datasets.find(DatasetName(name))
-    return [] if found is None else stack.store.history(found.id)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_processes_killed_at_any_step_commit_all_or_nothing_and_once(tmp_path, worker, number):
+    dice = random.Random(SEED + number)
+    with whole_process(tmp_path, Role.FLIGHT) as process:
+        round = Round(process)
+        round.begin()
+        died_at, step = [], dice.randint(1, STEPS // 2)
+        while (steps := worker(tmp_path, step)) is None:
+            died_at.append(step)
+            round.expect_whole_states()
+            round.expire_leases()
+            step = dice.randint(1, 2 * STEPS)  # now and then later than the end
+        assert died_at, (SEED, steps)
+        round.expect_ends()
+        round.expect_nothing_left_behind()
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.REPLACE])
-async def test_a_killed_parsing_process_takes_only_its_job_down(tmp_path, mode):
+async def test_a_killed_parsing_process_takes_only_its_job_down(tmp_path):
     dice = random.Random(SEED)
     stack = IngestionStack(tmp_path)
     stack.file("before.csv", csv(BEFORE))
     stack.file("new.csv", csv(NEW * 2000))
     async with stack.working():
         await stack.until(stack.start("d", path="before.csv"))
-        for _ in range(5):
-            before = rows_of(stack, "d")
+        for mode in (WriteMode.APPEND, WriteMode.REPLACE) * 3:
+            before = stack.table("d").sort_by("id")
             job = stack.start("d", path="new.csv", mode=mode)
             await stack.until(job, JobState.RUNNING)
             with anyio.fail_after(60):
@@ -186,14 +272,14 @@ async def test_a_killed_parsing_process_takes_only_its_job_down(tmp_path, mode):
                 with suppress(psutil.NoSuchProcess):
                     parser.send_signal(signal.SIGKILL)
             ended = await stack.until(job)
+            found = stack.table("d")
             if ended.state is JobState.SUCCEEDED:
-                assert rows_of(stack, "d") == sorted(
-                    NEW * 2000 + (before if mode is WriteMode.APPEND else [])
-                )
+                kept = before.num_rows if mode is WriteMode.APPEND else 0
+                assert found.num_rows == kept + len(NEW) * 2000
             else:
                 assert (ended.state, ended.error_code) == (JobState.FAILED, "limit_exceeded")
-                assert rows_of(stack, "d") == before
-    expect_nothing_left_behind(stack)
+                assert found.sort_by("id").equals(before)
+    assert stack.leftovers() == []
     stack.close()
 
 

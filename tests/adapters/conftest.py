@@ -1,0 +1,40 @@
+"""A process that can be killed, for tests of several modules."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Worker = Callable[[Path, int], int | None]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    """Call it with the step at which the next process dies; the steps of one that has come to an end."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "tests.adapters.forking_worker"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(folder: Path, last_step: int) -> int | None:
+        process.stdin.write(f"{last_step} {folder}\n")
+        process.stdin.flush()
+        answer = process.stdout.readline().split()
+        assert answer != ["failed"], "see what it printed"
+        return None if answer == ["killed"] else int(answer[1])
+
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield run
+    finally:
+        process.stdin.close()
+        process.wait(60)
+        process.stdout.close()

@@ -1,0 +1,81 @@
+"""All that a process of Skein does in the background, in a data directory, without its servers.
+
+Several may be open on one directory: each has a role of its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from flight_core.application.catalog import Reconcile, WriteDataset
+from flight_core.application.derivations import RefreshDue
+from flight_core.application.job_worker import JobWorker
+from flight_core.application.maintenance import VacuumOptions
+from flight_core.application.maintenance_jobs import RunVacuum
+from flight_core.application.ports.clock import utc_now
+from flight_core.application.ports.parsing import Parser
+from flight_core.application.schedules import FireDueSchedules
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.job import Task
+from skein.directory import DataDirectory, Role
+from skein.settings import load_settings
+from skein.wiring.flight import flight_use_cases
+from skein.wiring.ingestion import derivation_use_cases, job_worker, schedule_desk, start_ingestion
+from skein.wiring.parts import open_parts
+from skein.wiring.versions import start_maintenance, vacuum, version_use_cases
+
+NO_GRACE = VacuumOptions(grace=timedelta(0), orphan_grace=timedelta(0))
+
+
+class WholeProcess:
+    """Files of the folder `inputs` can be ingested. Vacuum deletes at once what nobody reads."""
+
+    def __init__(self, folder: Path, role: Role, stack: ExitStack, parser: Parser | None = None) -> None:
+        self.inputs = folder / "inputs"
+        self.inputs.mkdir(exist_ok=True)
+        directory = DataDirectory(folder / "data")
+        directory.prepare()
+        settings = load_settings(
+            data=directory.root, ingest_roots=str(self.inputs), ingest_jobs=8, memory_limit="512MB", threads=1
+        )
+        parts = open_parts(settings, directory, {role}, stack)
+        self.parts = parts if parser is None else replace(parts, parser=parser)
+        self.directory = directory
+        self.start = start_ingestion(self.parts)
+        self.desk = schedule_desk(self.parts, self.start)
+        self.derivations = derivation_use_cases(self.parts)
+        flight = flight_use_cases(self.parts)
+        self.delete_rows = flight.run_statement.delete_rows
+        self.versions = version_use_cases(self.parts, flight)
+        self.start_maintenance = start_maintenance(self.parts)
+        self.vacuum = replace(vacuum(self.parts), options=NO_GRACE)
+        self.reconcile = Reconcile(parts.datasets, parts.store, parts.open_write.publish)
+        self.fire_schedules = FireDueSchedules(self.desk)
+        self.refresh_due = RefreshDue(self.derivations.refresh, delay_s=0)
+        self._write = WriteDataset(parts.open_write)
+
+    def worker(self, **options) -> JobWorker:
+        worker = job_worker(self.parts)
+        worker._runners = {**worker._runners, Task.VACUUM: RunVacuum(self.vacuum)}
+        worker._options = replace(worker._options, **options)
+        return worker
+
+    def write(self, name: str, table, mode: WriteMode = WriteMode.APPEND) -> None:
+        self._write(DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL)
+
+    def ids(self) -> Iterator[tuple[str, str]]:
+        """Names and ids of all datasets, published or not."""
+        yield from ((dataset.name.value, dataset.id) for dataset in self.parts.datasets.list())
+        yield from ((name.value, id) for name, id in self.parts.datasets.reservations())
+
+    def sweep(self) -> None:
+        self.parts.store.sweep(before=utc_now() + timedelta(days=1))
+
+
+@contextmanager
+def whole_process(folder: Path, role: Role, parser: Parser | None = None) -> Iterator[WholeProcess]:
+    with ExitStack() as stack:
+        yield WholeProcess(folder, role, stack, parser)
