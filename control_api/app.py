@@ -29,6 +29,7 @@ from control_api.routes import (
     system,
     tokens,
     uploads,
+    users,
     versions,
 )
 from control_api.security import Guard, GuardOptions, SecurityHeaders
@@ -82,6 +83,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
         ingestions,
         schedules,
         tokens,
+        users,
         uploads,
         jobs,
         queries,

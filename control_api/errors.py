@@ -1,6 +1,7 @@
 """Failures as HTTP sees them: a status, a stable code, and nothing of the server's inside."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -156,7 +157,10 @@ def _respond(
 def _headers_of(error: FlightCoreError) -> dict[str, str]:
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": 'Bearer realm="skein", Basic realm="skein", charset="UTF-8"'}
-    return {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else {}
+    if not error.retryable:
+        return {}
+    wait_s = error.details.get("retry_after_s")
+    return {"Retry-After": str(math.ceil(wait_s) if isinstance(wait_s, float) else RETRY_AFTER_S)}
 
 
 def _json_values(details: Mapping[str, object]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ from flight_core.application.uploads import (
     UploadLimits,
 )
 from flight_core.application.usage import GetUsage
+from flight_core.application.users import AddUser, ChangePassword, ListUsers, RemoveUser
 from flight_core.application.versions import (
     GetRetention,
     ListTags,
@@ -147,10 +148,14 @@ class ScheduleUseCases:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenUseCases:
-    create: CreateToken
-    list: ListTokens
-    revoke: RevokeToken
+class AccessUseCases:
+    create_token: CreateToken
+    list_tokens: ListTokens
+    revoke_token: RevokeToken
+    add_user: AddUser
+    list_users: ListUsers
+    remove_user: RemoveUser
+    change_password: ChangePassword
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,7 @@ class ControlUseCases:
     retry_ingestion: RetryIngestion
     refresh_dataset: RefreshDataset
     schedules: ScheduleUseCases
-    tokens: TokenUseCases
+    access: AccessUseCases
     get_job: GetJob
     list_jobs: ListJobs
     cancel_job: CancelJob

@@ -117,13 +117,17 @@ class Guard:
                 return self._authenticator.authenticate_token(credentials.strip())
             case "basic":
                 user, _, password = _decoded(credentials).partition(":")
-                return self._authenticator.authenticate_password(user, password)
+                return self._authenticator.authenticate_password(user, password, address=_address(scope))
         for offer in scope.get("subprotocols", ()):
             if offer.startswith(TOKEN_SUBPROTOCOL):
                 return self._authenticator.authenticate_token(_decoded(offer.removeprefix(TOKEN_SUBPROTOCOL)))
         raise Unauthenticated(
             "this server wants credentials: send the header 'Authorization: Bearer <token>'"
         )
+
+
+def _address(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else ""
 
 
 def _check_host(headers: Headers, allowed: frozenset[str]) -> None:

@@ -17,7 +17,7 @@ router = APIRouter(prefix=f"{mapping.API}/tokens", tags=["tokens"])
 @router.post("", status_code=201, dependencies=[Depends(json_body)])
 def create_token(request: wire.TokenRequest, use_cases: UseCases, caller: Caller) -> wire.CreatedToken:
     """A new token. The answer holds its secret, which is stored nowhere: keep it."""
-    token, secret = use_cases.tokens.create(
+    token, secret = use_cases.access.create_token(
         request.name,
         actor=caller,
         scopes=frozenset(map(Scope, request.scopes)),
@@ -30,13 +30,14 @@ def create_token(request: wire.TokenRequest, use_cases: UseCases, caller: Caller
 @router.get("")
 def list_tokens(use_cases: UseCases, caller: Caller) -> wire.TokenPage:
     """The newest first, also those that were revoked or have expired."""
-    return wire.TokenPage(items=[wire.Token(**_fields(each)) for each in use_cases.tokens.list(actor=caller)])
+    found = use_cases.access.list_tokens(actor=caller)
+    return wire.TokenPage(items=[wire.Token(**_fields(each)) for each in found])
 
 
 @router.delete("/{token_id}", status_code=204)
 def revoke_token(token_id: str, use_cases: UseCases, caller: Caller) -> None:
     """From the next request on the token is worthless, on all servers of the catalog."""
-    use_cases.tokens.revoke(token_id, actor=caller)
+    use_cases.access.revoke_token(token_id, actor=caller)
 
 
 def _fields(token: ApiToken) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class CreateToken:
         datasets: tuple[str, ...] = EVERYTHING,
         expires_at: datetime | None = None,
     ) -> tuple[ApiToken, str]:
-        _require_administrator(actor)
+        require_administrator(actor)
         for scope in scopes:
             require(actor, scope)
         now = self.clock()
@@ -61,7 +61,7 @@ class ListTokens:
     tokens: TokenRepository
 
     def __call__(self, *, actor: Actor) -> Sequence[ApiToken]:
-        _require_administrator(actor)
+        require_administrator(actor)
         return self.tokens.list()
 
 
@@ -73,13 +73,17 @@ class RevokeToken:
     clock: Clock
 
     def __call__(self, token_id: str, *, actor: Actor) -> ApiToken:
-        _require_administrator(actor)
+        require_administrator(actor)
         token = self.tokens.revoke(token_id, self.clock())
         logger.info("token revoked", extra={"token_id": token_id, "holder": token.name, "actor": actor.name})
         return token
 
 
-def _require_administrator(actor: Actor) -> None:
+def require_administrator(actor: Actor) -> None:
+    """
+    Raises:
+        PermissionDenied: the actor does not administer all datasets.
+    """
     require(actor, Scope.ADMIN)
     if actor.datasets != EVERYTHING:
         raise PermissionDenied(f"'{actor.name}' administers some datasets only; ask for a token for all")

@@ -12,17 +12,17 @@
     ├── NotFound                the thing named does not exist
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
     │   ├── ScheduleNotFound
-    │   └── IngestionNotFound, UploadNotFound, QueryNotFound, TokenNotFound, HandleNotFound, ContractNotFound,
-    │       DerivationNotFound
+    │   └── IngestionNotFound, UploadNotFound, QueryNotFound, TokenNotFound, UserNotFound,
+    │       HandleNotFound, ContractNotFound, DerivationNotFound
     ├── Conflict                somebody else was first, or the state forbids it
-    │   ├── DatasetExists, DatasetDerived, TableExists, CommitConflict, TransactionFailed
+    │   ├── DatasetExists, DatasetDerived, TableExists, UserExists, CommitConflict, TransactionFailed
     │   ├── ScheduleExists, ScheduleRunning
     │   └── IngestionFinished, NotRetryable, UploadFinished, OffsetMismatch, SourceBusy
     ├── Unauthenticated         no valid credentials
     ├── PermissionDenied        valid credentials, not allowed
     │   └── StatementNotAllowed, SourceNotAllowed
     ├── ResourceExhausted       a configured limit was reached; try again later
-    │   └── TooManyStreams, TooManySessions, OutOfMemory, OutOfDisk, LimitExceeded
+    │   └── TooManyStreams, TooManySessions, TooManyRequests, OutOfMemory, OutOfDisk, LimitExceeded
     ├── DependencyFailed        something outside Skein failed
     │   └── SourceUnavailable, EngineUnavailable
     ├── DeadlineExceeded        the time allowed is over
@@ -213,6 +213,10 @@ class TokenNotFound(NotFound):
     code = "token_not_found"
 
 
+class UserNotFound(NotFound):
+    code = "user_not_found"
+
+
 class QueryNotFound(NotFound):
     code = "query_not_found"
 
@@ -239,6 +243,10 @@ class DatasetDerived(Conflict):
 
 class TableExists(Conflict):
     code = "table_exists"
+
+
+class UserExists(Conflict):
+    code = "user_exists"
 
 
 class CommitConflict(Conflict):
@@ -315,6 +323,12 @@ class TooManyStreams(ResourceExhausted):
 
 class TooManySessions(ResourceExhausted):
     code = "too_many_sessions"
+
+
+class TooManyRequests(ResourceExhausted):
+    """Somebody asks too often; `details["retry_after_s"]` tells when to ask again."""
+
+    code = "too_many_requests"
 
 
 class OutOfMemory(ResourceExhausted):

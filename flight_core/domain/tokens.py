@@ -13,6 +13,24 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\-]{0,63}")
 _PATTERN = re.compile(r"[A-Za-z0-9_\-*?\[\]!]{1,128}")
 
 
+def require_grant(kind: str, name: str, scopes: frozenset[Scope], datasets: tuple[str, ...]) -> None:
+    """
+    Raises:
+        InvalidOption: no `kind`, a token or a user, can have these.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidOption(
+            f"{name[:80]!r} is not the name of a {kind}: use 1 to 64 letters, digits, '_', '-', '.' or '@'",
+            option="name",
+        )
+    if not scopes:
+        raise InvalidOption(f"a {kind} without scopes is good for nothing; name one", option="scopes")
+    if not datasets or not all(map(_PATTERN.fullmatch, datasets)):
+        raise InvalidOption(
+            f"{', '.join(datasets)[:100]!r} are no patterns of dataset names", option="datasets"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ApiToken:
     """`name` is who its holder is: several tokens may have the same. `datasets` are as an actor's.
@@ -32,18 +50,7 @@ class ApiToken:
     last_used_at: datetime | None = None  # within a minute
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise InvalidOption(
-                f"{self.name[:80]!r} is not the name of a token: use 1 to 64 letters, digits, '_', '-', '.'"
-                " or '@'",
-                option="name",
-            )
-        if not self.scopes:
-            raise InvalidOption("a token without scopes is good for nothing; name one", option="scopes")
-        if not self.datasets or not all(map(_PATTERN.fullmatch, self.datasets)):
-            raise InvalidOption(
-                f"{', '.join(self.datasets)[:100]!r} are no patterns of dataset names", option="datasets"
-            )
+        require_grant("token", self.name, self.scopes, self.datasets)
 
     @property
     def actor(self) -> Actor:

@@ -102,7 +102,11 @@ class Api:
         return str(self._send("HEAD", path).headers.get("etag", "*"))
 
     def delete(self, path: str) -> None:
-        response = self._send("DELETE", path)
+        self.command("DELETE", path)
+
+    def command(self, method: str, path: str, body: object = None) -> None:
+        """What is answered without a word."""
+        response = self._send(method, path, json=body)
         if not response.is_success:
             raise _unexpected(response)
 

@@ -22,6 +22,7 @@ from skein.cli.query_command import query
 from skein.cli.schedule_commands import refresh, schedule
 from skein.cli.serve import serve, serve_control, serve_flight
 from skein.cli.token_commands import token
+from skein.cli.user_commands import user
 from skein.cli.version_commands import diff, history, profile, restore, retention, tag, tags
 
 app = typer.Typer(
@@ -60,7 +61,7 @@ _PANELS = {
     "Bring rows in": (ingest, preview, refresh, schedule, contract, jobs),
     "Versions": (history, diff, restore, tag, tags, retention, compact, vacuum),
     "Derived datasets": (derive, derived, lineage, underive),
-    "Operate": (token, serve_flight, serve_control),
+    "Operate": (token, user, serve_flight, serve_control),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

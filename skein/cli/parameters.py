@@ -1,5 +1,6 @@
 """Parameters that several commands have."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,3 +17,14 @@ Data = Annotated[
     typer.Option(help="Data directory of the local server; SKEIN_DATA if left out, else skein-data."),
 ]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why; it stays in the dataset's history.")]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Work on the data directory itself: no server and no token is needed."),
+]
+
+
+class ScopeName(StrEnum):
+    READ = "read"
+    INGEST = "ingest"
+    WRITE = "write"
+    ADMIN = "admin"

@@ -1,25 +1,12 @@
 """`skein token ...` with its options."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from skein.cli.parameters import Data, Json, Server
+from skein.cli.parameters import Data, Json, Offline, ScopeName, Server
 
 token = typer.Typer(name="token", help="Hand out API tokens, and take them back.", no_args_is_help=True)
-
-Offline = Annotated[
-    bool,
-    typer.Option("--offline", help="Work on the data directory itself: no server and no token is needed."),
-]
-
-
-class ScopeName(StrEnum):
-    READ = "read"
-    INGEST = "ingest"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 @token.command("create")
@@ -41,12 +28,13 @@ def create_token(
     data: Data = None,
 ) -> None:
     """Make an API token. Its secret is printed once, alone on standard output."""
+    from skein.cli.access import desk
     from skein.cli.arguments import seconds_of
-    from skein.cli.tokens import create, desk
+    from skein.cli.tokens import create
 
     ttl_s = None if expires is None else seconds_of(expires, option="expires")
-    with desk(server, data, offline=offline) as tokens:
-        create(tokens, name, [each.value for each in scope], dataset or ["*"], ttl_s, json=json)
+    with desk(server, data, offline=offline) as access:
+        create(access, name, [each.value for each in scope], dataset or ["*"], ttl_s, json=json)
 
 
 @token.command("list")
@@ -54,10 +42,11 @@ def list_tokens(
     *, offline: Offline = False, json: Json = False, server: Server = None, data: Data = None
 ) -> None:
     """List the tokens, the newest first; never their secrets."""
-    from skein.cli.tokens import desk, show
+    from skein.cli.access import desk
+    from skein.cli.tokens import show
 
-    with desk(server, data, offline=offline) as tokens:
-        show(tokens, json=json)
+    with desk(server, data, offline=offline) as access:
+        show(access, json=json)
 
 
 @token.command("revoke")
@@ -69,7 +58,8 @@ def revoke_token(
     data: Data = None,
 ) -> None:
     """Make a token worthless from the next request on, on all servers."""
-    from skein.cli.tokens import desk, revoke
+    from skein.cli.access import desk
+    from skein.cli.tokens import revoke
 
-    with desk(server, data, offline=offline) as tokens:
-        revoke(tokens, token_id)
+    with desk(server, data, offline=offline) as access:
+        revoke(access, token_id)

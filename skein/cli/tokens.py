@@ -1,82 +1,18 @@
-"""What `skein token ...` does, through a server or on the data directory itself."""
+"""What `skein token ...` prints."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Protocol
 
 import typer
 
-from control_api.options import TokenUseCases
-from flight_core.domain.access import LOCAL, Scope
-from schemas.tokens import CreatedToken, Token, TokenPage, TokenRequest
-from skein.cli.client import Api, connect, path_of
+from schemas.tokens import Token, TokenRequest
+from skein.cli.access import Desk
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, when
-from skein.directory import DataDirectory
-from skein.settings import load_settings
-
-
-class Desk(Protocol):
-    def create(self, request: TokenRequest) -> CreatedToken: ...
-    def list(self) -> Sequence[Token]: ...
-    def revoke(self, token_id: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Remote:
-    api: Api
-
-    def create(self, request: TokenRequest) -> CreatedToken:
-        return self.api.post(CreatedToken, path_of("tokens"), request.model_dump(mode="json"))
-
-    def list(self) -> Sequence[Token]:
-        return self.api.get(TokenPage, path_of("tokens")).items
-
-    def revoke(self, token_id: str) -> None:
-        self.api.delete(path_of("tokens", token_id))
-
-
-@dataclass(frozen=True, slots=True)
-class _Offline:
-    tokens: TokenUseCases
-
-    def create(self, request: TokenRequest) -> CreatedToken:
-        made, secret = self.tokens.create(
-            request.name,
-            actor=LOCAL,
-            scopes=frozenset(map(Scope, request.scopes)),
-            datasets=tuple(request.datasets),
-            expires_at=request.expires_at,
-        )
-        return CreatedToken(**asdict(made), token=secret)
-
-    def list(self) -> Sequence[Token]:
-        return [Token(**asdict(each)) for each in self.tokens.list(actor=LOCAL)]
-
-    def revoke(self, token_id: str) -> None:
-        self.tokens.revoke(token_id, actor=LOCAL)
-
-
-@contextmanager
-def desk(server: str | None, data: Path | None, *, offline: bool) -> Iterator[Desk]:
-    if not offline:
-        with connect(server, data) as api:
-            yield _Remote(api)
-        return
-    from skein.wiring.access import open_tokens
-
-    settings = load_settings(data=data)
-    directory = DataDirectory(settings.data)
-    directory.prepare()
-    with open_tokens(settings, directory) as tokens:
-        yield _Offline(tokens)
 
 
 def create(
-    tokens: Desk,
+    access: Desk,
     name: str,
     scopes: Sequence[str],
     datasets: Sequence[str],
@@ -88,7 +24,7 @@ def create(
     request = TokenRequest.model_validate(
         {"name": name, "scopes": scopes, "datasets": datasets, "expires_at": expires_at}
     )
-    made = tokens.create(request)
+    made = access.create_token(request)
     if json:
         typer.echo(as_json(made))
         return
@@ -96,8 +32,8 @@ def create(
     typer.echo(made.token)
 
 
-def show(tokens: Desk, *, json: bool) -> None:
-    found = tokens.list()
+def show(access: Desk, *, json: bool) -> None:
+    found = access.list_tokens()
     if json:
         typer.echo(as_json(found))
         return
@@ -120,8 +56,8 @@ def show(tokens: Desk, *, json: bool) -> None:
     )
 
 
-def revoke(tokens: Desk, token_id: str) -> None:
-    tokens.revoke(token_id)
+def revoke(access: Desk, token_id: str) -> None:
+    access.revoke_token(token_id)
     typer.echo(f"revoked {token_id}")
 
 

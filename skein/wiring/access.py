@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from control_api.options import TokenUseCases
-from flight_core.adapters.authentication.static import StaticAuthenticator
+from control_api.options import AccessUseCases
+from flight_core.adapters.authentication.argon2id import Argon2Hasher
+from flight_core.adapters.authentication.logins import Logins
+from flight_core.adapters.authentication.sessions import SessionTokens
+from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.adapters.authentication.stored import StoredAuthenticator
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
+from flight_core.adapters.catalog.users import SqlUserRepository
+from flight_core.application.login_throttle import LoginThrottle
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.tokens import CreateToken, ListTokens, RevokeToken
+from flight_core.application.users import AddUser, ChangePassword, ListUsers, RemoveUser
 from flight_core.domain.tokens import TokenRepository
+from flight_core.domain.users import UserRepository
 from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory
 from skein.settings import Settings
@@ -18,25 +25,31 @@ from skein.wiring.parts import Parts, catalog_url
 
 def authenticator(parts: Parts) -> StoredAuthenticator:
     settings = parts.settings
-    configured = StaticAuthenticator(
-        settings.credentials("users"),
-        settings.credentials("tokens"),
-        key=parts.key,
-        session_ttl_s=settings.session_ttl_s,
+    configured = ConfiguredCredentials(
+        settings.credentials("users"), settings.credentials("tokens"), key=parts.key
     )
-    return StoredAuthenticator(configured, parts.tokens, utc_now)
+    logins = Logins(configured, parts.users, Argon2Hasher(), LoginThrottle())
+    sessions = SessionTokens(parts.key, settings.session_ttl_s)
+    return StoredAuthenticator(configured, parts.tokens, logins, sessions, utc_now)
 
 
-def token_use_cases(tokens: TokenRepository) -> TokenUseCases:
-    return TokenUseCases(
-        CreateToken(tokens, utc_now, new_id), ListTokens(tokens), RevokeToken(tokens, utc_now)
+def access_use_cases(tokens: TokenRepository, users: UserRepository) -> AccessUseCases:
+    hasher = Argon2Hasher()
+    return AccessUseCases(
+        create_token=CreateToken(tokens, utc_now, new_id),
+        list_tokens=ListTokens(tokens),
+        revoke_token=RevokeToken(tokens, utc_now),
+        add_user=AddUser(users, hasher, utc_now),
+        list_users=ListUsers(users),
+        remove_user=RemoveUser(users, utc_now),
+        change_password=ChangePassword(users, hasher, utc_now),
     )
 
 
 @contextmanager
-def open_tokens(settings: Settings, directory: DataDirectory) -> Iterator[TokenUseCases]:
+def open_access(settings: Settings, directory: DataDirectory) -> Iterator[AccessUseCases]:
     """Beside the servers of the data directory, or before there are any."""
     database = Database(catalog_url(settings, directory))
     with closing(database):
         database.migrate()
-        yield token_use_cases(SqlTokenRepository(database))
+        yield access_use_cases(SqlTokenRepository(database), SqlUserRepository(database))

@@ -24,7 +24,7 @@ from flight_core.domain.query import Statement
 from flight_core.domain.repositories import DatasetRepository
 from flight_server.options import FlightUseCases
 from skein.registry import build_previewer, source_fields
-from skein.wiring.access import token_use_cases
+from skein.wiring.access import access_use_cases
 from skein.wiring.ingestion import (
     contract_use_cases,
     derivation_use_cases,
@@ -60,7 +60,7 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         get_ingestion=GetIngestion(parts.ingestions),
         retry_ingestion=RetryIngestion(parts.ingestions, start),
         refresh_dataset=RefreshDataset(parts.datasets, parts.jobs, start, derivations.refresh),
-        tokens=token_use_cases(parts.tokens),
+        access=access_use_cases(parts.tokens, parts.users),
         schedules=schedule_use_cases(schedule_desk(parts, start)),
         get_job=GetJob(parts.jobs),
         list_jobs=ListJobs(parts.jobs),

@@ -13,6 +13,7 @@ from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
+from flight_core.adapters.catalog.users import SqlUserRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
@@ -47,6 +48,7 @@ from flight_core.domain.repositories import (
     VersionRepository,
 )
 from flight_core.domain.tokens import TokenRepository
+from flight_core.domain.users import UserRepository
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from skein.directory import DataDirectory, Role
@@ -75,6 +77,7 @@ class Parts:
     usage: UsageLedger
     events: EventRepository
     tokens: TokenRepository
+    users: UserRepository
     ingestions: IngestionRepository
     jobs: JobRepository
     admission: Admission
@@ -94,8 +97,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     database = Database(catalog_url(settings, directory))
     stack.callback(database.close)
     database.migrate()
-    tokens = SqlTokenRepository(database)
-    _require_credentials(settings, tokens)
+    tokens, users = SqlTokenRepository(database), SqlUserRepository(database)
+    _require_credentials(settings, tokens, users)
     options = _duckdb_options(settings, directory, roles)
     store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
     engine = DuckDbEngine(options, store)
@@ -134,6 +137,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         usage=usage,
         events=SqlEventRepository(database),
         tokens=tokens,
+        users=users,
         ingestions=SqlIngestionRepository(database, utc_now),
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,
@@ -211,13 +215,15 @@ def _session_limits(settings: Settings) -> SessionLimits:
     )
 
 
-def _require_credentials(settings: Settings, tokens: TokenRepository) -> None:
+def _require_credentials(settings: Settings, tokens: TokenRepository, users: UserRepository) -> None:
     """
     Raises:
         InvalidOption: others can reach the server, and nothing would keep them out.
     """
-    if not (settings.loopback or settings.has_credentials or tokens.by_digest()):
-        raise InvalidOption(
-            f"SKEIN_HOST is '{settings.host}', which others can reach: make a token with"
-            " 'skein token create NAME --offline', set SKEIN_TOKENS or SKEIN_USERS, or listen on 127.0.0.1"
-        )
+    if settings.loopback or settings.has_credentials or tokens.by_digest() or users.ever():
+        return
+    raise InvalidOption(
+        f"SKEIN_HOST is '{settings.host}', which others can reach: add a user with"
+        " 'skein user add NAME --offline' or a token with 'skein token create NAME --offline', set"
+        " SKEIN_TOKENS or SKEIN_USERS, or listen on 127.0.0.1"
+    )

@@ -68,7 +68,7 @@ def test_processes_that_start_at_once_migrate_once(path):
     starters = [run(program, f"sqlite:///{path}") for _ in range(4)]
     assert [starter.wait(60) for starter in starters] == [0, 0, 0, 0]
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT count(*) FROM counters").fetchone() == (3,)
+        assert connection.execute("SELECT count(*) FROM counters").fetchone() == (4,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 

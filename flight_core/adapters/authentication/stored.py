@@ -1,13 +1,16 @@
-"""API tokens of the catalog, next to the users and tokens of the settings."""
+"""Everybody there is: users and tokens of the settings and of the catalog, and those who have logged in."""
 
 import hashlib
+import hmac
 import logging
 from datetime import datetime, timedelta
 
-from flight_core.adapters.authentication.static import StaticAuthenticator
-from flight_core.application.ports.authentication import API_TOKEN_PREFIX
+from flight_core.adapters.authentication.logins import Logins
+from flight_core.adapters.authentication.sessions import SessionTokens
+from flight_core.adapters.authentication.static import ConfiguredCredentials
+from flight_core.application.ports.authentication import API_TOKEN_PREFIX, SESSION_TOKEN_PREFIX
 from flight_core.application.ports.clock import Clock
-from flight_core.domain.access import Actor
+from flight_core.domain.access import LOCAL, Actor
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
 from flight_core.domain.tokens import ApiToken, TokenRepository
 
@@ -17,45 +20,64 @@ _USED_EVERY = timedelta(minutes=1)
 
 
 class StoredAuthenticator:
-    """Implements `Authenticator`. Every call looks whether the tokens in the catalog changed.
+    """Implements `Authenticator`. Every call looks whether tokens or users in the catalog changed.
 
-    Once a token was made nobody is anonymous any more, also when it is revoked.
+    Once there was a token or a user nobody is anonymous any more, also when it is gone.
     """
 
-    def __init__(self, configured: StaticAuthenticator, tokens: TokenRepository, clock: Clock) -> None:
+    def __init__(
+        self,
+        configured: ConfiguredCredentials,
+        tokens: TokenRepository,
+        logins: Logins,
+        sessions: SessionTokens,
+        clock: Clock,
+    ) -> None:
         self._configured = configured
         self._tokens = tokens
+        self._logins = logins
+        self._sessions = sessions
         self._clock = clock
+        self._closed = bool(configured)
         self._used: dict[str, datetime] = {}
 
     @property
     def anonymous(self) -> Actor | None:
-        anonymous = self._configured.anonymous
-        return None if anonymous is None or self._tokens.by_digest() else anonymous
+        if not self._closed:
+            self._closed = bool(self._tokens.by_digest()) or self._logins.ever()
+        return None if self._closed else LOCAL
 
     def authenticate_token(self, token: str) -> Actor:
-        if not token.startswith(API_TOKEN_PREFIX):
-            return self._configured.authenticate_token(token)
-        # A lookup by digest tells nothing about a random token through its timing.
-        found = self._tokens.by_digest().get(hashlib.sha256(token.encode()).digest())
-        if found is None:
-            return self._configured.authenticate_token(token)
-        now = self._clock()
-        if not found.good(now):
-            raise Unauthenticated("the token was revoked, or has expired; ask an administrator for another")
-        self._note(found, now)
-        return found.actor
+        if token.startswith(SESSION_TOKEN_PREFIX):
+            return self._logins.actor(self._sessions.user_of(token, self._logins.proof))
+        if token.startswith(API_TOKEN_PREFIX):
+            # A lookup by digest tells nothing about a random token through its timing.
+            found = self._tokens.by_digest().get(hashlib.sha256(token.encode()).digest())
+            if found is not None:
+                return self._holder(found)
+        actor = self._configured.holder(token)
+        if actor is None:
+            raise Unauthenticated("the token is not known here; check it, or ask the operator for another")
+        return actor
 
-    def authenticate_password(self, user: str, password: str) -> Actor:
-        return self._configured.authenticate_password(user, password)
+    def authenticate_password(self, user: str, password: str, *, address: str = "") -> Actor:
+        return self._logins.authenticate(user, password, address)
 
     def issue_token(self, actor: Actor) -> str:
-        return self._configured.issue_token(actor)
+        # Where everybody is anonymous the token proves nothing, and nobody looks at it.
+        proof = self._logins.proof(actor.name) or hmac.digest(b"", actor.name.encode(), "sha256")
+        return self._sessions.issue(actor.name, proof)
+
+    def _holder(self, token: ApiToken) -> Actor:
+        now = self._clock()
+        if not token.good(now):
+            raise Unauthenticated("the token was revoked, or has expired; ask an administrator for another")
+        last = self._used.get(token.id) or token.last_used_at
+        if last is None or now - last >= _USED_EVERY:
+            self._note(token, now)
+        return token.actor
 
     def _note(self, token: ApiToken, now: datetime) -> None:
-        last = self._used.get(token.id) or token.last_used_at
-        if last is not None and now - last < _USED_EVERY:
-            return
         self._used[token.id] = now
         try:
             self._tokens.touch(token.id, now)

@@ -7,6 +7,7 @@ from flight_core.adapters.catalog.tables import counters
 REVISION = "revision"
 EVENT = "event"
 TOKENS = "tokens"
+USERS = "users"
 
 
 def current(connection: sa.Connection, name: str) -> int:

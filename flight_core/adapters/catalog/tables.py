@@ -243,6 +243,19 @@ api_tokens = sa.Table(
     sa.Column("last_used_at", Moment),
 )
 
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("datasets", sa.JSON, nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("password_changed_at", Moment, nullable=False),
+    sa.Column("removed_at", Moment),
+)
+
 # Of versions that somebody has asked for; they never change.
 profiles = sa.Table(
     "profiles",

@@ -26,11 +26,15 @@ class Authenticator(Protocol):
             Unauthenticated: unknown, forged or expired.
         """
 
-    def authenticate_password(self, user: str, password: str) -> Actor:
-        """
+    def authenticate_password(self, user: str, password: str, *, address: str = "") -> Actor:
+        """`address` is where the caller is, empty where the door does not know.
+
         Raises:
-            Unauthenticated: no such user, or another password; the message does not say which.
+            Unauthenticated: no such user, or another password; neither the message nor the time it took
+                says which.
+            TooManyRequests: too many wrong passwords, for this user from this address or from it at all.
         """
 
     def issue_token(self, actor: Actor) -> str:
-        """A token for `actor`, different each time, that expires. Nothing is stored."""
+        """A token for an actor who has just shown a password, different each time. It expires, at the
+        latest with the password or the user. Nothing is stored."""

@@ -1,0 +1,60 @@
+"""Users who log in with a password. For administrators, but for one's own password."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from control_api import mapping
+from control_api.dependencies import Caller, UseCases, json_body
+from flight_core.domain.access import Scope
+from flight_core.domain.users import User
+from schemas import users as wire
+
+router = APIRouter(prefix=f"{mapping.API}/users", tags=["users"])
+
+
+@router.post("", status_code=201, dependencies=[Depends(json_body)])
+def add_user(request: wire.UserRequest, use_cases: UseCases, caller: Caller) -> wire.User:
+    """Somebody who can log in from now on, at every door."""
+    user = use_cases.access.add_user(
+        request.name,
+        password=request.password.get_secret_value(),
+        actor=caller,
+        scopes=frozenset(map(Scope, request.scopes)),
+        datasets=tuple(request.datasets),
+    )
+    return _wire(user)
+
+
+@router.get("")
+def list_users(use_cases: UseCases, caller: Caller) -> wire.UserPage:
+    """By name. Those of the settings are not among them."""
+    return wire.UserPage(items=[_wire(user) for user in use_cases.access.list_users(actor=caller)])
+
+
+@router.delete("/{name}", status_code=204)
+def remove_user(name: str, use_cases: UseCases, caller: Caller) -> None:
+    """From the next request on neither the password nor a login of theirs is good."""
+    use_cases.access.remove_user(name, actor=caller)
+
+
+@router.put("/{name}/password", status_code=204, dependencies=[Depends(json_body)])
+def change_password(name: str, request: wire.PasswordRequest, use_cases: UseCases, caller: Caller) -> None:
+    """Another password, which ends all logins with the one before."""
+    use_cases.access.change_password(
+        name,
+        password=request.password.get_secret_value(),
+        actor=caller,
+        current=request.current.get_secret_value() if request.current else None,
+    )
+
+
+def _wire(user: User) -> wire.User:
+    return wire.User(
+        name=user.name,
+        scopes=list[Any](sorted(user.scopes)),
+        datasets=list(user.datasets),
+        created_at=user.created_at,
+        created_by=user.created_by,
+        password_changed_at=user.password_changed_at,
+    )
