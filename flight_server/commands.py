@@ -44,8 +44,18 @@ def read_command(descriptor: fl.FlightDescriptor) -> ReadCommand:
     raise InvalidCommand(f"the descriptor is neither a path nor a command; {_FORMS}")
 
 
-def write_command(descriptor: fl.FlightDescriptor, mode: str | None) -> WriteCommand:
-    """Where DoPut shall write. `mode` is the header's and goes with a path; a command tells its own.
+# Headers that say how rows are written, where nothing else can: the fields of `WriteCommand`.
+WRITE_HEADERS = {
+    "x-skein-mode": "mode",
+    "x-skein-keys": "keys",
+    "x-skein-schema-policy": "schema_policy",
+    "x-skein-message": "message",
+    "x-skein-allow-lossy": "allow_lossy",
+}
+
+
+def write_command(descriptor: fl.FlightDescriptor, options: Mapping[str, str]) -> WriteCommand:
+    """Where DoPut shall write, and how. `options` go with a path; a command tells its own.
 
     Raises:
         InvalidCommand
@@ -56,8 +66,23 @@ def write_command(descriptor: fl.FlightDescriptor, mode: str | None) -> WriteCom
         raise InvalidCommand(
             'DoPut takes a path [dataset] or a command such as {"dataset": "sales", "mode": "append"}'
         )
-    fields = {"dataset": _text(descriptor.path[0])}
-    return _validated(WriteCommand, fields | {"mode": mode} if mode else fields)
+    return write_options(_text(descriptor.path[0]), options)
+
+
+def write_options(dataset: str, options: Mapping[str, str]) -> WriteCommand:
+    """From texts: keys with commas between them, `true` or `false`. What is no field is let be.
+
+    Raises:
+        InvalidCommand
+    """
+    fields: dict[str, object] = {
+        name: text for name, text in options.items() if name in WRITE_HEADERS.values()
+    }
+    if keys := options.get("keys"):
+        fields["keys"] = [key.strip() for key in keys.split(",")]
+    if (lossy := options.get("allow_lossy", "").lower()) in ("true", "false"):
+        fields["allow_lossy"] = lossy == "true"
+    return _validated(WriteCommand, fields | {"dataset": dataset})
 
 
 def parse(model: type[Model], data: bytes) -> Model:

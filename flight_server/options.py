@@ -7,11 +7,11 @@ from flight_core.application.catalog import (
     DropDataset,
     GetDataset,
     ListDatasets,
-    WriteDataset,
 )
 from flight_core.application.live import FollowQuery
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
+from flight_core.application.row_writes import WriteDataset
 from flight_core.application.statements import InspectStatement, RunStatement
 
 

@@ -59,7 +59,7 @@ class PlainFlight:
         writer: fl.FlightMetadataWriter,
     ) -> None:
         result = write(call, descriptor, reader, self._use_cases.write_dataset)
-        writer.write(pa.py_buffer(result.model_dump_json().encode()))
+        writer.write(pa.py_buffer(result.model_dump_json(exclude_none=True).encode()))
 
     def list_flights(self, call: Call, criteria: bytes) -> Iterator[fl.FlightInfo]:
         """One info a dataset, ordered by name."""

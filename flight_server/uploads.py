@@ -1,18 +1,18 @@
 """DoPut: the Arrow stream of a client becomes one new version of a dataset, or nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.catalog import WriteDataset
+from flight_core.application.cancellation import Cancellation
+from flight_core.application.row_writes import WriteDataset
+from flight_core.domain.contract import report_document, report_in
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Cancelled, UnreadableData
 from flight_server.auth import Call
-from flight_server.commands import write_command
-from schemas.flight import WriteResult
-
-MODE_HEADER = "x-skein-mode"
+from flight_server.commands import WRITE_HEADERS, write_command
+from schemas.flight import WriteCheck, WriteResult
 
 
 class Upload:
@@ -66,6 +66,12 @@ class Upload:
         return UnreadableData(f"the Arrow stream is damaged after {self.rows} rows: {first_line}")
 
 
+def header_options(call: Call) -> Mapping[str, str]:
+    """What the headers of the call say of how rows are written, by the fields of `WriteCommand`."""
+    given = {field: call.header(header) for header, field in WRITE_HEADERS.items()}
+    return {field: text for field, text in given.items() if text}
+
+
 def write(
     call: Call,
     descriptor: fl.FlightDescriptor,
@@ -73,9 +79,11 @@ def write(
     write_dataset: WriteDataset,
 ) -> WriteResult:
     """Raises as `WriteDataset`, `Upload` and `write_command`."""
-    command = write_command(descriptor, call.header(MODE_HEADER))
+    command = write_command(descriptor, header_options(call))
     name = DatasetName(command.dataset)
     upload = Upload(call, reader)
+    cancellation = Cancellation()
+    call.scope.on_cancel(cancellation.request)
     version = write_dataset(
         name,
         upload,
@@ -87,7 +95,13 @@ def write(
         source="flight",
         message=command.message,
         allow_lossy=command.allow_lossy,
+        cancellation=cancellation,
     )
+    report = report_in(version.commit_info)
     return WriteResult(
-        dataset=name.value, version=version.ref.version, rows=upload.rows, total_rows=version.row_count
+        dataset=name.value,
+        version=version.ref.version,
+        rows=upload.rows if report is None else report.rows - report.rejected_rows,
+        total_rows=version.row_count,
+        check=None if report is None else WriteCheck.model_validate(report_document(report)),
     )

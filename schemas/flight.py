@@ -117,13 +117,30 @@ class InfoMetadata(BaseModel):
     cached: bool | None = None  # true: the result cache has it now, so that reading it is quick
 
 
+class BrokenRule(BaseModel):
+    rule: str
+    column: str
+    severity: str
+    rows: int
+
+
+class WriteCheck(BaseModel):
+    """What the contract of the dataset said of the rows."""
+
+    contract_version: int
+    rows: int
+    rejected_rows: int
+    rules: list[BrokenRule]
+
+
 class WriteResult(BaseModel):
-    """The metadata message that answers DoPut."""
+    """The metadata message that answers DoPut. `rows` were written; `check` is null without a contract."""
 
     dataset: str
     version: int
     rows: int
     total_rows: int
+    check: WriteCheck | None = None
 
 
 class Health(BaseModel):

@@ -55,6 +55,8 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
             check_ports(settings, roles)
             with open_skein(settings, directory, roles) as skein:
                 skein.reconcile()
+                if Role.FLIGHT in roles:
+                    skein.recover_rejects()
                 prepare(skein)
                 servers = Servers(skein, roles)
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

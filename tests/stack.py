@@ -65,6 +65,8 @@ def skein_stack(data: Path, *, roles: Set[Role] = BOTH, **settings) -> Iterator[
         start_blocking_portal() as portal,
     ):
         skein.reconcile()
+        if Role.FLIGHT in roles:
+            skein.recover_rejects()
         stop = portal.call(anyio.Event)
         running, ends = portal.start_task(Servers(skein, roles).run, stop)
         try:

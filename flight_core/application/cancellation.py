@@ -16,7 +16,7 @@ class Cancellation:
         self._lock = threading.Lock()
         self._requested = False
         self._finished = threading.Event()
-        self._interrupt: Callable[[], None] | None = None
+        self._interrupt: Callable[[], object] | None = None
 
     def request(self) -> None:
         with self._lock:
@@ -39,7 +39,7 @@ class Cancellation:
             raise Cancelled("the query was cancelled")
 
     @contextmanager
-    def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
+    def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:
         """While the block runs, a request calls `interrupt`, again and again: one may come a moment early
         and be lost.
 

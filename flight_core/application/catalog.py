@@ -4,7 +4,7 @@ A version exists once storage has committed it; the catalog follows and tells ev
 process died between the two, the next write or `Reconcile` publishes what storage has.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
@@ -18,14 +18,13 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.derivation import DerivationRepository, refuse_derived
-from flight_core.domain.errors import ContractViolated, DatasetExists
+from flight_core.domain.errors import DatasetExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
 from flight_core.domain.query import Pins
-from flight_core.domain.repositories import ContractRepository, DatasetRepository
+from flight_core.domain.repositories import DatasetRepository
 from flight_core.domain.versions import VersionName
 
 _NO_PINS: Pins = MappingProxyType({})
@@ -191,15 +190,12 @@ class OpenWrite:
 
     `schema` None: the first batch or file decides. `source` tells the history where the rows came from,
     `inputs` which versions they were made from, `message` why.
-    One `job_id` commits at most once, however often it is attempted. `contracts` are given where rows
-    come in that nobody has checked: there must be none for the dataset. A derived dataset is written by
+    One `job_id` commits at most once, however often it is attempted. A derived dataset is written by
     the run of its derivation.
 
     Raises:
         DatasetDerived: the job is no such run.
         DatasetExists: mode CREATE, and it does.
-        ContractViolated: the rows would have to be checked first.
-        InvalidDatasetName: the name is kept for rows that were rejected.
         PermissionDenied: the name is none of the actor's.
         LossyType, UnsupportedType, SchemaMismatch: see `TableStore.stage`.
     """
@@ -208,7 +204,6 @@ class OpenWrite:
     store: TableStore
     publish: Publish
     new_id: NewId
-    contracts: ContractRepository | None = None
     derivations: DerivationRepository | None = None
 
     def __call__(
@@ -228,8 +223,6 @@ class OpenWrite:
     ) -> DatasetWrite:
         require(actor, Scope.WRITE)
         require_granted(name, actor)
-        if self.contracts is not None:
-            _refuse_unchecked(self.contracts, name)
         dataset_id = self.datasets.reserve(name, self.new_id())
         found = self.datasets.find(name)
         found = _catch_up(name, dataset_id, found, store=self.store, publish=self.publish) or found
@@ -257,61 +250,6 @@ class OpenWrite:
             job_id=job_id,
             committed=committed,
         )
-
-
-def _refuse_unchecked(contracts: ContractRepository, name: DatasetName) -> None:
-    """
-    Raises:
-        ContractViolated, InvalidDatasetName: see `OpenWrite`.
-    """
-    refuse_rejects(name)
-    if contracts.find(name) is not None:
-        raise ContractViolated(
-            f"dataset '{name}' has a contract, and rows are held against it when they are ingested;"
-            " send them as an upload, or withdraw the contract",
-            name=name.value,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class WriteDataset:
-    """Write batches as one new version: all of them or nothing.
-
-    The batches have been validated in full at the door they came through. Blocks until the
-    version is on disk. Raises as `OpenWrite`, `StagedWrite.write` and `DatasetWrite.commit`.
-    """
-
-    open_write: OpenWrite
-
-    def __call__(
-        self,
-        name: DatasetName,
-        batches: Iterable[pa.RecordBatch],
-        schema: pa.Schema,
-        mode: WriteMode,
-        *,
-        actor: Actor,
-        keys: Sequence[str] = (),
-        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
-        source: str = "",
-        message: str = "",
-        allow_lossy: bool = False,
-    ) -> DatasetVersion:
-        write = self.open_write(
-            name,
-            schema,
-            mode,
-            actor=actor,
-            keys=keys,
-            schema_policy=schema_policy,
-            source=source,
-            message=message,
-            allow_lossy=allow_lossy,
-        )
-        with write:
-            for batch in batches:
-                write.staged.write(batch)
-            return write.commit()
 
 
 @dataclass(frozen=True, slots=True)

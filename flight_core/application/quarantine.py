@@ -18,9 +18,9 @@ from flight_core.application.catalog import OpenWrite
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import REJECTS_KIND, rejects_of
-from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteMode
+from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef, WriteMode
 from flight_core.domain.errors import CommitConflict
-from flight_core.domain.ingestion import Ingestion
+from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion
 
 _ATTEMPTS = 5
 
@@ -38,13 +38,28 @@ class Quarantine:
         if ingestion.request.source.kind == REJECTS_KIND:
             self._replace(ingestion, carried)
         elif carried is not None:
-            self._keep(ingestion, carried, ingestion.id)
+            self._keep(ingestion.dataset, carried, ingestion.id, actor=ingestion.actor)
         if carried is not None:
             carried.unlink(missing_ok=True)
 
     def refuse(self, ingestion: Ingestion, rejects: Path) -> None:
         """Keep what a job rejected that is to commit nothing."""
-        self._keep(ingestion, rejects, f"{ingestion.id}/refused")
+        self._keep(ingestion.dataset, rejects, ingestion.id, "/refused", actor=ingestion.actor)
+
+    def recover(self) -> None:
+        """Keep what commits carry of clients' rows, whose process died before it could.
+
+        Run it where they are written, before any are.
+        """
+        for dataset in self.open_write.datasets.list():
+            for version in self.store.history(dataset.id):
+                write_id = version.job_id or ""
+                if not write_id.startswith(WRITE_ID_PREFIX):
+                    continue
+                carried = self.store.attachment(version.ref)
+                if carried is not None:
+                    self._keep(dataset.name, carried, write_id, actor=version.commit_info["actor"])
+                    carried.unlink(missing_ok=True)
 
     def _replace(self, ingestion: Ingestion, still_bad: Path | None) -> None:
         """Put what is still bad in the place of what was replayed. Rows that came meanwhile stay."""
@@ -86,14 +101,14 @@ class Quarantine:
             jobs = pc.unique(pa.concat_arrays([jobs, found]))
         return jobs
 
-    def _keep(self, ingestion: Ingestion, rejects: Path, job_id: str) -> None:
+    def _keep(self, name: DatasetName, rejects: Path, job_id: str, step: str = "", *, actor: str) -> None:
         write = self.open_write(
-            rejects_of(ingestion.request.dataset),
+            rejects_of(name),
             None,
             WriteMode.APPEND,
-            actor=Actor(ingestion.actor),
-            source=f"ingestion {ingestion.id}",
-            job_id=job_id,
+            actor=Actor(actor),
+            source=f"ingestion {job_id}",
+            job_id=job_id + step,
         )
         with write:
             if not write.committed:

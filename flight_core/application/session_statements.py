@@ -1,6 +1,6 @@
 """Looking at, running and reading statements in a client's session."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from flight_core.application.queries import (
 )
 from flight_core.application.reader import Reader
 from flight_core.application.session_writes import WriteDatasetInSession
-from flight_core.application.sessions import Bindings, ClientSession, SessionRead
+from flight_core.application.sessions import Bindings, ClientSession, SessionRead, Started
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import InvalidParameters
@@ -36,9 +36,6 @@ from flight_core.domain.query import (
 from flight_core.domain.repositories import DatasetRepository
 
 DOOR = "flight_sql"
-
-# Told how to cancel what is about to run.
-Started = Callable[[Callable[[], None]], None]
 
 
 @dataclass(frozen=True, slots=True)

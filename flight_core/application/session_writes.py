@@ -10,22 +10,25 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flight_core.application.cancellation import Cancellation
-from flight_core.application.catalog import DropDataset, OpenWrite
+from flight_core.application.catalog import DropDataset
 from flight_core.application.deletions import FindRowsToDelete, counted
 from flight_core.application.granted import require_granted
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.engine import Session
+from flight_core.application.ports.engine import Query, Session
 from flight_core.application.queries import QueryLog, require, require_unguarded
+from flight_core.application.row_writes import TakeRows
 from flight_core.application.session_connections import Deferred
-from flight_core.application.sessions import ClientSession
+from flight_core.application.sessions import ClientSession, Started
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName, LakeState, WriteMode, dataset_not_found
-from flight_core.domain.errors import DatasetExists, InvalidRequest
+from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidRequest
+from flight_core.domain.ingestion import IngestionRequest, SourceSpec
 from flight_core.domain.query import (
     DatasetStatement,
     DatasetVerb,
     IfExists,
     LoadMode,
+    LoadOptions,
     Outcome,
     Parameters,
     QueryRecord,
@@ -35,17 +38,18 @@ from flight_core.domain.query import (
 from flight_core.domain.repositories import DatasetRepository
 
 _SOURCE = "flight_sql"
+_AS_USUAL = LoadOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class WriteDatasetInSession:
     """Rows into a dataset, within the transaction if one is named; how many there were.
 
-    Raises as `OpenWrite` and `StagedWrite.write`; DatasetNotFound or DatasetExists where the mode says so.
+    Raises as `TakeRows`; DatasetNotFound or DatasetExists where the mode says so.
     """
 
     datasets: DatasetRepository
-    open_write: OpenWrite
+    take_rows: TakeRows
     drop_dataset: DropDataset
 
     def load(
@@ -58,22 +62,28 @@ class WriteDatasetInSession:
         transaction: bytes | None,
         *,
         actor: Actor,
-        allow_lossy: bool = False,
+        cancellation: Cancellation,
+        how: LoadOptions = _AS_USUAL,
     ) -> int:
         require_granted(name, actor)
+        if how.rule.mode.needs_keys and mode.if_exists is not IfExists.APPEND:
+            raise InvalidOption(
+                f"the mode '{how.rule.mode}' goes with appending to a table that exists,"
+                f" not with the mode '{mode.if_exists}'; choose one of them"
+            )
         write_mode = self._mode(session, name, mode, transaction)
-        write = self.open_write(
-            name, schema, write_mode, actor=actor, source=_SOURCE, allow_lossy=allow_lossy
+        request = IngestionRequest(
+            name,
+            SourceSpec(_SOURCE, {}),
+            how.rule.mode if how.rule.mode.needs_keys else write_mode,
+            options={"allow_lossy": how.allow_lossy},
+            keys=how.rule.keys,
+            schema_policy=how.rule.schema_policy,
+            message=how.message,
         )
-        try:
-            for batch in batches:
-                write.staged.write(batch)
-            rows = write.staged.row_count
-            session.connections.defer(transaction, Deferred(name.key, write.commit, write.close))
-        except BaseException:
-            write.close()
-            raise
-        return rows
+        rows = self.take_rows(request, batches, schema, actor=actor, cancellation=cancellation)
+        session.connections.defer(transaction, Deferred(name.key, rows.commit, rows.close))
+        return rows.row_count
 
     def run(
         self,
@@ -90,7 +100,7 @@ class WriteDatasetInSession:
         if statement.verb is DatasetVerb.DROP:
             return self._drop(session, statement, transaction, actor=actor)
         if statement.verb is DatasetVerb.DELETE:
-            deletion = FindRowsToDelete(self.open_write)(
+            deletion = FindRowsToDelete(self.take_rows.open_write)(
                 connection, statement, parameters, lake, actor=actor, door=_SOURCE, cancellation=cancellation
             )
             change = Deferred(statement.dataset.key, deletion.commit, deletion.close)
@@ -101,16 +111,16 @@ class WriteDatasetInSession:
             return Outcome(pa.table({}), 0)
         query = connection.plan(Statement(statement.source, parameters), lake)
         try:
-            with cancellation.interrupting(query.cancel):
-                rows = self.load(
-                    session,
-                    statement.dataset,
-                    query.schema,
-                    query,
-                    _mode_of(statement),
-                    transaction,
-                    actor=actor,
-                )
+            rows = self.load(
+                session,
+                statement.dataset,
+                query.schema,
+                _interrupted(query, cancellation),
+                _mode_of(statement),
+                transaction,
+                actor=actor,
+                cancellation=cancellation,
+            )
         finally:
             query.close()
         return counted(rows)
@@ -178,30 +188,36 @@ class LoadInSession:
         transaction: bytes | None,
         *,
         actor: Actor,
-        allow_lossy: bool = False,
+        started: Started,
+        how: LoadOptions = _AS_USUAL,
     ) -> int:
         require(actor, Scope.WRITE)
         if not len(schema):
             raise InvalidRequest("the data has no columns; a table needs at least one")
         record = QueryRecord(self.new_id(), f"LOAD {target.table}", actor.name, _SOURCE, self.clock())
         cancellation = Cancellation()
+        started(cancellation.request)
         with self.log.running(record, cancellation.request):
-            heeded = _heeding(batches, cancellation)
             if _names_dataset(target, session):
                 record.rows = self.write_dataset.load(
                     session,
                     DatasetName(target.table),
                     schema,
-                    heeded,
+                    batches,
                     mode,
                     transaction,
                     actor=actor,
-                    allow_lossy=allow_lossy,
+                    cancellation=cancellation,
+                    how=how,
                 )
             else:
                 require_unguarded(actor)
+                if how.rule.mode.needs_keys:
+                    raise InvalidOption(
+                        f"the mode '{how.rule.mode}' is for datasets; name the schema 'datasets'"
+                    )
                 self._refuse_to_hide(target, mode)
-                reader = pa.RecordBatchReader.from_batches(schema, heeded)
+                reader = pa.RecordBatchReader.from_batches(schema, _heeding(batches, cancellation))
                 with session.connections.use(transaction) as connection:
                     record.rows = connection.load(target, reader, mode, cancellation)
         return record.rows
@@ -229,6 +245,11 @@ def _names_dataset(target: TableTarget, session: ClientSession) -> bool:
     if catalog is None:
         return schema is not None and schema.lower() == LAKE_SCHEMA
     return catalog.lower() == LAKE and (schema or LAKE_SCHEMA).lower() == LAKE_SCHEMA
+
+
+def _interrupted(query: Query, cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
+    with cancellation.interrupting(query.cancel):
+        yield from query
 
 
 def _heeding(batches: Iterable[pa.RecordBatch], cancellation: Cancellation) -> Iterator[pa.RecordBatch]:

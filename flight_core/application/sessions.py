@@ -22,6 +22,9 @@ _SEPARATOR = b"."
 # Rows of parameters, the columns named as the statement's parameters are; None: it has none.
 Bindings: TypeAlias = "pa.Table | None"
 
+# Told how to cancel what is about to run.
+Started = Callable[[Callable[[], None]], None]
+
 Held: TypeAlias = "SessionRead | pa.Table"
 
 

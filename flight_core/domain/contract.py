@@ -3,6 +3,7 @@
 Rows that break a rule go to a quarantine, a dataset of its own next to the one they were meant for.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidDatasetName
 
 REJECTS_SUFFIX = "_rejects"
+CHECK_INFO = "check"  # of the information in a commit: the report, as JSON
 REJECTS_KIND = "rejects"  # of the source that a replay has
 # Columns that tell where a row on its way to be checked is from: source, number there, ingestion.
 REJECT_MARKS = ("\x1fsource", "\x1frow", "\x1fjob")
@@ -152,6 +154,13 @@ class RuleCount:
     severity: Severity
     rows: int
 
+    @property
+    def label(self) -> str:
+        """As it is called in the quarantine."""
+        if self.rule == "unique":
+            return f"unique({self.column})"
+        return f"{self.column}.{self.rule}" if self.column else self.rule
+
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
@@ -235,6 +244,17 @@ def report_document(report: CheckReport) -> dict[str, Any]:
 def report_of(document: Mapping[str, Any]) -> CheckReport:
     counts = tuple(RuleCount(**_with_severity(count)) for count in document["rules"])
     return CheckReport(**{**document, "rules": counts})
+
+
+def report_in(commit_info: Mapping[str, str]) -> CheckReport | None:
+    """What a commit says of the check of its rows."""
+    text = commit_info.get(CHECK_INFO)
+    return report_of(json.loads(text)) if text else None
+
+
+def told(counts: Iterable[RuleCount]) -> str:
+    """For a sentence: `price.ge 2, unique(id) 1`."""
+    return ", ".join(f"{count.label} {count.rows:,}" for count in counts)
 
 
 def merged_counts(counts: Iterable[RuleCount]) -> tuple[RuleCount, ...]:

@@ -9,6 +9,9 @@ from flight_core.domain.contract import REJECTS_KIND, CheckReport
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.job import Job, Task
 
+# Of commits that no job made, but a client that sent rows: told apart from the ids of jobs.
+WRITE_ID_PREFIX = "write-"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:

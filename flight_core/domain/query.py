@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from flight_core.domain.dataset import DatasetName, VersionRef
+from flight_core.domain.dataset import DatasetName, VersionRef, WriteRule
 
 # Python objects, or pyarrow scalars where Python would lose information (nanoseconds, MAP, INTERVAL).
 Parameters = tuple[object, ...] | Mapping[str, object]
@@ -114,6 +114,16 @@ class LoadMode:
 
     create: bool
     if_exists: IfExists
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What a bulk load into a dataset can say besides. A mode of `rule` that needs keys goes before what
+    `LoadMode` says, which has to be to append then; other modes are said there."""
+
+    rule: WriteRule = WriteRule()  # noqa: RUF009 - it never changes
+    message: str = ""
+    allow_lossy: bool = False
 
 
 class DatasetVerb(StrEnum):

@@ -3,12 +3,14 @@
 import pyarrow.flight as fl
 
 from flight_core.application.sessions import ClientSession
+from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.errors import InvalidRequest
-from flight_core.domain.query import IfExists, LoadMode, TableTarget
+from flight_core.domain.query import IfExists, LoadMode, LoadOptions, TableTarget
 from flight_server.auth import Call
+from flight_server.commands import write_options
 from flight_server.flight_sql.answers import answer_update
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_of
-from flight_server.uploads import Upload
+from flight_server.uploads import Upload, header_options
 from schemas.flight_sql.sql_pb2 import CommandStatementIngest
 
 _Options = CommandStatementIngest.TableDefinitionOptions
@@ -35,7 +37,6 @@ class Ingest:
         reader: fl.MetadataRecordBatchReader,
         writer: fl.FlightMetadataWriter,
     ) -> None:
-        """The option `allow_lossy` = `true` stores in a dataset what its types cannot hold exactly."""
         target, mode = _target(command), _mode(command)
         upload = Upload(call, reader)
         session = session_of(call, self._use_cases.sessions)
@@ -47,7 +48,8 @@ class Ingest:
             mode,
             command.transaction_id or _meant_transaction(call, session),
             actor=call.actor,
-            allow_lossy=command.options.get("allow_lossy", "").lower() == "true",
+            started=call.scope.on_cancel,
+            how=_options(call, command),
         )
         answer_update(writer, rows)
 
@@ -69,6 +71,13 @@ def _target(command: CommandStatementIngest) -> TableTarget:
     return TableTarget(
         command.table, command.schema or None, command.catalog or None, temporary=command.temporary
     )
+
+
+def _options(call: Call, command: CommandStatementIngest) -> LoadOptions:
+    """For datasets; drivers that cannot send options can send headers."""
+    given = write_options(command.table, {**header_options(call), **command.options})
+    rule = WriteRule(WriteMode(given.mode), tuple(given.keys), SchemaPolicy(given.schema_policy))
+    return LoadOptions(rule, given.message, given.allow_lossy)
 
 
 def _mode(command: CommandStatementIngest) -> LoadMode:

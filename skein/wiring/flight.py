@@ -1,6 +1,6 @@
 """What the Flight doors offer: plain Flight and Flight SQL."""
 
-from dataclasses import replace
+import shutil
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.application.catalog import (
@@ -8,13 +8,12 @@ from flight_core.application.catalog import (
     DropDataset,
     GetDataset,
     ListDatasets,
-    OpenWrite,
-    WriteDataset,
 )
 from flight_core.application.deletions import DeleteRows, FindRowsToDelete
 from flight_core.application.live import FollowQuery
 from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.row_writes import CheckRows, TakeRows, WriteDataset
 from flight_core.application.session_statements import (
     AnswerInSession,
     BrowseCatalog,
@@ -26,6 +25,7 @@ from flight_core.application.statements import InspectStatement, RunStatement
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightUseCases
 from skein.wiring.access import authenticator
+from skein.wiring.ingestion import checked_commit
 from skein.wiring.parts import Parts, find_version
 
 
@@ -37,7 +37,7 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
         get_dataset=GetDataset(datasets),
         describe_dataset=DescribeDataset(datasets, parts.store, find_version(parts)),
         drop_dataset=DropDataset(datasets, utc_now),
-        write_dataset=WriteDataset(unchecked(parts)),
+        write_dataset=WriteDataset(_take_rows(parts)),
         plan_query=parts.plan_query,
         open_query=parts.open_query,
         inspect_statement=InspectStatement(parts.reader),
@@ -50,7 +50,7 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
 
 
 def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCases:
-    write = WriteDatasetInSession(parts.datasets, unchecked(parts), flight.drop_dataset)
+    write = WriteDatasetInSession(parts.datasets, flight.write_dataset.take_rows, flight.drop_dataset)
     return FlightSqlUseCases(
         sessions=parts.sessions,
         inspect=InspectInSession(parts.reader),
@@ -63,9 +63,11 @@ def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCa
     )
 
 
-def unchecked(parts: Parts) -> OpenWrite:
-    """For rows that come as they are."""
-    return replace(parts.open_write, contracts=SqlContractRepository(parts.database))
+def _take_rows(parts: Parts) -> TakeRows:
+    scratch = parts.temp / "writes"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+    contracts = SqlContractRepository(parts.database)
+    return TakeRows(parts.open_write, CheckRows(checked_commit(parts), contracts, scratch, utc_now, new_id))
 
 
 def delete_rows(parts: Parts) -> DeleteRows:

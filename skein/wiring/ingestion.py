@@ -7,6 +7,7 @@ from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
+from flight_core.application.checked_commit import CheckedCommit
 from flight_core.application.contracts import (
     CheckDataset,
     DescribeContract,
@@ -127,17 +128,24 @@ def derivation_use_cases(parts: Parts) -> DerivationUseCases:
     )
 
 
+def checked_commit(parts: Parts) -> CheckedCommit:
+    contracts = SqlContractRepository(parts.database)
+    return CheckedCommit(
+        parts.open_write,
+        parts.parser,
+        PrepareCheck(contracts, parts.datasets, parts.store, utc_now),
+        Quarantine(parts.open_write, parts.store),
+    )
+
+
 def job_worker(parts: Parts) -> JobWorker:
     memory = RememberSources(
         SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
     )
     ingest = RunIngestion(
-        parts.open_write,
+        checked_commit(parts),
         parts.sources,
-        parts.parser,
         memory,
-        PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now),
-        Quarantine(parts.open_write, parts.store),
         StoreRows(parts.row_sources, parts.store, new_id, parts.settings.ingest_fetch_timeout_s),
     )
     return JobWorker(

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.derivations import SqlDerivationRepository
@@ -64,6 +65,7 @@ class Parts:
 
     settings: Settings
     directory: DataDirectory
+    temp: Path  # of this process
     key: bytes
     database: Database
     store: DeltaTableStore
@@ -124,6 +126,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     return Parts(
         settings=settings,
         directory=directory,
+        temp=directory.temp(roles),
         key=directory.secret_key(),
         database=database,
         store=store,

@@ -17,6 +17,7 @@ from flight_core.application.job_worker import JobWorker
 from flight_core.application.maintenance import CompactDataset, VacuumDataset
 from flight_core.application.maintenance_jobs import RequestDueMaintenance
 from flight_core.application.ports.clock import utc_now
+from flight_core.application.quarantine import Quarantine
 from flight_core.application.reads import ReadBeacon
 from flight_core.application.schedules import FireDueSchedules
 from flight_core.application.uploads import SweepUploads
@@ -49,6 +50,7 @@ class Skein:
     control: ControlUseCases
     new_worker: Callable[[], JobWorker]  # call it in the event loop that will run the worker
     reconcile: Reconcile
+    recover_rejects: Callable[[], None]  # for the process that serves Flight, before it does
     sweep_orphans: SweepOrphans
     sweep_uploads: SweepUploads
     beacon: ReadBeacon
@@ -89,6 +91,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             refresh_due=RefreshDue(control.derivations.refresh, settings.refresh_delay_s),
             new_worker=partial(job_worker, parts),
             reconcile=Reconcile(parts.datasets, parts.store, parts.open_write.publish),
+            recover_rejects=Quarantine(parts.open_write, parts.store).recover,
             sweep_orphans=SweepOrphans(
                 parts.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
             ),

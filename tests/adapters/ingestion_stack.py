@@ -25,6 +25,7 @@ from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.catalog import OpenWrite, Publish
+from flight_core.application.checked_commit import CheckedCommit
 from flight_core.application.contracts import PrepareCheck
 from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.ingestion_run import RunIngestion
@@ -86,13 +87,15 @@ class IngestionStack:
 
     def run_ingestion(self) -> RunIngestion:
         return RunIngestion(
+            self.checked_commit(), self.sources, self.memory, StoreRows({}, self.store, new_id)
+        )
+
+    def checked_commit(self) -> CheckedCommit:
+        return CheckedCommit(
             self.open_write,
-            self.sources,
             self.parser,
-            self.memory,
             PrepareCheck(self.contracts, self.datasets, self.store, utc_now),
             Quarantine(self.open_write, self.store),
-            StoreRows({}, self.store, new_id),
         )
 
     def worker(self, **options) -> JobWorker:

@@ -20,10 +20,10 @@ from flight_core.application.catalog import (
     Publish,
     Reconcile,
     SweepOrphans,
-    WriteDataset,
 )
 from flight_core.application.find_version import FindVersion
 from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.row_writes import TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import SchemaMismatch
@@ -58,7 +58,7 @@ class Lake:
         self.events = SqlEventRepository(database)
         self.store = DeltaTableStore(folder / "lake")
         publish = Publish(self.datasets, utc_now)
-        self._write = WriteDataset(OpenWrite(self.datasets, self.store, publish, new_id))
+        self._write = WriteDataset(TakeRows(OpenWrite(self.datasets, self.store, publish, new_id)))
         self.describe = DescribeDataset(
             self.datasets, self.store, FindVersion(self.store, SqlVersionRepository(database))
         )

@@ -18,10 +18,11 @@ from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.storage import compaction
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.application.catalog import OpenWrite, Publish, WriteDataset
+from flight_core.application.catalog import OpenWrite, Publish
 from flight_core.application.find_version import FindVersion
 from flight_core.application.maintenance import VacuumDataset, VacuumOptions
 from flight_core.application.ports.clock import new_id
+from flight_core.application.row_writes import TakeRows, WriteDataset
 from flight_core.application.versions import RemoveTag, RestoreVersion, SetRetention, TagVersion
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode
@@ -67,7 +68,7 @@ class World:
         self.versions = SqlVersionRepository(self.database)
         self.publish = Publish(self.datasets, self.clock)
         find = FindVersion(self.store, self.versions)
-        self._write = WriteDataset(OpenWrite(self.datasets, self.store, self.publish, new_id))
+        self._write = WriteDataset(TakeRows(OpenWrite(self.datasets, self.store, self.publish, new_id)))
         self._restore = RestoreVersion(
             self.datasets, self.store, find, self.publish, SqlDerivationRepository(self.database)
         )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from flight_server.commands import WRITE_HEADERS
 from flight_server.streams import COMPRESSION_HEADER
-from flight_server.uploads import MODE_HEADER
 from schemas import flight as wire
 from tests.protocol.flight_stack import flight_stack
 
@@ -28,7 +28,7 @@ def test_every_action_has_a_heading_and_a_description(tmp_path):
 
 
 def test_every_header_has_a_heading():
-    assert headings("Headers") == {COMPRESSION_HEADER, MODE_HEADER}
+    assert headings("Headers") == {COMPRESSION_HEADER, *WRITE_HEADERS}
 
 
 @pytest.mark.parametrize(

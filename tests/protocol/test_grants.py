@@ -57,7 +57,7 @@ def uploaded(client: httpx.Client) -> dict[str, str]:
 
 
 def made_from_it(stack: Stack, name: str, version: DatasetVersion) -> None:
-    open_write = stack.skein.flight.write_dataset.open_write
+    open_write = stack.skein.flight.write_dataset.take_rows.open_write
     pins = {SECRET: version.ref}
     with open_write(DatasetName(name), ROWS.schema, WriteMode.CREATE, actor=LOCAL, inputs=pins) as write:
         write.staged.write(ROWS.to_batches()[0])

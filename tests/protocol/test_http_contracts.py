@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pytest
 
-from flight_core.domain.errors import ContractViolated, InvalidDatasetName
 from tests.stack import skein_stack
 
 CSV = "id,price\n1,1.5\n2,-1\n3,free\n"
@@ -140,13 +139,3 @@ def test_the_names_of_quarantines_are_refused_and_nothing_rejected_is_not_replay
     body = {"dataset": "x_rejects", "source": {"kind": "file", "path": "orders.csv"}}
     assert http.post("/api/v1/ingestions", json=body).json()["code"] == "invalid_dataset_name"
     assert http.post(url("nobody", "rejects", "replay")).json()["code"] == "dataset_not_found"
-
-
-def test_rows_that_nobody_checks_do_not_get_past_a_contract(http, stack):
-    http.put(url("guarded", "contract"), json=CONTRACT)
-    with pytest.raises(ContractViolated, match="upload"):
-        stack.write("guarded", pa.table({"id": [1]}))
-    with pytest.raises(InvalidDatasetName):
-        stack.write("guarded_rejects", pa.table({"id": [1]}))
-    http.delete(url("guarded", "contract"))
-    stack.write("guarded", pa.table({"id": [1]}))

@@ -15,9 +15,9 @@ from flight_core.application.catalog import (
     Publish,
     Reconcile,
     SweepOrphans,
-    WriteDataset,
 )
 from flight_core.application.find_version import FindVersion
+from flight_core.application.row_writes import TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import (
@@ -48,7 +48,7 @@ class Catalog:
         self.tables = MemoryTables(self.clock)
         publish = Publish(self.datasets, self.clock)
         self.open_write = OpenWrite(self.datasets, self.tables, publish, partial(next, numbered_ids()))
-        self.write_dataset = WriteDataset(self.open_write)
+        self.write_dataset = WriteDataset(TakeRows(self.open_write))
         self.drop = DropDataset(self.datasets, self.clock)
         self.describe = DescribeDataset(self.datasets, self.tables, FindVersion(self.tables, NoTags()))
         self.reconcile = Reconcile(self.datasets, self.tables, publish)

@@ -77,30 +77,36 @@ def test_a_name_that_is_no_name_never_reaches_sql(name):
 
 
 @pytest.mark.parametrize(
-    ("descriptor", "mode", "expected"),
+    ("descriptor", "options", "expected"),
     [
-        (path("a"), None, WriteCommand(dataset="a")),
-        (path("a"), "replace", WriteCommand(dataset="a", mode="replace")),
+        (path("a"), {}, WriteCommand(dataset="a")),
+        (path("a"), {"mode": "replace"}, WriteCommand(dataset="a", mode="replace")),
+        (
+            path("a"),
+            {"mode": "upsert", "keys": "b, c", "allow_lossy": "True", "other": "1"},
+            WriteCommand(dataset="a", mode="upsert", keys=["b", "c"], allow_lossy=True),
+        ),
         (
             command('{"dataset": "a", "mode": "create", "allow_lossy": true}'),
-            None,
+            {"mode": "append"},
             WriteCommand(dataset="a", mode="create", allow_lossy=True),
         ),
     ],
 )
-def test_a_write_is_named_by_path_or_command(descriptor, mode, expected):
-    assert write_command(descriptor, mode) == expected
+def test_a_write_is_named_by_path_or_command(descriptor, options, expected):
+    assert write_command(descriptor, options) == expected
 
 
 @pytest.mark.parametrize(
-    ("descriptor", "mode", "text"),
+    ("descriptor", "options", "text"),
     [
-        (path("a", "b"), None, "DoPut takes a path"),
-        (path("a"), "merge", "'mode'.*'create', 'append'.*'upsert'"),
-        (command('{"dataset": "a", "allow_lossy": "yes"}'), None, "'allow_lossy'"),
-        (command("SELECT 1"), None, "the JSON cannot be parsed"),
+        (path("a", "b"), {}, "DoPut takes a path"),
+        (path("a"), {"mode": "merge"}, "'mode'.*'create', 'append'.*'upsert'"),
+        (path("a"), {"allow_lossy": "perhaps"}, "'allow_lossy'"),
+        (command('{"dataset": "a", "allow_lossy": "yes"}'), {}, "'allow_lossy'"),
+        (command("SELECT 1"), {}, "the JSON cannot be parsed"),
     ],
 )
-def test_a_wrong_write_is_refused(descriptor, mode, text):
+def test_a_wrong_write_is_refused(descriptor, options, text):
     with pytest.raises(InvalidCommand, match=text):
-        write_command(descriptor, mode)
+        write_command(descriptor, options)
