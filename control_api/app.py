@@ -16,6 +16,7 @@ from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.routes import (
     annotations,
+    catalog,
     contracts,
     datasets,
     derivations,
@@ -76,6 +77,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     for routes in (
         datasets,
         annotations,
+        catalog,
         contracts,
         profiles,
         versions,

@@ -13,6 +13,7 @@ from flight_core.application.contracts import (
     CheckDataset,
     DescribeContract,
     InferContract,
+    ListContracts,
     SetContract,
     WithdrawContract,
 )
@@ -122,6 +123,7 @@ class ContractUseCases:
 
     set: SetContract
     describe: DescribeContract
+    list: ListContracts
     withdraw: WithdrawContract
     infer: InferContract
     check: CheckDataset

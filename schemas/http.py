@@ -215,7 +215,21 @@ class DatasetDescription(DatasetFacts):
     versions: list[Version] = Field(description="Newest first.")
 
 
-class IngestionRequest(Request):
+class IngestionFields(Request):
+    """All but the source."""
+
+    dataset: str
+    mode: WriteMode = "append"
+    keys: Keys = Field(default_factory=list)
+    schema_policy: SchemaPolicy = "refuse"
+    format: str | None = Field(None, description="Found out from the content where it is left out.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
+    force: bool = Field(False, description="Fetch everything, even where the source has nothing new.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
+    message: str = Field("", max_length=1000, description="Why; it stays in the dataset's history.")
+
+
+class IngestionRequest(IngestionFields):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -238,16 +252,7 @@ class IngestionRequest(Request):
         }
     )
 
-    dataset: str
     source: Source
-    mode: WriteMode = "append"
-    keys: Keys = Field(default_factory=list)
-    schema_policy: SchemaPolicy = "refuse"
-    format: str | None = Field(None, description="Found out from the content where it is left out.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
-    force: bool = Field(False, description="Fetch everything, even where the source has nothing new.")
-    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
-    message: str = Field("", max_length=1000, description="Why; it stays in the dataset's history.")
 
 
 class DeleteRequest(Request):

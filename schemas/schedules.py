@@ -14,7 +14,7 @@ Cron = Annotated[str, Field(min_length=1, max_length=200, examples=["0 6 * * MON
 Zone = Annotated[str, Field(min_length=1, max_length=64, examples=["Europe/Berlin"])]
 
 
-class _Timed(BaseModel):
+class Timed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_s: Every | None = Field(None, description="Seconds from one run to the next.")
@@ -30,7 +30,18 @@ class _Timed(BaseModel):
         return self
 
 
-class ScheduleRequest(_Timed):
+class Scheduled(Timed):
+    name: str = Field(description="Letters, digits, `_` and `-`.", examples=["zipcodes-daily"])
+    paused: bool = Field(False, description="Whether it waits to be resumed.")
+
+    @model_validator(mode="after")
+    def _timed(self) -> Self:
+        if self.every_s is None and self.cron is None:
+            raise ValueError("give 'every_s' or 'cron'")
+        return self
+
+
+class ScheduleRequest(Scheduled):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -61,20 +72,12 @@ class ScheduleRequest(_Timed):
         }
     )
 
-    name: str = Field(description="Letters, digits, `_` and `-`.", examples=["zipcodes-daily"])
     ingestion: IngestionRequest = Field(
         description="As in `POST /api/v1/ingestions`; not with mode `create`."
     )
-    paused: bool = Field(False, description="Whether it waits to be resumed.")
-
-    @model_validator(mode="after")
-    def _timed(self) -> Self:
-        if self.every_s is None and self.cron is None:
-            raise ValueError("give 'every_s' or 'cron'")
-        return self
 
 
-class ScheduleChange(_Timed):
+class ScheduleChange(Timed):
     """What is left out stays."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"paused": True}, {"cron": "30 7 * * *"}]})

@@ -27,7 +27,7 @@ def add_schedule(
     request: wire.ScheduleRequest, response: Response, use_cases: UseCases, caller: Caller
 ) -> wire.Schedule:
     """Let an ingestion repeat. One with `every_s` runs for the first time at once."""
-    timing = _timing(request)
+    timing = timing_of(request)
     assert timing is not None
     wanted = mapping.ingestion_request(request.ingestion)
     schedule = use_cases.schedules.add(request.name, wanted, timing, actor=caller, paused=request.paused)
@@ -68,7 +68,7 @@ def change_schedule(
         name,
         actor=caller,
         request=None if request.ingestion is None else mapping.ingestion_request(request.ingestion),
-        timing=_timing(request),
+        timing=timing_of(request),
         paused=request.paused,
     )
     return _reply(changed, use_cases, caller)
@@ -89,7 +89,7 @@ async def run_schedule(
     return await started(run, response, use_cases, caller, wait_s)
 
 
-def _timing(request: wire.ScheduleRequest | wire.ScheduleChange) -> Timing | None:
+def timing_of(request: wire.Timed) -> Timing | None:
     if request.cron is not None:
         return Cron(request.cron, request.timezone or "UTC")
     return None if request.every_s is None else Interval(request.every_s)

@@ -78,6 +78,17 @@ class GetContract:
 
 
 @dataclass(frozen=True, slots=True)
+class ListContracts:
+    """Those in force of datasets that the actor sees, ordered by name."""
+
+    contracts: ContractRepository
+
+    def __call__(self, *, actor: Actor) -> Sequence[StoredContract]:
+        require(actor, Scope.READ)
+        return [stored for stored in self.contracts.list() if actor.sees(stored.dataset)]
+
+
+@dataclass(frozen=True, slots=True)
 class WithdrawContract:
     """Rows are not checked any more; what was rejected stays. Raises ContractNotFound."""
 

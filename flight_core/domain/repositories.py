@@ -272,6 +272,9 @@ class ContractRepository(Protocol):
     def find(self, name: DatasetName, version: int | None = None) -> StoredContract | None:
         """The contract in force, or the one of that version; None if there is none."""
 
+    def list(self) -> Sequence[StoredContract]:
+        """All that are in force, ordered by name."""
+
     def put(self, name: DatasetName, contract: Contract, *, actor: str, at: datetime) -> StoredContract:
         """Store it as the next version, with an event. The same contract again changes nothing."""
 

@@ -1,10 +1,13 @@
-"""`skein datasets`, `describe`, `edit`, `delete` and `drop` with their options."""
+"""`skein datasets`, `describe`, `edit`, `delete`, `drop` and `catalog` with their options."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from skein.cli.parameters import Data, Json, Name, Server
+
+catalog = typer.Typer(name="catalog", help="The whole catalog as one file.", no_args_is_help=True)
 
 
 def datasets(
@@ -111,3 +114,40 @@ def drop(
 
     with connect(server, data) as api:
         drop(api, name, sure=yes)
+
+
+@catalog.command("export")
+def export_catalog(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to write it; standard output if left out.")
+    ] = None,
+    *,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Write what was said about all datasets to one file: no rows, no secrets, no tokens."""
+    from skein.cli.catalog_file import export_catalog
+    from skein.cli.client import connect
+
+    with connect(server, data) as api:
+        export_catalog(api, file)
+
+
+@catalog.command("import")
+def import_catalog(
+    file: Annotated[Path, typer.Argument(help="What an export wrote; - is standard input.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Change what the server says otherwise; else it stays.")
+    ] = False,
+    json: Json = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Say what a file says, here or on another server; what it does not name stays. 1: something differs."""
+    from skein.cli.catalog_file import import_catalog
+    from skein.cli.client import connect
+
+    with connect(server, data) as api:
+        import_catalog(api, file, dry_run=dry_run, overwrite=overwrite, json=json)

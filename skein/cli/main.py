@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flight_core.domain.errors import FlightCoreError
-from skein.cli.catalog_commands import datasets, delete, describe, drop, edit
+from skein.cli.catalog_commands import catalog, datasets, delete, describe, drop, edit
 from skein.cli.contract_command import contract
 from skein.cli.derivation_commands import derive, derived, lineage, underive
 from skein.cli.failures import INTERRUPTED, CliError, one_line
@@ -57,7 +57,7 @@ def doctor(*, server: Server = None, data: Data = None) -> None:
 
 _PANELS = {
     "Serve and ask": (serve, query, doctor),
-    "Datasets": (datasets, describe, edit, profile, delete, drop),
+    "Datasets": (datasets, describe, edit, profile, delete, drop, catalog),
     "Bring rows in": (ingest, preview, refresh, schedule, contract, jobs),
     "Versions": (history, diff, restore, tag, tags, retention, compact, vacuum),
     "Derived datasets": (derive, derived, lineage, underive),

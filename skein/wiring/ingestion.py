@@ -13,6 +13,7 @@ from flight_core.application.contracts import (
     DescribeContract,
     GetContract,
     InferContract,
+    ListContracts,
     PrepareCheck,
     SetContract,
     WithdrawContract,
@@ -93,6 +94,7 @@ def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
     return ContractUseCases(
         set=SetContract(contracts, parts.parser, utc_now),
         describe=DescribeContract(get, prepare, utc_now),
+        list=ListContracts(contracts),
         withdraw=WithdrawContract(contracts, utc_now),
         infer=InferContract(parts.datasets, parts.store),
         check=CheckDataset(get, parts.datasets, parts.store, parts.parser, utc_now, parts.directory.jobs),

@@ -120,3 +120,22 @@ def test_every_page_of_a_long_list_is_read(stack, monkeypatch, capsys):
         show_datasets(api, json=True)
 
     assert [dataset["name"] for dataset in json.loads(capsys.readouterr().out)] == ["Airports", "cities"]
+
+
+def test_the_catalog_goes_to_a_file_and_comes_back(run, tmp_path):
+    file = tmp_path / "catalog.json"
+    run("edit", "Airports", "--description", "Where planes land", "--tag", "geo")
+    assert run("catalog", "export", file).returncode == 0
+    assert run("catalog", "export").stdout == file.read_text()
+    unchanged = run("catalog", "import", file)
+    assert (unchanged.returncode, unchanged.stdout) == (0, "0 changes, 1 the same\n")
+    run("edit", "Airports", "--description", "Somewhere")
+    conflict = run("catalog", "import", file, "--dry-run")
+    assert conflict.returncode == 1
+    assert conflict.stdout.splitlines()[2].split() == ["conflict", "notes", "Airports", "description"]
+    assert run("catalog", "import", file, "--overwrite").stdout.endswith("1 change, 0 the same\n")
+    assert "Where planes land" in run("describe", "Airports").stdout
+    file.write_text('{"version": 2}')
+    assert run("catalog", "import", file).stderr.startswith(
+        f"error: [invalid_option] '{file}' is no catalog: version"
+    )

@@ -1,5 +1,6 @@
 """The contracts of datasets, every version of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,14 @@ class SqlContractRepository:
         with self.database.read() as connection:
             row = _newest(connection, name) if version is None else _row(connection, name, version)
         return None if row is None or row.document is None else _stored(row)
+
+    def list(self) -> Sequence[StoredContract]:
+        newest = sa.select(contracts.c.dataset_key, sa.func.max(contracts.c.version))
+        key = sa.tuple_(contracts.c.dataset_key, contracts.c.version)
+        wanted = contracts.select().where(key.in_(newest.group_by(contracts.c.dataset_key)))
+        with self.database.read() as connection:
+            rows = connection.execute(wanted.order_by(contracts.c.dataset_key)).all()
+        return [_stored(row) for row in rows if row.document is not None]
 
     def put(self, name: DatasetName, contract: Contract, *, actor: str, at: datetime) -> StoredContract:
         with self.database.write() as connection:
