@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from flight_core.application.derivations import KIND as DERIVED
 from flight_core.application.ingestion import RowSources, Sources
-from flight_core.application.ports.parsing import Parser, Previewer
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import RowSource, Source
 from flight_core.application.queries import OpenQuery, PlanQuery
@@ -138,15 +137,7 @@ def source_fields() -> Mapping[str, Mapping[str, Any]]:
     return {kind: SOURCES[kind].model_json_schema() for kind in (*SOURCE_FACTORIES, *ROW_SOURCE_FACTORIES)}
 
 
-def build_parser(settings: Settings) -> Parser:
-    return _polars_parser(settings)
-
-
-def build_previewer(settings: Settings) -> Previewer:
-    return _polars_parser(settings)
-
-
-def _polars_parser(settings: Settings) -> "PolarsParser":
+def build_parser(settings: Settings) -> "PolarsParser":
     from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 
     return PolarsParser(

@@ -23,7 +23,7 @@ from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories import DatasetRepository
 from flight_server.options import FlightUseCases
-from skein.registry import build_previewer, source_fields
+from skein.registry import source_fields
 from skein.wiring.access import access_use_cases
 from skein.wiring.ingestion import (
     contract_use_cases,
@@ -71,7 +71,7 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         preview_ingestion=PreviewIngestion(
             parts.sources,
             parts.row_sources,
-            build_previewer(parts.settings),
+            parts.previewer,
             parts.directory.jobs,
             new_id,
         ),

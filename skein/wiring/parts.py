@@ -30,7 +30,7 @@ from flight_core.application.find_version import FindVersion
 from flight_core.application.ingestion import RowSources, Sources
 from flight_core.application.jobs import Wakeup
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.parsing import Parser, Previewer
 from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.reader import Reader
@@ -87,6 +87,7 @@ class Parts:
     open_write: OpenWrite
     sources: Sources
     parser: Parser
+    previewer: Previewer
     wakeup: Wakeup
     uploads: UploadStore
     plan_query: PlanQuery
@@ -123,6 +124,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     results = _results(settings, directory, roles)
     plan_query = PlanQuery(reader, new_id, results)
     open_query = OpenQuery(reader, admission, log, utc_now, new_id, results)
+    parser = build_parser(settings)
+    stack.callback(parser.close)
     return Parts(
         settings=settings,
         directory=directory,
@@ -148,7 +151,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id, derivations=derivations),
         derivations=derivations,
         sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
-        parser=build_parser(settings),
+        parser=parser,
+        previewer=parser,
         wakeup=Wakeup(),
         uploads=FolderUploadStore(directory.uploads),
         plan_query=plan_query,

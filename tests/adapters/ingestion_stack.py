@@ -45,6 +45,7 @@ from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState, Task
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
+from tests.adapters.parsing_processes import PROCESSES
 
 DEADLINE_S = 60
 
@@ -72,7 +73,7 @@ class IngestionStack:
             "http": HttpSource(HttpSourceOptions(allow_loopback=True, retry_wait_s=0.01)),
         }
         self.sources = {**self.sources, REJECTS_KIND: RejectsSource(self.store)}
-        self.parser: Parser = PolarsParser(ParserOptions())
+        self.parser: Parser = PolarsParser(ParserOptions(), PROCESSES)
         self.wakeup = Wakeup()
         self.publish = Publish(self.datasets, utc_now)
         self.open_write = OpenWrite(self.datasets, self.store, self.publish, new_id)

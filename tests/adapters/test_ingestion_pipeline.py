@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import anyio
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +25,7 @@ from flight_core.domain.events import EventKind
 from flight_core.domain.job import JobState, Phase
 from tests.adapters.http_server import always, answer, head, serving
 from tests.adapters.ingestion_stack import DEADLINE_S, IngestionStack
+from tests.adapters.parsing_processes import parsing_processes
 
 CSV = b"code,n\n00501,1\n10001,2\n"
 ROWS = {"code": ["00501", "10001"], "n": [1, 2]}
@@ -264,7 +264,7 @@ async def test_a_parse_is_cancelled_within_two_seconds(stack):
         await stack.until_phase(job, Phase.PARSING)
         await cancelled_soon(stack, job)
     assert stack.leftovers() == []
-    assert psutil.Process().children() == []
+    assert parsing_processes(os.getpid()) == []
 
 
 @pytest.mark.anyio

@@ -35,6 +35,7 @@ from flight_core.domain.versions import RetentionPolicy
 from skein.directory import Role
 from tests.adapters.forking_worker import CHORES
 from tests.adapters.ingestion_stack import IngestionStack
+from tests.adapters.parsing_processes import parsing_processes
 from tests.adapters.whole_process import WholeProcess, whole_process
 
 ROUNDS = int(os.environ.get("SKEIN_TEST_ROUNDS", "6"))
@@ -265,12 +266,13 @@ async def test_a_killed_parsing_process_takes_only_its_job_down(tmp_path):
             job = stack.start("d", path="new.csv", mode=mode)
             await stack.until(job, JobState.RUNNING)
             with anyio.fail_after(60):
-                while not (parsers := psutil.Process().children()) and not stack.get(job).state.final:
+                while not (parsers := parsing_processes(os.getpid())) and not stack.get(job).state.final:
                     await anyio.sleep(0.001)
-            await anyio.sleep(dice.uniform(0, 0.6))  # not waiting for anything: the moment is what varies
-            for parser in parsers:
+            await anyio.sleep(dice.uniform(0, 0.1))  # not waiting for anything: the moment is what varies
+            keepers_too = psutil.Process().children(recursive=True)
+            for victim in dice.choice([parsers, keepers_too]):
                 with suppress(psutil.NoSuchProcess):
-                    parser.send_signal(signal.SIGKILL)
+                    victim.send_signal(signal.SIGKILL)
             ended = await stack.until(job)
             found = stack.table("d")
             if ended.state is JobState.SUCCEEDED:

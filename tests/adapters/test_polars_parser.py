@@ -15,8 +15,9 @@ import pytest
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.application.ports.sources import FetchedFile
 from flight_core.domain.errors import DeadlineExceeded, LimitExceeded, OutOfDisk, UnreadableData
+from tests.adapters.parsing_processes import PROCESSES, parsing_processes
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @pytest.fixture
@@ -37,13 +38,8 @@ async def parse(file: FetchedFile, folder: Path, **options) -> None:
 
     out = folder / "out"
     out.mkdir(exist_ok=True)
-    await PolarsParser(ParserOptions(**options)).parse([file], out, report, format=None, options={})
-
-
-def parsing_processes(parent: int) -> list[psutil.Process]:
-    """The children that got as far as being what they are to be."""
-    children = psutil.Process(parent).children()
-    return [child for child in children if "flight_core.adapters.parsers.worker" in child.cmdline()]
+    parser = PolarsParser(ParserOptions(**options), PROCESSES)
+    await parser.parse([file], out, report, format=None, options={})
 
 
 async def started(parent: int) -> psutil.Process:

@@ -11,8 +11,9 @@ from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import FetchedFile
 from flight_core.domain.errors import InvalidOption, UnknownFormat, UnreadableData
 from flight_core.domain.job import Phase, Progress
+from tests.adapters.parsing_processes import PROCESSES
 
-PARSERS: list[Callable[[], Parser]] = [lambda: PolarsParser(ParserOptions())]
+PARSERS: list[Callable[[], Parser]] = [lambda: PolarsParser(ParserOptions(), PROCESSES)]
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from flight_core.domain.errors import UnreadableData
 SAMPLE_ROWS = 10_000
 
 _SAMPLE_FILES = 20
+_CODE = "(?:0[0-9]|[+ \\t])"
 
 
 class _Malformed(Exception):
@@ -152,20 +153,23 @@ def _codes_are_possible(tables: Sequence[Table]) -> bool:
 
 
 def _holds_codes(table: Table) -> Callable[[bytes], bool]:
+    quote = table.quote or table.line_end
+    first = re.compile(f"{re.escape(quote)}?{_CODE}".encode())
     unquoted = _code_after({table.delimiter, table.line_end})
-    quoted = _code_after({table.delimiter, table.line_end, table.quote or table.line_end})
-    quote = (table.quote or table.line_end).encode()
+    quoted = _code_after({table.delimiter, table.line_end, quote})
 
-    def holds(chunk: bytes) -> bool:
-        text = pl.Series([table.line_end.encode() + chunk]).cast(pl.String)
+    def holds(lines: bytes) -> bool:
+        if first.match(lines):
+            return True
+        text = pl.Series([lines]).cast(pl.String)
         # Fewer ways to begin are found faster, and few files have quotes.
-        return bool(text.str.contains(quoted if quote in chunk else unquoted).item())
+        return bool(text.str.contains(quoted if quote.encode() in lines else unquoted).item())
 
     return holds
 
 
 def _code_after(marks: set[str]) -> str:
-    return f"(?:{'|'.join(map(re.escape, sorted(marks)))})(?:0[0-9]|[+ \\t])"
+    return f"(?:{'|'.join(map(re.escape, sorted(marks)))}){_CODE}"
 
 
 @contextmanager

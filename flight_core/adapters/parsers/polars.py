@@ -4,21 +4,21 @@ import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.abc
 import psutil
 import pyarrow as pa
+from anyio.abc import UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flight_core.adapters.parsers.contract_rules import check_contract
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
+from flight_core.adapters.parsers.processes import LOG, ParsingProcesses
 from flight_core.adapters.parsers.sniffing import needs_whole_file
 from flight_core.adapters.parsers.unpacking import UnpackLimits
 from flight_core.application.job_log import note
@@ -42,12 +42,6 @@ from flight_core.domain.job import LogLevel, Phase, Progress
 
 logger = logging.getLogger(__name__)
 
-_COMMAND = (sys.executable, "-P", "-m", "flight_core.adapters.parsers.worker")
-_ENVIRONMENT = {
-    "LC_ALL": "C.UTF-8",
-    # Polars' allocator keeps pages for 5 s instead of 0.5 s: fresh ones cost a tenth of the time.
-    "_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:-1",
-}
 _FAILURES: Mapping[str, type[FlightCoreError]] = {
     failure.code: failure
     for failure in (
@@ -61,6 +55,7 @@ _FAILURES: Mapping[str, type[FlightCoreError]] = {
         UnsupportedType,
     )
 }
+_STARTS = 3
 _POLL_S = 0.1
 _MAX_LINE_BYTES = 1 << 20
 _LOG_TAIL_BYTES = 16 << 10
@@ -79,9 +74,13 @@ class ParserOptions:
 
 @dataclass(frozen=True, slots=True)
 class PolarsParser:
-    """See `Parser`. Cancelling a parse kills its process."""
+    """See `Parser` and `Previewer`. Cancelling a parse kills its process."""
 
     options: ParserOptions
+    processes: ParsingProcesses = field(default_factory=ParsingProcesses)
+
+    def close(self) -> None:
+        self.processes.close()
 
     def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
         if format is None:
@@ -105,16 +104,15 @@ class PolarsParser:
         self.check(format=format, options=options)
         request = self._request(files, folder, format, options)
         request["check"] = None if check is None else _check_message(check)
-        log = folder / "parser.log"
         try:
-            answer = await self._ask(request, log, files[0].label, report)
+            answer = await self._ask(request, files[0].label, report)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"{files[0].label} was not parsed within {self.options.timeout_s:g} s;"
                 " split it, or raise SKEIN_INGEST_PARSE_TIMEOUT_S"
             ) from None
         finally:
-            _log_tail(log, {str(file.path): file.label for file in files})
+            _log_tail(folder / LOG, {str(file.path): file.label for file in files})
         parts = tuple(folder / name for name in answer["files"])
         checked = None if answer["checked"] is None else _checked(answer["checked"], folder)
         return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]), checked)
@@ -133,11 +131,10 @@ class PolarsParser:
         if not whole and needs_whole_file(files[0].path):
             raise WholeFilesNeeded
         request = self._request(files, folder, format, options) | {"preview": {"rows": rows, "whole": whole}}
-        log = folder / "parser.log"
         try:
-            answer = await self._ask(request, log, files[0].label, _unreported)
+            answer = await self._ask(request, files[0].label, _unreported)
         finally:
-            _log_tail(log, {str(file.path): file.label for file in files})
+            _log_tail(folder / LOG, {str(file.path): file.label for file in files})
         with pa.OSFile(str(folder / answer["rows"]), "r") as source, pa.ipc.open_stream(source) as reader:
             table = reader.read_all()
         return Preview(table, Reading(**answer["reading"]), answer["sampled"], answer["warnings"])
@@ -157,21 +154,18 @@ class PolarsParser:
             "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
         }
 
-    async def _ask(
-        self, request: Mapping[str, object], log: Path, label: str, report: Report
-    ) -> dict[str, Any]:
-        with log.open("wb") as errors, anyio.fail_after(self.options.timeout_s):
-            process = await anyio.open_process(
-                _COMMAND,
-                stderr=errors,
-                cwd=log.parent,
-                env={"TMPDIR": str(log.parent), "POLARS_TEMP_DIR": str(log.parent), **_ENVIRONMENT},
-                start_new_session=True,
-            )
-            try:
-                return await _Conversation(process, self.options.memory_bytes, label, report).result(request)
-            finally:
-                await _end(process)
+    async def _ask(self, request: Mapping[str, object], label: str, report: Report) -> dict[str, Any]:
+        with anyio.fail_after(self.options.timeout_s):
+            for _ in range(_STARTS):
+                process = await UNIXSocketStream.from_socket(self.processes.start())
+                conversation = _Conversation(process, self.options.memory_bytes, label, report)
+                try:
+                    return await conversation.result(request)
+                except _NotStarted:
+                    logger.warning("a parsing process did not start")
+                finally:
+                    await conversation.end()
+        raise RuntimeError("parsing processes do not start")
 
 
 async def _unreported(_progress: Progress) -> None:
@@ -195,34 +189,42 @@ def _checked(answer: Mapping[str, Any], folder: Path) -> Checked:
     return Checked(report_of(answer["report"]), rejects, answer["violation"])
 
 
+class _NotStarted(Exception):
+    """There was nobody to talk to."""
+
+
 class _Conversation:
     """One request to a parsing process, with an eye on its memory."""
 
-    def __init__(self, process: anyio.abc.Process, memory_bytes: int, label: str, report: Report) -> None:
-        self._process = process
+    def __init__(self, stream: UNIXSocketStream, memory_bytes: int, label: str, report: Report) -> None:
+        self._stream = stream
         self._memory_bytes = memory_bytes
         self._label = label
         self._report = report
+        self._pid: int | None = None
 
     async def result(self, request: Mapping[str, object]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        lines = BufferedByteReceiveStream(self._process.stdout)
+        lines = BufferedByteReceiveStream(self._stream)
         try:
-            await self._process.stdin.send(json.dumps(request).encode() + b"\n")
+            await self._stream.send(json.dumps(request).encode() + b"\n")
             while True:
                 message = await self._message(lines)
                 if "result" in message:
                     answer: dict[str, Any] = message["result"]
                     return answer
                 await self._heard(message)
-        except (
-            anyio.EndOfStream,
-            anyio.IncompleteRead,
-            anyio.BrokenResourceError,
-            anyio.ClosedResourceError,
-        ):
-            raise await self._crash() from None
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+            raise _NotStarted if self._pid is None else self._crash(-signal.SIGKILL) from None
+
+    async def end(self) -> None:
+        """The process has ended when this returns, whatever it was doing."""
+        with anyio.CancelScope(shield=True):
+            with suppress(OSError, anyio.BrokenResourceError):
+                await self._stream.send_eof()
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await self._stream.receive()
+            await self._stream.aclose()
 
     async def _message(self, lines: BufferedByteReceiveStream) -> dict[str, Any]:
         while True:
@@ -235,20 +237,25 @@ class _Conversation:
         self._check_memory()
         if "error" in message:
             raise _failure(**message["error"])
-        if "label" in message:
+        if "ended" in message:
+            raise self._crash(message["ended"])
+        if "pid" in message:
+            self._pid = message["pid"]
+        elif "label" in message:
             self._label = message["label"]
         else:
             await self._report(Progress(phase=Phase.PARSING, **message))
 
     def _check_memory(self) -> None:
         """Of its own: pages of mapped files can be dropped at any time."""
+        if self._pid is None:
+            return
         with suppress(psutil.Error):
-            memory = psutil.Process(self._process.pid).memory_info()
+            memory = psutil.Process(self._pid).memory_info()
             if memory.rss - getattr(memory, "shared", 0) > self._memory_bytes:
                 raise self._too_much_memory()
 
-    async def _crash(self) -> FlightCoreError:
-        code = await self._process.wait()
+    def _crash(self, code: int) -> FlightCoreError:
         if code == -signal.SIGKILL:  # by the operating system, when memory runs out
             return self._too_much_memory()
         return UnreadableData(
@@ -267,13 +274,6 @@ def _failure(code: str, message: str, details: Mapping[str, object]) -> Exceptio
     if code in _FAILURES:
         return _FAILURES[code](message, **details)
     return RuntimeError(f"the parsing process failed: {message}")
-
-
-async def _end(process: anyio.abc.Process) -> None:
-    with anyio.CancelScope(shield=True):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.aclose()
 
 
 def _log_tail(log: Path, labels: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Text in pieces, and text in other encodings, made UTF-8."""
 
 import codecs
+import mmap
 import os
 import re
 import shutil
@@ -33,9 +34,17 @@ def fresh_file(folder: Path) -> Path:
 
 def line_chunks(path: Path) -> Iterator[bytes]:
     """About a megabyte at a time, in whole lines unless one is longer than 64 MiB."""
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk + file.readline(MAX_LINE_BYTES)
+    size_bytes = path.stat().st_size
+    if not size_bytes:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        start = 0
+        while start < size_bytes:
+            enough = start + _CHUNK_BYTES
+            line_end = text.find(b"\n", enough, enough + MAX_LINE_BYTES)
+            end = enough + MAX_LINE_BYTES if line_end < 0 else line_end + 1
+            yield text[start:end]
+            start = end
 
 
 def in_parallel(function: Callable[[bytes], _Result], chunks: Iterable[bytes]) -> Iterator[_Result]:

@@ -1,15 +1,8 @@
-"""The parsing process: `python -P -m flight_core.adapters.parsers.worker`.
-
-Reads one request, a line of JSON, from standard input and answers with lines of JSON on standard
-output: progress, then `result` or `error`. It ends when its standard input is closed, so that it
-never outlives the server. What libraries print goes to standard error.
+"""What a parsing process does: one request, answered with lines of JSON, which are progress and then
+`result` or `error`. What libraries print goes to the log of the job.
 """
 
 import errno
-import json
-import os
-import resource
-import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -49,7 +42,6 @@ from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packi
 from flight_core.adapters.parsers.verdict import CheckRequest, finish
 from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnreadableData
 
-_INPUT_ENDED = 3
 _COLUMNAR = {"parquet": parse_parquet, "arrow": parse_arrow, "avro": parse_avro}
 
 
@@ -213,20 +205,17 @@ def _dispatch(
     return options.model_copy(update={"encoding": texts[0].encoding})
 
 
-def main() -> None:
-    _yield_to_others()
-    out = _private_output()
-    request = _request(json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_input, daemon=True).start()
+def answer(message: dict[str, Any], out: TextIO) -> None:
+    request = _request(message)
     meter = Meter(out, sum(file.path.stat().st_size for file in request.files))
     ended = threading.Event()
     teller = threading.Thread(target=meter.tell_until, args=(ended,), daemon=True)
     teller.start()
-    answer = _answer(request, meter)
+    last = _answer(request, meter)
     ended.set()
     teller.join()
     meter.tell()
-    meter.say(**answer)
+    meter.say(**last)
 
 
 def _answer(request: Request, meter: Meter) -> dict[str, object]:
@@ -267,28 +256,3 @@ def _request(message: dict[str, Any]) -> Request:
         preview=PreviewOf(**message["preview"]) if message.get("preview") else None,
         check=CheckRequest.of(message["check"], Path(message["folder"])) if message.get("check") else None,
     )
-
-
-def _private_output() -> TextIO:
-    """Standard output for ourselves; what others print there goes to standard error."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return out
-
-
-def _yield_to_others() -> None:
-    """Queries come first, and when memory runs out this process goes first."""
-    os.nice(5)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # Linux only
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _end_with_input() -> None:
-    with suppress(OSError):
-        sys.stdin.buffer.read()
-    os._exit(_INPUT_ENDED)
-
-
-if __name__ == "__main__":
-    main()

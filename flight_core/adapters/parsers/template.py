@@ -1,0 +1,88 @@
+"""The process that parsing processes are forked from: `python -P -m flight_core.adapters.parsers.template`.
+
+It has imported everything and done nothing, so that a fork of it works at once, and has one thread,
+so that forks are safe. Standard input is a socket over which come the sockets of jobs. For each job
+there are two forks: one that keeps watch, and the one that works. The keeper ends the worker when the
+server lets go of the job's socket, so that no parsing process outlives its server, its job, or a hang.
+"""
+
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flight_core.adapters.parsers.processes import LOG
+from flight_core.adapters.parsers.worker import answer
+
+
+def main() -> None:
+    gc.collect()
+    gc.freeze()  # what is here stays shared with the forks
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+    with socket.socket(fileno=0) as requests:
+        while True:
+            _, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
+            if not descriptors:
+                return
+            with socket.socket(fileno=descriptors[0]) as job:
+                if os.fork() == 0:
+                    try:
+                        requests.close()
+                        _keep(job)
+                    finally:
+                        os._exit(0)
+
+
+def _keep(job: socket.socket) -> None:
+    """Have the job done that comes over its socket; say at last how its process ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with job.makefile("rb") as lines:
+        line = lines.readline()
+    if not line:
+        return
+    ended, end = os.pipe()  # is closed when the worker ends, whatever of
+    worker = os.fork()
+    if worker == 0:
+        try:
+            os.close(ended)
+            _work(json.loads(line), job)
+        finally:
+            os._exit(0)
+    os.close(end)
+    with suppress(OSError):  # the server may have gone
+        job.sendall(b'{"pid": %d}\n' % worker)
+    select.select([ended, job.fileno()], [], [])
+    os.kill(worker, signal.SIGKILL)
+    _, status = os.waitpid(worker, 0)
+    with suppress(OSError):
+        job.sendall(b'{"ended": %d}\n' % os.waitstatus_to_exitcode(status))
+
+
+def _work(request: dict[str, Any], job: socket.socket) -> None:
+    _yield_to_others()
+    folder = Path(request["folder"])
+    os.chdir(folder)
+    os.environ["TMPDIR"] = os.environ["POLARS_TEMP_DIR"] = str(folder)
+    log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    with job.makefile("w", encoding="utf-8") as out:
+        answer(request, out)
+
+
+def _yield_to_others() -> None:
+    """Queries come first, and when memory runs out this process goes first."""
+    os.nice(5)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # Linux only
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    main()
