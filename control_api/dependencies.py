@@ -1,4 +1,7 @@
-"""What routes ask for: the use cases, the caller, the format wanted, and preferences."""
+"""What routes ask for: the use cases, the caller, the format wanted, and preferences.
+
+Dependencies are coroutines, though none waits: FastAPI would call functions in a thread each.
+"""
 
 import re
 from typing import Annotated
@@ -16,32 +19,32 @@ from flight_core.domain.dataset import DatasetName
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(\d{1,6})\s*(?:$|[,;])", re.IGNORECASE)
 
 
-def _use_cases(connection: HTTPConnection) -> ControlUseCases:
+async def _use_cases(connection: HTTPConnection) -> ControlUseCases:
     use_cases: ControlUseCases = connection.app.state.use_cases
     return use_cases
 
 
-def _options(connection: HTTPConnection) -> ControlOptions:
+async def _options(connection: HTTPConnection) -> ControlOptions:
     options: ControlOptions = connection.app.state.options
     return options
 
 
-def _streaming(connection: HTTPConnection) -> Streaming:
+async def _streaming(connection: HTTPConnection) -> Streaming:
     streaming: Streaming = connection.app.state.streaming
     return streaming
 
 
-def _caller(connection: HTTPConnection) -> Actor:
+async def _caller(connection: HTTPConnection) -> Actor:
     """Put there by `security.Guard`."""
     actor: Actor = connection.state.actor
     return actor
 
 
-def _dataset_name(name: str) -> DatasetName:
+async def _dataset_name(name: str) -> DatasetName:
     return DatasetName(name)
 
 
-def _format(request: Request) -> Format:
+async def _format(request: Request) -> Format:
     """Raises HttpProblem 406."""
     accept = request.headers.get("accept", "")
     format = negotiate(accept)
@@ -51,7 +54,7 @@ def _format(request: Request) -> Format:
     return format
 
 
-def json_body(request: Request) -> None:
+async def json_body(request: Request) -> None:
     """Raises HttpProblem 415: FastAPI would take the body for text and complain about that."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
@@ -62,7 +65,7 @@ def json_body(request: Request) -> None:
         )
 
 
-def _wait_s(request: Request, options: Annotated[ControlOptions, Depends(_options)]) -> float:
+async def _wait_s(request: Request, options: Annotated[ControlOptions, Depends(_options)]) -> float:
     """Of `Prefer: wait=<seconds>`; 0 without. The answer names what was applied."""
     match = _WAIT.search(request.headers.get("prefer", ""))
     return min(float(match.group(1)), options.max_wait_s) if match else 0.0

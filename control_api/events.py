@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 import anyio
 from anyio import to_thread
@@ -55,6 +56,19 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """As it travels. `id` is where to resume."""
+
+    id: int
+    type: str
+    json: str
+
+    @classmethod
+    def of(cls, message: EventMessage) -> "Message":
+        return cls(int(message.id), message.type, message.model_dump_json(exclude_none=True))
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """`after` None: from now on. A heartbeat follows `heartbeat_s` seconds without a message."""
 
@@ -65,74 +79,57 @@ class Subscription:
     wanted: Filter = Filter()
     after: int | None = None
 
-    async def messages(self) -> AsyncGenerator[EventMessage, None]:
+    async def batches(self) -> AsyncGenerator[Sequence[Message]]:
         """A hello, then every event that is wanted, in order; a reset where the log has forgotten some.
 
-        Ends only when the feed does, as the server stops.
+        As many messages at once as there are. Never ends.
         """
         oldest, newest = await to_thread.run_sync(self.events.bounds)
-        start = newest if self.after is None else min(max(self.after, oldest - 1), newest)
-        yield self._control(ControlKind.HELLO, start, oldest=oldest, newest=newest)
-        if self.after not in (None, start):
-            yield self._control(ControlKind.RESET, start, oldest=oldest, newest=newest)
-        async with aclosing(self._ticks(start)) as ticks:
-            position = start
-            async for stored in ticks:
-                if stored is None:
-                    yield self._control(ControlKind.HEARTBEAT, position)
-                    continue
-                if stored.seq > position + 1:
-                    yield self._control(ControlKind.RESET, stored.seq - 1)
-                position = stored.seq
-                if self.wanted(stored):
-                    yield _message(stored)
-
-    def error(self, position: str, failure: FlightCoreError) -> EventMessage:
-        """What the client said makes no sense; the stream goes on as it was."""
-        return EventMessage(
-            id=position,
-            type=TYPE_PREFIX + ControlKind.ERROR,
-            time=self.clock(),
-            data={"code": failure.code, "detail": str(failure)},
+        position = newest if self.after is None else min(max(self.after, oldest - 1), newest)
+        greeting = (
+            [ControlKind.HELLO] if self.after in (None, position) else [ControlKind.HELLO, ControlKind.RESET]
         )
+        yield [self._control(kind, position, oldest=oldest, newest=newest) for kind in greeting]
+        due = anyio.current_time() + self.heartbeat_s
+        while True:
+            events = await self.feed.after(position, wait_s=due - anyio.current_time())
+            batch = list(self._told(events, position))
+            if events:
+                position = events[-1].seq
+            if not batch and anyio.current_time() >= due:
+                batch = [self._control(ControlKind.HEARTBEAT, position)]
+            if batch:
+                due = anyio.current_time() + self.heartbeat_s
+                yield batch
 
-    async def _ticks(self, start: int) -> AsyncGenerator[StoredEvent | None, None]:
-        """Every event, wanted or not; None whenever no message was due for a heartbeat's time."""
-        feed = self.feed.subscribe(after=start)
-        clock = asyncio.get_running_loop().time
-        due = clock() + self.heartbeat_s
-        coming = asyncio.ensure_future(anext(feed))
-        try:
-            while True:
-                await asyncio.wait({coming}, timeout=max(0.0, due - clock()))
-                if clock() >= due:
-                    due = clock() + self.heartbeat_s
-                    yield None
-                elif coming.done():
-                    stored = coming.result()
-                    coming = asyncio.ensure_future(anext(feed))
-                    if self.wanted(stored):
-                        due = clock() + self.heartbeat_s
-                    yield stored
-        except StopAsyncIteration:
-            return
-        finally:
-            coming.cancel()
-            with suppress(asyncio.CancelledError, StopAsyncIteration):
-                await coming
+    def _told(self, events: Sequence[StoredEvent], position: int) -> Iterator[Message]:
+        for stored in events:
+            if stored.seq > position + 1:
+                yield self._control(ControlKind.RESET, stored.seq - 1)
+            position = stored.seq
+            if self.wanted(stored):
+                yield _message(stored)
 
-    def _control(self, kind: ControlKind, position: int, **data: int) -> EventMessage:
-        return EventMessage(id=str(position), type=TYPE_PREFIX + kind, time=self.clock(), data=dict(data))
+    def error(self, position: int, failure: FlightCoreError) -> Message:
+        """What the client said makes no sense; the stream goes on as it was."""
+        return self._control(ControlKind.ERROR, position, code=failure.code, detail=str(failure))
+
+    def _control(self, kind: ControlKind, position: int, **data: object) -> Message:
+        type = TYPE_PREFIX + kind
+        return Message.of(EventMessage(id=str(position), type=type, time=self.clock(), data=data))
 
 
-def _message(stored: StoredEvent) -> EventMessage:
+@lru_cache(maxsize=256)  # many are told the same at about the same time
+def _message(stored: StoredEvent) -> Message:
     event = stored.event
-    return EventMessage(
-        id=str(stored.seq),
-        type=TYPE_PREFIX + event.kind,
-        subject=event.subject,
-        time=event.occurred_at,
-        data=dict(event.data),
+    return Message.of(
+        EventMessage(
+            id=str(stored.seq),
+            type=TYPE_PREFIX + event.kind,
+            subject=event.subject,
+            time=event.occurred_at,
+            data=dict(event.data),
+        )
     )
 
 
@@ -154,7 +151,7 @@ class SocketFollower:
         self._subscription = subscription
         self._resubscribe = resubscribe
         self._timeout_s = timeout_s
-        self._position = "0"
+        self._position = 0
         self._next: Subscription | None = None
         self._gone = False
 
@@ -169,9 +166,9 @@ class SocketFollower:
         with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
             await self._socket.close(RESUMABLE, reason)
 
-    async def _take(self, message: EventMessage) -> None:
+    async def _take(self, message: Message) -> None:
         with suppress(WebSocketDisconnect):  # `_listen` ends the delivery
-            await self._socket.send_text(message.model_dump_json(exclude_none=True))
+            await self._socket.send_text(message.json)
             self._position = message.id
 
     async def _listen(self) -> None:
@@ -182,8 +179,7 @@ class SocketFollower:
             except FlightCoreError as failure:
                 await self._take(self._subscription.error(self._position, failure))
                 continue
-            here = int(self._position)
-            self._next = wanted if wanted.after is not None else replace(wanted, after=here)
+            self._next = wanted if wanted.after is not None else replace(wanted, after=self._position)
             return
         self._gone = True
 
@@ -212,9 +208,8 @@ class EventStreamResponse(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
 
-        async def take(message: EventMessage) -> None:
-            data = message.model_dump_json(exclude_none=True)
-            text = f"id: {message.id}\nevent: {message.type}\ndata: {data}\n\n"
+        async def take(message: Message) -> None:
+            text = f"id: {message.id}\nevent: {message.type}\ndata: {message.json}\n\n"
             await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -224,26 +219,34 @@ class EventStreamResponse(Response):
 
 async def _deliver(
     subscription: Subscription,
-    take: Callable[[EventMessage], Awaitable[None]],
+    take: Callable[[Message], Awaitable[None]],
     ends: Sequence[Callable[[], Awaitable[object]]],
     timeout_s: float,
 ) -> bool:
-    """Until the feed or one of `ends` does; whether the client did not take a message in time."""
+    """Until one of `ends` does; whether it ended since the client did not take a message in time."""
+    clock = asyncio.get_running_loop().time
+    begun_at: float | None = None  # of the message that is under way
     slow = False
+
+    async def lose_patience() -> None:  # a timer for each message would cost more than the message
+        nonlocal slow
+        while (left_s := timeout_s if begun_at is None else begun_at + timeout_s - clock()) > 0:
+            await anyio.sleep(left_s)
+        slow = True
+
     async with anyio.create_task_group() as tasks:
 
         async def watch(end: Callable[[], Awaitable[object]]) -> None:
             await end()
             tasks.cancel_scope.cancel()
 
-        for end in ends:
+        for end in (*ends, lose_patience):
             tasks.start_soon(watch, end)
-        async with aclosing(subscription.messages()) as messages:
-            async for message in messages:
-                with anyio.move_on_after(timeout_s) as patience:
+        async with aclosing(subscription.batches()) as batches:
+            async for messages in batches:
+                for message in messages:
+                    begun_at = clock()
                     await take(message)
-                if patience.cancelled_caught:
-                    slow = True
-                    break
-        tasks.cancel_scope.cancel()
+                    begun_at = None
+                    await asyncio.sleep(0)  # let others have theirs
     return slow

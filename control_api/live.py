@@ -7,7 +7,7 @@ dataset that it reads. It holds a slot and a cursor only while a result is on it
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from uuid import uuid4
 
 import anyio
@@ -166,9 +166,8 @@ class LiveSocket:
                 await self._socket.close(RESUMABLE, "too slow; subscribe again")
 
     async def _follow_log(self, newest: int) -> None:
-        feed = self._use_cases.feed.subscribe(after=newest)
-        async with aclosing(feed) as events:  # type: ignore[type-var]  # generators can be closed
-            async for stored in events:
+        while True:
+            for stored in await self._use_cases.feed.after(newest):
                 forgotten = stored.seq > newest + 1
                 newest = stored.seq
                 for live in self._subscriptions.values():

@@ -105,12 +105,11 @@ class Guard:
         _check_origin(scope, headers, self._options.origins)
         _check_length(headers, self._max_body_bytes(scope))
         if scope["path"] not in ANONYMOUS_PATHS:
-            scope.setdefault("state", {})["actor"] = await to_thread.run_sync(self._actor, scope, headers)
+            anonymous = self._authenticator.anonymous
+            actor = anonymous or await to_thread.run_sync(self._actor, scope, headers)
+            scope.setdefault("state", {})["actor"] = actor
 
     def _actor(self, scope: Scope, headers: Headers) -> Actor:
-        anonymous = self._authenticator.anonymous
-        if anonymous is not None:
-            return anonymous
         scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
         match scheme.lower():
             case "bearer":

@@ -25,6 +25,7 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ws_per_message_deflate=False,  # results have their own codecs; a window costs 300 KB a socket
                 timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,

@@ -190,8 +190,8 @@ async def settled(
         wanted=Filter(jobs=frozenset({job.id})),
     )
     with anyio.move_on_after(wait_s):
-        async with aclosing(news.messages()) as messages:
-            async for _ in messages:  # the first one comes at once
+        async with aclosing(news.batches()) as batches:
+            async for _ in batches:  # the first one comes at once
                 job = await to_thread.run_sync(look_again)
                 if job.state.final:
                     break

@@ -1,7 +1,7 @@
 """Facts others may want to react to. Stored in order; `seq` is durable and only grows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -48,4 +48,4 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
     seq: int
-    event: Event
+    event: Event = field(hash=False)

@@ -1,6 +1,7 @@
 """Following the durable log of events by asking it."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
@@ -13,32 +14,53 @@ from flight_core.domain.repositories import EventRepository
 class LogEventFeed:
     """See `EventFeed`. Belongs to one event loop; has nothing to start, stop or clean up.
 
-    Every subscriber reads the log for itself, so a slow one holds up nobody and nothing is buffered
-    for it. Of those who have read everything one at a time asks whether there is more, on behalf of
-    all: an idle log is asked every `poll_s` seconds however many wait, and not at all if nobody does.
-    What it finds is kept until the next time, for the others.
+    One task asks whether there is more on behalf of all who have read everything: an idle log is asked
+    every `poll_s` seconds however many wait, and not at all if nobody does. All of them are given the
+    same events. Who comes too late for these reads the log for itself, so a slow one holds up nobody
+    and nothing is kept for it.
     """
 
     def __init__(self, events: EventRepository, *, poll_s: float = 0.1, batch: int = 500) -> None:
         self._events = events
         self._poll_s = poll_s
         self._batch = batch
-        self._asking = anyio.Lock()
         self._newest = 0
         self._latest: Sequence[StoredEvent] = ()
+        self._waiting = 0
+        self._asking: asyncio.Task[None] | None = None
 
-    async def subscribe(self, *, after: int | None = None) -> AsyncIterator[StoredEvent]:
-        """`after` None: from the moment the first event is asked for."""
-        seq = await self._newest_now() if after is None else after
+    async def after(self, seq: int, *, wait_s: float = float("inf")) -> Sequence[StoredEvent]:
+        with anyio.move_on_after(wait_s):
+            while True:
+                while self._newest <= seq:
+                    await self._news()
+                known = self._newest
+                if events := self._kept_after(seq) or await self._read_after(seq):
+                    return events
+                seq = known  # what was between has been pruned
+        return ()
+
+    async def _news(self) -> None:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        self._waiting += 1
+        try:
+            await asyncio.shield(self._asking)
+        finally:
+            self._waiting -= 1
+
+    async def _ask(self) -> None:
+        """Until the log has grown, or nobody waits any more."""
+        known = self._newest
         while True:
-            known = self._newest
-            events = self._kept_after(seq) or await self._read_after(seq)
-            for event in events:
-                seq = event.seq
-                yield event
-            if not events:
-                seq = max(seq, known)  # what was between has been pruned
-                await self._wait_beyond(seq)
+            _oldest, newest = await anyio.to_thread.run_sync(self._events.bounds)
+            if newest > known:
+                self._latest = await self._read_after(max(known, newest - self._batch))
+                self._newest = newest
+                return
+            await anyio.sleep(self._poll_s)
+            if not self._waiting:
+                return
 
     def _kept_after(self, seq: int) -> Sequence[StoredEvent]:
         """What is kept, if the event after `seq` is among it."""
@@ -47,17 +69,3 @@ class LogEventFeed:
 
     async def _read_after(self, seq: int) -> Sequence[StoredEvent]:
         return await anyio.to_thread.run_sync(partial(self._events.after, seq, limit=self._batch))
-
-    async def _wait_beyond(self, seq: int) -> None:
-        while self._newest <= seq:
-            async with self._asking:
-                if self._newest <= seq:
-                    await anyio.sleep(self._poll_s)
-                    newest = await self._newest_now()
-                    if newest > seq:
-                        self._latest = await self._read_after(seq)
-                    self._newest = max(self._newest, newest)
-
-    async def _newest_now(self) -> int:
-        _oldest, newest = await anyio.to_thread.run_sync(self._events.bounds)
-        return newest
