@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from flight_core.application.job_lease import Lease
 from flight_core.application.jobs import Wakeup, event_of
+from flight_core.application.owners import ActAsOwner
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.sources import Report
 from flight_core.domain.dataset import DatasetVersion
@@ -84,6 +85,7 @@ class JobWorker:
         events: EventRepository,
         clock: Clock,
         wakeup: Wakeup,
+        act_as_owner: ActAsOwner,
         options: WorkerOptions,
     ) -> None:
         self._runners = runners
@@ -91,6 +93,7 @@ class JobWorker:
         self._events = events
         self._clock = clock
         self._wakeup = wakeup
+        self._act_as_owner = act_as_owner
         self._options = options
         self._scope = anyio.CancelScope()
         self._claims = itertools.count(1)
@@ -223,8 +226,12 @@ class JobWorker:
     async def _outcome(self, lease: Lease, folder: Path) -> Outcome | None:
         """How the job succeeded, now or earlier; None if it did not and is not to be tried again."""
         job, run = lease.job, self._runners[lease.job.task]
-        if lease.cancelled or job.attempt > self._options.max_attempts:
-            return await anyio.to_thread.run_sync(run.committed_before, job)
+        last = lease.cancelled or job.attempt > self._options.max_attempts
+        if last or job.attempt > 1:
+            committed = await anyio.to_thread.run_sync(run.committed_before, job)
+            if last or committed is not None:
+                return committed
+        await anyio.to_thread.run_sync(self._act_as_owner, job)
         await anyio.to_thread.run_sync(_prepare, folder)
         return await run(job, folder, lease.report)
 

@@ -22,6 +22,7 @@ from flight_core.application.maintenance import (
     VacuumDataset,
     due,
 )
+from flight_core.application.owners import ITSELF
 from flight_core.application.ports import sources
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import TableStore
@@ -31,8 +32,6 @@ from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.errors import Cancelled, CommitConflict, FlightCoreError, InvalidRequest
 from flight_core.domain.job import JobFilter, JobState, Maintenance, Phase, Progress, Task
 from flight_core.domain.repositories import DatasetRepository, JobRepository
-
-ITSELF = Actor("skein")  # who asks for what is due
 
 _ATTEMPTS = 3
 _TELL_S = 0.2

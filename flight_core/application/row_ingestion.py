@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ingestion import RowSources
+from flight_core.application.owners import ActAsOwner
 from flight_core.application.ports.clock import NewId
 from flight_core.application.ports.sources import FetchedFile, Report, Rows, RowSource
 from flight_core.application.ports.storage import RowStore
@@ -50,16 +51,19 @@ class StoreRows:
     Memory is bounded. A run takes one stream, and waits for it for as long as others have them all:
     nobody waits for a run, so that it cannot be what they wait for.
 
-    Raises as `RowSource.open`, `RowStore.open_rows` and `RowWriter.write`, and DeadlineExceeded.
+    Raises as `ActAsOwner`, `RowSource.open`, `RowStore.open_rows`, `RowWriter.write`; and DeadlineExceeded.
     """
 
     sources: RowSources
     store: RowStore
     new_id: NewId
+    act_as_owner: ActAsOwner
     timeout_s: float = 3600.0
 
     async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> StoredRows:
-        run = _Run(self.sources[ingestion.request.source.kind], self.store, ingestion, folder, self.new_id())
+        actor = await anyio.to_thread.run_sync(self.act_as_owner, ingestion)
+        source = self.sources[ingestion.request.source.kind]
+        run = _Run(source, self.store, ingestion, actor, folder, self.new_id())
 
         async def note(progress: Progress) -> None:
             await report(progress)
@@ -86,6 +90,7 @@ class _Run:
     source: RowSource
     store: RowStore
     ingestion: Ingestion
+    actor: Actor
     folder: Path
     run_id: str
     cancellation: Cancellation = field(default_factory=Cancellation)
@@ -102,11 +107,10 @@ class _Run:
             pass
 
     def _open(self) -> Rows:
-        actor = Actor(self.ingestion.actor)
         while True:
             self.cancellation.check()
             try:
-                return self.source.open(self.ingestion.request.source, actor=actor, run_id=self.run_id)
+                return self.source.open(self.ingestion.request.source, actor=self.actor, run_id=self.run_id)
             except TooManyStreams:
                 time.sleep(_PATIENCE_S)
 

@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 
 from control_api.options import AccessUseCases
 from flight_core.adapters.authentication.argon2id import Argon2Hasher
+from flight_core.adapters.authentication.holders import Holders
 from flight_core.adapters.authentication.logins import Logins
 from flight_core.adapters.authentication.sessions import SessionTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
@@ -25,12 +26,19 @@ from skein.wiring.parts import Parts, catalog_url
 
 def authenticator(parts: Parts) -> StoredAuthenticator:
     settings = parts.settings
-    configured = ConfiguredCredentials(
-        settings.credentials("users"), settings.credentials("tokens"), key=parts.key
-    )
+    configured = _configured(parts)
     logins = Logins(configured, parts.users, Argon2Hasher(), LoginThrottle())
     sessions = SessionTokens(parts.key, settings.session_ttl_s)
     return StoredAuthenticator(configured, parts.tokens, logins, sessions, utc_now)
+
+
+def holders(parts: Parts) -> Holders:
+    return Holders(_configured(parts), parts.tokens, parts.users, utc_now)
+
+
+def _configured(parts: Parts) -> ConfiguredCredentials:
+    users, tokens = (parts.settings.credentials(kind) for kind in ("users", "tokens"))
+    return ConfiguredCredentials(users, tokens, key=parts.key)
 
 
 def access_use_cases(tokens: TokenRepository, users: UserRepository) -> AccessUseCases:

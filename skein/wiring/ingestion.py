@@ -29,6 +29,7 @@ from flight_core.application.ingestion_run import RunIngestion
 from flight_core.application.job_worker import JobWorker, WorkerOptions
 from flight_core.application.lineage import TraceLineage
 from flight_core.application.maintenance_jobs import RunCompaction, RunVacuum
+from flight_core.application.owners import ActAsOwner
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.replay import ReplayRejects
@@ -53,6 +54,7 @@ from flight_core.application.uploads import (
 )
 from flight_core.domain.job import Task
 from skein.settings import Settings
+from skein.wiring.access import holders
 from skein.wiring.parts import Parts, find_version
 from skein.wiring.versions import compact, vacuum
 
@@ -144,11 +146,18 @@ def job_worker(parts: Parts) -> JobWorker:
     memory = RememberSources(
         SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
     )
+    act_as_owner = ActAsOwner(holders(parts))
     ingest = RunIngestion(
         checked_commit(parts),
         parts.sources,
         memory,
-        StoreRows(parts.row_sources, parts.store, new_id, parts.settings.ingest_fetch_timeout_s),
+        StoreRows(
+            parts.row_sources,
+            parts.store,
+            new_id,
+            act_as_owner,
+            timeout_s=parts.settings.ingest_fetch_timeout_s,
+        ),
     )
     return JobWorker(
         {
@@ -160,6 +169,7 @@ def job_worker(parts: Parts) -> JobWorker:
         events=parts.events,
         clock=utc_now,
         wakeup=parts.wakeup,
+        act_as_owner=act_as_owner,
         options=WorkerOptions(
             name=new_id(), scratch=parts.directory.jobs, concurrency=parts.settings.ingest_jobs
         ),

@@ -31,13 +31,14 @@ from flight_core.application.ingestion import GetIngestion, RetryIngestion, Star
 from flight_core.application.ingestion_run import RunIngestion
 from flight_core.application.job_worker import JobWorker, WorkerOptions
 from flight_core.application.jobs import CancelJob, Wakeup
+from flight_core.application.owners import ActAsOwner
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.row_ingestion import StoreRows
 from flight_core.application.source_memory import RememberSources
-from flight_core.domain.access import LOCAL
+from flight_core.domain.access import LOCAL, Actor
 from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, VersionRef, WriteMode
 from flight_core.domain.events import StoredEvent
@@ -48,6 +49,13 @@ from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.adapters.parsing_processes import PROCESSES
 
 DEADLINE_S = 60
+
+
+class EverybodysCredentials:
+    """They are good, and for everything."""
+
+    def holders(self, name: str) -> list[Actor]:
+        return [Actor(name)]
 
 
 class IngestionStack:
@@ -75,6 +83,7 @@ class IngestionStack:
         self.sources = {**self.sources, REJECTS_KIND: RejectsSource(self.store)}
         self.parser: Parser = PolarsParser(ParserOptions(), PROCESSES)
         self.wakeup = Wakeup()
+        self.act_as_owner = ActAsOwner(EverybodysCredentials())
         self.publish = Publish(self.datasets, utc_now)
         self.open_write = OpenWrite(self.datasets, self.store, self.publish, new_id)
         self.memory = RememberSources(
@@ -88,7 +97,10 @@ class IngestionStack:
 
     def run_ingestion(self) -> RunIngestion:
         return RunIngestion(
-            self.checked_commit(), self.sources, self.memory, StoreRows({}, self.store, new_id)
+            self.checked_commit(),
+            self.sources,
+            self.memory,
+            StoreRows({}, self.store, new_id, self.act_as_owner),
         )
 
     def checked_commit(self) -> CheckedCommit:
@@ -106,6 +118,7 @@ class IngestionStack:
             events=self.events,
             clock=utc_now,
             wakeup=self.wakeup,
+            act_as_owner=self.act_as_owner,
             options=replace(self.options, **options),
         )
 

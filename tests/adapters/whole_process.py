@@ -49,6 +49,7 @@ class WholeProcess:
         self.desk = schedule_desk(self.parts, self.start)
         self.derivations = derivation_use_cases(self.parts)
         flight = flight_use_cases(self.parts)
+        self.write_dataset = flight.write_dataset
         self.delete_rows = flight.run_statement.delete_rows
         self.versions = version_use_cases(self.parts, flight)
         self.start_maintenance = start_maintenance(self.parts)
@@ -56,7 +57,6 @@ class WholeProcess:
         self.reconcile = Reconcile(parts.datasets, parts.store, parts.open_write.publish)
         self.fire_schedules = FireDueSchedules(self.desk)
         self.refresh_due = RefreshDue(self.derivations.refresh, delay_s=0)
-        self._write = WriteDataset(parts.open_write)
 
     def worker(self, **options) -> JobWorker:
         worker = job_worker(self.parts)
@@ -65,7 +65,7 @@ class WholeProcess:
         return worker
 
     def write(self, name: str, table, mode: WriteMode = WriteMode.APPEND) -> None:
-        self._write(DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL)
+        self.write_dataset(DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL)
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """Names and ids of all datasets, published or not."""

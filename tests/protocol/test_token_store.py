@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.protocol.flight_stack import until
 from tests.stack import Stack, skein_stack
 
 ADMIN = {"Authorization": "Bearer r00t"}
@@ -141,6 +142,42 @@ def test_nobody_gives_more_than_they_have(stack):
         assert client.post("/api/v1/tokens", json={"name": "x", "scopes": ["read"]}).status_code == 201
         refused = client.post("/api/v1/tokens", json={"name": "x", "scopes": ["write"]})
         assert refused.json()["code"] == "permission_denied"
+
+
+def run_of_schedule(client, name: str) -> dict:
+    job = client.post(f"/api/v1/schedules/{name}/run", headers={"Prefer": "wait=60"}).json()
+    return job["error"] or {"code": job["state"]}
+
+
+def last_error(client, name: str) -> dict | None:
+    jobs = client.get("/api/v1/jobs", params={"dataset": name, "limit": 1}).json()["items"]
+    return jobs[0]["error"] if jobs else None
+
+
+def test_work_goes_on_for_as_long_as_its_owner_may_do_it(stack):
+    scopes = {"scopes": ["read", "write"], "datasets": ["sales*"]}
+    first, second = (create(stack, "analyst", **scopes) for _ in range(2))
+    source = {"kind": "sql", "sql": "SELECT sum(id) AS total FROM sales_eu"}
+    ingestion = {"dataset": "sales_total", "source": source, "mode": "replace"}
+    schedule = {"name": "totals", "ingestion": ingestion, "cron": "0 6 1 1 *"}
+    derivation = {"sql": "SELECT max(total) AS most FROM sales_total"}
+    with stack.http(headers={"Authorization": f"Bearer {first['token']}"}) as client:
+        assert client.post("/api/v1/schedules", json=schedule).status_code == 201
+        assert run_of_schedule(client, "totals") == {"code": "succeeded"}
+        assert client.put("/api/v1/datasets/sales_most/derivation", json=derivation).is_success
+    with stack.http(headers=ADMIN) as client:
+        client.delete(f"/api/v1/tokens/{first['id']}")
+        assert run_of_schedule(client, "totals") == {"code": "succeeded"}
+        client.delete(f"/api/v1/tokens/{second['id']}")
+        create(stack, "analyst", scopes=["read", "write"], datasets=["orders*"])
+        refused = run_of_schedule(client, "totals")
+        derived = {"dataset": "sales_total", "source": source, "mode": "append"}
+        client.post("/api/v1/ingestions", json=derived, headers={"Prefer": "wait=60"})
+        until(lambda: last_error(client, "sales_most"))
+        assert last_error(client, "sales_most")["code"] == "permission_denied"
+    assert refused["code"] == "permission_denied"
+    assert "'analyst'" in refused["message"]
+    assert "'sales_total'" in refused["message"]
 
 
 def test_the_first_token_closes_a_server_that_was_open(tmp_path):

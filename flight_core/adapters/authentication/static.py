@@ -41,6 +41,11 @@ class ConfiguredCredentials:
         # A lookup by a digest with a secret key tells nothing about the token through its timing.
         return self._tokens.get(self.digest(token))
 
+    def holders(self, name: str) -> Sequence[Actor]:
+        """Who somebody of that name is: an actor for each credential."""
+        actors = (*self._tokens.values(), *(actor for actor, _ in self._users.values()))
+        return [actor for actor in actors if actor.name == name]
+
     def user(self, name: str) -> tuple[Actor, bytes] | None:
         """With the digest of the password."""
         return self._users.get(name)

@@ -1,5 +1,6 @@
 """Knowing who is asking."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from flight_core.domain.access import Actor
@@ -38,3 +39,10 @@ class Authenticator(Protocol):
     def issue_token(self, actor: Actor) -> str:
         """A token for an actor who has just shown a password, different each time. It expires, at the
         latest with the password or the user. Nothing is stored."""
+
+
+class Credentials(Protocol):
+    """Whose credentials are good. Thread-safe; looks into the catalog."""
+
+    def holders(self, name: str) -> Sequence[Actor]:
+        """Who somebody of that name is now: one actor for each credential that is good."""

@@ -1,0 +1,27 @@
+"""The names behind the credentials of the settings and of the catalog."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flight_core.adapters.authentication.static import ConfiguredCredentials
+from flight_core.application.ports.clock import Clock
+from flight_core.domain.access import Actor
+from flight_core.domain.tokens import TokenRepository
+from flight_core.domain.users import UserRepository
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """See `Credentials`."""
+
+    configured: ConfiguredCredentials
+    tokens: TokenRepository
+    users: UserRepository
+    clock: Clock
+
+    def holders(self, name: str) -> Sequence[Actor]:
+        now = self.clock()
+        tokens = [each for each in self.tokens.by_digest().values() if each.name == name and each.good(now)]
+        user = self.users.by_name().get(name)
+        stored = [*tokens, *(() if user is None else (user,))]
+        return [*self.configured.holders(name), *(each.actor for each in stored)]
