@@ -16,7 +16,6 @@ from flight_core.application.maintenance import VacuumOptions
 from flight_core.application.maintenance_jobs import RunVacuum
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.parsing import Parser
-from flight_core.application.row_writes import WriteDataset
 from flight_core.application.schedules import FireDueSchedules
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
