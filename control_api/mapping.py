@@ -111,6 +111,7 @@ def description(description: DatasetDescription) -> http.DatasetDescription:
                 null_count=column.null_count,
                 minimum=json_value(column.minimum),
                 maximum=json_value(column.maximum),
+                distinct=description.distinct.get(column.name),
                 size_bytes=column.size_bytes,
             )
             for column in description.columns

@@ -60,6 +60,7 @@ class ColumnProfile(Column):
     null_count: int | None = Field(None, examples=[0])
     minimum: Any = Field(None, examples=[-91])
     maximum: Any = Field(None, examples=[1127])
+    distinct: int | None = Field(None, description="An estimate, known once there is a profile.")
     size_bytes: int = Field(description="Compressed, on disk.", examples=[183211])
 
 
@@ -292,12 +293,12 @@ class Job(BaseModel):
 
     id: str = Field(examples=["6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
     href: str = Field(examples=["/api/v1/ingestions/6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
-    task: Literal["ingest", "compact", "vacuum"] = "ingest"
+    task: Literal["ingest", "compact", "vacuum", "profile"] = "ingest"
     dataset: str = Field(examples=["zipcodes"])
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     cancel_requested: bool = False
     priority: int = Field(0, description="Higher goes first.")
-    phase: Literal["fetching", "parsing", "committing", "compacting", "vacuuming"] | None = None
+    phase: Literal["fetching", "parsing", "committing", "compacting", "vacuuming", "profiling"] | None = None
     progress: float | None = Field(None, ge=0, le=1, examples=[0.42])
     bytes: int = Field(0, description="Done, of the phase.", examples=[844000])
     total_bytes: int | None = Field(None, description="Of the phase, if known.", examples=[2018388])

@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
+
+from schemas.http import Job
 
 Point = Annotated[float | str, Field(description="A number; of dates and times the text.", examples=[12.5])]
 
@@ -57,3 +59,7 @@ class DatasetProfile(BaseModel):
     version: int = Field(examples=[0])
     rows: int = Field(examples=[200000])
     columns: list[ColumnProfile]
+
+
+class ProfileAnswer(RootModel[DatasetProfile | Job]):
+    """The profile, or the job that computes it."""

@@ -170,7 +170,13 @@ async def _maintained(
     start = partial(use_cases.start_maintenance, name, task, actor=caller, options=options)
     job: Job = await to_thread.run_sync(start)
     job = await settled(job, partial(use_cases.get_job, job.id, actor=caller), use_cases, wait_s)
+    return accepted(job, response, wait_s)
+
+
+def accepted(job: Job, response: Response, wait_s: float) -> http.Job:
+    """The answer of those who queue a job: 202, and where it is."""
     reply = mapping.job(job)
+    response.status_code = 202
     response.headers["Location"] = reply.href
     explain(response, job, wait_s)
     return reply

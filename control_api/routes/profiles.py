@@ -1,14 +1,21 @@
 """What the columns of a dataset are like."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Query
+from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, Name, UseCases
+from control_api.dependencies import Caller, Name, UseCases, WaitSeconds
 from control_api.routes.datasets import VersionText
-from control_api.streaming import DOOR
+from control_api.routes.jobs import LOCATION, accepted, settled
+from flight_core.application.profile import VersionProfile
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.job import Job, JobState, Maintenance
+from schemas import http
 from schemas.profiles import DatasetProfile
 
 router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["datasets"])
@@ -18,15 +25,33 @@ Columns = Annotated[
 ]
 
 
-@router.get("/profile")
-def profile_dataset(
-    name: Name, use_cases: UseCases, caller: Caller, version: VersionText = None, columns: Columns = None
-) -> DatasetProfile:
+@router.get("/profile", responses={202: {"model": http.Job, **LOCATION[202]}})
+async def profile_dataset(
+    name: Name,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    wait_s: WaitSeconds,
+    version: VersionText = None,
+    columns: Columns = None,
+) -> DatasetProfile | http.Job:
     """What the values of each column are like: nulls, distinct values, range, distribution, top values.
-    It is computed when a version is first asked for, within the limits of a query, and kept from then on."""
-    profile = use_cases.profile_dataset(
-        name, mapping.parse_version(version), actor=caller, door=DOOR, columns=columns or ()
-    )
+    It is computed when a version is first asked for, and kept from then on. Where that takes long a
+    job does it: the answer is 202 with the job, or, with `Prefer: wait=10`, the profile if it is ready."""
+    at = mapping.parse_version(version)
+    look = partial(use_cases.profile_dataset, name, at, actor=caller, columns=columns or ())
+    found = await to_thread.run_sync(look)
+    if isinstance(found, Maintenance):
+        again = partial(use_cases.get_job, found.id, actor=caller)
+        job: Job = await settled(found, again, use_cases, wait_s)
+        if job.state is JobState.SUCCEEDED:
+            found = await to_thread.run_sync(look)
+    if isinstance(found, Maintenance):
+        return accepted(job, response, wait_s)
+    return _profile(name, found)
+
+
+def _profile(name: DatasetName, profile: VersionProfile) -> DatasetProfile:
     return DatasetProfile.model_validate(
         {
             "dataset": name.value,

@@ -24,7 +24,7 @@ from flight_core.domain.errors import DatasetExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
 from flight_core.domain.query import Pins
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories import DatasetRepository, ProfileRepository
 from flight_core.domain.versions import VersionName
 
 _NO_PINS: Pins = MappingProxyType({})
@@ -59,6 +59,7 @@ class DatasetDescription:
     dataset: Dataset
     version: DatasetVersion  # the one described: rows, bytes, schema
     columns: Sequence[ColumnStatistics]  # of that version, in order
+    distinct: Mapping[str, int]  # estimates by column; empty as long as the version has no profile
     versions: Sequence[DatasetVersion]  # newest first
 
 
@@ -76,6 +77,7 @@ class DescribeDataset:
     datasets: DatasetRepository
     store: TableStore
     find: FindVersion
+    profiles: ProfileRepository
 
     def __call__(
         self, name: DatasetName, *, actor: Actor, at: VersionName | None = None
@@ -84,7 +86,8 @@ class DescribeDataset:
         dataset = get_seen(self.datasets, name, actor)
         version = self.find(dataset, at)
         columns = self.store.statistics(version.ref)
-        return DatasetDescription(dataset, version, columns, self.store.history(dataset.id))
+        distinct = {known.name: known.distinct for known in self.profiles.find(version.ref) or ()}
+        return DatasetDescription(dataset, version, columns, distinct, self.store.history(dataset.id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Step:
 Report = Callable[[Step], None]
 
 
-def _say_nothing(_step: Step) -> None: ...
+def say_nothing(_step: Step) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class CompactDataset:
         everything: bool = False,
         message: str = "",
         job_id: str | None = None,
-        report: Report = _say_nothing,
+        report: Report = say_nothing,
         cancellation: Cancellation | None = None,
     ) -> DatasetVersion:
         require(actor, Scope.WRITE)
@@ -175,7 +175,7 @@ class VacuumDataset:
         *,
         actor: Actor,
         dry_run: bool = False,
-        report: Report = _say_nothing,
+        report: Report = say_nothing,
         cancellation: Cancellation | None = None,
     ) -> Vacuumed:
         require(actor, Scope.WRITE)

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StartMaintenance:
-    """Queue a compaction or a vacuum; the job that waits or runs already, if there is one of that kind.
+    """Queue a compaction or a vacuum; the job that waits or runs already, if there is one that is alike.
 
     Raises:
         DatasetNotFound
@@ -66,11 +66,17 @@ class StartMaintenance:
         require(actor, Scope.WRITE)
         dataset = get_seen(self.datasets, name, actor)
         _check_columns(dataset, options or {})
+        return self.queue(dataset.name, task, actor=actor, options=options or {})
+
+    def queue(
+        self, name: DatasetName, task: Task, *, actor: Actor, options: Mapping[str, object]
+    ) -> Maintenance:
+        """The same, for what has been checked."""
         job = Maintenance(
             id=self.new_id(),
-            maintains=dataset.name,
+            maintains=name,
             does=task,
-            options=options or {},
+            options=options,
             state=JobState.QUEUED,
             created_at=self.clock(),
             actor=actor.name,
@@ -102,13 +108,15 @@ class MaintenanceOutcome:
         )
 
 
-class _Explained:
+class Unexplained:
+    """A `Runner` whose failures know nothing but why."""
+
     def explained(self, job: Maintenance, _error: FlightCoreError) -> Maintenance:
         return job
 
 
 @dataclass(frozen=True)
-class RunCompaction(_Explained):
+class RunCompaction(Unexplained):
     """See `Runner`. Rows that were replaced meanwhile make it begin again, a few times."""
 
     compact: CompactDataset
@@ -127,7 +135,7 @@ class RunCompaction(_Explained):
             done_bytes = int(size_bytes * step.done / step.total) if step.total else 0
             return Progress(Phase.COMPACTING, done_bytes, size_bytes, step.done)
 
-        return await _stoppable(partial(self._compact, job), progress, report)
+        return await stoppable(partial(self._compact, job), progress, report)
 
     def _compact(self, job: Maintenance, tell: Report, stop: Cancellation) -> MaintenanceOutcome:
         for attempt in range(_ATTEMPTS):
@@ -164,14 +172,14 @@ class RunCompaction(_Explained):
 
 
 @dataclass(frozen=True)
-class RunVacuum(_Explained):
+class RunVacuum(Unexplained):
     """See `Runner`."""
 
     vacuum: VacuumDataset
 
     async def __call__(self, job: Maintenance, _folder: Path, report: sources.Report) -> MaintenanceOutcome:
         """Raises as `VacuumDataset`."""
-        return await _stoppable(partial(self._vacuum, job), lambda _: Progress(Phase.VACUUMING), report)
+        return await stoppable(partial(self._vacuum, job), lambda _: Progress(Phase.VACUUMING), report)
 
     def _vacuum(self, job: Maintenance, tell: Report, stop: Cancellation) -> MaintenanceOutcome:
         done = self.vacuum(job.dataset, actor=Actor(job.actor), report=tell, cancellation=stop)
@@ -188,7 +196,7 @@ class RunVacuum(_Explained):
         """Whatever was deleted, it was no version."""
 
 
-async def _stoppable(
+async def stoppable(
     work: Callable[[Report, Cancellation], T], progress: Callable[[Step], Progress], report: sources.Report
 ) -> T:
     """The result of `work`, which runs in a thread. Being cancelled asks it to stop, and waits for that."""

@@ -1,33 +1,45 @@
 """What the columns of a version are like, found out once: versions never change."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 
+from flight_core.application.cancellation import Cancellation
 from flight_core.application.find_version import FindVersion
 from flight_core.application.granted import get_seen
+from flight_core.application.maintenance import Report, Step, say_nothing
+from flight_core.application.maintenance_jobs import StartMaintenance
+from flight_core.application.ports.storage import TableStore
 from flight_core.application.profile_sql import (
     FRACTIONS,
     TEXT_CHARS,
     Bins,
     Profiled,
     bins_of,
+    known_of,
     select,
 )
-from flight_core.application.queries import OpenQuery, require
-from flight_core.domain.access import LOCAL, Actor, Scope
+from flight_core.application.queries import OpenQuery, RunningQuery, require
+from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion
-from flight_core.domain.errors import InvalidRequest
+from flight_core.domain.errors import InvalidRequest, TooManyStreams
+from flight_core.domain.job import Maintenance, Task
 from flight_core.domain.profile import Bin, ColumnProfile, Lengths, Quantile, TopValue
-from flight_core.domain.query import Statement, quoted
+from flight_core.domain.query import OWN_DOOR, Statement, quoted
 from flight_core.domain.repositories import DatasetRepository, ProfileRepository
 from flight_core.domain.versions import VersionName
 
+_READER = "skein/profile"
+_QUICK_CELLS = 2_000_000  # half a second or so
 _COLUMNS_AT_ONCE = 32
+_CELLS_AT_ONCE = 200_000_000  # in one query, which has a deadline
+_SAMPLED_ROWS = 2_000_000  # for quantiles
+_PATIENCE_S = 0.2  # between two tries to get a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +49,59 @@ class VersionProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileDataset:
-    """The profile of a version's columns, or of those that are named; computed at the first ask.
+class ComputeProfile:
+    """Read a version, and keep what its columns are like.
 
-    That reads the version twice, and once or twice more for each column with top values, one query after
-    another, each of which takes a stream. Our own SQL does it, in the engine of the server itself, whoever
-    asks. Memory is bounded by the engine's limit.
+    What the statistics of its files tell exactly is not computed. The rest is read twice or three times,
+    and once or twice more for each column with top values: one query after another, each of which takes a
+    stream, in an engine process that has bounded memory and holds nothing but this dataset.
+
+    Raises as `OpenQuery`, and Cancelled.
+    """
+
+    store: TableStore
+    profiles: ProfileRepository
+    open_query: OpenQuery
+
+    def __call__(
+        self,
+        name: DatasetName,
+        version: DatasetVersion,
+        *,
+        report: Report = say_nothing,
+        stop: Cancellation | None = None,
+        patient: bool = False,
+    ) -> Sequence[ColumnProfile]:
+        """`patient`: wait for a stream for as long as others have them all."""
+        statistics = self.store.statistics(version.ref)
+        columns = [
+            Profiled(field, place, known_of(known))
+            for place, (field, known) in enumerate(zip(version.schema, statistics, strict=True))
+        ]
+        read = _Read(name, version, self.open_query, stop or Cancellation(), patient=patient)
+        found: list[ColumnProfile] = []
+        for column in _Computation(read, version.row_count).profiles(columns):
+            found.append(column)
+            report(Step(len(found), len(columns)))
+        self.profiles.put(version.ref, found)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileDataset:
+    """The profile of a version's columns, or of those that are named, if it is known or quick to compute;
+    else the job that computes it.
 
     Raises:
         InvalidRequest: it has no such column.
-        and as `FindVersion` and `OpenQuery`.
+        and as `FindVersion` and `ComputeProfile`.
     """
 
     datasets: DatasetRepository
     find: FindVersion
     profiles: ProfileRepository
-    open_query: OpenQuery
+    compute: ComputeProfile
+    start: StartMaintenance
 
     def __call__(
         self,
@@ -60,17 +109,18 @@ class ProfileDataset:
         at: VersionName | None = None,
         *,
         actor: Actor,
-        door: str,
         columns: Sequence[str] = (),
-    ) -> VersionProfile:
+    ) -> VersionProfile | Maintenance:
         require(actor, Scope.READ)
         dataset = get_seen(self.datasets, name, actor)
         version = self.find(dataset, at)
         wanted = _wanted(version.schema, columns, name)
         known = self.profiles.find(version.ref)
+        if known is None and version.row_count * len(version.schema) <= _QUICK_CELLS:
+            known = self.compute(dataset.name, version)
         if known is None:
-            known = list(_Computation(dataset.name, version, self.open_query, door).columns())
-            self.profiles.put(version.ref, known)
+            options = {"version": version.ref.version}
+            return self.start.queue(dataset.name, Task.PROFILE, actor=actor, options=options)
         return VersionProfile(version, [column for column in known if column.name in wanted])
 
 
@@ -86,48 +136,85 @@ def _wanted(schema: pa.Schema, columns: Sequence[str], name: DatasetName) -> fro
 
 
 @dataclass(frozen=True, slots=True)
-class _Computation:
+class _Read:
+    """Queries of one version."""
+
     name: DatasetName
     version: DatasetVersion
     open_query: OpenQuery
-    door: str
+    stop: Cancellation
+    patient: bool
 
     @property
     def table(self) -> str:
         return f"datasets.{quoted(self.name.value)}"
 
-    def columns(self) -> Iterator[ColumnProfile]:
-        columns = [Profiled(field, place) for place, field in enumerate(self.version.schema)]
-        for start in range(0, len(columns), _COLUMNS_AT_ONCE):
-            some = columns[start : start + _COLUMNS_AT_ONCE]
-            first = self._aggregates(some, [column.first_pass() for column in some])
-            bins = {
-                column.key: bins_of(column, found["low"], found["high"])
-                for column in some
-                if (found := first[column.key]).get("low") is not None
-            }
-            binned = [column for column in some if column.key in bins]
-            second = self._aggregates(binned, [column.second_pass(bins[column.key]) for column in binned])
-            for column in some:
-                found = first[column.key] | second.get(column.key, {})
-                yield _profile(column, found, bins.get(column.key), self._top(column, found["distinct"]))
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        with self._opened(Statement(sql)) as query, self.stop.interrupting(query.cancel):
+            return pa.Table.from_batches(list(query), query.schema).to_pylist()
 
-    def _aggregates(self, columns: Sequence[Profiled], parts: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+    def _opened(self, statement: Statement) -> RunningQuery:
+        reader = Actor(_READER, frozenset({Scope.READ}), (self.name.key,))
+        pins = {self.name.key: self.version.ref}
+        while True:
+            self.stop.check()
+            try:
+                return self.open_query(statement, actor=reader, door=OWN_DOOR, pins=pins)
+            except TooManyStreams:
+                if not self.patient:
+                    raise
+                time.sleep(_PATIENCE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Computation:
+    read: _Read
+    row_count: int
+
+    def profiles(self, columns: Sequence[Profiled]) -> Iterator[ColumnProfile]:
+        at_once = max(1, min(_COLUMNS_AT_ONCE, _CELLS_AT_ONCE // max(1, self.row_count)))
+        for start in range(0, len(columns), at_once):
+            yield from self._some(columns[start : start + at_once])
+
+    def _some(self, columns: Sequence[Profiled]) -> Iterator[ColumnProfile]:
+        found = {column.key: dict(column.known) for column in columns}
+        bins: dict[str, Bins] = {}
+
+        def ask(some: Sequence[Profiled], part: Callable[[Profiled], str]) -> None:
+            for key, more in self._aggregates(some, part).items():
+                found[key] |= more
+
+        ask(columns, lambda column: column.first_pass(self._share(column)))
+        for column in columns:
+            if found[column.key].get("low") is not None:
+                bins[column.key] = bins_of(column, found[column.key]["low"], found[column.key]["high"])
+        binned = [column for column in columns if column.key in bins]
+        late = [column for column in binned if column.scale is None]
+        ask(late, lambda column: column.moments(bins[column.key].scale))
+        ask(binned, lambda column: column.histogram(bins[column.key]))
+        for column in columns:
+            own = found[column.key]
+            yield _profile(column, own, bins.get(column.key), self._top(column, own["distinct"]))
+
+    def _share(self, column: Profiled) -> float:
+        """Of the rows that quantiles are estimated from."""
+        values = self.row_count - column.known["nulls"] if "nulls" in column.known else 0
+        return _SAMPLED_ROWS / values if values > _SAMPLED_ROWS else 1.0
+
+    def _aggregates(
+        self, columns: Sequence[Profiled], part: Callable[[Profiled], str]
+    ) -> Mapping[str, dict[str, Any]]:
         if not columns:
             return {}
-        (row,) = self._rows(f"SELECT {', '.join(parts)} FROM ({select(self.table, columns)})")
+        rows = select(self.read.table, columns)
+        (row,) = self.read.rows(f"SELECT {', '.join(map(part, columns))} FROM ({rows})")
         return row
 
     def _top(self, column: Profiled, distinct: int) -> Sequence[TopValue]:
         if not column.has_top:
             return ()
-        rows = self._rows(column.top_values(self.table, distinct))
+        rows = self.read.rows(column.top_values(self.read.table, distinct))
         return [TopValue(_cut(row["value"]) or "", row["count"]) for row in rows]
-
-    def _rows(self, sql: str) -> list[dict[str, Any]]:
-        pins = {self.name.value: self.version.ref}
-        with self.open_query(Statement(sql), actor=LOCAL, door=self.door, pins=pins) as query:
-            return pa.Table.from_batches(list(query), query.schema).to_pylist()
 
 
 def _profile(
@@ -144,7 +231,7 @@ def _profile(
         maximum=_cut(found.get("maximum")),
         mean=None if bins is None else column.point(_times(found["mean"], bins.scale)),
         deviation=_times(found["deviation"], bins.scale) if numeric and bins else None,
-        quantiles=[] if bins is None else list(_quantiles(column, found["quantiles"], bins)),
+        quantiles=[] if bins is None else list(_quantiles(column, found["quantiles"] or (), bins)),
         histogram=[] if bins is None else _histogram(column, dict(found["bins"]), bins),
         top=top,
         top_estimated=column.has_top and column.top_is_estimated(found["distinct"]),
@@ -160,7 +247,7 @@ def _times(value: float | None, scale: float) -> float | None:
 
 
 def _quantiles(column: Profiled, values: Sequence[float], bins: Bins) -> Iterator[Quantile]:
-    for fraction, value in zip(FRACTIONS, values, strict=True):
+    for fraction, value in zip(FRACTIONS, values, strict=False):
         point = column.point(min(max(value, bins.low), bins.high))
         if point is not None:
             yield Quantile(fraction, point)

@@ -1,13 +1,16 @@
 """The SQL of column profiles. Columns are renamed by position, so that no name can collide with ours."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from flight_core.application.ports.storage import ColumnStatistics
 from flight_core.domain.profile import Point
 from flight_core.domain.query import quoted
 
@@ -21,10 +24,11 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (columns have no zone)
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """A column, and how each number of its profile is asked for."""
+    """A column, and how each number of its profile is asked for; what is `known` is not."""
 
     field: "pa.Field[pa.DataType]"
     place: int
+    known: Mapping[str, Any]
 
     @property
     def key(self) -> str:
@@ -75,7 +79,15 @@ class Profiled:
             return f"CASE WHEN isfinite({self.key}) THEN CAST(epoch_us({self.key}) AS DOUBLE) END"
         return None
 
-    def first_pass(self) -> str:
+    @property
+    def scale(self) -> float | None:
+        """What its values are divided by, so that their sums stay finite; None: ask for its bounds first."""
+        if "low" in self.known:
+            return scale_of(self.known["low"], self.known["high"])
+        return None if pat.is_float64(self.field.type) else 1.0
+
+    def first_pass(self, share: float) -> str:
+        """Quantiles are those of about this `share` of the rows."""
         key, floating = self.key, pat.is_floating(self.field.type)
         fields = {"nulls": f"count(*) - count({key})", "distinct": f"approx_count_distinct({key})"}
         if floating:
@@ -87,21 +99,33 @@ class Profiled:
         if self.number:
             fields["low"] = f"min({self.number})"
             fields["high"] = f"max({self.number})"
-            fields["quantiles"] = f"approx_quantile({self.number}, {list(FRACTIONS)})"
+            some = f" FILTER (WHERE random() < {share})" if share < 1 else ""
+            fields["quantiles"] = f"approx_quantile({self.number}, {list(FRACTIONS)}){some}"
+            fields |= {} if self.scale is None else self._moments(self.scale)
         if self.is_text or self.is_binary:
             length = f"{'length' if self.is_text else 'octet_length'}({key})"
             fields |= {"shortest": f"min({length})", "longest": f"max({length})", "length": f"avg({length})"}
-        return _struct(self.key, fields)
+        return _struct(self.key, {name: sql for name, sql in fields.items() if name not in self.known})
 
-    def second_pass(self, bins: "Bins") -> str:
-        """Mean and deviation, in units of `bins.scale`, and the bins that are not empty."""
-        value = f"(({self.number}) / {_double(bins.scale)})"
-        fields = {"mean": f"avg({value})", "deviation": f"stddev_samp({value})"}
+    def moments(self, scale: float) -> str:
+        """Mean and deviation, in units of `scale`."""
+        return _struct(self.key, self._moments(scale))
+
+    def _moments(self, scale: float) -> dict[str, str]:
+        value = self._scaled(scale)
+        return {"mean": f"avg({value})", "deviation": f"stddev_samp({value})"}
+
+    def _scaled(self, scale: float) -> str:
+        return f"(({self.number}) / {_double(scale)})"
+
+    def histogram(self, bins: "Bins") -> str:
+        """The bins that are not empty. In a query of its own: next to other aggregates DuckDB needs ten
+        times the memory for it."""
+        value = self._scaled(bins.scale)
         low, width = bins.low / bins.scale, bins.high / bins.scale - bins.low / bins.scale
         place = f"floor(({value} - {_double(low)}) / {_double(width)} * {bins.count})" if width else "0"
         bin = f"CAST(greatest(0, least({place}, {bins.count - 1})) AS INTEGER)"
-        fields["bins"] = f"histogram({bin}) FILTER (WHERE {value} IS NOT NULL)"
-        return _struct(self.key, fields)
+        return _struct(self.key, {"bins": f"histogram({bin}) FILTER (WHERE {value} IS NOT NULL)"})
 
     def top_values(self, table: str, distinct: int) -> str:
         """`value`, `count`; among very many values the candidates are estimates."""
@@ -145,12 +169,57 @@ class Bins:
 
     @property
     def scale(self) -> float:
-        largest = max(abs(self.low), abs(self.high))
-        return largest if largest > 1e100 else 1.0
+        return scale_of(self.low, self.high)
 
     def edge(self, place: int) -> float:
         part = place / self.count
         return self.high if place == self.count else self.low * (1 - part) + self.high * part
+
+
+def scale_of(low: float, high: float) -> float:
+    largest = max(abs(low), abs(high))
+    return largest if largest > 1e100 else 1.0
+
+
+def known_of(statistics: ColumnStatistics) -> Mapping[str, Any]:
+    """What the files tell exactly of a column, under the names of `Profiled.first_pass`."""
+    least, most = statistics.minimum, statistics.maximum
+    found: dict[str, Any] = {"nulls": statistics.null_count, "minimum": _text(least), "maximum": _text(most)}
+    low, high = _number(least), _number(most)
+    if low is not None and high is not None:
+        found |= {"low": low, "high": high}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _text(value: object) -> str | None:
+    """As SQL writes it; None where that is not plain."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | str():
+            return str(value)
+        case datetime():
+            return None
+        case date():
+            return value.isoformat()
+    return None
+
+
+def _number(value: object) -> float | None:
+    """As `Profiled.number`, if it is finite."""
+    match value:
+        case bool():
+            return None
+        case int() | float() | Decimal():
+            return float(value) if math.isfinite(value) else None
+        case datetime():
+            utc = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+            return float((utc - _EPOCH) // timedelta(microseconds=1))
+        case date():
+            return (value - _EPOCH.date()).days * 86400e6
+        case time():
+            return float((datetime.combine(_EPOCH, value) - _EPOCH) // timedelta(microseconds=1))
+    return None
 
 
 def bins_of(column: Profiled, low: float, high: float) -> Bins:

@@ -8,7 +8,7 @@ from flight_core.application.granted import get_seen
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName
-from flight_core.domain.query import QueryRecord
+from flight_core.domain.query import OWN_DOOR, QueryRecord
 from flight_core.domain.repositories import DatasetRepository, UsageRepository
 from flight_core.domain.usage import Usage, Use, usage_of
 
@@ -25,6 +25,8 @@ class UsageLedger:
         self._noted: dict[tuple[str, str], Use] = {}
 
     def note(self, record: QueryRecord) -> None:
+        if record.door == OWN_DOOR:
+            return
         at = record.finished_at or record.created_at
         with self._lock:
             for ref in record.pins.values():

@@ -16,6 +16,7 @@ class Task(StrEnum):
     INGEST = "ingest"
     COMPACT = "compact"
     VACUUM = "vacuum"
+    PROFILE = "profile"
 
 
 class JobState(StrEnum):
@@ -38,6 +39,7 @@ class Phase(StrEnum):
     COMMITTING = "committing"
     COMPACTING = "compacting"
     VACUUMING = "vacuuming"
+    PROFILING = "profiling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Maintenance(Job):
 
     @property
     def priority(self) -> int:
-        return MAINTENANCE_PRIORITY
+        return 0 if self.does is Task.PROFILE else MAINTENANCE_PRIORITY
 
     @property
     def exclusive(self) -> bool:

@@ -150,6 +150,9 @@ class DatasetStatement:
     condition: str = ""
 
 
+OWN_DOOR = "skein"  # of queries that the server asks for itself
+
+
 class QueryState(StrEnum):
     PLANNED = "planned"
     QUEUED = "queued"

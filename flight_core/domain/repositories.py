@@ -156,7 +156,8 @@ class JobRepository(Protocol):
     """All jobs, and which worker holds which."""
 
     def request_maintenance(self, job: Maintenance, event: Event) -> Maintenance:
-        """Add a job, unless one of that kind waits or runs for the dataset: then that one is the answer."""
+        """Add a job, unless one of that kind, with the same options, waits or runs for the dataset: then that
+        one is the answer."""
 
     def get(self, job_id: str) -> Job:
         """
@@ -287,12 +288,12 @@ class ContractRepository(Protocol):
 
 
 class ProfileRepository(Protocol):
-    """Profiles of versions, which never change."""
+    """Profiles of versions, which never change. They go when the version or the dataset does."""
 
     def find(self, ref: VersionRef) -> Sequence[ColumnProfile] | None: ...
 
     def put(self, ref: VersionRef, columns: Sequence[ColumnProfile]) -> None:
-        """Keep it. Where there is one already, that one stays."""
+        """Keep it, if the dataset is there. Where there is one already, that one stays."""
 
 
 class UsageRepository(Protocol):

@@ -142,6 +142,7 @@ def _show_columns(described: DatasetDescription) -> None:
             Column("nulls", right=True),
             Column("minimum"),
             Column("maximum"),
+            Column("~distinct", right=True),
             Column("size", right=True),
             Column("description"),
         ],
@@ -152,6 +153,7 @@ def _show_columns(described: DatasetDescription) -> None:
                 "" if column.null_count is None else f"{column.null_count:,}",
                 _bound(column.minimum, column.type),
                 _bound(column.maximum, column.type),
+                "" if column.distinct is None else f"{column.distinct:,}",
                 size(column.size_bytes),
                 column.description,
             )

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import typer
 
-from schemas.profiles import Bin, ColumnProfile, DatasetProfile, Point
+from schemas.profiles import Bin, ColumnProfile, DatasetProfile, Point, ProfileAnswer
 from skein.cli.client import Api, path_of
+from skein.cli.following import followed
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, count
 
@@ -13,9 +14,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def show_profile(api: Api, name: str, *, version: str | None, columns: Sequence[str], json: bool) -> None:
-    profile = api.get(
-        DatasetProfile, path_of("datasets", name, "profile"), version=version, columns=list(columns)
-    )
+    profile = _computed(api, path_of("datasets", name, "profile"), version, columns)
     if json:
         typer.echo(as_json(profile))
         return
@@ -27,6 +26,15 @@ def show_profile(api: Api, name: str, *, version: str | None, columns: Sequence[
         [_cells(column) for column in profile.columns],
     )
     typer.echo("\n~ is an estimate.")
+
+
+def _computed(api: Api, path: str, version: str | None, columns: Sequence[str]) -> DatasetProfile:
+    """Follows the job, where it takes one. Raises as `followed`."""
+    while True:
+        answer = api.get(ProfileAnswer, path, version=version, columns=list(columns)).root
+        if isinstance(answer, DatasetProfile):
+            return answer
+        followed(api, answer)
 
 
 def _cells(column: ColumnProfile) -> Sequence[str | None]:

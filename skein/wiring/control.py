@@ -6,7 +6,6 @@ from pathlib import Path
 import psutil
 
 from control_api.options import ControlUseCases
-from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
@@ -15,7 +14,6 @@ from flight_core.application.ingestion import GetIngestion, RetryIngestion
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.preview import PreviewIngestion
-from flight_core.application.profile import ProfileDataset
 from flight_core.application.refresh import RefreshDataset
 from flight_core.application.statements import ClassifyStatement
 from flight_core.application.usage import GetUsage
@@ -33,8 +31,8 @@ from skein.wiring.ingestion import (
     start_ingestion,
     upload_use_cases,
 )
-from skein.wiring.parts import Parts, find_version
-from skein.wiring.versions import start_maintenance, version_use_cases
+from skein.wiring.parts import Parts
+from skein.wiring.versions import profile_dataset, start_maintenance, version_use_cases
 
 _MIN_FREE_BYTES = 64 << 20
 
@@ -47,9 +45,7 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         list_datasets=flight.list_datasets,
         get_dataset=flight.get_dataset,
         describe_dataset=flight.describe_dataset,
-        profile_dataset=ProfileDataset(
-            parts.datasets, find_version(parts), SqlProfileRepository(parts.database), flight.open_query
-        ),
+        profile_dataset=profile_dataset(parts),
         get_usage=GetUsage(parts.datasets, SqlUsageRepository(parts.database), parts.usage.flush),
         drop_dataset=flight.drop_dataset,
         annotate_dataset=AnnotateDataset(parts.datasets, utc_now),

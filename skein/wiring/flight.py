@@ -3,6 +3,7 @@
 import shutil
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
+from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.application.catalog import (
     DescribeDataset,
     DropDataset,
@@ -35,7 +36,9 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
         authenticator=authenticator(parts),
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
-        describe_dataset=DescribeDataset(datasets, parts.store, find_version(parts)),
+        describe_dataset=DescribeDataset(
+            datasets, parts.store, find_version(parts), SqlProfileRepository(parts.database)
+        ),
         drop_dataset=DropDataset(datasets, utc_now),
         write_dataset=WriteDataset(_take_rows(parts)),
         plan_query=parts.plan_query,

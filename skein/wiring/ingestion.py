@@ -31,6 +31,7 @@ from flight_core.application.lineage import TraceLineage
 from flight_core.application.maintenance_jobs import RunCompaction, RunVacuum
 from flight_core.application.owners import ActAsOwner
 from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.profile_job import RunProfile
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.replay import ReplayRejects
 from flight_core.application.row_ingestion import StoreRows
@@ -56,7 +57,7 @@ from flight_core.domain.job import Task
 from skein.settings import Settings
 from skein.wiring.access import holders
 from skein.wiring.parts import Parts, find_version
-from skein.wiring.versions import compact, vacuum
+from skein.wiring.versions import compact, compute_profile, vacuum
 
 
 def start_ingestion(parts: Parts) -> StartIngestion:
@@ -164,6 +165,7 @@ def job_worker(parts: Parts) -> JobWorker:
             Task.INGEST: ingest,
             Task.COMPACT: RunCompaction(compact(parts), parts.datasets, parts.store),
             Task.VACUUM: RunVacuum(vacuum(parts)),
+            Task.PROFILE: RunProfile(parts.datasets, find_version(parts), compute_profile(parts)),
         },
         jobs=parts.jobs,
         events=parts.events,

@@ -1,8 +1,10 @@
 """What keeps, compares and tidies versions."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from control_api.options import VersionUseCases
+from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.application.diff import DiffVersions
 from flight_core.application.maintenance import (
@@ -13,6 +15,7 @@ from flight_core.application.maintenance import (
 )
 from flight_core.application.maintenance_jobs import StartMaintenance
 from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.profile import ComputeProfile, ProfileDataset
 from flight_core.application.versions import (
     GetRetention,
     ListTags,
@@ -58,6 +61,18 @@ def vacuum(parts: Parts) -> VacuumDataset:
     )
     readers = SqlReaderRepository(parts.database)
     return VacuumDataset(parts.datasets, parts.store, parts.versions, readers, utc_now, options)
+
+
+def compute_profile(parts: Parts) -> ComputeProfile:
+    profiles = SqlProfileRepository(parts.database)
+    return ComputeProfile(parts.store, profiles, replace(parts.open_query, results=None))
+
+
+def profile_dataset(parts: Parts) -> ProfileDataset:
+    compute = compute_profile(parts)
+    return ProfileDataset(
+        parts.datasets, find_version(parts), compute.profiles, compute, start_maintenance(parts)
+    )
 
 
 def start_maintenance(parts: Parts) -> StartMaintenance:

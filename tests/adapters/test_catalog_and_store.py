@@ -12,6 +12,7 @@ import pytest
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.catalog import (
@@ -60,7 +61,10 @@ class Lake:
         publish = Publish(self.datasets, utc_now)
         self._write = WriteDataset(TakeRows(OpenWrite(self.datasets, self.store, publish, new_id)))
         self.describe = DescribeDataset(
-            self.datasets, self.store, FindVersion(self.store, SqlVersionRepository(database))
+            self.datasets,
+            self.store,
+            FindVersion(self.store, SqlVersionRepository(database)),
+            SqlProfileRepository(database),
         )
         self.reconcile = Reconcile(self.datasets, self.store, publish)
         self.sweep = SweepOrphans(self.datasets, self.store, utc_now)

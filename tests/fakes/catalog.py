@@ -200,6 +200,13 @@ class MemoryTables:
         self.swept.append(before)
 
 
+class NoProfiles:
+    """The part of `ProfileRepository` that reads."""
+
+    def find(self, ref: VersionRef) -> None:
+        return None
+
+
 class NoTags:
     """The part of `VersionRepository` that finding a version uses: there are none."""
 

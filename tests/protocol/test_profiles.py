@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flight_core.domain.dataset import WriteMode
+from flight_core.domain.events import Event, EventKind
 from tests.stack import skein_stack
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +143,50 @@ def test_a_profile_is_of_one_version_and_computed_once(stack):
     again = client.get(url, params={"columns": "B"}).json()
     assert again["columns"] == now["columns"][1:]
     assert queries() == ran
+
+
+def test_what_files_tell_is_what_a_computation_finds(stack, monkeypatch):
+    table = pa.table({**EVERY_TYPE, "x": [1e300, -1e300], "nan": [math.nan, 2.0], "inf": [-math.inf, 0.5]})
+    told = profile(stack, table)
+    monkeypatch.setattr("flight_core.application.profile.known_of", lambda _: {})
+    assert profile(stack, table) == told
+
+
+def test_what_takes_long_is_a_job_that_anybody_may_wait_for(stack, monkeypatch):
+    server, client = stack
+    url = "/api/v1/datasets/t/profile"
+    quick = profile(stack, pa.table({"x": range(1000), "s": ["a", "b"] * 500}))
+    monkeypatch.setattr("flight_core.application.profile._QUICK_CELLS", 0)
+    server.write("t", pa.table({"x": range(1000), "s": ["a", "b"] * 500}), WriteMode.REPLACE)
+    asked = client.get(url)
+    assert (asked.status_code, asked.json()["task"]) == (202, "profile")
+    waited = client.get(url, headers={"Prefer": "wait=50"})
+    assert waited.status_code == 200
+    assert {column["name"]: column for column in waited.json()["columns"]} == quick
+    job = client.get(asked.headers["Location"]).json()
+    assert (job["state"], job["result"], job["error"]) == ("succeeded", {"columns": 2}, None)
+    described = client.get("/api/v1/datasets/t").json()["columns"]
+    assert [column["distinct"] for column in described] == [quick["x"]["distinct"], 2]
+    server.write("t", pa.table({"x": [1]}), WriteMode.REPLACE)
+    assert client.get("/api/v1/datasets/t").json()["columns"][0]["distinct"] is None
+
+
+def test_a_profile_goes_with_its_dataset_and_with_its_version(stack):
+    server, client = stack
+    profiles = server.skein.control.profile_dataset.profiles
+    refs = []
+    for number in range(2):
+        refs.append(server.write("gone", pa.table({"x": [number]})).ref)
+        assert client.get("/api/v1/datasets/gone/profile").status_code == 200
+    versions = server.skein.vacuum.versions
+    versions.expire(refs[0].dataset_id, before=1, event=Event(EventKind.DATASET_EXPIRED, "gone", {}, NOW))
+    versions.forget_expired(refs[0].dataset_id, [0])
+    known = profiles.find(refs[1])
+    assert (profiles.find(refs[0]), known and known[0].maximum) == (None, "1")
+    client.delete("/api/v1/datasets/gone")
+    assert profiles.find(refs[1]) is None
+    profiles.put(refs[1], known)  # by a job that ran meanwhile
+    assert profiles.find(refs[1]) is None
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_that_are(stack):

@@ -28,7 +28,7 @@ from flight_core.domain.errors import (
     VersionNotFound,
 )
 from flight_core.domain.events import EventKind
-from tests.fakes.catalog import MemoryDatasets, MemoryTables, NoTags, SteadyClock, numbered_ids
+from tests.fakes.catalog import MemoryDatasets, MemoryTables, NoProfiles, NoTags, SteadyClock, numbered_ids
 
 FLIGHTS = DatasetName("Flights")
 READER = Actor("reader", frozenset({Scope.READ}))
@@ -50,7 +50,9 @@ class Catalog:
         self.open_write = OpenWrite(self.datasets, self.tables, publish, partial(next, numbered_ids()))
         self.write_dataset = WriteDataset(TakeRows(self.open_write))
         self.drop = DropDataset(self.datasets, self.clock)
-        self.describe = DescribeDataset(self.datasets, self.tables, FindVersion(self.tables, NoTags()))
+        self.describe = DescribeDataset(
+            self.datasets, self.tables, FindVersion(self.tables, NoTags()), NoProfiles()
+        )
         self.reconcile = Reconcile(self.datasets, self.tables, publish)
         self.sweep = SweepOrphans(self.datasets, self.tables, self.clock, grace=timedelta(hours=1))
 

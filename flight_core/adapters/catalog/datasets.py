@@ -13,6 +13,7 @@ from flight_core.adapters.catalog.tables import (
     dataset_usage,
     datasets,
     expired_versions,
+    profiles,
     retention_policies,
     version_tags,
 )
@@ -124,7 +125,8 @@ class SqlDatasetRepository:
             dataset = _get(connection, name)
             statement = datasets.update().where(datasets.c.id == dataset.id)
             connection.execute(statement.values(key=None, dropped_at=event.occurred_at))
-            for table in (version_tags, retention_policies, expired_versions, dataset_usage):
+            own = (version_tags, retention_policies, expired_versions, dataset_usage, profiles)
+            for table in own:
                 connection.execute(table.delete().where(table.c.dataset_id == dataset.id))
             counters.count(connection, counters.REVISION)
             append_event(connection, event)

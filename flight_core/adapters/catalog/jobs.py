@@ -51,9 +51,9 @@ class SqlJobRepository:
             jobs.c.state.in_(_UNFINISHED),
         )
         with self.database.write() as connection:
-            earlier = connection.execute(alike.limit(1)).one_or_none()
-            if earlier is not None:
-                return cast(Maintenance, job_of(earlier))
+            for row in connection.execute(alike):
+                if row.options == dict(job.options):
+                    return cast(Maintenance, job_of(row))
             connection.execute(jobs.insert().values(values_of(job)))
             append_event(connection, event)
         return job

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
 
+from flight_core.adapters.catalog.tables import datasets
 from flight_core.adapters.catalog.tables import profiles as table
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.profile import ColumnProfile, profile_document, profile_of
@@ -28,4 +29,6 @@ class SqlProfileRepository:
     def put(self, ref: VersionRef, columns: Sequence[ColumnProfile]) -> None:
         values = {"dataset_id": ref.dataset_id, "version": ref.version}
         with suppress(IntegrityError), self.database.write() as connection:  # somebody else was first
-            connection.execute(table.insert().values(document=profile_document(columns), **values))
+            there = datasets.select().where(datasets.c.id == ref.dataset_id, datasets.c.key.is_not(None))
+            if connection.execute(there).first() is not None:
+                connection.execute(table.insert().values(document=profile_document(columns), **values))

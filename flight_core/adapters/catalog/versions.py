@@ -15,6 +15,7 @@ from flight_core.adapters.catalog.events import append_event
 from flight_core.adapters.catalog.tables import (
     datasets,
     expired_versions,
+    profiles,
     retention_policies,
     version_tags,
 )
@@ -117,12 +118,13 @@ class SqlVersionRepository:
 
     def forget_expired(self, dataset_id: str, versions: Collection[int]) -> None:
         own = expired_versions.c.dataset_id == dataset_id
-        which = expired_versions.c.version == sa.bindparam("gone")
+        which = expired_versions.c.version == sa.bindparam("number")
         with self._database.write() as connection:
             if versions:
-                connection.execute(
-                    expired_versions.delete().where(own, which), [{"gone": number} for number in versions]
-                )
+                gone = [{"number": number} for number in versions]
+                connection.execute(expired_versions.delete().where(own, which), gone)
+                known = profiles.c.version == sa.bindparam("number")
+                connection.execute(profiles.delete().where(profiles.c.dataset_id == dataset_id, known), gone)
 
 
 def _dataset(connection: sa.Connection, dataset_id: str, name: str) -> sa.Row[Any]:

@@ -18,6 +18,12 @@ from flight_core.adapters.engines.duckdb.guarded.wire import Channel
 from flight_core.domain.errors import EngineUnavailable, TooManyStreams
 
 _MODULE = "flight_core.adapters.engines.duckdb.guarded.worker"
+_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "2",
+    # Arrow's own allocator sets a GiB of addresses aside, most of what a process may have.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 _START_S = 60.0
 _IDLE_S = 300.0
 
@@ -54,7 +60,7 @@ class GuardedProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd=self._folder,
-                env={"LC_ALL": "C.UTF-8", "TMPDIR": str(self._folder), "MALLOC_ARENA_MAX": "2"},
+                env={**_ENVIRONMENT, "TMPDIR": str(self._folder)},
                 start_new_session=True,
             )
         self._lock = threading.Lock()
