@@ -45,7 +45,7 @@ _UNFINISHED = JobFilter(states=frozenset({JobState.QUEUED, JobState.RUNNING}))
 class InProcessParser(PolarsParser):
     """The work of the parsing process, without the process."""
 
-    async def _ask(self, request, log, label, report):
+    async def _ask(self, request, *_):
         request = parsing._request(json.loads(json.dumps(request)))
         answer = await anyio.to_thread.run_sync(parsing._answer, request, Meter(io.StringIO()))
         return answer["result"]
