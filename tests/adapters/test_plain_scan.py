@@ -34,13 +34,18 @@ TABLE = pa.table(
     }
 )
 
+_LARGE = {pa.utf8(): pa.large_utf8(), pa.binary(): pa.large_binary()}
+AS_POLARS_STORES_IT = pa.schema(
+    [field.with_type(_LARGE.get(field.type, field.type)) for field in TABLE.schema]
+)
+
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> FakeLake:
     folder = tmp_path_factory.mktemp("lake")
     made = FakeLake(folder)
     made.commit("t", TABLE.slice(0, 100_000))
-    made.commit("t", TABLE.slice(100_000), append=True)
+    made.commit("t", TABLE.slice(100_000), append=True, stored_as=AS_POLARS_STORES_IT)
     made.commit("nested", pa.table({"tags": [["a"], []], "x": [1, 2]}))
     return made
 
@@ -145,9 +150,10 @@ def test_a_table_of_the_users_that_hides_a_dataset_is_what_its_name_means(engine
 
 
 def test_dictionaries_come_as_the_files_hold_them(engine, lake):
-    kind, table = read(engine, lake, "SELECT mode, note, id FROM t", dictionaries=True)
+    kind, table = read(engine, lake, "SELECT mode, note, id, raw FROM t", dictionaries=True)
     assert kind is PlainScan
-    assert table.schema.types == [pa.dictionary(pa.int32(), pa.utf8()), pa.utf8(), pa.int64()]
+    assert table.schema.types == [pa.dictionary(pa.int32(), pa.utf8()), pa.utf8(), pa.int64(), pa.binary()]
+    assert table["raw"].to_pylist() == TABLE["raw"].to_pylist()
     assert table["mode"].cast(pa.utf8()).to_pylist() == TABLE["mode"].to_pylist()
 
 

@@ -24,7 +24,9 @@ class FakeLake:
         self._revision = 0
         self._ids = 0
 
-    def commit(self, name: str, table: pa.Table, *, append: bool = False) -> VersionRef:
+    def commit(
+        self, name: str, table: pa.Table, *, append: bool = False, stored_as: pa.Schema | None = None
+    ) -> VersionRef:
         entry = self._entries.get(name.lower())
         if entry is None:
             self._ids += 1
@@ -32,7 +34,7 @@ class FakeLake:
         else:
             ref = VersionRef(entry.ref.dataset_id, entry.ref.version + 1)
         path = self.folder / f"{ref.dataset_id}-{ref.version}.parquet"
-        pq.write_table(table, path, row_group_size=61_440)
+        pq.write_table(table.cast(stored_as or table.schema), path, row_group_size=61_440)
         old: Sequence[str] = self._files[entry.ref].uris if append and entry else ()
         uris = (*old, str(path))
         self._files[ref] = TableFiles(ref, uris, table.schema, (0,) * len(uris), (0,) * len(uris))

@@ -39,14 +39,25 @@ _SAME_IN_BOTH = (
     pa.types.is_decimal,
 )
 
+# As which Polars marks the texts in its files.
+_WITH_SHORT_OFFSETS: dict[pa.DataType, pa.DataType] = {
+    pa.large_utf8(): pa.utf8(),
+    pa.large_binary(): pa.binary(),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ScanPlan:
-    """Which columns of which files make the result; `schema` has one field for each of `columns`."""
+    """Which columns of which files make the result; `schema` has one field for each of `columns`.
+
+    `dictionaries` are those that are read as the small dictionaries they are stored as, which is cheaper
+    even where a client wants plain strings.
+    """
 
     uris: tuple[str, ...]
     columns: tuple[str, ...]
     schema: pa.Schema
+    dictionaries: frozenset[str]
 
 
 def scan_plan(
@@ -66,11 +77,12 @@ def scan_plan(
     layout = _layout(files.uris)
     if not all(layout.types.get(name) == files.schema.field(name).type for name in columns):
         return None
+    dictionaries = layout.dictionaries.intersection(columns)
     fields = [
-        field.with_type(_DICTIONARY) if statement.dictionaries and name in layout.dictionaries else field
+        field.with_type(_DICTIONARY) if statement.dictionaries and name in dictionaries else field
         for field, name in zip(schema, columns, strict=True)
     ]
-    return ScanPlan(files.uris, tuple(columns), pa.schema(fields))
+    return ScanPlan(files.uris, tuple(columns), pa.schema(fields), dictionaries)
 
 
 class PlainScan:
@@ -159,23 +171,20 @@ class PlainScan:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         plan = self._plan
         named = list(dict.fromkeys(plan.columns))
-        dictionaries = [
-            name
-            for name, field in zip(plan.columns, plan.schema, strict=True)
-            if pa.types.is_dictionary(field.type)
-        ]
         for uri in plan.uris:
-            with pq.ParquetFile(uri, read_dictionary=dictionaries, pre_buffer=False) as file:
-                for batch in file.iter_batches(self._batch_rows, columns=named, use_threads=False):
-                    yield _as_told(batch, plan)
+            with pq.ParquetFile(uri, read_dictionary=list(plan.dictionaries), pre_buffer=False) as file:
+                for batch in file.iter_batches(self._batch_rows, columns=named, use_threads=True):
+                    arrays = map(batch.column, plan.columns)
+                    told = map(_as_told, arrays, plan.schema.types)
+                    yield pa.RecordBatch.from_arrays(list(told), schema=plan.schema)
 
 
-def _as_told(batch: pa.RecordBatch, plan: ScanPlan) -> pa.RecordBatch:
-    arrays: list[Any] = []
-    for name, field in zip(plan.columns, plan.schema, strict=True):
-        array = batch.column(name)
-        arrays.append(array if array.type == field.type else array.cast(field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=plan.schema)
+def _as_told(array: Any, type_: pa.DataType) -> Any:
+    if array.type == type_:
+        return array
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    return array.cast(type_, safe=False)  # no value is lost: only the width changes, see `_fits`
 
 
 def _columns(parsed: ParsedStatement, schema: pa.Schema) -> list[str] | None:
@@ -218,26 +227,32 @@ def _fits(told: "pa.Field[Any]", stored: "pa.Field[Any]") -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What all files agree on: the types of columns, and which are stored as small dictionaries."""
+    """The types of columns, and which strings are stored as small dictionaries; of many files what all
+    agree on."""
 
     types: Mapping[str, pa.DataType]
     dictionaries: frozenset[str]
 
 
-@lru_cache(maxsize=256)  # files never change
+@lru_cache(maxsize=256)
 def _layout(uris: tuple[str, ...]) -> _Layout:
-    types: dict[str, pa.DataType] | None = None
-    dictionaries: frozenset[str] | None = None
-    for uri in uris:
-        try:
-            metadata = pq.read_metadata(uri)
-        except (pa.ArrowException, OSError):
-            return _Layout({}, frozenset())
-        own = {field.name: field.type for field in metadata.schema.to_arrow_schema()}
-        small = _small_dictionaries(metadata)
-        types = own if types is None else {n: t for n, t in types.items() if own.get(n) == t}
-        dictionaries = small if dictionaries is None else dictionaries & small
-    return _Layout(types or {}, dictionaries or frozenset())
+    layouts = [_layout_of(uri) for uri in uris]
+    first = layouts[0].types
+    types = {
+        name: type_ for name, type_ in first.items() if all(one.types.get(name) == type_ for one in layouts)
+    }
+    return _Layout(types, frozenset.intersection(*(layout.dictionaries for layout in layouts)))
+
+
+@lru_cache(maxsize=4096)  # files never change
+def _layout_of(uri: str) -> _Layout:
+    try:
+        metadata = pq.read_metadata(uri)
+    except (pa.ArrowException, OSError):
+        return _Layout({}, frozenset())
+    schema = metadata.schema.to_arrow_schema()
+    types = {field.name: _WITH_SHORT_OFFSETS.get(field.type, field.type) for field in schema}
+    return _Layout(types, _small_dictionaries(metadata))
 
 
 def _small_dictionaries(metadata: pq.FileMetaData) -> frozenset[str]:
@@ -248,7 +263,7 @@ def _small_dictionaries(metadata: pq.FileMetaData) -> frozenset[str]:
         row_group = metadata.row_group(group)
         for place in range(metadata.num_columns):
             column = row_group.column(place)
-            if column.physical_type != "BYTE_ARRAY":
+            if metadata.schema.column(place).logical_type.type != "STRING":
                 continue
             strings.add(column.path_in_schema)
             size = column.total_uncompressed_size / max(column.num_values, 1)
