@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 from flight_core.domain.errors import OutOfDisk, UnreadableData
 
 GROUP_ROWS = 61_440
+DICTIONARY_BYTES = (
+    64 << 10
+)  # of a column of a row group; with larger ones files are larger and slower to scan
 GROUP_BYTES = 128 << 20  # in memory; wide rows make smaller groups
 FILE_GROUPS = 128
 FILE_BYTES = 512 << 20
@@ -85,7 +88,14 @@ class PartWriter:
         self._path = self._folder / (self._prefix + file_name(self._first + len(self._files)))
         self._groups = self._rows = 0
         self._nan_columns = set()
-        self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd", store_schema=False)
+        self._writer = pq.ParquetWriter(
+            self._path,
+            self._schema,
+            compression="zstd",
+            store_schema=False,
+            store_decimal_as_integer=True,
+            dictionary_pagesize_limit=DICTIONARY_BYTES,
+        )
 
     def _finish(self) -> None:
         if self._writer is not None:
