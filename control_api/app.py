@@ -16,6 +16,7 @@ from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.routes import (
     annotations,
+    audit,
     catalog,
     contracts,
     datasets,
@@ -84,6 +85,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
         derivations,
         ingestions,
         schedules,
+        audit,
         tokens,
         users,
         uploads,
@@ -119,6 +121,6 @@ def _middleware(use_cases: ControlUseCases, options: ControlOptions) -> list[Mid
         Middleware(SecurityHeaders),
         Middleware(Requests, options.registry),
         *([cross_origin] if options.origins else []),
-        Middleware(Guard, guard, use_cases.authenticator),
+        Middleware(Guard, guard, use_cases.gate),
         Middleware(Conditional, prefix=API),
     ]

@@ -13,6 +13,7 @@ from control_api.formats import ResultHead, encode_json_array, json_value
 from flight_core.application.catalog import DatasetDescription
 from flight_core.application.ports.parsing import Preview
 from flight_core.application.versions import HistoryEntry
+from flight_core.domain.audit import StoredAuditEntry
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.errors import InvalidRequest
@@ -23,6 +24,7 @@ from flight_core.domain.upload import Upload
 from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import TagName, VersionName, version_named
 from schemas import http
+from schemas.audit import AuditEntry
 from schemas.sources import Source
 
 API = "/api/v1"
@@ -354,3 +356,21 @@ def next_page(path: str, parameters: Mapping[str, object]) -> str:
     """Lists are parameters that are there several times."""
     given = {name: value for name, value in parameters.items() if value is not None}
     return f"{path}?{urlencode(given, doseq=True)}"
+
+
+def audit_entry(stored: StoredAuditEntry) -> AuditEntry:
+    entry, origin = stored.entry, stored.entry.origin
+    return AuditEntry(
+        seq=stored.seq,
+        at=entry.at,
+        actor=entry.actor,
+        credential=origin.credential,
+        door=origin.door,
+        address=origin.address,
+        action=entry.action,
+        decision=entry.decision.value,
+        subject=entry.subject,
+        datasets=list(entry.datasets),
+        code=entry.code,
+        count=entry.count,
+    )

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from flight_core.application.admission import Admission
 from flight_core.application.annotations import AnnotateDataset
+from flight_core.application.audit import ReadAudit
 from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
 from flight_core.application.contracts import (
     CheckDataset,
@@ -25,18 +26,19 @@ from flight_core.application.derivations import (
     RemoveDerivation,
 )
 from flight_core.application.diff import DiffVersions
+from flight_core.application.follow_events import FollowEvents
+from flight_core.application.gate import Gate
 from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.lineage import TraceLineage
 from flight_core.application.live import FollowQuery
 from flight_core.application.maintenance_jobs import StartMaintenance
-from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.ports.results import ResultCache
 from flight_core.application.preview import PreviewIngestion
 from flight_core.application.profile import ProfileDataset
-from flight_core.application.queries import OpenQuery, QueryLog
+from flight_core.application.queries import CancelQuery, OpenQuery, QueryLog
 from flight_core.application.refresh import RefreshDataset
 from flight_core.application.replay import ReplayRejects
 from flight_core.application.schedules import (
@@ -158,6 +160,7 @@ class AccessUseCases:
     list_users: ListUsers
     remove_user: RemoveUser
     change_password: ChangePassword
+    read_audit: ReadAudit
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ class ControlUseCases:
     """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
     readiness depends on."""
 
-    authenticator: Authenticator
+    gate: Gate
     list_datasets: ListDatasets
     get_dataset: GetDataset
     describe_dataset: DescribeDataset
@@ -194,11 +197,13 @@ class ControlUseCases:
     classify_statement: ClassifyStatement
     run_statement: RunStatement
     delete_rows: DeleteRows
+    cancel_query: CancelQuery
     queries: QueryLog
     results: ResultCache | None
     admission: Admission
     events: EventRepository
     feed: EventFeed
+    follow_events: FollowEvents
     clock: Clock
     sources: Mapping[str, Mapping[str, Any]]
     checks: Mapping[str, Check]

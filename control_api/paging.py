@@ -68,9 +68,14 @@ def paged(
     """One page, in the order of `place`, and the URL of the next one, which is in the header `Link`, too."""
     after = place_of(cursor, like=like) if cursor else None
     page, last = page_after(sorted(items, key=place), after, limit, place=place)
+    return page, link_after(last, request, response)
+
+
+def link_after(last: Place | None, request: Request, response: Response) -> str | None:
+    """The URL of the page after the place of the last item shown, which is in the header `Link`, too."""
     if last is None:
-        return page, None
+        return None
     given = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
     following = f"{request.url.path}?{urlencode([*given, ('cursor', cursor_of(last))])}"
     response.headers["Link"] = f'<{following}>; rel="next"'
-    return page, following
+    return following

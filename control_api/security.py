@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from anyio import to_thread
@@ -13,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_api.errors import HttpProblem, problem_response
-from flight_core.application.ports.authentication import Authenticator
+from flight_core.application.gate import Gate, Password, Token
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
 
@@ -80,10 +81,10 @@ class Guard:
     The routes find the caller in `request.state.actor`.
     """
 
-    def __init__(self, app: ASGIApp, options: GuardOptions, authenticator: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, options: GuardOptions, gate: Gate) -> None:
         self._app = app
         self._options = options
-        self._authenticator = authenticator
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -101,28 +102,34 @@ class Guard:
         return math.inf if streamed else self._options.max_body_bytes
 
     async def _admit(self, scope: Scope, headers: Headers) -> None:
-        _check_host(headers, self._options.hosts)
-        _check_origin(scope, headers, self._options.origins)
+        try:
+            _check_host(headers, self._options.hosts)
+            _check_origin(scope, headers, self._options.origins)
+        except HttpProblem as refusal:
+            self._gate.turned_away(refusal.code, door=scope["type"], address=_address(scope))
+            raise
         _check_length(headers, self._max_body_bytes(scope))
         if scope["path"] not in ANONYMOUS_PATHS:
-            anonymous = self._authenticator.anonymous
-            actor = anonymous or await to_thread.run_sync(self._actor, scope, headers)
+            admit = partial(self._actor, scope, headers)
+            actor = admit() if self._gate.open else await to_thread.run_sync(admit)
             scope.setdefault("state", {})["actor"] = actor
 
     def _actor(self, scope: Scope, headers: Headers) -> Actor:
-        scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
-        match scheme.lower():
-            case "bearer":
-                return self._authenticator.authenticate_token(credentials.strip())
-            case "basic":
-                user, _, password = _decoded(credentials).partition(":")
-                return self._authenticator.authenticate_password(user, password, address=_address(scope))
-        for offer in scope.get("subprotocols", ()):
-            if offer.startswith(TOKEN_SUBPROTOCOL):
-                return self._authenticator.authenticate_token(_decoded(offer.removeprefix(TOKEN_SUBPROTOCOL)))
-        raise Unauthenticated(
-            "this server wants credentials: send the header 'Authorization: Bearer <token>'"
-        )
+        return self._gate(_shown(scope, headers), door=scope["type"], address=_address(scope))
+
+
+def _shown(scope: Scope, headers: Headers) -> Token | Password | None:
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return Token(credentials.strip())
+        case "basic":
+            user, _, password = _decoded(credentials).partition(":")
+            return Password(user, password)
+    for offer in scope.get("subprotocols", ()):
+        if offer.startswith(TOKEN_SUBPROTOCOL):
+            return Token(_decoded(offer.removeprefix(TOKEN_SUBPROTOCOL)))
+    return None
 
 
 def _address(scope: Scope) -> str:

@@ -68,7 +68,7 @@ class Actions:
         yield wire.Health(version=self._version)
 
     def _cancel(self, call: Call, request: wire.QueryReference) -> Iterable[BaseModel]:
-        cancelled = self._use_cases.queries.cancel(request.query_id, actor=call.actor)
+        cancelled = self._use_cases.cancel_query(request.query_id, actor=call.actor)
         yield wire.Cancellation(query_id=request.query_id, cancelled=cancelled)
 
     def _list_queries(self, call: Call, request: wire.Empty) -> Iterable[BaseModel]:

@@ -3,17 +3,20 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
+from urllib.parse import unquote
 
 import pyarrow.flight as fl
 
-from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX, Authenticator
+from flight_core.application.gate import Gate, Password, Token
+from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Unauthenticated
 from flight_server.calls import CallScope, Watcher
 from flight_server.errors import flight_errors
 
+DOOR = "flight"
 MIDDLEWARE = "skein"
 SESSION_COOKIE = "arrow_flight_session_id"
 
@@ -58,34 +61,19 @@ class AuthMiddleware(fl.ServerMiddlewareFactory):
     handshake of Flight SQL clients expects.
     """
 
-    def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     def start_call(  # type: ignore[override] # the stubs are wrong
         self, info: fl.CallInfo, headers: Headers
     ) -> CallScope:
         with flight_errors():
-            scheme, credentials = _authorization(headers)
-            if scheme == "basic":
-                actor = self._password(credentials)
-                answer = {"authorization": f"Bearer {self._authenticator.issue_token(actor)}"}
+            shown = _shown(headers)
+            actor = self._gate(shown, door=DOOR)
+            if isinstance(shown, Password):
+                answer = {"authorization": f"Bearer {self._gate.session_token(actor)}"}
                 return CallScope(actor, headers, answer)
-            return CallScope(self._token(scheme, credentials), headers, {})
-
-    def _password(self, credentials: str) -> Actor:
-        user, password = _decoded(credentials)
-        return self._authenticator.anonymous or self._authenticator.authenticate_password(user, password)
-
-    def _token(self, scheme: str, token: str) -> Actor:
-        anonymous = self._authenticator.anonymous
-        if anonymous is not None:
-            return anonymous
-        if scheme != "bearer":
-            raise Unauthenticated(
-                "this server wants credentials: send the header 'authorization: Bearer <token>',"
-                " or a user and a password"
-            )
-        return self._authenticator.authenticate_token(token)
+            return CallScope(actor, headers, {})
 
 
 def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
@@ -94,9 +82,23 @@ def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
     assert isinstance(scope, CallScope)
     scope.attach(context, watcher)
     peer = context.peer()
-    return Call(
-        scope.actor, _session_key(scope.actor, scope.headers, peer), peer, context, scope.headers, scope
-    )
+    actor = replace(scope.actor, origin=replace(scope.actor.origin, address=_address(peer)))
+    return Call(actor, _session_key(actor, scope.headers, peer), peer, context, scope.headers, scope)
+
+
+def _address(peer: str) -> str:
+    """Of `ipv4:10.0.0.1:4711` or `ipv6:%5B::1%5D:4711`, without the port."""
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
+
+
+def _shown(headers: Headers) -> Token | Password | None:
+    scheme, credentials = _authorization(headers)
+    match scheme:
+        case "bearer":
+            return Token(credentials)
+        case "basic":
+            return Password(*_decoded(credentials))
+    return None
 
 
 def _authorization(headers: Headers) -> tuple[str, str]:

@@ -8,9 +8,9 @@ from flight_core.application.catalog import (
     GetDataset,
     ListDatasets,
 )
+from flight_core.application.gate import Gate
 from flight_core.application.live import FollowQuery
-from flight_core.application.ports.authentication import Authenticator
-from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
+from flight_core.application.queries import CancelQuery, OpenQuery, PlanQuery, QueryLog
 from flight_core.application.row_writes import WriteDataset
 from flight_core.application.statements import InspectStatement, RunStatement
 
@@ -45,7 +45,7 @@ class FlightOptions:
 
 @dataclass(frozen=True, slots=True)
 class FlightUseCases:
-    authenticator: Authenticator
+    gate: Gate
     list_datasets: ListDatasets
     get_dataset: GetDataset
     describe_dataset: DescribeDataset
@@ -56,4 +56,5 @@ class FlightUseCases:
     follow_query: FollowQuery
     inspect_statement: InspectStatement
     run_statement: RunStatement
+    cancel_query: CancelQuery
     queries: QueryLog

@@ -46,7 +46,7 @@ class SkeinFlightServer(fl.FlightServerBase):
             super().__init__(
                 (self._host, options.port),
                 auth_handler=OpenHandshake(),
-                middleware={MIDDLEWARE: AuthMiddleware(use_cases.authenticator)},
+                middleware={MIDDLEWARE: AuthMiddleware(use_cases.gate)},
                 **_tls(options.tls),
             )
         except pa.ArrowException:

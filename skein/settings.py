@@ -164,6 +164,7 @@ class Settings(BaseSettings):
     ingest_fetch_timeout_s: PositiveFloat = Field(3600.0, description="How long fetching may take.")
     catalog_url: SecretStr | None = Field(None, description="SQLAlchemy URL of the catalog.")
     keep_events: PositiveInt = Field(100_000, description="How many events the log keeps.")
+    keep_audit: PositiveInt = Field(1_000_000, description="How many entries the audit log keeps.")
     keep_versions: PositiveInt | None = Field(
         None, description="How many versions of a dataset stay; all if neither this nor the time is set."
     )

@@ -60,7 +60,8 @@ def welcome(skein: Skein, endpoints: Endpoints) -> None:
     if endpoints.http:
         console.print(f"  HTTP    {endpoints.http}   (API description: {endpoints.http}/docs)")
     example = str(DEMO_NAME) if str(DEMO_NAME) in names else next(iter(names), None)
-    for snippet in snippets(endpoints, example, credentials=skein.flight.authenticator.anonymous is None):
+    credentials = skein.flight.gate.authenticator.anonymous is None
+    for snippet in snippets(endpoints, example, credentials=credentials):
         console.print()
         console.print(f"# {snippet.client}", style="bold")
         console.print(snippet.code)

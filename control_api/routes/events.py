@@ -15,8 +15,7 @@ from control_api.events import EventStreamResponse, Filter, SocketFollower, Subs
 from control_api.mapping import API
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.security import TOKEN_SUBPROTOCOL
-from flight_core.application.queries import require
-from flight_core.domain.access import Actor, Scope
+from flight_core.domain.access import Actor
 from flight_core.domain.errors import FlightCoreError, InvalidRequest
 from flight_core.domain.events import EventKind
 from schemas.events import EventMessage, EventSelection, SubscribeToEvents
@@ -32,7 +31,7 @@ async def follow(socket: WebSocket, use_cases: UseCases, options: Options, calle
     message {"subscribe": {...}} later on."""
     query = socket.query_params
     try:
-        require(caller, Scope.READ)
+        use_cases.follow_events(actor=caller)
         subscription = _subscription(
             use_cases,
             options,
@@ -89,7 +88,7 @@ async def stream(
     last_event_id: Annotated[str | None, Header(description="Wins over `after`; browsers send it.")] = None,
 ) -> Response:
     """The same events as over the WebSocket, as server-sent events."""
-    require(caller, Scope.READ)
+    use_cases.follow_events(actor=caller)
     subscription = _subscription(
         use_cases,
         options,

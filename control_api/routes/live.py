@@ -7,8 +7,6 @@ from control_api.errors import problem_response
 from control_api.live import LiveSocket
 from control_api.mapping import API
 from control_api.routes.events import accept
-from flight_core.application.queries import require
-from flight_core.domain.access import Scope
 from flight_core.domain.errors import FlightCoreError
 
 router = APIRouter(prefix=f"{API}/live", tags=["events"])
@@ -20,7 +18,7 @@ async def follow_queries(
 ) -> None:
     """Say {"subscribe": {"id": "a", "sql": "..."}}; see `schemas.live`."""
     try:
-        require(caller, Scope.READ)
+        use_cases.follow_events(actor=caller)
     except FlightCoreError as refusal:
         await socket.send_denial_response(problem_response(socket.scope, refusal))
         return

@@ -127,7 +127,7 @@ def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
 @router.delete("/queries/{query_id}", status_code=202)
 def cancel_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
     """Stop a query. One that has ended stays as it is."""
-    use_cases.queries.cancel(query_id, actor=caller)
+    use_cases.cancel_query(query_id, actor=caller)
     return mapping.query(use_cases.queries.get(query_id), use_cases.clock())
 
 

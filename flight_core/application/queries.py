@@ -178,6 +178,16 @@ class QueryLog:
             return [replace(record) for record in reversed(self._records.values())]
 
 
+@dataclass(frozen=True, slots=True)
+class CancelQuery:
+    """See `QueryLog.cancel`."""
+
+    log: QueryLog
+
+    def __call__(self, query_id: str, *, actor: Actor) -> bool:
+        return self.log.cancel(query_id, actor=actor)
+
+
 class RunningQuery:
     """A query with what it holds, such as its admission slot. Iterate it, then close it; closing early
     stops it. `release` gives the slot back.

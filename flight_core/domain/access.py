@@ -1,6 +1,6 @@
 """Who is asking, and what they may touch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -20,6 +20,16 @@ EVERYTHING = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """By which door and from which address somebody came, and by what they were recognised: `token/ID`,
+    `user/NAME`. Empty where it is not known."""
+
+    door: str = ""
+    address: str = ""
+    credential: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """An identity that was checked at a door. `name` is safe to log.
 
@@ -29,6 +39,7 @@ class Actor:
     name: str
     scopes: frozenset[Scope] = ALL_SCOPES
     datasets: tuple[str, ...] = EVERYTHING
+    origin: Origin = field(default=Origin(), compare=False)
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or (scope is Scope.INGEST and Scope.WRITE in self.scopes)

@@ -77,7 +77,7 @@ class Cancel:
 
     def _stop(self, call: Call, query_id: str) -> bool:
         try:
-            return self._use_cases.queries.cancel(query_id, actor=call.actor)
+            return self._use_cases.cancel(query_id, actor=call.actor)
         except QueryNotFound:
             self._use_cases.queries.refuse(query_id)
             return True

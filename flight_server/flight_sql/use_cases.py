@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flight_core.application.parts import SplitPlan
-from flight_core.application.queries import QueryLog
+from flight_core.application.queries import CancelQuery, QueryLog
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
     AnswerInSession,
@@ -25,6 +25,7 @@ class FlightSqlUseCases:
     read: ReadInSession
     load: LoadInSession
     catalog: BrowseCatalog
+    cancel: CancelQuery
     queries: QueryLog
 
 

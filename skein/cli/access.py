@@ -1,18 +1,22 @@
 """Tokens and users, through a server or on the data directory itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from control_api.options import AccessUseCases
-from flight_core.domain.access import LOCAL, Scope
+from flight_core.domain.access import LOCAL, Origin, Scope
+from flight_core.domain.audit import AuditFilter, Decision
+from schemas.audit import AuditEntry, AuditPage
 from schemas.tokens import CreatedToken, Token, TokenPage, TokenRequest
 from schemas.users import User, UserPage, UserRequest
 from skein.cli.client import Api, connect, path_of
 from skein.directory import DataDirectory
 from skein.settings import load_settings
+
+OPERATOR = replace(LOCAL, origin=Origin("cli"))  # who may write to the data directory
 
 
 class Desk(Protocol):
@@ -23,6 +27,7 @@ class Desk(Protocol):
     def list_users(self) -> Sequence[User]: ...
     def remove_user(self, name: str) -> None: ...
     def change_password(self, name: str, password: str) -> None: ...
+    def audit(self, wanted: Mapping[str, str | None], limit: int) -> Sequence[AuditEntry]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +56,18 @@ class _Remote:
     def change_password(self, name: str, password: str) -> None:
         self.api.command("PUT", path_of("users", name, "password"), {"password": password})
 
+    def audit(self, wanted: Mapping[str, str | None], limit: int) -> Sequence[AuditEntry]:
+        return self.api.get(AuditPage, path_of("audit"), limit=limit, **wanted).items
+
 
 @dataclass(frozen=True, slots=True)
 class _Offline:
-    """Who may write to the data directory is its administrator."""
-
     access: AccessUseCases
 
     def create_token(self, request: TokenRequest) -> CreatedToken:
         made, secret = self.access.create_token(
             request.name,
-            actor=LOCAL,
+            actor=OPERATOR,
             scopes=frozenset(map(Scope, request.scopes)),
             datasets=tuple(request.datasets),
             expires_at=request.expires_at,
@@ -69,29 +75,38 @@ class _Offline:
         return CreatedToken(**asdict(made), token=secret)
 
     def list_tokens(self) -> Sequence[Token]:
-        return [Token(**asdict(each)) for each in self.access.list_tokens(actor=LOCAL)]
+        return [Token(**asdict(each)) for each in self.access.list_tokens(actor=OPERATOR)]
 
     def revoke_token(self, token_id: str) -> None:
-        self.access.revoke_token(token_id, actor=LOCAL)
+        self.access.revoke_token(token_id, actor=OPERATOR)
 
     def add_user(self, request: UserRequest) -> User:
         user = self.access.add_user(
             request.name,
             password=request.password.get_secret_value(),
-            actor=LOCAL,
+            actor=OPERATOR,
             scopes=frozenset(map(Scope, request.scopes)),
             datasets=tuple(request.datasets),
         )
         return User(**asdict(user))
 
     def list_users(self) -> Sequence[User]:
-        return [User(**asdict(each)) for each in self.access.list_users(actor=LOCAL)]
+        return [User(**asdict(each)) for each in self.access.list_users(actor=OPERATOR)]
 
     def remove_user(self, name: str) -> None:
-        self.access.remove_user(name, actor=LOCAL)
+        self.access.remove_user(name, actor=OPERATOR)
 
     def change_password(self, name: str, password: str) -> None:
-        self.access.change_password(name, password=password, actor=LOCAL)
+        self.access.change_password(name, password=password, actor=OPERATOR)
+
+    def audit(self, wanted: Mapping[str, str | None], limit: int) -> Sequence[AuditEntry]:
+        from control_api.mapping import audit_entry
+
+        decision = wanted["decision"]
+        chosen = AuditFilter(
+            wanted["actor"], wanted["action"], Decision(decision) if decision else None, wanted["dataset"]
+        )
+        return [audit_entry(each) for each in self.access.read_audit(chosen, actor=OPERATOR, limit=limit)]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flight_core.domain.errors import FlightCoreError
+from skein.cli.audit_command import audit
 from skein.cli.catalog_commands import catalog, datasets, delete, describe, drop, edit
 from skein.cli.contract_command import contract
 from skein.cli.derivation_commands import derive, derived, lineage, underive
@@ -61,7 +62,7 @@ _PANELS = {
     "Bring rows in": (ingest, preview, refresh, schedule, contract, jobs),
     "Versions": (history, diff, restore, tag, tags, retention, compact, vacuum),
     "Derived datasets": (derive, derived, lineage, underive),
-    "Operate": (token, user, serve_flight, serve_control),
+    "Operate": (token, user, audit, serve_flight, serve_control),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

@@ -10,21 +10,27 @@ from flight_core.adapters.authentication.logins import Logins
 from flight_core.adapters.authentication.sessions import SessionTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.adapters.authentication.stored import StoredAuthenticator
+from flight_core.adapters.catalog.audit import SqlAuditRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.users import SqlUserRepository
+from flight_core.application.audit import AuditLog, ReadAudit
+from flight_core.application.audited import audited
+from flight_core.application.gate import Gate
 from flight_core.application.login_throttle import LoginThrottle
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.tokens import CreateToken, ListTokens, RevokeToken
 from flight_core.application.users import AddUser, ChangePassword, ListUsers, RemoveUser
-from flight_core.domain.tokens import TokenRepository
-from flight_core.domain.users import UserRepository
 from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory
 from skein.settings import Settings
 from skein.wiring.parts import Parts, catalog_url
 
 
-def authenticator(parts: Parts) -> StoredAuthenticator:
+def gate(parts: Parts) -> Gate:
+    return Gate(_authenticator(parts), parts.audit)
+
+
+def _authenticator(parts: Parts) -> StoredAuthenticator:
     settings = parts.settings
     configured = _configured(parts)
     logins = Logins(configured, parts.users, Argon2Hasher(), LoginThrottle())
@@ -41,7 +47,8 @@ def _configured(parts: Parts) -> ConfiguredCredentials:
     return ConfiguredCredentials(users, tokens, key=parts.key)
 
 
-def access_use_cases(tokens: TokenRepository, users: UserRepository) -> AccessUseCases:
+def access_use_cases(database: Database, audit: AuditLog) -> AccessUseCases:
+    tokens, users = SqlTokenRepository(database), SqlUserRepository(database)
     hasher = Argon2Hasher()
     return AccessUseCases(
         create_token=CreateToken(tokens, utc_now, new_id),
@@ -51,6 +58,7 @@ def access_use_cases(tokens: TokenRepository, users: UserRepository) -> AccessUs
         list_users=ListUsers(users),
         remove_user=RemoveUser(users, utc_now),
         change_password=ChangePassword(users, hasher, utc_now),
+        read_audit=ReadAudit(SqlAuditRepository(database), audit.flush),
     )
 
 
@@ -60,4 +68,6 @@ def open_access(settings: Settings, directory: DataDirectory) -> Iterator[Access
     database = Database(catalog_url(settings, directory))
     with closing(database):
         database.migrate()
-        yield access_use_cases(SqlTokenRepository(database), SqlUserRepository(database))
+        audit = AuditLog(SqlAuditRepository(database), utc_now, keep=settings.keep_audit)
+        with closing(audit):
+            yield audited(access_use_cases(database, audit), audit)

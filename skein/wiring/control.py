@@ -10,6 +10,7 @@ from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.application.annotations import AnnotateDataset
+from flight_core.application.follow_events import FollowEvents
 from flight_core.application.ingestion import GetIngestion, RetryIngestion
 from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.ports.clock import new_id, utc_now
@@ -39,9 +40,10 @@ _MIN_FREE_BYTES = 64 << 20
 
 def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
     start = start_ingestion(parts)
+    feed = LogEventFeed(parts.events)
     derivations = derivation_use_cases(parts)
     return ControlUseCases(
-        authenticator=flight.authenticator,
+        gate=flight.gate,
         list_datasets=flight.list_datasets,
         get_dataset=flight.get_dataset,
         describe_dataset=flight.describe_dataset,
@@ -56,7 +58,7 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         get_ingestion=GetIngestion(parts.ingestions),
         retry_ingestion=RetryIngestion(parts.ingestions, start),
         refresh_dataset=RefreshDataset(parts.datasets, parts.jobs, start, derivations.refresh),
-        access=access_use_cases(parts.tokens, parts.users),
+        access=access_use_cases(parts.database, parts.audit),
         schedules=schedule_use_cases(schedule_desk(parts, start)),
         get_job=GetJob(parts.jobs),
         list_jobs=ListJobs(parts.jobs),
@@ -76,11 +78,13 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         classify_statement=ClassifyStatement(parts.reader),
         run_statement=flight.run_statement,
         delete_rows=flight.run_statement.delete_rows,
+        cancel_query=flight.cancel_query,
         queries=parts.log,
         results=parts.open_query.results,
         admission=parts.admission,
         events=parts.events,
-        feed=LogEventFeed(parts.events),
+        feed=feed,
+        follow_events=FollowEvents(feed),
         clock=utc_now,
         sources=source_fields(),
         checks={

@@ -14,6 +14,7 @@ from flight_core.application.deletions import DeleteRows, FindRowsToDelete
 from flight_core.application.live import FollowQuery
 from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.queries import CancelQuery
 from flight_core.application.row_writes import CheckRows, TakeRows, WriteDataset
 from flight_core.application.session_statements import (
     AnswerInSession,
@@ -25,7 +26,7 @@ from flight_core.application.session_writes import LoadInSession, WriteDatasetIn
 from flight_core.application.statements import InspectStatement, RunStatement
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightUseCases
-from skein.wiring.access import authenticator
+from skein.wiring.access import gate
 from skein.wiring.ingestion import checked_commit
 from skein.wiring.parts import Parts, find_version
 
@@ -33,7 +34,7 @@ from skein.wiring.parts import Parts, find_version
 def flight_use_cases(parts: Parts) -> FlightUseCases:
     datasets = parts.datasets
     return FlightUseCases(
-        authenticator=authenticator(parts),
+        gate=gate(parts),
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
         describe_dataset=DescribeDataset(
@@ -47,6 +48,7 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
         run_statement=RunStatement(
             datasets, parts.engine, parts.admission, parts.log, utc_now, new_id, delete_rows(parts)
         ),
+        cancel_query=CancelQuery(parts.log),
         queries=parts.log,
         follow_query=FollowQuery(parts.reader, parts.store, parts.engine, parts.open_query),
     )
@@ -62,6 +64,7 @@ def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCa
         read=ReadInSession(parts.datasets, flight.open_query),
         load=LoadInSession(write, parts.log, utc_now, new_id),
         catalog=BrowseCatalog(parts.reader),
+        cancel=flight.cancel_query,
         queries=parts.log,
     )
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flight_core.adapters.catalog.audit import SqlAuditRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
@@ -25,6 +26,7 @@ from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.admission import Admission, AdmissionLimits
+from flight_core.application.audit import AuditLog
 from flight_core.application.catalog import OpenWrite, Publish
 from flight_core.application.find_version import FindVersion
 from flight_core.application.ingestion import RowSources, Sources
@@ -80,6 +82,7 @@ class Parts:
     events: EventRepository
     tokens: TokenRepository
     users: UserRepository
+    audit: AuditLog
     ingestions: IngestionRepository
     jobs: JobRepository
     admission: Admission
@@ -102,6 +105,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     database.migrate()
     tokens, users = SqlTokenRepository(database), SqlUserRepository(database)
     _require_credentials(settings, tokens, users)
+    audit = AuditLog(SqlAuditRepository(database), utc_now, keep=settings.keep_audit)
+    stack.callback(audit.close)
     options = _duckdb_options(settings, directory, roles)
     store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
     engine = DuckDbEngine(options, store)
@@ -144,6 +149,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         events=SqlEventRepository(database),
         tokens=tokens,
         users=users,
+        audit=audit,
         ingestions=SqlIngestionRepository(database, utc_now),
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,

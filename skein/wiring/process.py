@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from control_api.app import create_app
 from control_api.options import ControlOptions, ControlUseCases
+from flight_core.application.audited import audited
 from flight_core.application.catalog import Reconcile, SweepOrphans
 from flight_core.application.derivations import RefreshDue
 from flight_core.application.job_worker import JobWorker
@@ -85,9 +86,9 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             settings=settings,
             directory=directory,
             key=parts.key,
-            flight=flight,
-            flight_sql=flight_sql_use_cases(parts, flight),
-            control=control,
+            flight=audited(flight, parts.audit),
+            flight_sql=audited(flight_sql_use_cases(parts, flight), parts.audit),
+            control=audited(control, parts.audit),
             refresh_due=RefreshDue(control.derivations.refresh, settings.refresh_delay_s),
             new_worker=partial(job_worker, parts),
             reconcile=Reconcile(parts.datasets, parts.store, parts.open_write.publish),

@@ -13,6 +13,7 @@ from anyio.from_thread import start_blocking_portal
 
 from control_api.app import create_app
 from control_api.options import ControlOptions, ControlUseCases
+from flight_core.domain.access import Actor
 from flight_core.domain.query import QueryRecord
 from tests.stack import Stack
 
@@ -50,6 +51,18 @@ def serving(use_cases: ControlUseCases, **options: object) -> Iterator[str]:
             portal.call(app.state.stopping.set)
             server.should_exit = True
             running.result(30)
+
+
+class open_to:  # noqa: N801 - reads like a function
+    """A gate where everybody is this actor."""
+
+    open = True
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    def __call__(self, _shown: object, **_came: str) -> Actor:
+        return self._actor
 
 
 class RawClient:

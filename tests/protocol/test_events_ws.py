@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import httpx
@@ -18,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.events import Event, EventKind
-from tests.protocol.http_stack import serving, until
+from tests.protocol.http_stack import open_to, serving, until
 from tests.stack import Stack, skein_stack
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -208,11 +207,10 @@ def test_what_makes_no_sense_is_answered_and_changes_nothing(stack, said):
 def test_nobody_hears_of_datasets_that_they_do_not_see(stack):
     control = stack.skein.control
     seer = Actor("seer", frozenset({Scope.READ}), ("mine_*",))
-    authenticator = SimpleNamespace(anonymous=seer)
     append(stack, "mine_1")
     append(stack, "theirs", kind=EventKind.INGESTION_QUEUED, job="j")
     last = append(stack, "mine_2")
-    with serving(dataclasses.replace(control, authenticator=authenticator)) as base:
+    with serving(dataclasses.replace(control, gate=open_to(seer))) as base:
         with following(base, after=0, dataset="*") as connection:
             subjects = [receive(connection).get("subject") for _ in range(3)]
             assert subjects == [None, "mine_1", "mine_2"]

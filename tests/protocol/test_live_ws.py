@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -15,7 +14,7 @@ from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.query import Statement
 from skein.directory import Role
-from tests.protocol.http_stack import ENDLESS, HUGE, only_query, serving, until
+from tests.protocol.http_stack import ENDLESS, HUGE, only_query, open_to, serving, until
 from tests.protocol.live_client import live_client
 from tests.stack import skein_process, skein_stack
 
@@ -375,7 +374,7 @@ def test_readers_see_their_datasets_and_no_others(stack, name):
     seer = Actor("seer", frozenset({Scope.READ}), (name,))
     other = name + "_other"
     stack.write(other, numbers(7))
-    guarded = dataclasses.replace(control, authenticator=SimpleNamespace(anonymous=seer))
+    guarded = dataclasses.replace(control, gate=open_to(seer))
     with serving(guarded) as base, live_client(base) as client:
         client.follow(f"SELECT x FROM {name}")
         assert client.result().rows() == [1, 2]
@@ -384,7 +383,7 @@ def test_readers_see_their_datasets_and_no_others(stack, name):
         assert (result.mode, result.rows()) == ("refresh", [1, 2, 3])
         client.follow(f"SELECT x FROM {other}", id="other")
         assert client.hear()["code"] == "dataset_not_found"
-    nobody = dataclasses.replace(control, authenticator=SimpleNamespace(anonymous=Actor("n", frozenset())))
+    nobody = dataclasses.replace(control, gate=open_to(Actor("n", frozenset())))
     with serving(nobody) as base, pytest.raises(Exception, match="403"), live_client(base):
         pass
 

@@ -6,11 +6,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.application.login_throttle import LoginThrottle
 from flight_core.application.ports.passwords import PasswordHasher
-from flight_core.domain.access import Actor
+from flight_core.domain.access import Actor, Origin
 from flight_core.domain.errors import TooManyRequests, Unauthenticated
 from flight_core.domain.users import UserRepository
 
@@ -62,7 +63,7 @@ class Logins:
         known = self._known(user)
         if known is None:
             raise _wrong()
-        return known[0]
+        return replace(known[0], origin=Origin(credential=f"user/{user}"))
 
     def authenticate(self, user: str, password: str, address: str) -> Actor:
         """Raises as `Authenticator.authenticate_password`."""

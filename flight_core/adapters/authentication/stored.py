@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from flight_core.adapters.authentication.logins import Logins
@@ -10,7 +11,7 @@ from flight_core.adapters.authentication.sessions import SessionTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.application.ports.authentication import API_TOKEN_PREFIX, SESSION_TOKEN_PREFIX
 from flight_core.application.ports.clock import Clock
-from flight_core.domain.access import LOCAL, Actor
+from flight_core.domain.access import LOCAL, Actor, Origin
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
 from flight_core.domain.tokens import ApiToken, TokenRepository
 
@@ -75,7 +76,7 @@ class StoredAuthenticator:
         last = self._used.get(token.id) or token.last_used_at
         if last is None or now - last >= _USED_EVERY:
             self._note(token, now)
-        return token.actor
+        return replace(token.actor, origin=Origin(credential=f"token/{token.id}"))
 
     def _note(self, token: ApiToken, now: datetime) -> None:
         self._used[token.id] = now

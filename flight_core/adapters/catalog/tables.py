@@ -256,6 +256,24 @@ users = sa.Table(
     sa.Column("removed_at", Moment),
 )
 
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("door", sa.String(16), nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("credential", sa.Text, nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("decision", sa.String(16), nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("datasets", sa.JSON, nullable=False),
+    sa.Column("code", sa.String(64), nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # Of versions that somebody has asked for; they never change.
 profiles = sa.Table(
     "profiles",

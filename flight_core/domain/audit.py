@@ -1,0 +1,64 @@
+"""Who asked for what, from where, and how it was decided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from flight_core.domain.access import Origin
+
+
+class Decision(StrEnum):
+    ALLOWED = "allowed"
+    REFUSED = "refused"  # the caller is not known, or may not do it
+    FAILED = "failed"  # allowed, and then something else was wrong
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """`action` is the name of a use case. `subject` is the id or name of what it is about: of a statement,
+    a job, a token; `datasets` are the names touched. `code` is that of the failure. Never holds a secret,
+    nor the text of a statement.
+    """
+
+    at: datetime
+    actor: str
+    origin: Origin
+    action: str
+    decision: Decision
+    subject: str = ""
+    datasets: tuple[str, ...] = ()
+    code: str = ""
+    count: int = 1  # how often the same happened within a moment
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAuditEntry:
+    seq: int
+    entry: AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """None lets everything through. Names of datasets are compared without case."""
+
+    actor: str | None = None
+    action: str | None = None
+    decision: Decision | None = None
+    dataset: str | None = None
+    since: datetime | None = None
+
+
+class AuditRepository(Protocol):
+    """Synchronous and thread-safe."""
+
+    def append(self, entries: Sequence[AuditEntry]) -> None: ...
+
+    def list(
+        self, wanted: AuditFilter, *, limit: int, before: int | None = None
+    ) -> Sequence[StoredAuditEntry]:
+        """The newest first, of those with a smaller `seq` than `before`."""
+
+    def prune(self, *, keep: int) -> None:
+        """Forget all but the newest `keep`."""
