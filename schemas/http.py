@@ -308,6 +308,7 @@ class Job(BaseModel):
     eta_s: float | None = Field(None, description="Until the phase ends, as it looks.", examples=[5.6])
     version: int | None = Field(None, description="The version it committed.", examples=[1])
     unchanged: bool = Field(False, description="It succeeded without a commit: there was nothing to do.")
+    options: dict[str, Any] | None = Field(None, description="How maintenance was asked for.")
     result: dict[str, int] | None = Field(None, description="What maintenance has done, in numbers.")
     error: Failure | None = None
     actor: str = Field(examples=["local"])
@@ -325,6 +326,12 @@ class CompactionRequest(Request):
         default_factory=list, description="Columns to sort the rows by; they stay as they are if left out."
     )
     everything: bool = Field(False, description="Rewrite large files, too.")
+
+
+class VacuumRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True}]})
+
+    dry_run: bool = Field(False, description="Delete nothing; `result` tells what would go.")
 
 
 class JobPage(Page):

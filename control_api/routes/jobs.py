@@ -151,11 +151,18 @@ async def compact_dataset(
 
 @router.post("/datasets/{name}/vacuum", status_code=202, responses=LOCATION)
 async def vacuum_dataset(
-    name: Name, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
+    name: Name,
+    response: Response,
+    use_cases: UseCases,
+    caller: Caller,
+    wait_s: WaitSeconds,
+    request: http.VacuumRequest | None = None,
 ) -> http.Job:
     """Queue a job that lets old versions expire by the dataset's policy, and deletes the files that
-    nobody needs any more. One that waits or runs already is the answer."""
-    return await _maintained(name, Task.VACUUM, {}, response, use_cases, caller, wait_s)
+    nobody needs any more; or, with `dry_run`, tells what would go. One that waits or runs already is the
+    answer."""
+    options = {"dry_run": True} if request is not None and request.dry_run else {}
+    return await _maintained(name, Task.VACUUM, options, response, use_cases, caller, wait_s)
 
 
 async def _maintained(

@@ -77,7 +77,7 @@ def compare_versions(
         mapping.parse_version(to),
         actor=caller,
         door=DOOR,
-        key=key or (),
+        key=_key(key),
         sample_rows=limit,
     )
     return _diff(name.value, diff)
@@ -97,10 +97,15 @@ def read_differences(
     """All differences between two versions, one a row, in no order: `change`, then `key`, `before` and
     `after`; without a key `rows` and `row`."""
     plan = use_cases.versions.diff.plan(
-        name, version_named(from_), mapping.parse_version(to), actor=caller, key=key or ()
+        name, version_named(from_), mapping.parse_version(to), actor=caller, door=DOOR, key=_key(key)
     )
     run = Run(use_cases, Statement(plan.rows), actor=caller, format=format)
     return QueryResponse(run, format, streaming)
+
+
+def _key(given: list[str] | None) -> list[str] | None:
+    """An empty one says that there is to be none."""
+    return given if given is None else [column for column in given if column]
 
 
 def _diff(name: str, diff: VersionDiff) -> versions.DatasetDiff:

@@ -18,7 +18,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import Statement, quoted
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories import ContractRepository, DatasetRepository
 from flight_core.domain.versions import VersionName
 
 
@@ -86,7 +86,8 @@ class DiffPlan:
 class DiffVersions:
     """Compare two versions of a dataset: columns, counts, and rows by `key`, or as multisets without one.
 
-    Rows are compared by the columns that both versions have. A `key` is compared with nulls as equal.
+    Rows are compared by the columns that both versions have. A `key` is compared with nulls as equal; None
+    stands for the unique key of the dataset's contract, if both versions have it and it holds for them.
 
     Raises:
         InvalidRequest: the key is no column of both versions, or names more than one row.
@@ -96,6 +97,7 @@ class DiffVersions:
     datasets: DatasetRepository
     find: FindVersion
     open_query: OpenQuery
+    contracts: ContractRepository
 
     def __call__(
         self,
@@ -105,11 +107,11 @@ class DiffVersions:
         *,
         actor: Actor,
         door: str,
-        key: Sequence[str] = (),
+        key: Sequence[str] | None = None,
         sample_rows: int = 100,
     ) -> VersionDiff:
-        plan = self.plan(name, before, after, actor=actor, key=key)
-        if plan.duplicates:
+        plan = self.plan(name, before, after, actor=actor, door=door, key=key)
+        if key:
             self._require_unique(plan, actor, door)
         counted = self._table(plan.counts, actor, door).to_pylist()[0]
         sample = self._table(f"{plan.rows} ORDER BY ALL LIMIT {sample_rows}", actor, door)
@@ -122,28 +124,46 @@ class DiffVersions:
         after: VersionName | None = None,
         *,
         actor: Actor,
-        key: Sequence[str] = (),
+        door: str,
+        key: Sequence[str] | None = None,
     ) -> DiffPlan:
         require(actor, Scope.READ)
         dataset = get_seen(self.datasets, name, actor)
         old, new = self.find(dataset, before), self.find(dataset, after)
-        return _plan(dataset.name, old, new, key)
+        if key is not None:
+            return _plan(dataset.name, old, new, key)
+        for unique in self._unique_keys(dataset.name):
+            if _has(old.schema, unique) and _has(new.schema, unique):
+                plan = _plan(dataset.name, old, new, unique)
+                if not any(self._twice(plan, actor, door)):
+                    return plan
+        return _plan(dataset.name, old, new, ())
+
+    def _unique_keys(self, name: DatasetName) -> Iterator[Sequence[str]]:
+        stored = self.contracts.find(name)
+        return (unique.columns for unique in (() if stored is None else stored.contract.unique))
 
     def _require_unique(self, plan: DiffPlan, actor: Actor, door: str) -> None:
-        assert plan.duplicates is not None
-        for version, row in zip(
-            (plan.before, plan.after), self._table(plan.duplicates, actor, door).to_pylist(), strict=True
-        ):
-            if row["twice"]:
+        for version, twice in zip((plan.before, plan.after), self._twice(plan, actor, door), strict=True):
+            if twice:
                 raise InvalidRequest(
-                    f"{row['twice']:,} values of the key ({', '.join(plan.key)}) are those of more than one"
+                    f"{twice:,} values of the key ({', '.join(plan.key)}) are those of more than one"
                     f" row of version {version.ref.version}; add columns to it, or compare without a key",
                     key=list(plan.key),
                 )
 
+    def _twice(self, plan: DiffPlan, actor: Actor, door: str) -> Sequence[int]:
+        """How many keys more than one row has, in each of the versions."""
+        assert plan.duplicates is not None
+        return [row["twice"] for row in self._table(plan.duplicates, actor, door).to_pylist()]
+
     def _table(self, sql: str, actor: Actor, door: str) -> pa.Table:
         with self.open_query(Statement(sql), actor=actor, door=door) as query:
             return pa.Table.from_batches(list(query), query.schema)
+
+
+def _has(schema: pa.Schema, columns: Sequence[str]) -> bool:
+    return {column.lower() for column in columns} <= {name.lower() for name in schema.names}
 
 
 def _changes(plan: DiffPlan, counted: Mapping[str, int]) -> RowChanges:

@@ -30,7 +30,7 @@ from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.errors import Cancelled, CommitConflict, FlightCoreError, InvalidRequest
-from flight_core.domain.job import JobFilter, JobState, Maintenance, Phase, Progress, Task
+from flight_core.domain.job import Job, JobFilter, JobState, Maintenance, Phase, Progress, Task
 from flight_core.domain.repositories import DatasetRepository, JobRepository
 
 _ATTEMPTS = 3
@@ -182,7 +182,7 @@ class RunVacuum(Unexplained):
         return await stoppable(partial(self._vacuum, job), lambda _: Progress(Phase.VACUUMING), report)
 
     def _vacuum(self, job: Maintenance, tell: Report, stop: Cancellation) -> MaintenanceOutcome:
-        done = self.vacuum(job.dataset, actor=Actor(job.actor), report=tell, cancellation=stop)
+        done = self.vacuum(job.dataset, actor=Actor(job.actor), report=tell, cancellation=stop, **job.options)
         return MaintenanceOutcome(
             result={
                 "expired_versions": len(done.expired),
@@ -263,5 +263,9 @@ class RequestDueMaintenance:
 
     def _last_vacuum_at(self, dataset: Dataset) -> Any:
         wanted = JobFilter(dataset=dataset.name, tasks=frozenset({Task.VACUUM}))
-        latest = self._start.jobs.list(wanted, limit=1)
-        return latest[0].created_at if latest else dataset.created_at
+        done = (job for job in self._start.jobs.list(wanted) if not _is_dry(job))
+        return next((job.created_at for job in done), dataset.created_at)
+
+
+def _is_dry(job: Job) -> bool:
+    return isinstance(job, Maintenance) and bool(job.options.get("dry_run"))

@@ -9,6 +9,8 @@ from flight_core.domain.job import Job, Task
 
 ITSELF = Actor("skein")  # who asks for what is due
 
+_NEEDED = {Task.INGEST: Scope.INGEST, Task.PROFILE: Scope.READ}
+
 
 @dataclass(frozen=True, slots=True)
 class ActAsOwner:
@@ -26,12 +28,12 @@ class ActAsOwner:
         for itself in (LOCAL, ITSELF):
             if job.actor == itself.name:
                 return itself
-        scope = Scope.INGEST if job.task is Task.INGEST else Scope.WRITE
+        scope = _NEEDED.get(job.task, Scope.WRITE)
         for actor in self.credentials.holders(job.actor):
             if actor.may(scope) and actor.sees(job.dataset):
                 return actor
         raise PermissionDenied(
-            f"'{job.actor}', who asked for this, may not write to '{job.dataset}' any more; somebody who may"
+            f"'{job.actor}', who asked for this, may not do it to '{job.dataset}' any more; somebody who may"
             " has to ask for it",
             name=job.dataset.value,
         )

@@ -83,10 +83,16 @@ def compact(
         maintain(api, name, "compact", {"sort_by": sort_by or [], "everything": everything})
 
 
-def vacuum(name: Name, *, server: Server = None, data: Data = None) -> None:
+def vacuum(
+    name: Name,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; tell what would go.")] = False,
+    server: Server = None,
+    data: Data = None,
+) -> None:
     """Let old versions of a dataset expire, and delete the files that nobody needs any more."""
     from skein.cli.client import connect
     from skein.cli.jobs import maintain
 
     with connect(server, data) as api:
-        maintain(api, name, "vacuum", None)
+        maintain(api, name, "vacuum", {"dry_run": dry_run})

@@ -76,6 +76,8 @@ def retry(api: Api, job_id: str) -> None:
 def maintain(api: Api, name: str, task: str, options: Mapping[str, object] | None) -> None:
     """Queue the job and follow it. Raises as `followed`."""
     job = followed(api, api.post(Job, path_of("datasets", name, task), options))
+    if (job.options or {}).get("dry_run"):
+        typer.echo("dry run: nothing was deleted", err=True)
     done = ", ".join(f"{what.replace('_', ' ')} {number:,}" for what, number in (job.result or {}).items())
     typer.echo(f"{job.dataset}: {done or 'there was nothing to do'}")
 
@@ -92,4 +94,6 @@ def summary(job: Ingestion) -> str:
 def _outcome(job: Job) -> str:
     if job.error is not None:
         return f"[{job.error.code}] {job.error.message}"
+    if job.unchanged:
+        return "nothing new" if job.task == "ingest" else "nothing to do"
     return "" if job.version is None else f"version {job.version}"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from control_api.options import VersionUseCases
+from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.application.diff import DiffVersions
@@ -38,7 +39,7 @@ def version_use_cases(parts: Parts, flight: FlightUseCases) -> VersionUseCases:
     publish = parts.open_write.publish
     return VersionUseCases(
         history=ReadHistory(datasets, store, versions),
-        diff=DiffVersions(datasets, find, flight.open_query),
+        diff=DiffVersions(datasets, find, flight.open_query, SqlContractRepository(parts.database)),
         restore=RestoreVersion(datasets, store, find, publish, parts.derivations),
         list_tags=ListTags(datasets, versions),
         tag=TagVersion(datasets, versions, find, utc_now),

@@ -7,6 +7,7 @@ import pytest
 
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.maintenance import CompactDataset
+from flight_core.domain.dataset import WriteMode
 from tests.protocol.flight_stack import until
 from tests.stack import skein_stack
 
@@ -149,6 +150,23 @@ def test_a_dataset_is_vacuumed_on_demand(http, stack):
         "freed_bytes": 0,
     }
     assert rows_of(stack, "dusty") == [1]
+
+
+def test_a_dry_run_of_vacuum_tells_what_would_go_and_counts_for_nothing(http, stack):
+    for number in range(3):
+        stack.write("rehearsed", pa.table({"n": [number]}), WriteMode.REPLACE)
+    http.put("/api/v1/datasets/rehearsed/retention", json={"keep_versions": 1})
+    url = "/api/v1/datasets/rehearsed/vacuum"
+    dry = http.post(url, json={"dry_run": True}, headers=WAIT).json()
+    assert (dry["state"], dry["options"], dry["result"]["expired_versions"]) == (
+        "succeeded",
+        {"dry_run": True},
+        2,
+    )
+    states = [each["state"] for each in http.get("/api/v1/datasets/rehearsed/versions").json()["items"]]
+    assert states == ["kept"] * 3
+    wet = http.post(url, headers=WAIT).json()
+    assert (wet["options"], wet["result"]["expired_versions"]) == ({}, 2)
 
 
 def test_datasets_with_many_small_files_are_compacted_by_themselves(http, stack):

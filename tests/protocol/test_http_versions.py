@@ -69,6 +69,21 @@ def test_a_diff_by_key_tells_what_was_added_removed_and_changed(client):
     ]
 
 
+def test_the_key_of_a_diff_is_that_of_the_contract_where_it_holds(stack, client):
+    old, new = pa.table({"id": [1, 2], "v": ["a", "b"]}), pa.table({"id": [1, 2], "v": ["a", "c"]})
+    for table in (old, new, pa.concat_tables([new, new])):
+        stack.write("keyed", table, REPLACE)
+    unique = [{"columns": ["gone"]}, {"columns": ["id"]}]
+    contract = {"columns": [{"name": "id"}, {"name": "gone"}], "unique": unique}
+    assert client.put("/keyed/contract", json=contract).is_success
+
+    def diff(to, **key):
+        return client.get("/keyed/diff", params={"from": 0, "to": to, **key}).json()
+
+    assert (diff(1)["key"], diff(1)["rows"]["changed"]) == (["id"], 1)
+    assert (diff(1, key="")["key"], diff(2)["key"]) == ([], [])
+
+
 def test_a_diff_without_a_key_counts_whole_rows(client):
     diff = client.get("/cities/diff", params={"from": "v0", "limit": 1}).json()
     assert diff["rows"] == {"added": 2, "removed": 2, "changed": None, "unchanged": None, "by_column": None}

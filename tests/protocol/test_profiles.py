@@ -20,8 +20,13 @@ NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("profiles")) as stack, stack.http(timeout=60) as client:
+    folder = tmp_path_factory.mktemp("profiles")
+    with skein_stack(folder, tokens="ann=all,eve/read@t=little") as stack, client_of(stack, "all") as client:
         yield stack, client
+
+
+def client_of(stack, token):
+    return stack.http(timeout=60, headers={"Authorization": f"Bearer {token}"})
 
 
 def profile(stack, table, **params):
@@ -158,9 +163,10 @@ def test_what_takes_long_is_a_job_that_anybody_may_wait_for(stack, monkeypatch):
     quick = profile(stack, pa.table({"x": range(1000), "s": ["a", "b"] * 500}))
     monkeypatch.setattr("flight_core.application.profile._QUICK_CELLS", 0)
     server.write("t", pa.table({"x": range(1000), "s": ["a", "b"] * 500}), WriteMode.REPLACE)
-    asked = client.get(url)
-    assert (asked.status_code, asked.json()["task"]) == (202, "profile")
-    waited = client.get(url, headers={"Prefer": "wait=50"})
+    with client_of(server, "little") as reader:
+        asked = reader.get(url)
+        assert (asked.status_code, asked.json()["task"]) == (202, "profile")
+        waited = reader.get(url, headers={"Prefer": "wait=50"})
     assert waited.status_code == 200
     assert {column["name"]: column for column in waited.json()["columns"]} == quick
     job = client.get(asked.headers["Location"]).json()
