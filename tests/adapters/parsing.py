@@ -27,7 +27,7 @@ def parsed(*contents: bytes | Path, format=None, limits=LIMITS, **options) -> pa
         out = Path(folder) / "out"
         out.mkdir()
         answer = parse(Request(files, out, format, options, limits), meter)
-        table = pq.read_table(out / answer["files"][0])
+        table = pa.concat_tables(pq.read_table(out / name) for name in answer["files"])
         assert answer["row_count"] == table.num_rows
         return table
 

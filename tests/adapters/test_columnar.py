@@ -66,8 +66,8 @@ def test_row_groups_have_the_size_that_scans_best(tmp_path):
 
     path = tmp_path / "in"
     path.write_bytes(parquet(pa.table({"n": range(150_000)}), row_group_size=1000))
-    parse(Request([Unpacked(path, "in")], tmp_path, None, {}, LIMITS), Meter(io.StringIO()))
-    metadata = pq.read_metadata(tmp_path / "part-0.parquet")
+    answer = parse(Request([Unpacked(path, "in")], tmp_path, None, {}, LIMITS), Meter(io.StringIO()))
+    metadata = pq.read_metadata(tmp_path / answer["files"][0])
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [
         ROW_GROUP_ROWS,
         ROW_GROUP_ROWS,

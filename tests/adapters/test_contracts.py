@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flight_core.adapters.parsers.output import FILE_ROWS
 from flight_core.application.ports.clock import utc_now
 from flight_core.domain.contract import (
     ColumnContract,
@@ -143,6 +144,23 @@ async def test_rows_are_checked_together_too(stack):
     )
     assert job.check.rules == (RuleCount("ordered", "", REJECT, 1), RuleCount("priced", "", WARN, 1))
     assert stack.table("orders").num_rows == 2
+
+
+@pytest.mark.anyio
+async def test_many_rows_become_several_files_that_are_checked_as_one(stack):
+    put(stack, Contract(columns=(ID, ColumnContract("x", "double")), unique=(UniqueKey(("id",)),)))
+    rows = FILE_ROWS + 100_000
+    lines = b"\n".join(b"%d,0.5" % number for number in range(rows))
+    job = await ended(stack, b"id,x\n%s\n7,1.5\n%d,NaN\n" % (lines, rows))
+    assert job.check.rules == (RuleCount("unique", "id", REJECT, 1),)
+    assert [(row["row"], row["rules"]) for row in rejects(stack)] == [(rows + 1, ["unique(id)"])]
+    assert (
+        stack.table("orders").column("id").equals(pa.chunked_array([pa.array(range(rows + 1), pa.int64())]))
+    )
+    files = stack.store.files(stack.datasets.get(DatasetName("orders")).current.ref)
+    assert files.row_counts == (FILE_ROWS, 100_001)
+    statistics = {column.name: column for column in stack.store.statistics(files.ref)}
+    assert (statistics["id"].maximum, statistics["x"].maximum) == (rows, None)
 
 
 @pytest.mark.anyio

@@ -94,8 +94,9 @@ async def test_a_parse_that_takes_too_long_is_stopped(endless, tmp_path):
     "content", [b"a,b\n" + b"1,x\n" * 1000, b'[{"a": 1}, {"a": "x"}]', b'{"a": 1}\n{"a": {"b": 2}}\n']
 )
 async def test_a_full_disk_is_told(tmp_path, content):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "part-0.parquet").symlink_to("/dev/full")
+    for attempt in ("rows-1", "rows-2"):
+        (tmp_path / "out" / attempt).mkdir(parents=True)
+        (tmp_path / "out" / attempt / "00000.parquet").symlink_to("/dev/full")
     (tmp_path / "in").write_bytes(content)
     with pytest.raises(OutOfDisk, match="the disk is full"):
         await parse(FetchedFile(tmp_path / "in", "in", len(content), temporary=True), tmp_path)

@@ -230,7 +230,7 @@ class MemoryWrite:
     def folder(self) -> Path:
         raise NotImplementedError
 
-    def adopt(self, files: Sequence[Path]) -> None:
+    def adopt(self, files: Sequence[Path], *, nan_columns=None) -> None:
         raise NotImplementedError
 
     @property

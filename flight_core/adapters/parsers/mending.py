@@ -29,7 +29,7 @@ def fields_are_missing(tables: Sequence[Table], target: Target) -> bool:
     if rows is None:
         return False
     if target.inspection is None:
-        return _are_missing(tables, rows, pl.scan_parquet(target.path, glob=False))
+        return _are_missing(tables, rows, target.scan())
     # What was written may lack columns, and rows.
     return _are_missing(tables, rows, pl.concat([table.frame() for table in tables]))
 
@@ -51,11 +51,13 @@ def _rows_if_missing(target: Target) -> int | None:
     if target.inspection is not None:
         gate = target.inspection.gate
         return gate.rows if gate.last_column_nulls else None
-    metadata = pq.read_metadata(target.path)
-    last = metadata.num_columns - 1
-    groups = [metadata.row_group(number).column(last) for number in range(metadata.num_row_groups)]
+    footers = [pq.read_metadata(file) for file in target.files]
+    last = footers[0].num_columns - 1
+    groups = [
+        footer.row_group(number).column(last) for footer in footers for number in range(footer.num_row_groups)
+    ]
     missing = any(group.statistics is None or group.statistics.null_count for group in groups)
-    return metadata.num_rows if missing else None
+    return sum(footer.num_rows for footer in footers) if missing else None
 
 
 def _delimiters(tables: Sequence[Table], values: pl.LazyFrame) -> int:

@@ -1,8 +1,9 @@
 """Writing Parquet the way datasets are stored: zstd, row groups that scan fast."""
 
+import shutil
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,8 @@ from flight_core.adapters.parsers.inspection import Inspection
 from flight_core.adapters.parsers.meter import Meter
 
 ROW_GROUP_ROWS = 61_440
+FILE_ROWS = 32 * ROW_GROUP_ROWS  # whoever changes a row writes its file again
+FILE_BYTES = 1 << 30  # in memory
 
 
 class RowCounter:
@@ -36,13 +39,45 @@ class RowCounter:
         return frame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
-    """The file to write, and what rows are held against on their way there."""
+    """The files to write, and what rows are held against on their way there.
 
-    path: Path
+    `nan_columns` are those where a NaN has been seen.
+    """
+
+    folder: Path
     inspection: Inspection | None = None
     types: GivenTypes | None = None
+    nan_columns: set[str] = field(default_factory=set)
+    _attempts: int = 0
+
+    @property
+    def files(self) -> list[Path]:
+        """In the order of their rows; at least one."""
+        return sorted(self._rows.iterdir())
+
+    def scan(self) -> pl.LazyFrame:
+        return pl.scan_parquet(self.files, glob=False)
+
+    def write(self, frame: pl.LazyFrame) -> None:
+        """Instead of what is there, which `frame` may be made from."""
+        before = self._rows
+        self._attempts += 1  # what failed before may still be writing
+        rows = self._rows
+        rows.mkdir(exist_ok=True)
+        layout = pl.PartitionBy(
+            rows,
+            file_path_provider=lambda file: str(rows / f"{file.index_in_partition:05}.parquet"),
+            max_rows_per_file=FILE_ROWS,
+            approximate_bytes_per_file=FILE_BYTES,
+        )
+        frame.sink_parquet(layout, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        shutil.rmtree(before, ignore_errors=True)
+
+    @property
+    def _rows(self) -> Path:
+        return self.folder / f"rows-{self._attempts}"
 
     def typed_columns(self, columns: Sequence[str]) -> dict[str, pl.DataType]:
         """Those of the data's columns whose types are not to be found out."""
@@ -63,6 +98,40 @@ class _Misfit(Exception):
     """A value is not of the type that was given."""
 
 
+def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> None:
+    """Stream `frame` to `target`, in order and in bounded memory.
+
+    Values that are not of a type that the request gives are rejected as the contract says; an error
+    where there is no contract.
+    """
+    if target.inspection is not None:
+        _write_inspected(frame, target, target.inspection, counter)
+    elif target.types is not None:
+        _write_typed(frame, target, target.types, counter)
+    else:
+        _write(frame, target, counter)
+
+
+def _write_inspected(
+    frame: pl.LazyFrame, target: Target, inspection: Inspection, counter: RowCounter
+) -> None:
+    ways = {} if target.types is None else target.types.coercions(frame.collect_schema())
+    typed = coerced(frame, ways).collect_schema()
+    gate = inspection.begin(typed, ways)
+
+    def checked(batch: pl.DataFrame) -> pl.DataFrame:
+        counter(batch)
+        return gate(batch)
+
+    passed = _mapped(frame, checked, gate.plan.schema(typed))
+    try:
+        _write(passed.select(inspection.needed(passed.collect_schema().names())), target)
+    except BaseException:
+        if gate.error is not None:
+            raise gate.error from None
+        raise
+
+
 def _write_typed(frame: pl.LazyFrame, target: Target, types: GivenTypes, counter: RowCounter) -> None:
     schema = frame.collect_schema()
     ways = types.coercions(schema)
@@ -74,44 +143,29 @@ def _write_typed(frame: pl.LazyFrame, target: Target, types: GivenTypes, counter
             raise _Misfit
         return batch
 
-    fitting = frame.map_batches(checked, streamable=True, schema=schema, validate_output_schema=False)
     try:
-        write_parquet(coerced(fitting, ways), replace(target, types=None), counter)
+        _write(coerced(_mapped(frame, checked, schema), ways), target, counter)
     except BaseException:
         if misfits:
             raise misfit(frame, ways, types) from None
         raise
 
 
-def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> None:
-    """Stream `frame` to `target`, in order and in bounded memory.
-
-    Values that are not of a type that the request gives are rejected as the contract says; an error
-    where there is no contract.
-    """
-    if target.types is not None and target.inspection is None:
-        _write_typed(frame, target, target.types, counter)
-        return
+def _write(frame: pl.LazyFrame, target: Target, counter: RowCounter | None = None) -> None:
     schema = frame.collect_schema()
-    ways = {} if target.types is None else target.types.coercions(schema)
-    typed = coerced(frame, ways).collect_schema()
-    gate = None if target.inspection is None else target.inspection.begin(typed, ways)
+    floats = [name for name, type in schema.items() if type.is_float()]
 
-    def flow(batch: pl.DataFrame) -> pl.DataFrame:
-        counter(batch)
-        return batch if gate is None else gate(batch)
+    def seen(batch: pl.DataFrame) -> pl.DataFrame:
+        if counter is not None:
+            counter(batch)
+        target.nan_columns.update(name for name in floats if batch[name].is_nan().any())
+        return batch
 
-    passed = frame.map_batches(
-        flow,
-        streamable=True,
-        schema=typed if gate is None else gate.plan.schema(typed),
-        validate_output_schema=False,
-    )
-    if target.inspection is not None:
-        passed = passed.select(target.inspection.needed(passed.collect_schema().names()))
-    try:
-        passed.sink_parquet(target.path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    except BaseException:
-        if gate is not None and gate.error is not None:
-            raise gate.error from None
-        raise
+    target.write(_mapped(frame, seen, schema))
+
+
+def _mapped(
+    frame: pl.LazyFrame, function: Callable[[pl.DataFrame], pl.DataFrame], schema: pl.Schema
+) -> pl.LazyFrame:
+    """`function` over each batch, as they flow."""
+    return frame.map_batches(function, streamable=True, schema=schema, validate_output_schema=False)

@@ -115,7 +115,8 @@ class PolarsParser:
             _log_tail(folder / LOG, {str(file.path): file.label for file in files})
         parts = tuple(folder / name for name in answer["files"])
         checked = None if answer["checked"] is None else _checked(answer["checked"], folder)
-        return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]), checked)
+        nan_columns = frozenset(answer["nan_columns"])
+        return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]), checked, nan_columns)
 
     async def preview(
         self,

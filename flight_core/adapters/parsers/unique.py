@@ -19,9 +19,9 @@ _SEED = 0x5E1E
 
 @dataclass(frozen=True, slots=True)
 class KeySearch:
-    """`columns` of the file `path`, and the files of rows that are there already."""
+    """`columns` of new rows in `files`, and the files of rows that are there already."""
 
-    path: Path
+    files: list[Path]
     columns: Sequence[str]
     present: Sequence[Path] = ()
     pass_rows: int = PASS_ROWS
@@ -31,7 +31,7 @@ class KeySearch:
 
         Rows with a null in the key equal nothing.
         """
-        files = [self.path, *self.present]
+        files = [*self.files, *self.present]
         rows = sum(pq.read_metadata(path).num_rows for path in files)
         passes = max(1, -(-rows // self.pass_rows))
         found = [self._repeated(number, passes) for number in range(passes)]
@@ -56,11 +56,11 @@ class KeySearch:
         return rows.filter(again)[_NUMBER]
 
     def _new(self) -> pl.LazyFrame:
-        return self._keys(pl.scan_parquet(self.path, glob=False).with_row_index(_NUMBER))
+        return self._keys(pl.scan_parquet(self.files, glob=False).with_row_index(_NUMBER))
 
     def _old(self) -> list[pl.LazyFrame]:
-        """With the types of the new file: what is stored may be wider, or from an older schema."""
-        types = pl.scan_parquet(self.path, glob=False).collect_schema()
+        """With the types of the new files: what is stored may be wider, or from an older schema."""
+        types = pl.scan_parquet(self.files, glob=False).collect_schema()
         frames = []
         for path in self.present:
             frame = pl.scan_parquet(path, glob=False)

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from flight_core.adapters.parsers.inspection import JOB, MARKS, Inspection, texts
-from flight_core.adapters.parsers.output import ROW_GROUP_ROWS
+from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.rejects import RejectsNote, refused
 from flight_core.adapters.parsers.unique import KeySearch
 from flight_core.domain.contract import (
@@ -55,17 +55,19 @@ class CheckRequest:
         )
 
 
-def finish(check: CheckRequest, path: Path) -> dict[str, object]:
-    """Take rows with repeated keys out of the file at `path`, and say what there is to say."""
+def finish(check: CheckRequest, target: Target) -> dict[str, object]:
+    """Take rows with repeated keys out of the files, and say what there is to say."""
     gate, contract = check.inspection.gate, check.inspection.contract
-    repeated = [(key, KeySearch(path, key.columns, check.present).repeated()) for key in contract.unique]
+    repeated = [
+        (key, KeySearch(target.files, key.columns, check.present).repeated()) for key in contract.unique
+    ]
     counts = [RuleCount("unique", ", ".join(key.columns), key.severity, hit.len()) for key, hit in repeated]
-    rejected_rows = gate.rejected_rows + _set_apart(check.inspection, path, repeated)
+    rejected_rows = gate.rejected_rows + _set_apart(check.inspection, target, repeated)
     gate.file.close()
-    if JOB in pl.scan_parquet(path, glob=False).collect_schema():
-        _rewrite(path, pl.scan_parquet(path, glob=False).drop(MARKS))
+    if JOB in target.scan().collect_schema():
+        target.write(target.scan().drop(MARKS))
     report = CheckReport(check.version, gate.rows, rejected_rows, merged_counts([*gate.counts, *counts]))
-    stale = _stale(check, path)
+    stale = _stale(check, target)
     if stale is not None:
         report = replace(report, rules=(*report.rules, stale))
     rejects = check.inspection.rejects
@@ -79,13 +81,15 @@ def finish(check: CheckRequest, path: Path) -> dict[str, object]:
     }
 
 
-def _set_apart(inspection: Inspection, path: Path, repeated: Sequence[tuple[UniqueKey, pl.Series]]) -> int:
+def _set_apart(
+    inspection: Inspection, target: Target, repeated: Sequence[tuple[UniqueKey, pl.Series]]
+) -> int:
     """Move the rows with repeated keys to the rejects; how many there are."""
     bad = [(key, hit) for key, hit in repeated if key.severity is not Severity.WARN and hit.len()]
     if not bad:
         return 0
     numbers = pl.concat([hit for _, hit in bad]).unique().sort()
-    rows = pl.scan_parquet(path, glob=False).with_row_index(_NUMBER)
+    rows = target.scan().with_row_index(_NUMBER)
     is_bad = pl.col(_NUMBER).is_in(numbers.implode())
     for batch in rows.filter(is_bad).collect_batches(engine="streaming"):
         labels = [
@@ -105,28 +109,22 @@ def _set_apart(inspection: Inspection, path: Path, repeated: Sequence[tuple[Uniq
             where = [*inspection.gate.origins(batch[_NUMBER]), job]
         values = texts(batch.drop(_NUMBER, *MARKS, strict=False))
         inspection.gate.file.write(pl.DataFrame([*where, rules, *values]))
-    _rewrite(path, rows.filter(~is_bad).drop(_NUMBER))
+    target.write(rows.filter(~is_bad).drop(_NUMBER))
     return numbers.len()
 
 
-def _rewrite(path: Path, rows: pl.LazyFrame) -> None:
-    draft = path.with_suffix(".draft")
-    rows.sink_parquet(draft, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    draft.replace(path)
-
-
-def _stale(check: CheckRequest, path: Path) -> RuleCount | None:
+def _stale(check: CheckRequest, target: Target) -> RuleCount | None:
     freshness = check.inspection.contract.freshness
     if freshness is None or freshness.column is None:
         return None
-    newest = max(filter(None, (check.newest, _newest(path, freshness))), default=None)
+    newest = max(filter(None, (check.newest, _newest(target, freshness))), default=None)
     if newest is not None and (check.at - newest).total_seconds() <= freshness.max_age_s:
         return None
     return RuleCount("freshness", freshness.column, freshness.severity, 0)
 
 
-def _newest(path: Path, freshness: Freshness) -> datetime | None:
-    value = pl.scan_parquet(path, glob=False).select(pl.col(str(freshness.column)).max()).collect().item()
+def _newest(target: Target, freshness: Freshness) -> datetime | None:
+    value = target.scan().select(pl.col(str(freshness.column)).max()).collect().item()
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None

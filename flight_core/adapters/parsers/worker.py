@@ -63,7 +63,7 @@ class Request:
 
 
 def parse(request: Request, meter: Meter) -> dict[str, object]:
-    """Find out what the files are and write `folder`/part-0.parquet."""
+    """Find out what the files are and write their rows into `folder`."""
     scratch = request.folder / "scratch"
     scratch.mkdir()
     files = _unpacked(request, scratch, meter)
@@ -71,15 +71,16 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     format = contents[0].format
     inspection = None if request.check is None else request.check.inspection
     options = options_for(format, request.options)
-    target = Target(request.folder / "part-0.parquet", inspection, options.given_types)
+    target = Target(request.folder, inspection, options.given_types)
     used = _dispatch(files, contents, options, target, scratch, request.limits, meter)
-    checked = None if request.check is None else finish(request.check, target.path)
-    row_count = pq.read_metadata(target.path).num_rows
+    checked = None if request.check is None else finish(request.check, target)
+    row_count = sum(pq.read_metadata(file).num_rows for file in target.files)
     meter.reached(meter.total_bytes, row_count)
     reading = {"format": format, "options": used.model_dump(mode="json", exclude_unset=True)}
     return {
-        "files": [target.path.name],
+        "files": [str(file.relative_to(request.folder)) for file in target.files],
         "row_count": row_count,
+        "nan_columns": sorted(target.nan_columns),
         "reading": reading,
         "checked": checked,
     }
@@ -95,7 +96,7 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
     format = contents[0].format
     options = options_for(format, request.options)
     short = [heads.shortened(*pair, options, wanted.rows) for pair in zip(files, contents, strict=True)]
-    target = Target(request.folder / "preview.parquet", None, options.given_types)
+    target = Target(request.folder, None, options.given_types)
     kinds = [content for _, content in short]
     used = _dispatch(
         [file for file, _ in short],
@@ -110,7 +111,7 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
     told |= used.model_dump(mode="json", exclude_unset=True)
     if contents[0].encoding not in (None, "utf-8"):
         told["encoding"] = contents[0].encoding
-    first = pl.read_parquet(target.path, n_rows=SAMPLE_ROWS)
+    first = target.scan().head(SAMPLE_ROWS).collect()
     rows = request.folder / "preview.arrow"
     _write_arrow(first.head(wanted.rows), rows)
     return {

@@ -23,7 +23,7 @@ DICTIONARY_BYTES = (
     64 << 10
 )  # of a column of a row group; with larger ones files are larger and slower to scan
 GROUP_BYTES = 128 << 20  # in memory; wide rows make smaller groups
-FILE_GROUPS = 128
+FILE_GROUPS = 32  # whoever changes a row writes its file again
 FILE_BYTES = 512 << 20
 
 

@@ -110,13 +110,13 @@ class DeltaStagedWrite:
                 self._part_writer().write(group)
         self._row_count += batch.num_rows
 
-    def adopt(self, files: Sequence[Path]) -> None:
+    def adopt(self, files: Sequence[Path], *, nan_columns: frozenset[str] | None = None) -> None:
         if files and not self._settled:
             self._settle(_common_schema(files))
         for path in files:
             with ParquetSource(path) as source:
                 if self._fit(source.schema).changes_nothing:
-                    self._take(source)
+                    self._take(source, source.nan_columns() if nan_columns is None else nan_columns)
                 else:
                     for batch in source.batches():
                         self.write(batch)
@@ -203,9 +203,8 @@ class DeltaStagedWrite:
             self._files += self._writer.close()
             self._writer = None
 
-    def _take(self, source: ParquetSource) -> None:
+    def _take(self, source: ParquetSource, nan_columns: frozenset[str]) -> None:
         """The file as it is, after the rows that came before it."""
-        nan_columns = source.nan_columns()
         self._finish_writing()
         target = self._finished / file_name(len(self._files))
         with disk_errors():

@@ -43,12 +43,13 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFiles:
-    """Without the rows that a check has rejected."""
+    """Without the rows that a check has rejected. `nan_columns` as for `StagedWrite.adopt`."""
 
     files: tuple[Path, ...]  # Parquet, in the folder given
     row_count: int
     reading: Reading
     checked: Checked | None = None
+    nan_columns: frozenset[str] | None = None
 
 
 class WholeFilesNeeded(Exception):

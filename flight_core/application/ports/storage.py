@@ -67,8 +67,10 @@ class StagedWrite(Protocol):
     def folder(self) -> Path:
         """Where other programs may put Parquet files of their own, for `adopt`."""
 
-    def adopt(self, files: Sequence[Path]) -> None:
+    def adopt(self, files: Sequence[Path], *, nan_columns: frozenset[str] | None = None) -> None:
         """Take finished Parquet files in `folder` as they are.
+
+        `nan_columns` are those that may hold a NaN; None: that has to be found out.
 
         Raises:
             UnreadableData, SchemaMismatch, LossyType: types the store cannot hold exactly.
