@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from prometheus_client import ProcessCollector
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from control_api import errors, openapi
 from control_api.conditional import Conditional
+from control_api.dependencies import known_parameters
 from control_api.mapping import API
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
@@ -95,7 +96,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
         live,
         system,
     ):
-        app.include_router(routes.router)
+        app.include_router(routes.router, dependencies=[Depends(known_parameters)])
     app.include_router(system.pages)
     # Swagger UI and ReDoc as their makers ship them, so that the pages work without the internet.
     app.mount("/static/vendor", StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -7,6 +7,9 @@ import re
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 
 from control_api.errors import HttpProblem
@@ -63,6 +66,27 @@ async def json_body(request: Request) -> None:
             "unsupported_media_type",
             f"the body's type is '{media_type[:80]}'; send JSON, with 'Content-Type: application/json'",
         )
+
+
+async def known_parameters(connection: HTTPConnection) -> None:
+    """Raises RequestValidationError: the URL has a parameter that the route would pass over."""
+    route = connection.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    known = _parameters_of(route.dependant)
+    unknown = [name for name in connection.query_params if name not in known]
+    if unknown:
+        there = f"there are {', '.join(sorted(known))}" if known else "there are none here"
+        faults = [
+            {"type": "extra_forbidden", "loc": ("query", name), "msg": f"no such parameter; {there}"}
+            for name in unknown
+        ]
+        raise RequestValidationError(faults)
+
+
+def _parameters_of(dependant: Dependant) -> set[str]:
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*map(_parameters_of, dependant.dependencies))
 
 
 async def _wait_s(request: Request, options: Annotated[ControlOptions, Depends(_options)]) -> float:

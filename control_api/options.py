@@ -70,6 +70,7 @@ from flight_core.application.versions import (
     SetRetention,
     TagVersion,
 )
+from flight_core.domain.idempotency import IdempotencyRepository
 from flight_core.domain.repositories import EventRepository
 
 # Raises where the part it looks at does not work; may block for a while.
@@ -179,6 +180,7 @@ class ControlUseCases:
     versions: VersionUseCases
     contracts: ContractUseCases
     derivations: DerivationUseCases
+    idempotency: IdempotencyRepository
     start_ingestion: StartIngestion
     get_ingestion: GetIngestion
     retry_ingestion: RetryIngestion

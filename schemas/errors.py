@@ -123,6 +123,11 @@ PROBLEM_TYPES = _types(
     ("table_exists", "The table exists already", "Append to it, drop it, or choose another name."),
     ("user_exists", "The user exists already", "Choose another name, or change the password."),
     ("commit_conflict", "Somebody else committed first", "Try again."),
+    (
+        "idempotency_key_pending",
+        "The request with this idempotency key has not ended",
+        "Ask again in a moment.",
+    ),
     ("transaction_failed", "The transaction has failed", "Roll back and begin again."),
     ("ingestion_finished", "The ingestion has finished", "There is nothing left to cancel."),
     ("upload_finished", "The upload is complete", "Ingest it, or begin another."),

@@ -41,7 +41,7 @@ class Token(BaseModel):
 
 
 class CreatedToken(Token):
-    token: str = Field(description="The secret; it is not told again.")
+    token: str | None = Field(description="The secret; it is not told again.")
 
 
 class TokenPage(BaseModel):

@@ -3,12 +3,11 @@
 from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, Query
-from starlette.responses import Response
 
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases, json_body
+from control_api.queued import LOCATION, Queued
 from flight_core.application.contracts import ContractStanding, DatasetCheck
 from flight_core.domain.contract import contract_document, contract_of
 from flight_core.domain.dataset import DatasetName
@@ -66,20 +65,11 @@ async def check_contract(
     return _report(name, await use_cases.contracts.check(name, trial, actor=caller))
 
 
-@router.post(
-    "/rejects/replay",
-    status_code=202,
-    responses={202: {"headers": {"Location": {"schema": {"type": "string"}}}}},
-)
-async def replay_rejects(
-    name: Name, response: Response, use_cases: UseCases, caller: Caller
-) -> http.Ingestion:
+@router.post("/rejects/replay", status_code=202, responses=LOCATION)
+async def replay_rejects(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> http.Ingestion:
     """Queue a job that holds the rejected rows against the contract as it is now. Good ones are appended
     and leave the quarantine; the others stay, with what they break now."""
-    job = await to_thread.run_sync(partial(use_cases.contracts.replay, name, actor=caller))
-    reply = mapping.ingestion(job)
-    response.headers["Location"] = reply.href
-    return reply
+    return await queued.ingestion(partial(use_cases.contracts.replay, name, actor=caller))
 
 
 def _standing(standing: ContractStanding) -> contracts.StoredContract:

@@ -1,6 +1,7 @@
 """Datasets: list, describe, read a window of rows, drop."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,6 +12,7 @@ from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, 
 from control_api.etags import etag_of, etag_of_dataset, is_fresh, require_match, weak
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.paging import Cursor, Limit, paged
+from control_api.queued import Queued
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.query import Statement, Window, quoted
@@ -124,11 +126,13 @@ def delete_rows(
 
 
 @router.post("/{name}/refresh", status_code=202)
-def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller) -> http.IngestionPage:
+async def refresh_dataset(
+    name: Name, use_cases: UseCases, caller: Caller, queued: Queued
+) -> http.IngestionPage:
     """Make a derived dataset anew; of any other one, ingest its sources again, one job for each, in
     their order. Sources with nothing new change nothing."""
-    queued = use_cases.refresh_dataset(name, actor=caller)
-    return http.IngestionPage(items=[mapping.ingestion(ingestion) for ingestion in queued], next=None)
+    items = await queued.ingestions(partial(use_cases.refresh_dataset, name, actor=caller))
+    return http.IngestionPage(items=items, next=None)
 
 
 @router.get("/{name}/rows", responses=RESULT | NOT_MODIFIED, response_class=Response)

@@ -7,11 +7,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, Name, UseCases, WaitSeconds, json_body
+from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.paging import Cursor, Limit, Place, paged
+from control_api.queued import LOCATION, Queued
 from control_api.routes.datasets import VersionText
-from control_api.routes.ingestions import started
-from control_api.routes.jobs import LOCATION
 from flight_core.application.derivations import DerivationRequest, DerivationStatus
 from flight_core.application.lineage import Direction, Lineage
 from flight_core.domain.dataset import VersionRef
@@ -65,13 +64,10 @@ def remove_derivation(name: Name, use_cases: UseCases, caller: Caller) -> None:
 
 
 @router.post("/datasets/{name}/derivation/refresh", status_code=202, responses=LOCATION)
-async def refresh_dataset(
-    name: Name, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
-) -> http.Ingestion:
+async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> http.Ingestion:
     """Make a derived dataset anew, from what its inputs are now. While a run has not ended, the answer is
     that run."""
-    refresh = partial(use_cases.derivations.refresh, name, actor=caller)
-    return await started(refresh, response, use_cases, caller, wait_s)
+    return await queued.ingestion(partial(use_cases.derivations.refresh, name, actor=caller))
 
 
 @router.get("/datasets/{name}/lineage")

@@ -1,28 +1,23 @@
 """Jobs that turn sources into datasets."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, UseCases, WaitSeconds, json_body
-from control_api.options import ControlUseCases
-from control_api.routes.jobs import LOCATION, ListQuery, explain, link_next, list_page, settled
+from control_api.dependencies import Caller, UseCases, json_body
+from control_api.once import KeyHeader
+from control_api.queued import LOCATION, Queued, Waited
+from control_api.routes.jobs import ListQuery, link_next, list_page
 from flight_core.application.preview import PreviewRequest
-from flight_core.domain.access import Actor
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
 from schemas import http
 
 router = APIRouter(prefix=mapping.API, tags=["ingestions"])
-
-IdempotencyKey = Annotated[
-    str | None, Header(description="A name for this request, of your choice: 1 to 255 printable characters.")
-]
 
 
 @router.post(
@@ -33,35 +28,17 @@ IdempotencyKey = Annotated[
 )
 async def start_ingestion(
     request: http.IngestionRequest,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    wait_s: WaitSeconds,
-    idempotency_key: IdempotencyKey = None,
+    waiting: Waited,
+    idempotency_key: KeyHeader = None,
 ) -> http.Ingestion:
     """Queue a job. Follow `Location`, or the events, to see what becomes of it; `Prefer: wait=10`
     waits for the end, up to that many seconds. The same request with the same `Idempotency-Key`
     starts nothing again: it is answered with the job that it started, for 24 hours."""
     wanted = mapping.ingestion_request(request)
     start = partial(use_cases.start_ingestion, wanted, actor=caller, idempotency_key=idempotency_key)
-    return await started(start, response, use_cases, caller, wait_s)
-
-
-async def started(
-    start: Callable[[], Ingestion],
-    response: Response,
-    use_cases: ControlUseCases,
-    caller: Actor,
-    wait_s: float,
-) -> http.Ingestion:
-    """Queue the job, and wait for its end for as long as the caller prefers."""
-    ingestion = await to_thread.run_sync(start)
-    look = partial(use_cases.get_ingestion, ingestion.id, actor=caller)
-    ingestion = await settled(ingestion, look, use_cases, wait_s)
-    reply = mapping.ingestion(ingestion)
-    response.headers["Location"] = reply.href
-    explain(response, ingestion, wait_s)
-    return reply
+    return await waiting.ingestion(await to_thread.run_sync(start))
 
 
 @router.post("/ingestions/preview", dependencies=[Depends(json_body)])
@@ -94,32 +71,34 @@ def list_ingestions(
 
 @router.get("/ingestions/{ingestion_id}")
 async def get_ingestion(
-    ingestion_id: str, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
+    ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited
 ) -> http.Ingestion:
     """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds."""
     look = partial(use_cases.get_ingestion, ingestion_id, actor=caller)
-    ingestion = await settled(await to_thread.run_sync(look), look, use_cases, wait_s)
-    explain(response, ingestion, wait_s)
-    return mapping.ingestion(ingestion)
+    return await waiting.ingestion(await to_thread.run_sync(look))
 
 
 @router.post("/ingestions/{ingestion_id}/retry", status_code=202, responses=LOCATION)
-def retry_ingestion(
-    ingestion_id: str, response: Response, use_cases: UseCases, caller: Caller
+async def retry_ingestion(
+    ingestion_id: str, use_cases: UseCases, caller: Caller, queued: Queued
 ) -> http.Ingestion:
     """Start a job that failed or was cancelled again: a new job with the same request."""
-    reply = mapping.ingestion(use_cases.retry_ingestion(ingestion_id, actor=caller))
-    response.headers["Location"] = reply.href
-    return reply
+    return await queued.ingestion(partial(use_cases.retry_ingestion, ingestion_id, actor=caller))
 
 
-@router.post("/ingestions/{ingestion_id}/cancel", status_code=202)
-@router.delete("/ingestions/{ingestion_id}", status_code=202)
-def cancel_ingestion(ingestion_id: str, use_cases: UseCases, caller: Caller) -> http.Ingestion:
+@router.post("/ingestions/{ingestion_id}/cancel", status_code=202, responses=LOCATION)
+@router.delete("/ingestions/{ingestion_id}", status_code=202, responses=LOCATION)
+async def cancel_ingestion(
+    ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited
+) -> http.Ingestion:
     """Ask a job to stop. One that is committing already may still succeed; the record stays."""
-    use_cases.get_ingestion(ingestion_id, actor=caller)
-    use_cases.cancel_job(ingestion_id, actor=caller)
-    return mapping.ingestion(use_cases.get_ingestion(ingestion_id, actor=caller))
+
+    def cancel() -> Ingestion:
+        use_cases.get_ingestion(ingestion_id, actor=caller)  # not any other job
+        use_cases.cancel_job(ingestion_id, actor=caller)
+        return use_cases.get_ingestion(ingestion_id, actor=caller)
+
+    return await waiting.ingestion(await to_thread.run_sync(cancel))
 
 
 @router.get("/sources")

@@ -1,19 +1,17 @@
 """Jobs of every kind: list, look, wait, cancel, read the log."""
 
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, Name, UseCases, WaitSeconds
-from control_api.events import Filter, Subscription
+from control_api.dependencies import Caller, Name, UseCases
 from control_api.options import ControlUseCases
+from control_api.queued import LOCATION, Queued, Waited
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import IngestionNotFound, InvalidRequest
@@ -21,12 +19,6 @@ from flight_core.domain.job import Job, JobFilter, JobState, Task
 from schemas import http
 
 router = APIRouter(prefix=mapping.API, tags=["jobs"])
-
-LOCATION: dict[int | str, dict[str, Any]] = {202: {"headers": {"Location": {"schema": {"type": "string"}}}}}
-
-_POLL_AFTER_S = 1
-
-AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class ListQuery:
@@ -98,22 +90,17 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}")
-async def get_job(
-    job_id: str, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
-) -> http.Job:
+async def get_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> http.Job:
     """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds. `href` of
     an ingestion tells more."""
-    look = partial(use_cases.get_job, job_id, actor=caller)
-    job = await settled(await to_thread.run_sync(look), look, use_cases, wait_s)
-    explain(response, job, wait_s)
-    return mapping.job(job)
+    return await waiting.job(await to_thread.run_sync(partial(use_cases.get_job, job_id, actor=caller)))
 
 
-@router.post("/jobs/{job_id}/cancel", status_code=202)
-@router.delete("/jobs/{job_id}", status_code=202)
-def cancel_job(job_id: str, use_cases: UseCases, caller: Caller) -> http.Job:
+@router.post("/jobs/{job_id}/cancel", status_code=202, responses=LOCATION)
+@router.delete("/jobs/{job_id}", status_code=202, responses=LOCATION)
+async def cancel_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> http.Job:
     """Ask a job to stop. One that is committing already may still succeed; the record stays."""
-    return mapping.job(use_cases.cancel_job(job_id, actor=caller))
+    return await waiting.job(await to_thread.run_sync(partial(use_cases.cancel_job, job_id, actor=caller)))
 
 
 @router.get("/ingestions/{job_id}/log", tags=["ingestions"])
@@ -137,83 +124,29 @@ def read_log(
 @router.post("/datasets/{name}/compact", status_code=202, responses=LOCATION)
 async def compact_dataset(
     name: Name,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    wait_s: WaitSeconds,
+    queued: Queued,
     request: http.CompactionRequest | None = None,
 ) -> http.Job:
     """Queue a job that puts the rows of small files into few large ones, as a new version with the same
     rows. One that waits or runs already is the answer."""
     options = {} if request is None else request.model_dump(exclude_unset=True)
-    return await _maintained(name, Task.COMPACT, options, response, use_cases, caller, wait_s)
+    start = use_cases.start_maintenance
+    return await queued.job(partial(start, name, Task.COMPACT, actor=caller, options=options))
 
 
 @router.post("/datasets/{name}/vacuum", status_code=202, responses=LOCATION)
 async def vacuum_dataset(
     name: Name,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    wait_s: WaitSeconds,
+    queued: Queued,
     request: http.VacuumRequest | None = None,
 ) -> http.Job:
     """Queue a job that lets old versions expire by the dataset's policy, and deletes the files that
     nobody needs any more; or, with `dry_run`, tells what would go. One that waits or runs already is the
     answer."""
     options = {"dry_run": True} if request is not None and request.dry_run else {}
-    return await _maintained(name, Task.VACUUM, options, response, use_cases, caller, wait_s)
-
-
-async def _maintained(
-    name: DatasetName,
-    task: Task,
-    options: dict[str, Any],
-    response: Response,
-    use_cases: ControlUseCases,
-    caller: Actor,
-    wait_s: float,
-) -> http.Job:
-    start = partial(use_cases.start_maintenance, name, task, actor=caller, options=options)
-    job: Job = await to_thread.run_sync(start)
-    job = await settled(job, partial(use_cases.get_job, job.id, actor=caller), use_cases, wait_s)
-    return accepted(job, response, wait_s)
-
-
-def accepted(job: Job, response: Response, wait_s: float) -> http.Job:
-    """The answer of those who queue a job: 202, and where it is."""
-    reply = mapping.job(job)
-    response.status_code = 202
-    response.headers["Location"] = reply.href
-    explain(response, job, wait_s)
-    return reply
-
-
-async def settled(
-    job: AnyJob, look_again: Callable[[], AnyJob], use_cases: ControlUseCases, wait_s: float
-) -> AnyJob:
-    """The job at its end, or as it is after `wait_s` seconds."""
-    if wait_s == 0 or job.state.final:
-        return job
-    news = Subscription(
-        use_cases.events,
-        use_cases.feed,
-        use_cases.clock,
-        heartbeat_s=wait_s,
-        wanted=Filter(jobs=frozenset({job.id})),
-    )
-    with anyio.move_on_after(wait_s):
-        async with aclosing(news.batches()) as batches:
-            async for _ in batches:  # the first one comes at once
-                job = await to_thread.run_sync(look_again)
-                if job.state.final:
-                    break
-    return job
-
-
-def explain(response: Response, job: Job, wait_s: float) -> None:
-    """Tell what became of `Prefer: wait`, and when to ask again."""
-    if wait_s:
-        response.headers["Preference-Applied"] = f"wait={wait_s:g}"
-    if not job.state.final:
-        response.headers["Retry-After"] = str(_POLL_AFTER_S)
+    start = use_cases.start_maintenance
+    return await queued.job(partial(start, name, Task.VACUUM, actor=caller, options=options))

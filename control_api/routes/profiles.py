@@ -9,12 +9,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, Name, UseCases, WaitSeconds
+from control_api.dependencies import Caller, Name, UseCases
+from control_api.queued import LOCATION, Waited
 from control_api.routes.datasets import VersionText
-from control_api.routes.jobs import LOCATION, accepted, settled
 from flight_core.application.profile import VersionProfile
 from flight_core.domain.dataset import DatasetName
-from flight_core.domain.job import Job, JobState, Maintenance
+from flight_core.domain.job import Maintenance
 from schemas import http
 from schemas.profiles import DatasetProfile
 
@@ -31,7 +31,7 @@ async def profile_dataset(
     response: Response,
     use_cases: UseCases,
     caller: Caller,
-    wait_s: WaitSeconds,
+    waiting: Waited,
     version: VersionText = None,
     columns: Columns = None,
 ) -> DatasetProfile | http.Job:
@@ -42,12 +42,12 @@ async def profile_dataset(
     look = partial(use_cases.profile_dataset, name, at, actor=caller, columns=columns or ())
     found = await to_thread.run_sync(look)
     if isinstance(found, Maintenance):
-        again = partial(use_cases.get_job, found.id, actor=caller)
-        job: Job = await settled(found, again, use_cases, wait_s)
-        if job.state is JobState.SUCCEEDED:
+        job = await waiting.job(found)
+        if job.state == "succeeded":
             found = await to_thread.run_sync(look)
     if isinstance(found, Maintenance):
-        return accepted(job, response, wait_s)
+        response.status_code = 202
+        return job
     return _profile(name, found)
 
 

@@ -2,16 +2,17 @@
 
 from functools import partial
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, UseCases, WaitSeconds, json_body
+from control_api.dependencies import Caller, UseCases, json_body
+from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
 from control_api.paging import Cursor, Limit, paged
+from control_api.queued import LOCATION, Queued
 from control_api.redaction import redacted
-from control_api.routes.ingestions import started
-from control_api.routes.jobs import LOCATION
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import IngestionNotFound
 from flight_core.domain.job import Job
@@ -23,15 +24,20 @@ router = APIRouter(prefix=f"{mapping.API}/schedules", tags=["schedules"])
 
 
 @router.post("", status_code=201, dependencies=[Depends(json_body)])
-def add_schedule(
-    request: wire.ScheduleRequest, response: Response, use_cases: UseCases, caller: Caller
+async def add_schedule(
+    request: wire.ScheduleRequest, response: Response, use_cases: UseCases, caller: Caller, once: OnceOnly
 ) -> wire.Schedule:
     """Let an ingestion repeat. One with `every_s` runs for the first time at once."""
     timing = timing_of(request)
     assert timing is not None
     wanted = mapping.ingestion_request(request.ingestion)
-    schedule = use_cases.schedules.add(request.name, wanted, timing, actor=caller, paused=request.paused)
-    reply = _reply(schedule, use_cases, caller)
+    schedules = use_cases.schedules
+    schedule = await once.in_thread(
+        partial(schedules.add, request.name, wanted, timing, actor=caller, paused=request.paused),
+        id_of=lambda made: made.name,
+        again=partial(schedules.get, actor=caller),
+    )
+    reply = await to_thread.run_sync(_reply, schedule, use_cases, caller)
     response.headers["Location"] = reply.href
     return reply
 
@@ -81,12 +87,9 @@ def remove_schedule(name: str, use_cases: UseCases, caller: Caller) -> None:
 
 
 @router.post("/{name}/run", status_code=202, responses=LOCATION)
-async def run_schedule(
-    name: str, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
-) -> http.Ingestion:
+async def run_schedule(name: str, use_cases: UseCases, caller: Caller, queued: Queued) -> http.Ingestion:
     """Run it now, paused or not. Takes `Prefer: wait=10`, as `POST /api/v1/ingestions` does."""
-    run = partial(use_cases.schedules.run, name, actor=caller)
-    return await started(run, response, use_cases, caller, wait_s)
+    return await queued.ingestion(partial(use_cases.schedules.run, name, actor=caller))
 
 
 def timing_of(request: wire.Timed) -> Timing | None:

@@ -1,12 +1,14 @@
 """API tokens: handed out, listed, taken back. For administrators."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends
 
 from control_api import mapping
 from control_api.dependencies import Caller, UseCases, json_body
+from control_api.once import OnceOnly
 from flight_core.domain.access import Scope
 from flight_core.domain.tokens import ApiToken
 from schemas import tokens as wire
@@ -15,15 +17,24 @@ router = APIRouter(prefix=f"{mapping.API}/tokens", tags=["tokens"])
 
 
 @router.post("", status_code=201, dependencies=[Depends(json_body)])
-def create_token(request: wire.TokenRequest, use_cases: UseCases, caller: Caller) -> wire.CreatedToken:
-    """A new token. The answer holds its secret, which is stored nowhere: keep it."""
-    token, secret = use_cases.access.create_token(
+async def create_token(
+    request: wire.TokenRequest, use_cases: UseCases, caller: Caller, once: OnceOnly
+) -> wire.CreatedToken:
+    """A new token. The answer holds its secret, which is stored nowhere: keep it. The answer to the same
+    request with the same `Idempotency-Key` lacks it."""
+    create = partial(
+        use_cases.access.create_token,
         request.name,
         actor=caller,
         scopes=frozenset(map(Scope, request.scopes)),
         datasets=tuple(request.datasets),
         expires_at=request.expires_at,
     )
+
+    def again(token_id: str) -> tuple[ApiToken, str | None]:
+        return next(each for each in use_cases.access.list_tokens(actor=caller) if each.id == token_id), None
+
+    token, secret = await once.in_thread(create, id_of=lambda made: made[0].id, again=again)
     return wire.CreatedToken(**_fields(token), token=secret)
 
 

@@ -13,16 +13,17 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, Name, Options, UseCases, WaitSeconds
+from control_api.dependencies import Caller, Name, Options, UseCases
+from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
 from control_api.paging import Cursor, Limit, Place, paged
-from control_api.routes.ingestions import started
+from control_api.queued import LOCATION, Waited
 from control_api.upload_headers import check_type, has_body, headers_of, part_of
 from flight_core.application.uploads import DEFAULT_NAME, Part
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import SchemaPolicy, WriteMode
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, InvalidOption
-from flight_core.domain.ingestion import IngestionRequest, SourceSpec
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.upload import Upload
 from schemas import http
 
@@ -44,16 +45,24 @@ async def create_upload(
     use_cases: UseCases,
     options: Options,
     caller: Caller,
+    once: OnceOnly,
     name: FileName = DEFAULT_NAME,
 ) -> http.Upload:
     """Begin an upload. The body is its beginning, or all of it: it is complete unless there is no
-    body, `Upload-Complete: ?0` says otherwise, or `Upload-Length` announces more."""
+    body, `Upload-Complete: ?0` says otherwise, or `Upload-Length` announces more. A request that comes
+    again with its `Idempotency-Key` is answered with the upload as it is; its body is not looked at."""
     uploads = use_cases.uploads
     check_type(request.headers)
     part = part_of(request.headers, offset=0, last=has_body(request.headers))
-    create = partial(uploads.create, name=name, size_bytes=part.size_bytes, actor=caller)
-    upload = await to_thread.run_sync(create)
-    if part.last is not False or has_body(request.headers):
+    begun: list[Upload] = []
+
+    def create() -> Upload:
+        begun.append(uploads.create(name=name, size_bytes=part.size_bytes, actor=caller))
+        return begun[0]
+
+    known = partial(uploads.get, actor=caller)
+    upload = await once.in_thread(create, id_of=lambda made: made.id, again=known)
+    if begun and (part.last is not False or has_body(request.headers)):
         upload = await uploads.receive(
             upload.id, part, _chunks(request, options.stall_timeout_s), actor=caller
         )
@@ -120,16 +129,16 @@ def delete_upload(upload_id: str, use_cases: UseCases, caller: Caller) -> None:
     "/datasets/{name}/upload",
     status_code=202,
     openapi_extra=_BYTES,
-    responses={202: {"headers": {"Location": {"schema": {"type": "string"}}}}},
+    responses=LOCATION,
 )
 async def upload_to_dataset(
     name: Name,
     request: Request,
-    response: Response,
     use_cases: UseCases,
     limits: Options,
     caller: Caller,
-    wait_s: WaitSeconds,
+    waiting: Waited,
+    once: OnceOnly,
     mode: http.WriteMode = "append",
     keys: Annotated[
         list[str] | None, Query(description="Of the modes upsert and replace_partitions; once for each.")
@@ -154,13 +163,16 @@ async def upload_to_dataset(
         keys=tuple(keys or ()),
         schema_policy=SchemaPolicy(schema_policy),
     )
-    await to_thread.run_sync(partial(use_cases.start_ingestion.check, wanted, actor=caller))
     part = part_of(request.headers, offset=0, last=True)
-    chunks = _chunks(request, limits.stall_timeout_s)
-    upload = await _whole(use_cases, caller, filename, part, chunks)
-    wanted = replace(wanted, source=SourceSpec("upload", {"id": upload.id}))
-    start = partial(use_cases.start_ingestion, wanted, actor=caller)
-    return await started(start, response, use_cases, caller, wait_s)
+
+    async def receive() -> Ingestion:
+        await to_thread.run_sync(partial(use_cases.start_ingestion.check, wanted, actor=caller))
+        upload = await _whole(use_cases, caller, filename, part, _chunks(request, limits.stall_timeout_s))
+        whole = replace(wanted, source=SourceSpec("upload", {"id": upload.id}))
+        return await to_thread.run_sync(partial(use_cases.start_ingestion, whole, actor=caller))
+
+    known = partial(use_cases.get_ingestion, actor=caller)
+    return await waiting.ingestion(await once(receive, id_of=lambda made: made.id, again=known))
 
 
 async def _whole(

@@ -1,8 +1,6 @@
 """Asking for ingestions. What holds for jobs of every kind is in `jobs`."""
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -17,11 +15,10 @@ from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import WriteMode
 from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, NotRetryable
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.repositories import DatasetRepository, IngestionRepository
-
-_KEY = re.compile(r"[ -~]{1,255}")
 
 # The registered source kinds.
 Sources = Mapping[str, Source]
@@ -151,13 +148,8 @@ class RetryIngestion:
 
 
 def _key(value: str, request: IngestionRequest, actor: Actor) -> IdempotencyKey:
-    if not _KEY.fullmatch(value):
-        raise InvalidOption(
-            f"{value[:40]!r} is not an idempotency key: use 1 to 255 printable ASCII characters, a UUID say"
-        )
     asked = json.dumps(asdict(request), sort_keys=True, default=str)
-    fingerprint = hashlib.sha256(asked.encode(errors="surrogatepass")).hexdigest()
-    return IdempotencyKey(actor.name, value, fingerprint)
+    return IdempotencyKey.of(value, asked.encode(errors="surrogatepass"), actor=actor.name)
 
 
 def source_of(sources: Sources, spec: SourceSpec) -> Source:

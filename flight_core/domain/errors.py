@@ -254,6 +254,13 @@ class CommitConflict(Conflict):
     retryable = True
 
 
+class IdempotencyKeyPending(Conflict):
+    """The request that the key came with first has not ended, or nobody knows how."""
+
+    code = "idempotency_key_pending"
+    retryable = True
+
+
 class TransactionFailed(Conflict):
     code = "transaction_failed"
 

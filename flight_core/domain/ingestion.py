@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import ClassVar
 
 from flight_core.domain.contract import REJECTS_KIND, CheckReport
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode, WriteRule
@@ -38,20 +36,6 @@ class IngestionRequest:
     def rule(self) -> WriteRule:
         """Raises InvalidOption: mode and keys do not go together."""
         return WriteRule(self.mode, self.keys, self.schema_policy)
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
-    """A name that an actor gave to a request, so that sending it again starts nothing again.
-
-    `fingerprint` is the same for requests that ask for the same.
-    """
-
-    KEPT: ClassVar[timedelta] = timedelta(hours=24)
-
-    actor: str
-    value: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

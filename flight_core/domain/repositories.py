@@ -7,7 +7,8 @@ from typing import Protocol
 from flight_core.domain.contract import Contract, StoredContract
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, LakeState, VersionRef
 from flight_core.domain.events import Event, StoredEvent
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Job, JobFilter, LogLine, Maintenance, Progress
 from flight_core.domain.profile import ColumnProfile
 from flight_core.domain.schedule import Schedule

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 
 from control_api.options import ControlUseCases
+from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
@@ -54,6 +55,7 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         versions=version_use_cases(parts, flight),
         contracts=contract_use_cases(parts, start),
         derivations=derivations,
+        idempotency=SqlIdempotencyRepository(parts.database),
         start_ingestion=start,
         get_ingestion=GetIngestion(parts.ingestions),
         retry_ingestion=RetryIngestion(parts.ingestions, start),

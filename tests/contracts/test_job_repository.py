@@ -13,7 +13,8 @@ from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Conflict, IdempotencyKeyReused, IngestionFinished, IngestionNotFound
 from flight_core.domain.events import Event, EventKind
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion, IngestionRequest, Reading, SourceSpec
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, Reading, SourceSpec
 from flight_core.domain.job import JobFilter, JobState, LogLevel, LogLine, Maintenance, Phase, Progress, Task
 from flight_core.infrastructure.database import Database
 

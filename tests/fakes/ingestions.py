@@ -11,7 +11,8 @@ from flight_core.domain.errors import (
     IngestionNotFound,
 )
 from flight_core.domain.events import Event, StoredEvent
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion, SourceSpec
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.domain.ingestion import Ingestion, SourceSpec
 from flight_core.domain.job import JobFilter, JobState
 from flight_core.domain.repositories import EVERY_JOB
 

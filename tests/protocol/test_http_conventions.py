@@ -8,6 +8,8 @@ import pytest
 from tests.protocol.http_stack import until
 from tests.stack import skein_stack
 
+INGESTION = {"dataset": "numbers", "source": {"kind": "http", "url": "http://127.0.0.1:9/x.csv"}}
+OTHER_SCHEDULE = {"name": "other", "every_s": 60, "paused": True, "ingestion": INGESTION}
 CONTRACT = {"columns": [{"name": "i", "type": "int64"}]}
 
 
@@ -139,3 +141,61 @@ def test_pages_of_tags_and_uploads_lead_through_all_of_them(client):
         assert (found, len(found)) == (whole, 5)
     assert client.get("/api/v1/datasets/numbers/tags/T3").json()["name"] == "t3"
     assert client.get("/api/v1/datasets/numbers/tags/none").json()["code"] == "tag_not_found"
+
+
+def test_a_parameter_that_nobody_would_look_at_is_refused(client):
+    for path in gettable(client):
+        if path.startswith("/api/"):
+            refused = client.get(
+                path, params={"limti": "10", "from": "1"} if "/diff" in path else {"limti": "10"}
+            )
+            assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), path
+            assert refused.json()["errors"][0]["parameter"] == "limti"
+    refused = client.get("/api/v1/jobs", params={"taks": "compact"})
+    assert "task" in refused.json()["detail"]
+
+
+# What is made once
+
+
+KEYED = [
+    ("/api/v1/schedules", {"name": "once", "every_s": 60, "paused": True, "ingestion": INGESTION}, "name"),
+    ("/api/v1/uploads", None, "id"),
+    ("/api/v1/datasets/numbers/compact", None, "id"),
+    ("/api/v1/datasets/numbers/vacuum", None, "id"),
+    ("/api/v1/datasets/made/derivation/refresh", None, "id"),
+    ("/api/v1/datasets/made/refresh", None, "items"),
+    ("/api/v1/datasets/numbers/upload?format=csv", None, "id"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "name"), KEYED, ids=[each[0] for each in KEYED])
+def test_a_request_that_comes_again_with_its_key_makes_nothing_new(client, path, body, name):
+    client.put("/api/v1/datasets/made/derivation", json={"sql": "SELECT i FROM numbers", "refresh": "manual"})
+    sent = {"content": b"i\n4\n"} if "upload" in path else {"json": body} if body else {}
+    headers = {"Idempotency-Key": f"of {path}", "Prefer": "wait=30"}
+    first = client.post(path, headers=headers, **sent)
+    again = client.post(path, headers=headers, **sent)
+    assert (first.status_code, again.status_code) in [(201, 201), (202, 202)], first.text
+    assert ids_in(first.json()[name]) == ids_in(again.json()[name])
+    assert again.headers.get("location") == first.headers.get("location")
+    other = client.post(path, headers=headers | {"Idempotency-Key": f"another {path}"}, **sent)
+    assert other.status_code == 409 or ids_in(other.json()[name]) != ids_in(first.json()[name])
+    refused = client.post("/api/v1/schedules", headers=headers, json=OTHER_SCHEDULE)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def ids_in(value):
+    return value if isinstance(value, str) else [each["id"] for each in value]
+
+
+def test_jobs_that_are_cancelled_or_retried_are_waited_for(client):
+    missing = {"dataset": "never", "source": {"kind": "http", "url": "http://127.0.0.1:9/nothing.csv"}}
+    wait = {"Prefer": "wait=30"}
+    failed = client.post("/api/v1/ingestions", json=missing, headers=wait)
+    assert failed.json()["state"] == "failed", failed.text
+    retried = client.post(f"{failed.headers['location']}/retry", headers=wait)
+    assert (retried.status_code, retried.json()["state"]) == (202, "failed")
+    assert retried.headers["preference-applied"] == "wait=30"
+    assert "retry-after" not in retried.headers
+    assert retried.json()["retry_of"] == failed.json()["id"]

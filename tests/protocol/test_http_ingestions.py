@@ -202,7 +202,7 @@ def test_another_request_with_a_used_key_is_refused(client):
     refused = start(client, "second", "good.parquet", headers=headers)
     assert refused.status_code == 422
     assert refused.json()["code"] == "idempotency_key_reused"
-    assert refused.json()["details"] == {"ingestion": first.json()["id"]}
+    assert refused.json()["details"] == {"resource": first.json()["id"]}
     assert client.get("/api/v1/ingestions", params={"dataset": "second"}).json()["items"] == []
 
 

@@ -191,3 +191,12 @@ def test_the_first_token_closes_a_server_that_was_open(tmp_path):
         assert client.delete(f"/api/v1/tokens/{made['id']}", headers=mine).status_code == 204
         assert client.get("/api/v1/datasets").status_code == 401
         assert json.loads(client.get("/api/v1/datasets", headers=mine).text)["code"] == "unauthenticated"
+
+
+def test_a_request_that_comes_again_with_its_key_is_not_told_the_secret(stack: Stack) -> None:
+    body = {"name": "once", "scopes": ["read"]}
+    with stack.http(headers=ADMIN | {"Idempotency-Key": "a token"}) as client:
+        first, again = (client.post("/api/v1/tokens", json=body).json() for _ in range(2))
+        listed = [each["name"] for each in client.get("/api/v1/tokens").json()["items"]]
+    assert (again["id"], again["token"], listed.count("once")) == (first["id"], None, 1)
+    over_http(stack, first["token"])

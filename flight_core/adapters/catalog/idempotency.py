@@ -1,25 +1,48 @@
-"""Which job was started by the request that an actor gave a name."""
+"""What was made by the request that an actor gave a name."""
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from flight_core.adapters.catalog.tables import idempotency_keys as keys
-from flight_core.domain.errors import CommitConflict, IdempotencyKeyReused
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion
+from flight_core.domain.errors import CommitConflict, IdempotencyKeyPending, IdempotencyKeyReused
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.infrastructure.database import Database
+
+_PENDING = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlIdempotencyRepository:
+    """See `IdempotencyRepository`."""
+
+    database: Database
+
+    def claim(self, key: IdempotencyKey, at: datetime) -> str | None:
+        with self.database.write() as connection:
+            return claim(connection, key, _PENDING, now=at)
+
+    def settle(self, key: IdempotencyKey, resource: str) -> None:
+        with self.database.write() as connection:
+            connection.execute(keys.update().where(_is(key)).values(resource=resource))
+
+    def release(self, key: IdempotencyKey) -> None:
+        with self.database.write() as connection:
+            connection.execute(keys.delete().where(_is(key), keys.c.resource == _PENDING))
 
 
 def holder(connection: sa.Connection, key: IdempotencyKey, *, now: datetime) -> str | None:
-    """The id of the key's job; None if the key is new, or has been forgotten.
+    """What the key's request made; None if the key is new, or has been forgotten.
 
     Raises:
         IdempotencyKeyReused: another request has it.
+        IdempotencyKeyPending: its request has made nothing yet.
     """
     row = connection.execute(
-        sa.select(keys.c.ingestion_id, keys.c.fingerprint).where(
-            keys.c.actor == key.actor, keys.c.value == key.value, keys.c.created_at > now - key.KEPT
-        )
+        sa.select(keys.c.resource, keys.c.fingerprint).where(_is(key), keys.c.created_at > now - key.KEPT)
     ).one_or_none()
     if row is None:
         return None
@@ -27,24 +50,28 @@ def holder(connection: sa.Connection, key: IdempotencyKey, *, now: datetime) -> 
         raise IdempotencyKeyReused(
             f"the idempotency key '{key.value}' came with another request before; use a new key for a new"
             " request",
-            ingestion=row.ingestion_id,
+            resource=row.resource,
         )
-    return str(row.ingestion_id)
+    if row.resource == _PENDING:
+        raise IdempotencyKeyPending(
+            f"the request with the idempotency key '{key.value}' has not ended; ask again in a moment, and if"
+            " that does not help, look whether it has done its work, and use a new key"
+        )
+    return str(row.resource)
 
 
-def claim(connection: sa.Connection, key: IdempotencyKey, ingestion: Ingestion) -> str | None:
-    """Give the key to a new job; the id of the job that has it already, if one does.
+def claim(connection: sa.Connection, key: IdempotencyKey, resource: str, *, now: datetime) -> str | None:
+    """Give the key to what a request makes; what its request made before, if it did.
 
     Of requests that come at the same time the first one gets it, and the others wait for that to be
     certain. Keys that are old enough are forgotten on the way. Raises as `holder`.
     """
-    now = ingestion.created_at
     connection.execute(keys.delete().where(keys.c.created_at <= now - key.KEPT))
     values = {
         "actor": key.actor,
         "value": key.value,
         "fingerprint": key.fingerprint,
-        "ingestion_id": ingestion.id,
+        "resource": resource,
         "created_at": now,
     }
     try:
@@ -56,3 +83,7 @@ def claim(connection: sa.Connection, key: IdempotencyKey, ingestion: Ingestion) 
             raise CommitConflict("the idempotency key is in use; try again") from None
         return earlier
     return None
+
+
+def _is(key: IdempotencyKey) -> sa.ColumnElement[Any]:
+    return sa.and_(keys.c.actor == key.actor, keys.c.value == key.value)

@@ -9,7 +9,8 @@ from flight_core.adapters.catalog.tables import jobs
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.errors import IngestionNotFound
 from flight_core.domain.events import Event
-from flight_core.domain.ingestion import IdempotencyKey, Ingestion
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
 from flight_core.infrastructure.database import Database
 
@@ -23,7 +24,11 @@ class SqlIngestionRepository:
 
     def add(self, ingestion: Ingestion, event: Event, *, key: IdempotencyKey | None = None) -> Ingestion:
         with self.database.write() as connection:
-            earlier = None if key is None else idempotency.claim(connection, key, ingestion)
+            earlier = (
+                None
+                if key is None
+                else idempotency.claim(connection, key, ingestion.id, now=ingestion.created_at)
+            )
             if earlier is not None:
                 return ingestion_of(row_of(connection, earlier))
             connection.execute(jobs.insert().values(values_of(ingestion)))

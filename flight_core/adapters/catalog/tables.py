@@ -189,7 +189,7 @@ idempotency_keys = sa.Table(
     sa.Column("actor", sa.Text, primary_key=True),
     sa.Column("value", sa.String(255), primary_key=True),
     sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("ingestion_id", sa.String(64), nullable=False),
+    sa.Column("ingestion_id", sa.Text, key="resource", nullable=False),  # empty: not made yet
     sa.Column("created_at", Moment, nullable=False, index=True),
 )
 

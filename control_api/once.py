@@ -1,0 +1,90 @@
+"""`Idempotency-Key`: what a request makes is made once, however often the request comes.
+
+(IETF draft: draft-ietf-httpapi-idempotency-key-header.)
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated, TypeVar
+
+import anyio
+from anyio import to_thread
+from fastapi import Depends, Header, Request
+
+from control_api.dependencies import Caller, UseCases
+from control_api.options import ControlUseCases
+from flight_core.domain.access import Actor
+from flight_core.domain.idempotency import IdempotencyKey
+
+T = TypeVar("T")
+
+# What tells bodies apart that are too large to be looked at.
+_OF_BODIES = ("content-length", "content-digest", "repr-digest", "upload-length")
+
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="A name for this request, of your choice: 1 to 255 printable ASCII characters. Sent again"
+        " with it, the same request makes nothing new, for 24 hours.",
+    ),
+]
+
+
+class Once:
+    """Carries a request out, unless it has been carried out before."""
+
+    def __init__(
+        self, request: Request, use_cases: ControlUseCases, caller: Actor, *, key: str | None
+    ) -> None:
+        self._request = request
+        self._use_cases = use_cases
+        self._caller = caller
+        self._key = key
+
+    async def __call__(
+        self, make: Callable[[], Awaitable[T]], *, id_of: Callable[[T], str], again: Callable[[str], T]
+    ) -> T:
+        """What `make` makes; what it made before, if it did: `again` looks it up (in a thread) by `id_of`.
+
+        Raises:
+            InvalidOption, IdempotencyKeyReused, IdempotencyKeyPending; and whatever `make` raises.
+        """
+        if self._key is None:
+            return await make()
+        key = IdempotencyKey.of(self._key, await self._asked(), actor=self._caller.name)
+        keys = self._use_cases.idempotency
+        earlier = await to_thread.run_sync(keys.claim, key, self._use_cases.clock())
+        if earlier is not None:
+            return await to_thread.run_sync(again, earlier)
+        try:
+            made = await make()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(keys.release, key)
+            raise
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(keys.settle, key, id_of(made))
+        return made
+
+    async def in_thread(
+        self, make: Callable[[], T], *, id_of: Callable[[T], str], again: Callable[[str], T]
+    ) -> T:
+        """The same of what blocks."""
+        return await self(partial(to_thread.run_sync, make), id_of=id_of, again=again)
+
+    async def _asked(self) -> bytes:
+        url, headers = self._request.url, self._request.headers
+        line = f"{self._request.method} {url.path}?{url.query}\n"
+        if self._request.scope["route"].body_field is not None:  # FastAPI has read it already
+            return line.encode() + await self._request.body()
+        return (line + "\n".join(headers.get(name, "") for name in _OF_BODIES)).encode()
+
+
+async def _once(
+    request: Request, use_cases: UseCases, caller: Caller, idempotency_key: KeyHeader = None
+) -> Once:
+    return Once(request, use_cases, caller, key=idempotency_key)
+
+
+OnceOnly = Annotated[Once, Depends(_once)]

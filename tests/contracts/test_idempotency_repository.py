@@ -1,0 +1,59 @@
+"""What every memory of carried out requests promises."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
+from flight_core.domain.errors import IdempotencyKeyPending, IdempotencyKeyReused, InvalidOption
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.infrastructure.database import Database
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+KEY = IdempotencyKey.of("mine", b"POST /schedules", actor="ann")
+
+
+@pytest.fixture
+def keys(tmp_path):
+    with closing(Database(f"sqlite:///{tmp_path}/catalog.sqlite")) as database:
+        database.migrate()
+        yield SqlIdempotencyRepository(database)
+
+
+def test_a_key_stands_for_what_its_request_made(keys):
+    assert keys.claim(KEY, NOW) is None
+    with pytest.raises(IdempotencyKeyPending, match="mine"):
+        keys.claim(KEY, NOW)
+    keys.settle(KEY, "a schedule")
+    assert keys.claim(KEY, NOW + timedelta(hours=23)) == "a schedule"
+    keys.release(KEY)
+    assert keys.claim(KEY, NOW) == "a schedule"
+    assert keys.claim(KEY, NOW + timedelta(hours=25)) is None
+
+
+def test_a_request_that_failed_leaves_its_key_free(keys):
+    keys.claim(KEY, NOW)
+    keys.release(KEY)
+    assert keys.claim(KEY, NOW) is None
+
+
+def test_a_key_is_one_requests_and_one_actors(keys):
+    keys.claim(KEY, NOW)
+    with pytest.raises(IdempotencyKeyReused):
+        keys.claim(IdempotencyKey.of("mine", b"POST /tokens", actor="ann"), NOW)
+    assert keys.claim(IdempotencyKey.of("mine", b"POST /tokens", actor="bob"), NOW) is None
+    with pytest.raises(InvalidOption):
+        IdempotencyKey.of("tab\t", b"", actor="ann")
+
+
+def test_of_requests_at_the_same_time_one_gets_the_key(keys):
+    def claim(_number):
+        try:
+            return keys.claim(KEY, NOW)
+        except IdempotencyKeyPending:
+            return "pending"
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(map(str, threads.map(claim, range(8)))) == ["None"] + ["pending"] * 7
