@@ -54,7 +54,24 @@ _NUMBERS = f"""
            (1 + {_pick(3, 50)})::DECIMAL(15,2) AS quantity,
            ((90_000 + {_pick(4, 10_400_000)}) / 100)::DECIMAL(15,2) AS price,
            {_pick(14, 1_000)}::INTEGER AS bucket,
-           {_pick(15, 1_000_000)} / 7.0 AS reading
+           {_pick(15, 1_000_000)} / 7.0 AS reading,
+           {_pick(17, 1_000_000_000)} AS device
+    FROM range({{rows}}) t(i)
+"""
+
+_TEXTS = f"""
+    SELECT i AS id,
+           substr(pool, 1 + {_pick(1, 1_000)}, 200 + {_pick(2, 600)}) AS title,
+           substr(pool, 1 + {_pick(3, 1_000)}, 500) || i AS body,
+           'https://example.org/' || (hash(i, 4) % 100_000) AS link
+    FROM range({{rows}}) t(i), ({_POOL})
+"""
+
+_NESTED = f"""
+    SELECT i AS id,
+           {{'x': {_pick(1, 1_000)}, 'y': {_pick(2, 1_000)} / 7.0}} AS point,
+           [{_pick(3, 100)}, {_pick(4, 100)}, i] AS readings,
+           [{{'name': 'sensor ' || (hash(i, 5) % 50), 'value': {_pick(6, 10_000)}}}] AS sensors
     FROM range({{rows}}) t(i)
 """
 
@@ -65,8 +82,18 @@ def lineitem(folder: Path, rows: int) -> Path:
 
 
 def numbers(folder: Path, rows: int) -> Path:
-    """A Parquet file of `rows` x 5, numeric; made once."""
-    return _made(folder / f"numbers-{rows}.parquet", _NUMBERS.replace("{rows}", str(rows)))
+    """A Parquet file of `rows` x 6, numeric; made once."""
+    return _made(folder / f"numbers6-{rows}.parquet", _NUMBERS.replace("{rows}", str(rows)))
+
+
+def texts(folder: Path, rows: int) -> Path:
+    """A Parquet file of `rows` x 4, about a kilobyte of text a row; made once."""
+    return _made(folder / f"texts-{rows}.parquet", _TEXTS.replace("{rows}", str(rows)))
+
+
+def nested(folder: Path, rows: int) -> Path:
+    """A Parquet file of `rows` x 4: a struct, a list, and a list of structs; made once."""
+    return _made(folder / f"nested-{rows}.parquet", _NESTED.replace("{rows}", str(rows)))
 
 
 def _made(path: Path, sql: str) -> Path:

@@ -191,10 +191,11 @@ class Server:
 
 
 @contextmanager
-def skein(data: Path, *, ingest_root: Path) -> Iterator[Server]:
-    """A server in a process of its own, on free ports, stopped at the end."""
+def skein(data: Path, *, ingest_root: Path, cache: bool = False) -> Iterator[Server]:
+    """A server in a process of its own, on free ports, stopped at the end; its result cache is off or on."""
     environment = os.environ | {"SKEIN_INGEST_ROOTS": str(ingest_root), "SKEIN_LOG_LEVEL": "warning"}
-    environment["SKEIN_CACHE_BYTES"] = "0"  # the engine is what is measured
+    environment["SKEIN_CACHE_BYTES"] = "8GiB" if cache else "0"
+    environment["SKEIN_CACHE_ENTRY_BYTES"] = "4GiB"
     command = [str(Path(sys.executable).parent / "skein"), "serve", "--data", str(data)]
     process = subprocess.Popen(
         [*command, "--flight-port", "0", "--http-port", "0"], env=environment, stdout=subprocess.DEVNULL

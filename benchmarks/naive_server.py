@@ -1,5 +1,9 @@
-"""What one writes in five minutes: a Flight server over DuckDB without any of Skein. A yardstick."""
+"""What one writes in five minutes: a Flight server over DuckDB without any of Skein. A yardstick.
 
+python naive_server.py [TABLES_JSON [PORT]]
+"""
+
+import json
 import sys
 
 import duckdb
@@ -10,9 +14,11 @@ KEPT = "kept:"
 
 
 class NaiveServer(fl.FlightServerBase):
-    def __init__(self) -> None:
-        super().__init__("grpc://127.0.0.1:0")
+    def __init__(self, tables: dict[str, list[str]], port: int) -> None:
+        super().__init__(f"grpc://127.0.0.1:{port}")
         self._connection = duckdb.connect()
+        for name, files in tables.items():
+            self._connection.execute(f"CREATE VIEW {name} AS FROM read_parquet({files!r})")
         self._kept: dict[str, pa.Table] = {}
 
     def do_get(self, _: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
@@ -21,13 +27,15 @@ class NaiveServer(fl.FlightServerBase):
         if not sql.startswith(KEPT):
             return fl.RecordBatchStream(self._connection.cursor().sql(sql).to_arrow_reader())
         if sql not in self._kept:
+            self._kept.clear()  # one result at a time is large enough
             relation = self._connection.cursor().sql(sql.removeprefix(KEPT))
             self._kept[sql] = relation.to_arrow_reader(8_192).read_all()
         return fl.RecordBatchStream(self._kept[sql])
 
 
 if __name__ == "__main__":
-    server = NaiveServer()
+    tables, port = (*sys.argv[1:], "{}", "0")[:2]
+    server = NaiveServer(json.loads(tables), int(port))
     print(server.port, flush=True)
     sys.stdout.close()
     server.serve()
