@@ -9,7 +9,7 @@ ARGS ?=
 export SKEIN_TEST_DATA ?= $(abspath $(firstword $(wildcard ../shared/data ../../shared/data)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format types imports check bench bench-ingest constraints clean
+.PHONY: help install serve test lint format types imports check bench bench-quick bench-peers bench-ingest constraints clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,14 @@ check: lint types imports test  ## all that CI runs
 bench: install  ## speed, as ratios measured side by side
 	$(BIN)/python -P -m benchmarks.stream $(ARGS)
 	$(BIN)/python -P -m benchmarks.endpoints $(ARGS)
+
+bench-quick: install  ## has Skein become slower? Under two minutes, against benchmarks/baseline.json
+	$(BIN)/python -P -m benchmarks.quick $(ARGS)
+
+bench-peers: install  ## Skein next to quack, Mosaic, roapi, PostgreSQL and naive servers
+	$(BIN)/python -P -m benchmarks.compare $(ARGS)
+	$(BIN)/python -P -m benchmarks.small
+	$(BIN)/python -P -m benchmarks.scaling
 
 bench-ingest: install  ## ingestion next to bare Polars (ARGS="--rows 80000000 --lineitem 0 --upsert 60000000")
 	$(BIN)/python -P -m benchmarks.ingest $(ARGS)

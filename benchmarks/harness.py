@@ -7,6 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -90,6 +91,29 @@ def drain(case: Case) -> Run:
     total = time.perf_counter() - start
     busy, client, server = _busy_s() - busy, time.process_time() - client, cpu_s(case.server) - server
     return Run(total, first, rows, size_bytes, client, server, max(busy - client - server, 0.0))
+
+
+class PeakMemory:
+    """The most resident memory a process had while the block ran, above what it had before."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.growth_bytes = 0
+
+    def __enter__(self) -> "PeakMemory":
+        self._start = self._process.memory_info().rss
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            self.growth_bytes = max(self.growth_bytes, self._process.memory_info().rss - self._start)
 
 
 def cpu_s(process: psutil.Process | None) -> float:

@@ -3,7 +3,8 @@
     python -P -m benchmarks.scaling [--rows 80000000] [--rounds 3] [--data FOLDER]
 
 Rows: all six columns of `numbers`, over Flight and in process, from the same files. Clients: each drains the
-smallest table again and again; the sum of their rows a second. Writes benchmarks/results/scaling.json and .png.
+smallest table again and again; the sum of their rows a second.
+Writes benchmarks/results/scaling.json and scaling.png.
 """
 
 import argparse
@@ -26,7 +27,9 @@ SIZES = (1_000_000, 5_000_000, 20_000_000, 80_000_000)
 CLIENTS = (1, 2, 4, 8, 16, 32)
 
 
-def by_rows(base: Subject, ours: Subject, server: Server, sizes: list[int], rounds: int) -> list[dict[str, Any]]:
+def by_rows(
+    base: Subject, ours: Subject, server: Server, sizes: list[int], rounds: int
+) -> list[dict[str, Any]]:
     found = []
     for rows in sizes:
         sql = f"SELECT * FROM numbers_{rows}"
@@ -100,7 +103,9 @@ def plot(result: dict[str, Any], path: Path) -> None:
     left.legend()
     clients = [each["clients"] for each in result["clients"]]
     right.plot(clients, [each["rows_per_s"] / 1e6 for each in result["clients"]], marker="o")
-    right.set(xlabel="clients", ylabel="million rows a second, all together", title="Many clients", ylim=(0, None))
+    right.set(
+        xlabel="clients", ylabel="million rows a second, all together", title="Many clients", ylim=(0, None)
+    )
     figure.savefig(path, dpi=110)
 
 

@@ -1,10 +1,10 @@
 """Small statements, many a second: 1 to 32 clients at a time, Skein next to other servers.
 
-    python -P -m benchmarks.small [--rows 6000000] [--seconds 3] [--rounds 3] [--only NAME ...] [--data FOLDER]
+    python -P -m benchmarks.small [--rows 6000000] [--seconds 3] [--rounds 3] [--data FOLDER]
 
 Each client is a thread with a connection of its own, in one process for each server. "point" asks for the
-rows of one order, another one each time; "again" asks for one group of an aggregate, the same each time, which
-Skein keeps; "select 1" is the trip. Writes benchmarks/results/small.json and small.png.
+rows of one order, another one each time; "again" asks for an aggregate, the same each time, which Skein
+keeps; "select 1" is the trip. Writes benchmarks/results/small.json and small.png.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.harness import save, skein
 from benchmarks.peers.session import Failed, Subject, client, peers
 
 CLIENTS = (1, 2, 4, 8, 16, 32)
-PEERS = ("naive Flight", "DuckDB quack", "Mosaic", "roapi")
+PEERS = frozenset({"naive Flight", "DuckDB quack", "Mosaic", "roapi"})
 STATEMENTS = {
     "point": [f"SELECT * FROM lineitem WHERE l_orderkey = {4 * key * 977 + 1}" for key in range(500)],
     "again": ["SELECT l_returnflag, count(*) AS n FROM lineitem GROUP BY l_returnflag ORDER BY l_returnflag"],
@@ -31,7 +31,9 @@ STATEMENTS = {
 }
 
 
-def measure(ways: list[Subject], statements: list[str], *, seconds: float, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    ways: list[Subject], statements: list[str], *, seconds: float, rounds: int
+) -> list[dict[str, Any]]:
     """Interleaved by way; the latencies of all rounds together."""
     found = []
     for clients in CLIENTS:
@@ -62,7 +64,7 @@ def _row(name: str, clients: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def run(folder: Path, *, rows: int, seconds: float, rounds: int, only: frozenset[str]) -> dict[str, Any]:
+def run(folder: Path, *, rows: int, seconds: float, rounds: int) -> dict[str, Any]:
     path = data.lineitem(folder, rows)
     with ExitStack() as stack:
         space = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
@@ -74,7 +76,7 @@ def run(folder: Path, *, rows: int, seconds: float, rounds: int, only: frozenset
         ]
         tables = {"lineitem": files_of(server, "lineitem")}
         (folder / "peers").mkdir(exist_ok=True)
-        ways += stack.enter_context(peers(tables, folder / "peers", only=only))
+        ways += stack.enter_context(peers(tables, folder / "peers", only=PEERS))
         return {
             title: measure(ways, statements, seconds=seconds, rounds=rounds)
             for title, statements in STATEMENTS.items()
@@ -121,7 +123,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6_000_000)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", action="append", default=list(PEERS), metavar="PEER")
     parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     result = run(
@@ -129,7 +130,6 @@ def main() -> None:
         rows=options.rows,
         seconds=options.seconds,
         rounds=options.rounds,
-        only=frozenset(options.only),
     )
     path = save("small", {"rows": options.rows, "statements": result})
     plot(result, path.with_suffix(".png"))

@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import data
-from benchmarks.harness import Case, Server, as_rows, drain, interleave, save, skein
+from benchmarks.harness import Case, PeakMemory, Server, as_rows, drain, interleave, save, skein
 from benchmarks.naive_server import KEPT
 
 BASE = "in-process DuckDB"
@@ -118,29 +117,6 @@ def naive_server() -> Iterator[tuple[psutil.Process, int]]:
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-class PeakMemory:
-    """The most resident memory a process had while the block ran, above what it had before."""
-
-    def __init__(self, process: psutil.Process) -> None:
-        self._process = process
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self.growth_bytes = 0
-
-    def __enter__(self) -> "PeakMemory":
-        self._start = self._process.memory_info().rss
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.02):
-            self.growth_bytes = max(self.growth_bytes, self._process.memory_info().rss - self._start)
 
 
 def memory(server: Server, clients: Clients, *, slow_s: float) -> dict[str, int]:
