@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import psutil
 from pydantic import (
@@ -26,7 +27,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from flight_core.adapters.authentication.static import Credential
+from flight_core.adapters.authentication.static import ClaimGrant, Credential
 from flight_core.domain.access import ALL_SCOPES, EVERYTHING, Scope
 from flight_core.domain.errors import InvalidOption
 
@@ -79,6 +80,14 @@ class Settings(BaseSettings):
 
     tokens: SecretStr = Field(SecretStr(""), description="API tokens: `NAME=TOKEN`, comma-separated.")
     users: SecretStr = Field(SecretStr(""), description="Logins: `NAME=PASSWORD`, comma-separated.")
+    oidc_issuer: str | None = Field(None, description="Issuer of OpenID Connect whose tokens are good here.")
+    oidc_audience: str | None = Field(None, description="What its tokens have to be for.")
+    oidc_jwks_url: str | None = Field(None, description="Where its keys are; found out if left out.")
+    oidc_name_claim: str = Field("sub", description="The claim that tells who somebody is.")
+    oidc_grant_claim: str = Field("groups", description="The claim whose values are granted something.")
+    oidc_grants: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="What for: `VALUE/SCOPE+SCOPE@DATASET+DATASET`, comma-separated; the first counts."
+    )
     session_ttl_s: PositiveFloat = Field(86_400.0, description="How long a login is good.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Host names that HTTP requests may use besides the usual ones, comma-separated."
@@ -190,7 +199,14 @@ class Settings(BaseSettings):
     def _paths(cls, value: object) -> object:
         return _parts(value, os.pathsep)
 
-    @field_validator("allowed_hosts", "allowed_origins", "ingest_adbc_drivers", "secret_hosts", mode="before")
+    @field_validator(
+        "allowed_hosts",
+        "allowed_origins",
+        "ingest_adbc_drivers",
+        "secret_hosts",
+        "oidc_grants",
+        mode="before",
+    )
     @classmethod
     def _names(cls, value: object) -> object:
         return _parts(value, ",")
@@ -201,20 +217,33 @@ class Settings(BaseSettings):
             raise ValueError("SKEIN_TLS_CERT and SKEIN_TLS_KEY belong together: set both or none")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("SKEIN_TLS_CLIENT_CA needs SKEIN_TLS_CERT and SKEIN_TLS_KEY")
+        self._check_oidc()
         _ = self.has_credentials  # raises where an entry is none
         return self
 
+    def _check_oidc(self) -> None:
+        if self.oidc_issuer is None:
+            return
+        if self.oidc_audience is None or not self.oidc_grants:
+            raise ValueError("SKEIN_OIDC_ISSUER needs SKEIN_OIDC_AUDIENCE and SKEIN_OIDC_GRANTS")
+        for url in filter(None, (self.oidc_issuer, self.oidc_jwks_url)):
+            address = urlsplit(url)
+            if address.scheme != "https" and not _is_loopback(address.hostname or ""):
+                raise ValueError(f"'{url}' of SKEIN_OIDC_ISSUER or SKEIN_OIDC_JWKS_URL is not https")
+        _ = self.claim_grants
+
+    @property
+    def claim_grants(self) -> tuple[ClaimGrant, ...]:
+        return tuple(_claim_grant(entry) for entry in self.oidc_grants)
+
     @property
     def has_credentials(self) -> bool:
-        return bool(self.credentials("tokens") + self.credentials("users"))
+        return self.oidc_issuer is not None or bool(self.credentials("tokens") + self.credentials("users"))
 
     @property
     def loopback(self) -> bool:
         """Whether only this machine can connect."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return _is_loopback(self.host)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -258,30 +287,48 @@ def _parts(value: object, separator: str) -> object:
     return tuple(part.strip() for part in value.split(separator) if part.strip())
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _credential(entry: str, kind: str) -> Credential:
     """`NAME=SECRET`, `NAME/read+write=SECRET` or `NAME/read@sales_*+orders=SECRET`."""
+    setting = f"SKEIN_{kind.upper()}"
     who, equals, secret = entry.partition("=")
     name, slash, grant = who.partition("/")
-    scopes, at, patterns = grant.partition("@")
     if not (equals and name and secret):
         raise ValueError(
-            f"an entry of SKEIN_{kind.upper()} is not NAME=SECRET, NAME/SCOPE+SCOPE=SECRET or"
+            f"an entry of {setting} is not NAME=SECRET, NAME/SCOPE+SCOPE=SECRET or"
             " NAME/SCOPE@DATASET+DATASET=SECRET; entries are separated by commas"
         )
-    if not slash:
-        return Credential(name, secret)
+    return Credential(name, secret, *_grant(name, grant, setting)) if slash else Credential(name, secret)
+
+
+def _claim_grant(entry: str) -> ClaimGrant:
+    """`VALUE/read+write` or `VALUE/read@sales_*+orders`; a value may have slashes in it."""
+    value, slash, grant = entry.rpartition("/")
+    if not (slash and value):
+        raise ValueError(f"'{entry[:100]}' in SKEIN_OIDC_GRANTS is not VALUE/SCOPE+SCOPE@DATASET+DATASET")
+    return ClaimGrant(value, *_grant(value, grant, "SKEIN_OIDC_GRANTS"))
+
+
+def _grant(name: str, grant: str, setting: str) -> tuple[frozenset[Scope], tuple[str, ...]]:
+    """`read+write` or `read@sales_*+orders`."""
+    scopes, at, patterns = grant.partition("@")
     datasets = tuple(patterns.split("+")) if at else EVERYTHING
     if not all(map(_PATTERN.fullmatch, datasets)):
         raise ValueError(
-            f"'{name}' in SKEIN_{kind.upper()} has datasets that are no patterns of names: '{patterns[:100]}'"
+            f"'{name}' in {setting} has datasets that are no patterns of names: '{patterns[:100]}'"
         )
     try:
-        return Credential(name, secret, frozenset(Scope(scope) for scope in scopes.split("+")), datasets)
+        return frozenset(Scope(scope) for scope in scopes.split("+")), datasets
     except ValueError:
         known = ", ".join(sorted(ALL_SCOPES))
         raise ValueError(
-            f"'{name}' in SKEIN_{kind.upper()} has the unknown scope '{scopes}'; there are {known},"
-            " joined by '+'"
+            f"'{name}' in {setting} has the unknown scope '{scopes}'; there are {known}, joined by '+'"
         ) from None
 
 

@@ -35,11 +35,11 @@ def _authenticator(parts: Parts) -> StoredAuthenticator:
     configured = _configured(parts)
     logins = Logins(configured, parts.users, Argon2Hasher(), LoginThrottle())
     sessions = SessionTokens(parts.key, settings.session_ttl_s)
-    return StoredAuthenticator(configured, parts.tokens, logins, sessions, utc_now)
+    return StoredAuthenticator(configured, parts.tokens, logins, sessions, utc_now, parts.oidc)
 
 
 def holders(parts: Parts) -> Holders:
-    return Holders(_configured(parts), parts.tokens, parts.users, utc_now)
+    return Holders(_configured(parts), parts.tokens, parts.users, utc_now, parts.oidc)
 
 
 def _configured(parts: Parts) -> ConfiguredCredentials:

@@ -2,10 +2,12 @@
 
 import shutil
 from collections.abc import Set
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flight_core.adapters.authentication.issuer_keys import IssuerKeys
+from flight_core.adapters.authentication.oidc import OidcOptions, OidcTokens
 from flight_core.adapters.catalog.audit import SqlAuditRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.derivations import SqlDerivationRepository
@@ -83,6 +85,7 @@ class Parts:
     tokens: TokenRepository
     users: UserRepository
     audit: AuditLog
+    oidc: OidcTokens | None
     ingestions: IngestionRepository
     jobs: JobRepository
     admission: Admission
@@ -150,6 +153,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         tokens=tokens,
         users=users,
         audit=audit,
+        oidc=_oidc(settings, stack),
         ingestions=SqlIngestionRepository(database, utc_now),
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,
@@ -175,6 +179,21 @@ def find_version(parts: Parts) -> FindVersion:
 
 def catalog_url(settings: Settings, directory: DataDirectory) -> str:
     return settings.catalog_url.get_secret_value() if settings.catalog_url else directory.catalog_url
+
+
+def _oidc(settings: Settings, stack: ExitStack) -> OidcTokens | None:
+    if settings.oidc_issuer is None or settings.oidc_audience is None:
+        return None
+    keys = stack.enter_context(closing(IssuerKeys(settings.oidc_issuer, settings.oidc_jwks_url)))
+    options = OidcOptions(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        name_claim=settings.oidc_name_claim,
+        grant_claim=settings.oidc_grant_claim,
+        grants=settings.claim_grants,
+        remember_s=settings.session_ttl_s,
+    )
+    return OidcTokens(options, keys)
 
 
 def _duckdb_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DuckDbOptions:

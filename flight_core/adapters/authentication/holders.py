@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flight_core.adapters.authentication.oidc import NAME_PREFIX, OidcTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import Actor
@@ -18,8 +19,11 @@ class Holders:
     tokens: TokenRepository
     users: UserRepository
     clock: Clock
+    oidc: OidcTokens | None = None
 
     def holders(self, name: str) -> Sequence[Actor]:
+        if name.startswith(NAME_PREFIX):
+            return [] if self.oidc is None else self.oidc.holders(name)
         now = self.clock()
         tokens = [each for each in self.tokens.by_digest().values() if each.name == name and each.good(now)]
         user = self.users.by_name().get(name)

@@ -21,6 +21,15 @@ class Credential:
         return Actor(self.name, self.scopes, self.datasets)
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimGrant:
+    """What a value of a claim in an issuer's tokens stands for; `*`: any value, or none."""
+
+    value: str
+    scopes: frozenset[Scope]
+    datasets: tuple[str, ...] = EVERYTHING
+
+
 class ConfiguredCredentials:
     """Keeps digests under `key`, never the secrets themselves."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from flight_core.adapters.authentication.logins import Logins
+from flight_core.adapters.authentication.oidc import OidcTokens
 from flight_core.adapters.authentication.sessions import SessionTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.application.ports.authentication import API_TOKEN_PREFIX, SESSION_TOKEN_PREFIX
@@ -33,13 +34,15 @@ class StoredAuthenticator:
         logins: Logins,
         sessions: SessionTokens,
         clock: Clock,
+        oidc: OidcTokens | None = None,
     ) -> None:
         self._configured = configured
         self._tokens = tokens
         self._logins = logins
         self._sessions = sessions
         self._clock = clock
-        self._closed = bool(configured)
+        self._oidc = oidc
+        self._closed = bool(configured) or oidc is not None
         self._used: dict[str, datetime] = {}
 
     @property
@@ -57,6 +60,8 @@ class StoredAuthenticator:
             if found is not None:
                 return self._holder(found)
         actor = self._configured.holder(token)
+        if actor is None and self._oidc is not None and token.count(".") == 2:
+            return self._oidc.actor(token)
         if actor is None:
             raise Unauthenticated("the token is not known here; check it, or ask the operator for another")
         return actor

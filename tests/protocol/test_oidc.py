@@ -1,0 +1,116 @@
+"""Bearer tokens of an issuer that really issues them, at every door."""
+
+import time
+from collections.abc import Iterator
+
+import jwt
+import pyarrow as pa
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from flight_core.adapters.authentication.issuer_keys import IssuerKeys
+from flight_core.domain.errors import DependencyFailed, Unauthenticated
+from tests.protocol.issuer import AUDIENCE, Issuer, issuing
+from tests.protocol.test_token_store import DOORS, REFUSALS
+from tests.stack import Stack, skein_stack
+
+GRANTS = "admins/read+write+admin,analysts/read@sales*,urn:x/y/read@none*"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    with issuing() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stack(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {"oidc_issuer": issuer.url, "oidc_audience": AUDIENCE, "oidc_grants": GRANTS}
+    with skein_stack(tmp_path_factory.mktemp("oidc") / "data", **settings) as made:
+        made.write("sales_eu", pa.table({"id": pa.array([1, 2], pa.int64())}))
+        made.write("other", pa.table({"id": pa.array([1], pa.int64())}))
+        yield made
+
+
+def ask(stack: Stack, token: str, path: str = "/api/v1/datasets"):
+    with stack.http(timeout=30) as client:
+        return client.get(path, headers={"Authorization": f"Bearer {token}".encode()})
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_token_is_good_at_every_door_and_a_forged_one_at_none(stack, issuer, door):
+    DOORS[door](stack, issuer.token(groups=["others", "analysts"]))
+    forged = issuer.token(groups=["admins"], key=rsa.generate_private_key(65537, 2048))
+    with pytest.raises(REFUSALS) as refused:
+        DOORS[door](stack, forged)
+    assert any(told in str(refused.value).lower() for told in ("unauthenticated", "401"))
+
+
+def test_claims_give_scopes_and_datasets_and_the_first_grant_counts(stack, issuer):
+    analyst = ask(stack, issuer.token(groups=["analysts"]))
+    assert [each["name"] for each in analyst.json()["items"]] == ["sales_eu"]
+    both = ask(stack, issuer.token(groups=["analysts", "admins"]))
+    assert len(both.json()["items"]) == 2
+    assert ask(stack, issuer.token(groups=["urn:x/y"])).json()["items"] == []
+    nothing = ask(stack, issuer.token(groups=["strangers"]))
+    assert (nothing.status_code, nothing.json()["code"]) == (403, "permission_denied")
+    audit = ask(stack, issuer.token(groups=["admins"], sub="root"), "/api/v1/audit?actor=oidc:ann")
+    assert audit.json()["items"][0]["credential"] == "oidc/t1"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "another"},
+        {"aud": None},
+        {"iss": "https://elsewhere.example"},
+        {"iss": None},
+        {"exp": 1_000_000_000},
+        {"exp": None},
+        {"nbf": 4_000_000_000},
+        {"sub": None},
+        {"sub": "a\nb"},
+        {"kid": "unknown"},
+    ],
+    ids=str,
+)
+def test_a_token_that_is_not_for_us_or_over_is_refused(stack, issuer, claims):
+    reply = ask(stack, issuer.token(**{"groups": ["admins"], **claims}))
+    assert (reply.status_code, reply.json()["code"]) == (401, "unauthenticated")
+
+
+def test_algorithms_without_a_signature_or_with_a_shared_key_are_refused(stack, issuer):
+    claims = {"iss": issuer.url, "aud": AUDIENCE, "sub": "ann", "exp": time.time() + 60, "groups": ["admins"]}
+    for algorithm, key in (("none", None), ("HS256", "x" * 64)):
+        token = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": "one"})
+        assert ask(stack, token).status_code == 401
+    for token in ("a.b.c", "..", "ü.ü.ü", "x" * 20_000 + ".b.c"):
+        assert ask(stack, token).status_code == 401
+
+
+def test_keys_rotate_and_outlive_an_issuer_that_does_not_answer():
+    now = 0.0
+    with issuing() as issuer:
+        keys = IssuerKeys(issuer.url, None, now=lambda: now)
+        assert keys.find("one").key_id == "one"
+        assert keys.find(None).key_id == "one"
+        for _ in range(5):
+            with pytest.raises(Unauthenticated):
+                keys.find("made-up")
+        assert issuer.fetches == 1  # made-up keys make nobody fetch at will
+        issuer.rotate()
+        now += 11
+        assert keys.find("two").key_id == "two"
+        assert issuer.fetches == 2
+        with pytest.raises(Unauthenticated):
+            keys.find("one")
+        issuer.away = True
+        now += 7200
+        assert keys.find("two").key_id == "two"
+        now += 86_400
+        with pytest.raises(DependencyFailed):
+            keys.find("two")
+        issuer.away = False
+        now += 11
+        assert keys.find("two").key_id == "two"
+        keys.close()
