@@ -186,7 +186,8 @@ def ingestion(ingestion: Ingestion) -> http.Ingestion:
 
 
 def job(job: Job) -> http.Job:
-    return http.Job(**_of_job(job))
+    options = dict(job.options) if isinstance(job, Maintenance) else None
+    return http.Job(options=options, **_of_job(job))
 
 
 def failure(job: Job) -> http.Failure | None:
@@ -216,7 +217,6 @@ def _of_job(job: Job) -> dict[str, Any]:
         "eta_s": None if job.state.final else _rounded(progress.eta_s),
         "version": job.version,
         "unchanged": job.unchanged,
-        "options": dict(job.options) if isinstance(job, Maintenance) else None,
         "result": dict(job.result) if isinstance(job, Maintenance) and job.result is not None else None,
         "error": failure(job),
         "actor": job.actor,
