@@ -1,10 +1,22 @@
 """`skein ingest` and `preview` with their options."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from skein.cli.parameters import Data, Json, Message, Server
+from skein.cli.parameters import (
+    Data,
+    Format,
+    FormatOptions,
+    Into,
+    Json,
+    Keys,
+    Message,
+    Mode,
+    Policy,
+    Server,
+    Types,
+)
 
 
 def ingest(
@@ -13,33 +25,13 @@ def ingest(
         typer.Argument(help="Files, folders, patterns, or one http(s) URL; - is standard input."),
     ],
     *,
-    name: Annotated[str, typer.Option("--as", help="The dataset to write.")],
-    mode: Annotated[
-        Literal["create", "append", "replace", "upsert", "replace_partitions"],
-        typer.Option(
-            help="create fails if the dataset exists, the others make it. upsert and replace_partitions"
-            " replace the rows that have the same --key as a new one."
-        ),
-    ] = "append",
-    key: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Of the mode; repeat it for each column.")
-    ] = None,
-    schema_policy: Annotated[
-        Literal["refuse", "add", "widen"],
-        typer.Option(help="What other columns may do to those of the dataset; widen includes add."),
-    ] = "refuse",
-    format: Annotated[
-        str | None,
-        typer.Option(help="csv, tsv, ndjson, json, parquet, arrow or excel; found out if left out."),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An option of the format, such as delimiter=';'; repeat it."),
-    ] = None,
-    type_: Annotated[
-        list[str] | None,
-        typer.Option("--type", metavar="COLUMN=TYPE", help="What a column is to be; repeat it for each."),
-    ] = None,
+    dataset: Into,
+    mode: Mode = "append",
+    keys: Keys = None,
+    schema_policy: Policy = "refuse",
+    format: Format = None,
+    options: FormatOptions = None,
+    types: Types = None,
     message: Message = "",
     upload: Annotated[
         bool,
@@ -58,12 +50,12 @@ def ingest(
     from skein.cli.ingest import ingest
 
     request = {
-        "dataset": name,
+        "dataset": dataset,
         "mode": mode,
-        "keys": key or [],
+        "keys": keys or [],
         "schema_policy": schema_policy,
         "format": format,
-        "options": options_of(option or [], types=type_ or []),
+        "options": options_of(options or [], types=types or []),
         "message": message,
     }
     with connect(server, data) as api:
@@ -74,15 +66,9 @@ def preview(
     source: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or one http(s) URL.")],
     *,
     rows: Annotated[int, typer.Option(min=0, max=1000, help="How many rows to show.")] = 10,
-    format: Annotated[str | None, typer.Option(help="Found out if left out.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An option of the format, such as delimiter=';'; repeat it."),
-    ] = None,
-    type_: Annotated[
-        list[str] | None,
-        typer.Option("--type", metavar="COLUMN=TYPE", help="What a column is to be; repeat it for each."),
-    ] = None,
+    format: Format = None,
+    options: FormatOptions = None,
+    types: Types = None,
     json: Json = False,
     server: Server = None,
     data: Data = None,
@@ -92,6 +78,6 @@ def preview(
     from skein.cli.client import connect
     from skein.cli.preview import preview
 
-    request = {"format": format, "options": options_of(option or [], types=type_ or []), "rows": rows}
+    request = {"format": format, "options": options_of(options or [], types=types or []), "rows": rows}
     with connect(server, data) as api:
         preview(api, source_of(source), request, as_json_=json)

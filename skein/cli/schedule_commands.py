@@ -1,10 +1,23 @@
 """`skein schedule ...` and `skein refresh` with their options."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from skein.cli.parameters import Data, Json, Name, Server
+from skein.cli.parameters import (
+    Data,
+    Format,
+    FormatOptions,
+    Into,
+    Json,
+    Keys,
+    Message,
+    Mode,
+    Name,
+    Policy,
+    Server,
+    Types,
+)
 
 schedule = typer.Typer(name="schedule", help="Let ingestions repeat.", no_args_is_help=True)
 
@@ -21,18 +34,17 @@ def add_schedule(
         list[str], typer.Argument(help="Files, folders or patterns; one http(s) URL; or a source in JSON.")
     ],
     *,
-    dataset: Annotated[str, typer.Option("--as", help="The dataset to write.")],
+    dataset: Into,
     every: Every = None,
     cron: CronText = None,
     timezone: Zone = None,
-    mode: Annotated[
-        Literal["append", "replace"], typer.Option(help="What happens to the rows that are there.")
-    ] = "append",
-    format: Annotated[str | None, typer.Option(help="Found out if left out.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An option of the format; repeat it."),
-    ] = None,
+    mode: Mode = "append",
+    keys: Keys = None,
+    schema_policy: Policy = "refuse",
+    format: Format = None,
+    options: FormatOptions = None,
+    types: Types = None,
+    message: Message = "",
     paused: Annotated[bool, typer.Option("--paused", help="Wait until it is resumed.")] = False,
     server: Server = None,
     data: Data = None,
@@ -48,8 +60,11 @@ def add_schedule(
             "dataset": dataset,
             "source": source_of(source),
             "mode": mode,
+            "keys": keys or [],
+            "schema_policy": schema_policy,
             "format": format,
-            "options": options_of(option or []),
+            "options": options_of(options or [], types=types or []),
+            "message": message,
         },
         "every_s": None if every is None else seconds_of(every, option="every"),
         "cron": cron,

@@ -1,0 +1,150 @@
+"""What every store of schedules promises."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.adapters.catalog.schedules import SqlScheduleRepository
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
+from flight_core.domain.errors import Conflict, ScheduleExists, ScheduleNotFound, ScheduleRunning
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.job import JobState
+from flight_core.domain.schedule import Cron, Interval, Schedule
+from flight_core.infrastructure.database import Database
+
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+REQUEST = IngestionRequest(
+    DatasetName("Orders"),
+    SourceSpec("http", {"url": "https://example.org/x", "headers": {"A": {"secret": "s"}}}),
+    WriteMode.UPSERT,
+    "csv",
+    {"delimiter": ";", "types": {"zip": "string"}},
+    force=True,
+    priority=3,
+    keys=("id", "day"),
+    schema_policy=SchemaPolicy.WIDEN,
+    message="nightly",
+)
+
+
+def schedule(name="s", next_at=NOON, timing=None, **fields):
+    return Schedule(name, REQUEST, timing or Interval(60), NOON, "ann", next_at, **fields)
+
+
+def event(kind=EventKind.SCHEDULE_CHANGED, **data):
+    return Event(kind, "Orders", data, NOON)
+
+
+def job(id="j1", state=JobState.QUEUED):
+    return Ingestion(id=id, request=REQUEST, state=state, created_at=NOON, actor="ann", schedule="s")
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/catalog.sqlite")
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def schedules(database):
+    return SqlScheduleRepository(database)
+
+
+@pytest.fixture
+def jobs(database):
+    return SqlJobRepository(database, lambda: NOON)
+
+
+@pytest.fixture
+def told(database):
+    return lambda: [stored.event.kind for stored in SqlEventRepository(database).after(0)]
+
+
+def test_a_schedule_comes_back_as_it_was_added(schedules, told):
+    by_interval = schedule("Interval", timing=Interval(90.5), last_job="j0", last_at=NOON)
+    by_cron = schedule("cron", None, Cron("0 6 * * *", "Europe/Berlin"))
+    for each in (by_interval, by_cron):
+        schedules.add(each, event(EventKind.SCHEDULE_ADDED))
+    assert schedules.get("INTERVAL") == by_interval
+    assert schedules.list() == [by_cron, by_interval]
+    assert told() == [EventKind.SCHEDULE_ADDED] * 2
+
+
+def test_a_name_is_taken_once_in_whatever_case(schedules, told):
+    schedules.add(schedule("Orders"), event())
+    with pytest.raises(ScheduleExists, match="'orders'"):
+        schedules.add(schedule("orders"), event())
+    assert len(told()) == 1
+
+
+def test_what_is_not_there_is_not_found(schedules):
+    for use in (
+        lambda: schedules.get("s"),
+        lambda: schedules.save(schedule(), event()),
+        lambda: schedules.fire(schedule(), job(), event()),
+        lambda: schedules.remove("s", event()),
+    ):
+        with pytest.raises(ScheduleNotFound, match="'s'"):
+            use()
+
+
+def test_due_is_what_waits_with_nothing_running_the_longest_first(schedules, jobs):
+    for name, next_at in (
+        ("late", NOON - timedelta(hours=2)),
+        ("later", NOON - timedelta(hours=3)),
+        ("now", NOON),
+        ("soon", NOON + timedelta(seconds=1)),
+        ("paused", None),
+        ("forgotten", NOON - timedelta(hours=1)),
+    ):
+        schedules.add(schedule(name, next_at, last_job="gone" if name == "forgotten" else None), event())
+    schedules.fire(replace(schedules.get("later"), last_job="j1"), job(), event())
+    assert [each.name for each in schedules.due(NOON)] == ["late", "forgotten", "now"]
+    claimed = jobs.claim(worker="w", lease_until=NOON + timedelta(hours=1))
+    jobs.finish(replace(claimed, state=JobState.FAILED), event())
+    assert [each.name for each in schedules.due(NOON)] == ["later", "late", "forgotten", "now"]
+
+
+def test_a_change_counts_only_on_top_of_the_latest_one(schedules, told):
+    schedules.add(schedule(), event())
+    first = schedules.get("s")
+    second = schedules.save(replace(first, timing=Cron("0 6 * * *")), event())
+    assert second == schedules.get("s")
+    assert second.revision > first.revision
+    for outdated in (
+        lambda: schedules.save(replace(first, next_at=None), event()),
+        lambda: schedules.fire(first, job(), event()),
+    ):
+        with pytest.raises(Conflict):
+            outdated()
+    assert schedules.get("s") == second
+    assert len(told()) == 2
+
+
+def test_firing_adds_the_job_and_moves_the_schedule_or_does_neither(schedules, jobs, told):
+    schedules.add(schedule(), event())
+    fired = replace(schedules.get("s"), next_at=NOON + timedelta(minutes=1), last_job="j1", last_at=NOON)
+    schedules.fire(fired, job(), event(EventKind.INGESTION_QUEUED))
+    after = schedules.get("s")
+    assert after == replace(fired, revision=after.revision)
+    assert [(each.id, each.request, each.schedule) for each in jobs.list()] == [("j1", REQUEST, "s")]
+    with pytest.raises(ScheduleRunning, match="'s' has not ended") as refused:
+        schedules.fire(replace(after, last_job="j2"), job("j2"), event())
+    assert refused.value.details["ingestion"] == "j1"
+    assert schedules.get("s") == after
+    assert told() == [EventKind.SCHEDULE_CHANGED, EventKind.INGESTION_QUEUED]
+
+
+def test_what_is_removed_is_gone_and_its_jobs_stay(schedules, jobs, told):
+    schedules.add(schedule(), event())
+    schedules.fire(replace(schedules.get("s"), last_job="j1"), job(), event())
+    schedules.remove("S", event(EventKind.SCHEDULE_REMOVED))
+    assert schedules.list() == []
+    assert [each.id for each in jobs.list()] == ["j1"]
+    assert told()[-1] is EventKind.SCHEDULE_REMOVED
