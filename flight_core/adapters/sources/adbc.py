@@ -18,6 +18,7 @@ from flight_core.adapters.sources.adbc_drivers import check_reads, driver_of, sq
 from flight_core.adapters.sources.addresses import checked_address
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
+from flight_core.adapters.sources.running import RunningRows
 from flight_core.adapters.sources.web import NoSecrets, check_value
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Rows
@@ -61,8 +62,7 @@ class AdbcSource:
 
     options: AdbcOptions = field(default_factory=AdbcOptions)
     secrets: Secrets = field(default_factory=NoSecrets)
-    _runs: dict[str, "_AdbcRows"] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _running: RunningRows = field(default_factory=RunningRows)
 
     def check(self, spec: SourceSpec, *, actor: Actor) -> None:
         wanted = self._wanted(spec)
@@ -74,25 +74,10 @@ class AdbcSource:
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         self.check(spec, actor=actor)
-        rows = _AdbcRows(*self._request(self._wanted(spec)), forget=lambda: self._forget(run_id))
-        with self._lock:
-            self._runs[run_id] = rows
-        try:
-            rows.start()
-        except BaseException:
-            rows.close()
-            raise
-        return rows
+        return self._running.start(run_id, _AdbcRows(*self._request(self._wanted(spec))))
 
     def cancel(self, run_id: str) -> None:
-        with self._lock:
-            rows = self._runs.get(run_id)
-        if rows is not None:
-            rows.cancel()
-
-    def _forget(self, run_id: str) -> None:
-        with self._lock:
-            self._runs.pop(run_id, None)
+        self._running.cancel(run_id)
 
     def _wanted(self, spec: SourceSpec) -> "_Wanted":
         fields = fields_of(spec, "driver", "uri", "sql", "options")
@@ -167,11 +152,10 @@ class _Wanted:
 class _AdbcRows:
     """See `Rows`."""
 
-    def __init__(self, request: Mapping[str, object], label: str, hidden: list[str], *, forget: Any) -> None:
+    def __init__(self, request: Mapping[str, object], label: str, hidden: list[str]) -> None:
         self._request = request
         self._label = label
         self._hidden = hidden
-        self._forget = forget
         self._lock = threading.Lock()  # of the process, whose number is another's once it was waited for
         self._cancelled = False
         self._errors: Any = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
@@ -238,7 +222,6 @@ class _AdbcRows:
                 with suppress(OSError):
                     pipe.close()
         self._errors.close()
-        self._forget()
 
     def _kill(self) -> None:
         if self._process is not None:

@@ -1,7 +1,6 @@
 """Rows of another Arrow Flight server."""
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow.flight as fl
 
 from flight_core.adapters.sources.addresses import bracketed, checked_address
 from flight_core.adapters.sources.fields import fields_of
+from flight_core.adapters.sources.running import RunningRows
 from flight_core.adapters.sources.web import NoSecrets, checked_headers
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Rows
@@ -48,8 +48,7 @@ class FlightSource:
 
     policy: AddressPolicy
     secrets: Secrets = field(default_factory=NoSecrets)
-    _runs: dict[str, "_FlightRows"] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _running: RunningRows = field(default_factory=RunningRows)
 
     def check(self, spec: SourceSpec, *, actor: Actor) -> None:
         _descriptor(spec)
@@ -60,25 +59,10 @@ class FlightSource:
         target = _target(spec.fields.get("uri"))
         headers = self._headers(spec, target)
         rows = _FlightRows(self.policy, target, headers, _descriptor(spec))
-        with self._lock:
-            self._runs[run_id] = rows
-        rows.on_close = lambda: self._forget(run_id)
-        try:
-            rows.start()
-        except BaseException:
-            rows.close()
-            raise
-        return rows
+        return self._running.start(run_id, rows)
 
     def cancel(self, run_id: str) -> None:
-        with self._lock:
-            rows = self._runs.get(run_id)
-        if rows is not None:
-            rows.cancel()
-
-    def _forget(self, run_id: str) -> None:
-        with self._lock:
-            self._runs.pop(run_id, None)
+        self._running.cancel(run_id)
 
     def _headers(self, spec: SourceSpec, target: _Target) -> Headers:
         given = checked_headers(spec.fields.get("headers"), self.secrets)
@@ -101,7 +85,6 @@ class _FlightRows:
         headers: Headers,
         descriptor: fl.FlightDescriptor,
     ) -> None:
-        self.on_close: Callable[[], object] = bool
         self._policy = policy
         self._target = target
         self._headers = headers
@@ -150,10 +133,10 @@ class _FlightRows:
 
     def close(self) -> None:
         self.cancel()
+        self._reader = None
         for client in self._clients.values():
             client.close()
         self._clients.clear()
-        self.on_close()
 
     def _next_reader(self) -> fl.FlightStreamReader:
         endpoint = self._endpoints.pop(0)
