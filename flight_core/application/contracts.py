@@ -121,7 +121,8 @@ class PrepareCheck:
     def __call__(self, ingestion: Ingestion) -> PreparedCheck:
         request = ingestion.request
         stored = self.contracts.find(request.dataset)
-        if stored is None and request.source.kind == REJECTS_KIND:
+        sets_apart = request.options.get("ragged") == "quarantine"
+        if stored is None and (request.source.kind == REJECTS_KIND or sets_apart):
             stored = StoredContract(request.dataset, 0, Contract(), self.clock(), ingestion.actor)
         if stored is None:
             return PreparedCheck(None)

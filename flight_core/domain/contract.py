@@ -18,6 +18,10 @@ CHECK_INFO = "check"  # of the information in a commit: the report, as JSON
 REJECTS_KIND = "rejects"  # of the source that a replay has
 # Columns that tell where a row on its way to be checked is from: source, number there, ingestion.
 REJECT_MARKS = ("\x1fsource", "\x1frow", "\x1fjob")
+# Of lines of text that are no rows: the column with the line on its way, the rule, its place in `raw`.
+RAGGED_MARK = "\x1fragged"
+RAGGED_RULE = "ragged"
+RAGGED_TEXT = "line"
 
 # A JSON value: numbers, text, true and false. Dates and moments are text in ISO 8601.
 Value = bool | int | float | str

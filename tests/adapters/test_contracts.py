@@ -8,6 +8,8 @@ import pytest
 
 from flight_core.adapters.parsers.output import FILE_ROWS
 from flight_core.application.ports.clock import utc_now
+from flight_core.application.replay import ReplayRejects
+from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import (
     ColumnContract,
     Contract,
@@ -291,10 +293,9 @@ async def test_numbers_with_room_around_them_are_the_same_whatever_else_is_in_th
 async def test_rows_that_are_too_short_are_found_with_a_contract_as_well(stack):
     put(stack, Contract(columns=(ColumnContract("a", "int64"),), extra_columns=ExtraColumns.DROP))
     job = await ended(stack, b'a,b\n1,"x,y"\n2\n')
-    assert (job.state, job.error_code) == (JobState.FAILED, "unreadable_data")
-    assert "line 3" in job.error_message
+    assert (job.state, job.check.rules) == (JobState.SUCCEEDED, (RuleCount("ragged", "", REJECT, 1),))
     job = await ended(stack, b'a,b\n1,"x,y"\n2,\n')
-    assert job.state is JobState.SUCCEEDED
+    assert (job.state, job.check.rules) == (JobState.SUCCEEDED, ())
 
 
 @pytest.mark.anyio
@@ -313,3 +314,42 @@ async def test_values_that_are_not_of_a_type_that_the_request_gives_are_rejected
         (3, ["id.type", "seen.type", "size.type"], {"id": "x", "seen": "later", "size": "huge"}),
         (4, ["size.type"], {"id": "4", "seen": "2026-02-01", "size": "big"}),
     ]
+
+
+RAGGED = (
+    b'id,price,day\n1,1.50,31.01.2026\n2,2.00\n3,"a\nb",01.02.2026,4\n\n5,x,02.02.2026\n6,1.00,03.02.2026\n'
+)
+
+
+@pytest.mark.anyio
+async def test_lines_that_are_no_rows_are_set_apart_with_their_text_and_stay_so_in_a_replay(stack):
+    put(stack, ORDERS)
+    job = await ended(stack, RAGGED)
+    assert stack.table("orders").column("id").to_pylist() == [1, 6]
+    assert [(row["row"], row["rules"], dict(row["raw"])) for row in rejects(stack)] == [
+        (2, ["ragged"], {"line": "2,2.00"}),
+        (3, ["ragged"], {"line": '3,"a\nb",01.02.2026,4'}),
+        (4, ["price.type"], {"id": "5", "price": "x", "day": "02.02.2026"}),
+    ]
+    assert set(job.check.rules) == {RuleCount("ragged", "", REJECT, 2), RuleCount("type", "price", REJECT, 1)}
+    replay = ReplayRejects(stack.datasets, stack.start_ingestion)(DatasetName("orders"), actor=LOCAL)
+    async with stack.working():
+        replay = await stack.until(replay)
+    assert (replay.state, replay.check.rules) == (JobState.SUCCEEDED, job.check.rules)
+    assert [(row["row"], dict(row["raw"])) for row in rejects(stack)][:2] == [
+        (2, {"line": "2,2.00"}),
+        (3, {"line": '3,"a\nb",01.02.2026,4'}),
+    ]
+
+
+@pytest.mark.anyio
+async def test_lines_that_are_no_rows_go_to_the_quarantine_on_request_and_count_for_the_limits(stack):
+    put(stack, Contract(limits=Limits(1)))
+    job = await ended(stack, RAGGED)
+    assert (job.state, job.error_code) == (JobState.FAILED, "contract_violated")
+    job = await ended(stack, RAGGED, options={"ragged": "error"})
+    assert job.error_code == "unreadable_data"
+    job = await ended(stack, RAGGED, name="free", options={"ragged": "quarantine"})
+    assert (job.state, job.check.rejected_rows) == (JobState.SUCCEEDED, 2)
+    assert stack.table("free").column("id").to_pylist() == [1, 5, 6]
+    assert [row["row"] for row in rejects(stack, "free")] == [2, 3]

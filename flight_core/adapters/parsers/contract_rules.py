@@ -8,7 +8,7 @@ import polars as pl
 
 from flight_core.adapters.parsers.contract_types import type_of, value_of
 from flight_core.adapters.parsers.rules import compiled
-from flight_core.domain.contract import ColumnContract, Contract, RuleCount, Severity
+from flight_core.domain.contract import RAGGED_RULE, ColumnContract, Contract, RuleCount, Severity
 from flight_core.domain.errors import InvalidContract
 from flight_core.domain.rule_language import parse_rule
 
@@ -171,9 +171,7 @@ def _literal_type(type: pl.DataType | None, member: Any) -> pl.DataType | None:
 
 
 def _check_names(contract: Contract) -> None:
-    names = [column.name for column in contract.columns]
-    keys = {name.lower() for name in names}
-    if len(keys) < len(names):
+    if len({column.name.lower() for column in contract.columns}) < len(contract.columns):
         raise InvalidContract("two columns have the same name (case does not count); name each once")
     for column in contract.columns:
         unknown = sorted(set(dict(column.severities)) - {*COLUMN_RULES})
@@ -185,8 +183,15 @@ def _check_names(contract: Contract) -> None:
         if column.severity_of("type") is Severity.WARN and column.type is not None:
             _check_type_severity(column)
     rule_names = [rule.name for rule in contract.rules]
+    if RAGGED_RULE in rule_names:
+        raise InvalidContract(f"the name '{RAGGED_RULE}' is kept for lines that are no rows; choose another")
     if len(set(rule_names)) < len(rule_names):
         raise InvalidContract("two rules have the same name; name each once")
+    _check_references(contract)
+
+
+def _check_references(contract: Contract) -> None:
+    keys = {column.name.lower() for column in contract.columns}
     for key in contract.unique:
         lacking = [name for name in key.columns if name.lower() not in keys]
         if lacking or not key.columns:

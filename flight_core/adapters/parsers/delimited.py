@@ -21,6 +21,7 @@ from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.adapters.parsers.text import TextFile, in_parallel, line_chunks
+from flight_core.domain.contract import RAGGED_MARK
 from flight_core.domain.errors import UnreadableData
 
 SAMPLE_ROWS = 10_000
@@ -55,7 +56,8 @@ def parse_delimited(
             return used_options(tables[0], options)
     except _Malformed:
         pass
-    mended = [mend(table, options, scratch) for table in tables]
+    checked = target.inspection is not None
+    mended = [mend(table, options, scratch, checked=checked) for table in tables]
     try:
         _write(mended, options, target, meter)
     except _Malformed as error:
@@ -93,7 +95,7 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
     until it is checked."""
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     given = target.typed_columns(columns)
-    free = [column for column in columns if column not in given]
+    free = [column for column in columns if column not in given and column != RAGGED_MARK]
     numeric = [column for column, type in given.items() if type.is_numeric()]
     texts: dict[str, Type] = dict.fromkeys(columns, pl.String)
     parts = [

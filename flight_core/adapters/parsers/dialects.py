@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -142,7 +142,7 @@ def _rows(text: str, delimiter: str, quote: str | None) -> list[list[str]]:
     return list(islice((row for row in reader if row), _SAMPLE_ROWS))
 
 
-def reader_of(lines: io.TextIOBase, delimiter: str, quote: str | None, *, strict: bool) -> "_csv.Reader":
+def reader_of(lines: Iterable[str], delimiter: str, quote: str | None, *, strict: bool) -> "_csv.Reader":
     csv.field_size_limit(MAX_RECORD_BYTES)
     if quote is None:
         return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)

@@ -16,6 +16,9 @@ from flight_core.adapters.parsers.contract_rules import Rule, column_types, defa
 from flight_core.adapters.parsers.contract_types import Coercion, coercion
 from flight_core.adapters.parsers.rejects import RejectsFile, RejectsNote
 from flight_core.domain.contract import (
+    RAGGED_MARK,
+    RAGGED_RULE,
+    RAGGED_TEXT,
     REJECT_MARKS,
     ColumnContract,
     Contract,
@@ -116,7 +119,7 @@ class Plan:
 
 def plan_of(contract: Contract, schema: Mapping[str, pl.DataType]) -> Plan:
     """Raises SchemaMismatch."""
-    sources = [name for name in schema if name not in MARKS]
+    sources = [name for name in schema if name not in (*MARKS, RAGGED_MARK)]
     by_key = {name.lower(): name for name in sources}
     types = column_types(contract)
     columns = [
@@ -254,6 +257,8 @@ class Gate:
             raise InvalidContract(f"the contract cannot be checked on these rows: {reason}") from error
 
     def _passed(self, read: pl.DataFrame) -> pl.DataFrame:
+        if RAGGED_MARK in read.columns:
+            read = self._without_ragged(read)
         batch = read.with_columns(way.typed.alias(name) for name, way in self._given.items())
         # A column of the batch, so that there are as many rows even where all others are made up.
         typed = batch.select(*self._typed, pl.first().alias(_ANY)).drop(_ANY)
@@ -273,6 +278,17 @@ class Gate:
         set_apart = read.filter(bad).with_columns(_labels(hits, bad).alias(_RULES))
         self.file.write(self._told(set_apart))
         return typed.filter(~bad)
+
+    def _without_ragged(self, read: pl.DataFrame) -> pl.DataFrame:
+        is_row = pl.col(RAGGED_MARK).is_null()
+        ragged = read.filter(~is_row)
+        if ragged.height:
+            rule = Rule(RAGGED_RULE, "", Severity.REJECT, pl.lit(value=False))
+            bad = pl.repeat(value=True, n=ragged.height, eager=True)
+            self._count(ragged, [(rule, bad)], bad)
+            told = ragged.with_columns(_labels([(rule, bad)], bad).alias(_RULES))
+            self.file.write(told.select(*self._where(told), pl.col(RAGGED_MARK).alias(RAGGED_TEXT)))
+        return read.filter(is_row).drop(RAGGED_MARK)
 
     @staticmethod
     def _fails(column: _Column, batch: pl.DataFrame, typed: pl.DataFrame) -> bool:
@@ -324,7 +340,7 @@ class Gate:
             tally.rows += batch.height
             tally.rejected_rows += 0 if bad is None else int(bad.sum())
             tally.counts = [*merged_counts([*tally.counts, *counts])]
-            tally.last_column_nulls += batch[self.plan.sources[-1]].null_count()
+            tally.last_column_nulls += batch[self.plan.sources[-1]].null_count() if self.plan.sources else 0
             if JOB not in batch.columns:
                 self._count_sources(batch, bad)
 
@@ -361,9 +377,11 @@ class Gate:
 
     def _told(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Where each row is from, what it broke, and all its values as text."""
+        return rows.select(*self._where(rows), *texts(rows.select(self.plan.sources)))
+
+    def _where(self, rows: pl.DataFrame) -> Sequence[pl.Expr]:
         job = pl.col(JOB) if JOB in rows.columns else pl.lit(self.file.note.job).alias(JOB)
-        where = (pl.col(SOURCE), pl.col(ROW).cast(pl.Int64), job, pl.col(_RULES))
-        return rows.select(*where, *texts(rows.select(self.plan.sources)))
+        return pl.col(SOURCE), pl.col(ROW).cast(pl.Int64), job, pl.col(_RULES)
 
 
 def texts(frame: pl.DataFrame) -> list[pl.Series]:

@@ -13,6 +13,7 @@ from flight_core.adapters.parsers.dialects import Table, reader_of, transcoded
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.text import fresh_file
+from flight_core.domain.contract import RAGGED_MARK
 from flight_core.domain.errors import UnreadableData
 
 _CHUNK_BYTES = 1 << 20
@@ -83,8 +84,11 @@ def _quoted_delimiters(tables: Sequence[Table], values: pl.LazyFrame) -> int:
     return in_names + in_rows
 
 
-def mend(table: Table, options: DelimitedOptions, scratch: Path) -> Table:
+def mend(table: Table, options: DelimitedOptions, scratch: Path, *, checked: bool) -> Table:
     """A copy without blank lines, plainly quoted, every row of the same length.
+
+    Where ragged rows are to be set apart, and rows are `checked`, it has one more column, with the text of
+    those; the others are left out where nobody checks.
 
     Raises:
         UnreadableData: naming the line that is at fault.
@@ -96,23 +100,32 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path) -> Table:
         mended.open("w", encoding="utf-8", newline="") as out,
     ):
         writer = csv.writer(out, delimiter=table.delimiter, lineterminator="\n")
-        for line, row in _numbered(source, table):
-            if len(row) != len(table.columns):
+        width = len(table.columns)
+        sets_apart = options.ragged == "quarantine" or (options.ragged is None and checked)
+        more = [""] if sets_apart and checked else []
+        for line, row, text in _numbered(source, table):
+            if len(row) == width:
+                writer.writerow(row + more)
+            elif not sets_apart:
                 _check_ragged(table, options, line, len(row))
-                row = [*row, *[""] * len(table.columns)][: len(table.columns)]
-            writer.writerow(row)
+                writer.writerow([*row, *[""] * width][:width])
+            elif checked:
+                writer.writerow([*[""] * width, text.rstrip("\r\n")])
+    columns = (*table.columns, RAGGED_MARK) if more else table.columns
     encoding = table.encoding if encoding == "utf-8" else encoding
-    return replace(table, path=mended, encoding=encoding, quote='"', line_end="\n")
+    return replace(table, path=mended, encoding=encoding, columns=columns, quote='"', line_end="\n")
 
 
-def _numbered(source: io.TextIOBase, table: Table) -> Iterator[tuple[int, list[str]]]:
-    """Every row that is not blank, with the number of the line it begins on."""
-    reader = reader_of(source, table.delimiter, table.quote, strict=True)
+def _numbered(source: io.TextIOBase, table: Table) -> Iterator[tuple[int, list[str], str]]:
+    """Every row that is not blank, with the number of the line it begins on, and its text."""
+    lines: list[str] = []
+    reader = reader_of(_remembered(source, lines), table.delimiter, table.quote, strict=True)
     line = 1
     try:
         for row in reader:
             if row:
-                yield line, row
+                yield line, row, "".join(lines)
+            lines.clear()
             line = reader.line_num + 1
     except csv.Error as error:
         raise UnreadableData(
@@ -120,10 +133,16 @@ def _numbered(source: io.TextIOBase, table: Table) -> Iterator[tuple[int, list[s
         ) from None
 
 
+def _remembered(source: io.TextIOBase, lines: list[str]) -> Iterator[str]:
+    for line in source:
+        lines.append(line)
+        yield line
+
+
 def _check_ragged(table: Table, options: DelimitedOptions, line: int, fields: int) -> None:
-    if options.ragged == "error":
+    if options.ragged != "pad":
         raise UnreadableData(
             f"{table.label}, line {line}: the number of fields is {fields}, in the first line it is"
-            f" {len(table.columns)}; mend the line, or set the option 'ragged' to 'pad'",
+            f" {len(table.columns)}; mend the line, or set the option 'ragged' to 'pad' or 'quarantine'",
             line=line,
         )

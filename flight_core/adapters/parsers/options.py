@@ -84,7 +84,7 @@ class DelimitedOptions(TableOptions):
     thousands: Literal[".", ",", " ", "'", "_", "\u00a0", "\u202f"] | None = None
     encoding: _Encoding | None = None
     null_values: list[str] = []
-    ragged: Literal["error", "pad"] = "error"
+    ragged: Literal["error", "pad", "quarantine"] | None = None  # quarantine under a contract, else error
 
 
 class NdjsonOptions(FormatOptions):

@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from flight_core.application.ports.sources import Fetched, FetchedFile, Report
 from flight_core.application.ports.storage import TableStore
-from flight_core.domain.contract import REJECT_MARKS
+from flight_core.domain.contract import RAGGED_MARK, RAGGED_RULE, RAGGED_TEXT, REJECT_MARKS
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import Conflict, InvalidSource
 from flight_core.domain.ingestion import SourceSpec
@@ -53,7 +53,7 @@ class RejectsSource:
 
     def _write(self, ref: VersionRef, path: Path) -> None:
         names = sorted({name for batch in self._rows(ref) for name in _names(batch)})
-        schema = pa.schema([*_MARKS, *((name, pa.string()) for name in names)])
+        schema = pa.schema([*_MARKS, *((name, pa.string()) for name in names), (RAGGED_MARK, pa.string())])
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in self._rows(ref):
                 writer.write_batch(_flat(batch, names, schema))
@@ -74,14 +74,25 @@ def _ref(spec: SourceSpec) -> VersionRef:
 
 
 def _names(batch: pa.RecordBatch) -> set[str]:
-    raw: Any = batch.column("raw")
+    raw: Any = batch.filter(pc.invert(_is_ragged(batch))).column("raw")
     return set(pc.unique(raw.keys).to_pylist())
 
 
 def _flat(batch: pa.RecordBatch, names: list[str], schema: pa.Schema) -> pa.RecordBatch:
-    raw = batch.column("raw")
-    values = [
-        pc.call_function("map_lookup", [raw], pc.MapLookupOptions(pa.scalar(name), "first")) for name in names
-    ]
+    ragged = _is_ragged(batch)
+    nothing = pa.scalar(None, pa.string())
+    values = [pc.if_else(ragged, nothing, _values(batch, name)) for name in names]
+    lines = pc.if_else(ragged, _values(batch, RAGGED_TEXT), nothing)
     marks = [batch.column(name) for name in ("source", "row", "job")]
-    return pa.RecordBatch.from_arrays([*marks, *values], schema=schema)
+    return pa.RecordBatch.from_arrays([*marks, *values, lines], schema=schema)
+
+
+def _is_ragged(batch: pa.RecordBatch) -> Any:
+    """Lines that are no rows have broken nothing else."""
+    first = pc.call_function("list_element", [batch.column("rules"), 0])
+    return pc.call_function("equal", [first, pa.scalar(RAGGED_RULE)])
+
+
+def _values(batch: pa.RecordBatch, name: str) -> Any:
+    options = pc.MapLookupOptions(pa.scalar(name), "first")
+    return pc.call_function("map_lookup", [batch.column("raw")], options)
