@@ -10,10 +10,10 @@ from flight_core.application.admission import Admission
 from flight_core.application.annotations import AnnotateDataset
 from flight_core.application.audit import ReadAudit
 from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
+from flight_core.application.contract_checks import CheckDataset
+from flight_core.application.contract_proposal import InferContract
 from flight_core.application.contracts import (
-    CheckDataset,
     DescribeContract,
-    InferContract,
     ListContracts,
     SetContract,
     WithdrawContract,

@@ -17,10 +17,11 @@ from control_api.once import Once, OnceOnly
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.ingestion import Ingestion
-from flight_core.domain.job import Job
+from flight_core.domain.job import Job, Maintenance
 from schemas import http
 
 AnyJob = TypeVar("AnyJob", bound=Job)
+Found = TypeVar("Found")
 
 LOCATION: dict[int | str, dict[str, Any]] = {
     202: {
@@ -62,6 +63,18 @@ class Waiting:
         reply = mapping.job(settled)
         self._response.headers["Location"] = reply.href
         return reply
+
+    async def computed(self, look: Callable[[], Found | Maintenance]) -> Found | http.Job:
+        """What `look` finds, or, with 202, the job that has to end before it does. `look` blocks."""
+        found = await to_thread.run_sync(look)
+        if isinstance(found, Maintenance):
+            job = await self.job(found)
+            if job.state == "succeeded":
+                found = await to_thread.run_sync(look)
+        if isinstance(found, Maintenance):
+            self._response.status_code = 202
+            return job
+        return found
 
     async def _settled(self, found: Sequence[AnyJob], get: Callable[..., AnyJob]) -> list[AnyJob]:
         jobs = {job.id: job for job in found}

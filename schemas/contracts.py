@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from schemas.http import RuleCount
+from schemas.http import Job
 
 Severity = Literal["reject", "warn", "fail"]
 Value = bool | int | float | str
@@ -109,6 +109,10 @@ class Contract(_Part):
     limits: Limits = Limits()
 
 
+class ContractAnswer(RootModel[Contract | Job]):
+    """A contract that is proposed, or the job that has to end before one can be."""
+
+
 class FreshnessReport(BaseModel):
     """`fresh` is null where nothing tells how old the data is."""
 
@@ -130,19 +134,6 @@ class StoredContract(BaseModel):
         None, description="The dataset with the rejected rows, if there is one.", examples=["orders_rejects"]
     )
     rejected_rows: int = Field(0, description="That are in it.")
-
-
-class CheckReport(BaseModel):
-    """What checking a dataset's rows has found. Nothing was changed."""
-
-    dataset: str = Field(examples=["orders"])
-    version: int = Field(description="The version whose rows were checked.", examples=[3])
-    contract_version: int | None = Field(None, description="Null: the contract that was sent along.")
-    rows: int = Field(examples=[120000])
-    rejected_rows: int = Field(description="That an ingestion would have rejected.", examples=[12])
-    rules: list[RuleCount]
-    passed: bool = Field(description="Whether an ingestion of these rows would have committed something.")
-    violation: str | None = None
 
 
 def as_document(contract: Contract) -> dict[str, Any]:

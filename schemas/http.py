@@ -287,13 +287,24 @@ class RuleCount(BaseModel):
     rows: int = Field(examples=[12])
 
 
+class CheckResult(BaseModel):
+    """What holding a dataset's rows against a contract has found."""
+
+    version: int = Field(description="The version whose rows were checked.", examples=[3])
+    contract_version: int = Field(description="0: the contract that was sent along.", examples=[2])
+    rows: int = Field(examples=[120000])
+    rejected_rows: int = Field(description="That an ingestion would have rejected.", examples=[12])
+    rules: list[RuleCount]
+    violation: str | None = Field(None, description="Why an ingestion of these rows would fail, if it would.")
+
+
 class Job(BaseModel):
     """`progress` is between 0 and 1 within the phase, null where the total is not known. The rates are
     those of the last seconds; of a job that has ended, those of its last attempt."""
 
     id: str = Field(examples=["6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
     href: str = Field(examples=["/api/v1/ingestions/6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
-    task: Literal["ingest", "compact", "vacuum", "profile"] = "ingest"
+    task: Literal["ingest", "compact", "vacuum", "profile", "check"] = "ingest"
     dataset: str = Field(examples=["zipcodes"])
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     cancel_requested: bool = False
@@ -309,7 +320,9 @@ class Job(BaseModel):
     version: int | None = Field(None, description="The version it committed.", examples=[1])
     unchanged: bool = Field(False, description="It succeeded without a commit: there was nothing to do.")
     options: dict[str, Any] | None = Field(None, description="How maintenance was asked for.")
-    result: dict[str, int] | None = Field(None, description="What maintenance has done, in numbers.")
+    result: dict[str, int] | CheckResult | None = Field(
+        None, description="What maintenance has done, in numbers; what a check has found."
+    )
     error: Failure | None = None
     actor: str = Field(examples=["local"])
     attempt: int = Field(0, examples=[1])

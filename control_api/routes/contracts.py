@@ -7,10 +7,9 @@ from fastapi import APIRouter, Body, Depends, Query
 
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases, json_body
-from control_api.queued import LOCATION, Queued
-from flight_core.application.contracts import ContractStanding, DatasetCheck
+from control_api.queued import LOCATION, Queued, Waited
+from flight_core.application.contracts import ContractStanding
 from flight_core.domain.contract import contract_document, contract_of
-from flight_core.domain.dataset import DatasetName
 from schemas import contracts, http
 
 router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["contracts"])
@@ -44,25 +43,33 @@ def withdraw_contract(name: Name, use_cases: UseCases, caller: Caller) -> None:
     use_cases.contracts.withdraw(name, actor=caller)
 
 
-@router.post("/contract/infer")
-def infer_contract(name: Name, use_cases: UseCases, caller: Caller) -> contracts.Contract:
-    """A contract that the current rows keep, as a draft. Nothing is stored."""
-    proposed = use_cases.contracts.infer(name, actor=caller)
+@router.post("/contract/infer", responses={202: {"model": http.Job, **LOCATION[202]}})
+async def infer_contract(
+    name: Name, use_cases: UseCases, caller: Caller, waiting: Waited
+) -> contracts.Contract | http.Job:
+    """A contract that the current rows keep, as a draft: types, nulls, a key, bounds, and what texts look
+    like. Nothing is stored. Where the profile of the version is not known and takes long to compute, the
+    answer is 202 with the job that does it; ask again when it has ended."""
+    proposed = await waiting.computed(partial(use_cases.contracts.infer, name, actor=caller))
+    if isinstance(proposed, http.Job):
+        return proposed
     return contracts.Contract.model_validate(contract_document(proposed))
 
 
-@router.post("/contract/check")
+@router.post("/contract/check", status_code=202, responses=LOCATION)
 async def check_contract(
     name: Name,
     use_cases: UseCases,
     caller: Caller,
+    queued: Queued,
     contract: Annotated[
         contracts.Contract | None, Body(description="A contract on trial; the one in force if left out.")
     ] = None,
-) -> contracts.CheckReport:
-    """Hold the rows that are there against the contract, and count which rules they break."""
+) -> http.Job:
+    """Queue a job that holds the rows that are there against the contract, and counts which rules they
+    break. Its `result` has what was found; nothing is changed."""
     trial = None if contract is None else contract_of(contracts.as_document(contract))
-    return _report(name, await use_cases.contracts.check(name, trial, actor=caller))
+    return await queued.job(partial(use_cases.contracts.check, name, trial, actor=caller))
 
 
 @router.post("/rejects/replay", status_code=202, responses=LOCATION)
@@ -91,18 +98,4 @@ def _standing(standing: ContractStanding) -> contracts.StoredContract:
         ),
         rejects=None if rejects is None else rejects.name.value,
         rejected_rows=0 if rejects is None else rejects.current.row_count,
-    )
-
-
-def _report(name: DatasetName, found: DatasetCheck) -> contracts.CheckReport:
-    report = found.checked.report
-    return contracts.CheckReport(
-        dataset=name.value,
-        version=found.version.ref.version,
-        contract_version=found.contract_version,
-        rows=report.rows,
-        rejected_rows=report.rejected_rows,
-        rules=[mapping.rule_count(count) for count in report.rules],
-        passed=found.checked.violation is None,
-        violation=found.checked.violation,
     )

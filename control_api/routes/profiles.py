@@ -4,9 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Query
-from starlette.responses import Response
 
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases
@@ -14,7 +12,6 @@ from control_api.queued import LOCATION, Waited
 from control_api.routes.datasets import VersionText
 from flight_core.application.profile import VersionProfile
 from flight_core.domain.dataset import DatasetName
-from flight_core.domain.job import Maintenance
 from schemas import http
 from schemas.profiles import DatasetProfile
 
@@ -28,7 +25,6 @@ Columns = Annotated[
 @router.get("/profile", responses={202: {"model": http.Job, **LOCATION[202]}})
 async def profile_dataset(
     name: Name,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
     waiting: Waited,
@@ -40,15 +36,8 @@ async def profile_dataset(
     job does it: the answer is 202 with the job, or, with `Prefer: wait=10`, the profile if it is ready."""
     at = mapping.parse_version(version)
     look = partial(use_cases.profile_dataset, name, at, actor=caller, columns=columns or ())
-    found = await to_thread.run_sync(look)
-    if isinstance(found, Maintenance):
-        job = await waiting.job(found)
-        if job.state == "succeeded":
-            found = await to_thread.run_sync(look)
-    if isinstance(found, Maintenance):
-        response.status_code = 202
-        return job
-    return _profile(name, found)
+    found = await waiting.computed(look)
+    return _profile(name, found) if isinstance(found, VersionProfile) else found
 
 
 def _profile(name: DatasetName, profile: VersionProfile) -> DatasetProfile:

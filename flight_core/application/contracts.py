@@ -4,17 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import anyio.to_thread
-
-from flight_core.application.granted import get_seen, require_granted
+from flight_core.application.granted import require_granted
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.parsing import Check, Checked, Parser
-from flight_core.application.ports.sources import FetchedFile
-from flight_core.application.ports.storage import ColumnStatistics, TableStore
+from flight_core.application.ports.parsing import Check, Parser
+from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import (
@@ -29,7 +24,6 @@ from flight_core.domain.contract import (
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
 from flight_core.domain.errors import ContractNotFound
 from flight_core.domain.ingestion import Ingestion
-from flight_core.domain.job import Progress
 from flight_core.domain.repositories import ContractRepository, DatasetRepository
 
 # The stored types that a contract can name.
@@ -149,7 +143,7 @@ class PrepareCheck:
         columns = list(stored.contract.columns)
         for field in stays.schema:
             column = known.get(field.name.lower())
-            type = str(field.type) if _TYPES.fullmatch(str(field.type)) else None
+            type = contract_type(str(field.type))
             if column is None:
                 columns.append(ColumnContract(field.name, type))
             elif column.type is None:
@@ -176,6 +170,11 @@ class PrepareCheck:
     def _files(self, version: DatasetVersion) -> tuple[Path, ...]:
         uris: Sequence[str] = self.store.files(version.ref).uris
         return tuple(map(Path, uris))
+
+
+def contract_type(name: str) -> str | None:
+    """The type of a stored column as a contract names it; None for those that it cannot."""
+    return name if _TYPES.fullmatch(name) else None
 
 
 def moment_of(value: object) -> datetime | None:
@@ -224,88 +223,3 @@ class DescribeContract:
             )
         age_s = None if newest is None else (self.clock() - newest).total_seconds()
         return ContractStanding(stored, newest, age_s, self.prepare.datasets.find(rejects_of(name)))
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetCheck:
-    """What was found in the rows of `version`; `contract_version` is None for a contract on trial."""
-
-    version: DatasetVersion
-    contract_version: int | None
-    checked: Checked
-
-
-@dataclass(frozen=True, slots=True)
-class CheckDataset:
-    """Hold the rows that are there against a contract: the one in force, or one on trial. Changes nothing.
-
-    Raises:
-        DatasetNotFound, ContractNotFound, InvalidContract, SchemaMismatch.
-        DeadlineExceeded, LimitExceeded: as when parsing.
-    """
-
-    get_contract: GetContract
-    datasets: DatasetRepository
-    store: TableStore
-    parser: Parser
-    clock: Clock
-    scratch: Path
-
-    async def __call__(
-        self, name: DatasetName, contract: Contract | None = None, *, actor: Actor
-    ) -> DatasetCheck:
-        require(actor, Scope.READ)
-        dataset, stored = await anyio.to_thread.run_sync(self._prepared, name, contract, actor)
-        files = self.store.files(dataset.current.ref)
-        check = Check(stored, job_id="", at=self.clock(), keeps_rows=False)
-        fetched = [
-            FetchedFile(Path(uri), dataset.name.value, size_bytes, temporary=False)
-            for uri, size_bytes in zip(files.uris, files.size_bytes, strict=True)
-        ]
-        with TemporaryDirectory(dir=self.scratch, prefix="check-", ignore_cleanup_errors=True) as folder:
-            parsed = await self.parser.parse(
-                fetched, Path(folder), _nobody, format="parquet", options={}, check=check
-            )
-        assert parsed.checked is not None
-        return DatasetCheck(dataset.current, None if contract else stored.version, parsed.checked)
-
-    def _prepared(
-        self, name: DatasetName, contract: Contract | None, actor: Actor
-    ) -> tuple[Dataset, StoredContract]:
-        dataset = get_seen(self.datasets, name, actor)
-        if contract is None:
-            return dataset, self.get_contract(name, actor=actor)
-        self.parser.check_contract(contract)
-        return dataset, StoredContract(name, 0, contract, self.clock(), actor.name)
-
-
-async def _nobody(_progress: Progress) -> None:
-    """Nobody watches."""
-
-
-@dataclass(frozen=True, slots=True)
-class InferContract:
-    """A contract that the current rows keep, from their types and exact statistics: a draft to go on from.
-
-    Raises DatasetNotFound.
-    """
-
-    datasets: DatasetRepository
-    store: TableStore
-
-    def __call__(self, name: DatasetName, *, actor: Actor) -> Contract:
-        require(actor, Scope.READ)
-        dataset = get_seen(self.datasets, name, actor)
-        statistics = self.store.statistics(dataset.current.ref)
-        return Contract(columns=tuple(map(_proposed, statistics)))
-
-
-def _proposed(column: ColumnStatistics) -> ColumnContract:
-    minimum = column.minimum
-    counted = isinstance(minimum, int | float | Decimal) and not isinstance(minimum, bool)
-    return ColumnContract(
-        name=column.name,
-        type=column.type if _TYPES.fullmatch(column.type) else None,
-        nullable=column.null_count != 0,
-        ge=0 if counted and minimum >= 0 else None,  # type: ignore[operator] # a number, as was just seen
-    )

@@ -291,7 +291,8 @@ def _last_words(job: Job, elapsed_s: float) -> tuple[str, LogLevel]:
     if job.unchanged:
         return f"there was nothing to do, found in {elapsed_s:.1f} s", LogLevel.INFO
     if isinstance(job, Maintenance):
-        done = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in (job.result or {}).items())
+        counts = {what: count for what, count in (job.result or {}).items() if isinstance(count, int)}
+        done = ", ".join(f"{what.replace('_', ' ')} {count:,}" for what, count in counts.items())
         return f"done in {elapsed_s:.1f} s: {done}", LogLevel.INFO
     return f"version {job.version}, {job.progress.rows:,} rows in {elapsed_s:.1f} s", LogLevel.INFO
 

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StartMaintenance:
-    """Queue a compaction or a vacuum; the job that waits or runs already, if there is one that is alike.
+    """Queue a compaction, a vacuum or a check; one that is alike, and waits or runs already, is the answer.
 
     Raises:
         DatasetNotFound
@@ -62,8 +62,9 @@ class StartMaintenance:
         *,
         actor: Actor,
         options: Mapping[str, object] | None = None,
+        scope: Scope = Scope.WRITE,
     ) -> Maintenance:
-        require(actor, Scope.WRITE)
+        require(actor, scope)
         dataset = get_seen(self.datasets, name, actor)
         _check_columns(dataset, options or {})
         return self.queue(dataset.name, task, actor=actor, options=options or {})
@@ -100,7 +101,7 @@ class MaintenanceOutcome:
     """How maintenance ended well. `version` None: nothing was committed."""
 
     version: DatasetVersion | None = None
-    result: Mapping[str, int] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
 
     def onto(self, job: Maintenance) -> Maintenance:
         return replace(

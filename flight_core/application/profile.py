@@ -78,7 +78,7 @@ class ComputeProfile:
             Profiled(field, place, known_of(known))
             for place, (field, known) in enumerate(zip(version.schema, statistics, strict=True))
         ]
-        read = _Read(name, version, self.open_query, stop or Cancellation(), patient=patient)
+        read = VersionReader(name, version, self.open_query, stop or Cancellation(), patient=patient)
         found: list[ColumnProfile] = []
         for column in _Computation(read, version.row_count).profiles(columns):
             found.append(column)
@@ -136,14 +136,14 @@ def _wanted(schema: pa.Schema, columns: Sequence[str], name: DatasetName) -> fro
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class VersionReader:
     """Queries of one version."""
 
     name: DatasetName
     version: DatasetVersion
     open_query: OpenQuery
     stop: Cancellation
-    patient: bool
+    patient: bool = False
 
     @property
     def table(self) -> str:
@@ -168,7 +168,7 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Computation:
-    read: _Read
+    read: VersionReader
     row_count: int
 
     def profiles(self, columns: Sequence[Profiled]) -> Iterator[ColumnProfile]:

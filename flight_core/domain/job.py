@@ -17,6 +17,7 @@ class Task(StrEnum):
     COMPACT = "compact"
     VACUUM = "vacuum"
     PROFILE = "profile"
+    CHECK = "check"
 
 
 class JobState(StrEnum):
@@ -102,12 +103,13 @@ class Job(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintenance(Job):
-    """Work on how a dataset is stored. Readers see no difference, so others need not wait for it."""
+    """Work on how a dataset is stored, or a look at it. Readers see no difference, so others need not wait
+    for it."""
 
     maintains: DatasetName
     does: Task
     options: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, int] | None = None  # counts, such as how many files went; None: not ended well
+    result: Mapping[str, Any] | None = None  # such as how many files went; None: not ended well
 
     @property
     def task(self) -> Task:
@@ -119,7 +121,7 @@ class Maintenance(Job):
 
     @property
     def priority(self) -> int:
-        return 0 if self.does is Task.PROFILE else MAINTENANCE_PRIORITY
+        return 0 if self.does in (Task.PROFILE, Task.CHECK) else MAINTENANCE_PRIORITY
 
     @property
     def exclusive(self) -> bool:

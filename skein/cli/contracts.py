@@ -7,8 +7,8 @@ import typer
 from pydantic import ValidationError
 
 from flight_core.domain.errors import InvalidOption
-from schemas.contracts import CheckReport, Contract, StoredContract
-from schemas.http import Ingestion
+from schemas.contracts import Contract, ContractAnswer, StoredContract
+from schemas.http import CheckResult, Ingestion, Job
 from skein.cli.client import Api, path_of
 from skein.cli.following import followed
 from skein.cli.jobs import summary
@@ -37,16 +37,25 @@ def contract(api: Api, action: Action, name: str, *, file: Path | None, json: bo
             stored = api.put(StoredContract, path, _contract(file))
             typer.echo(as_json(stored) if json else f"{stored.dataset}: contract version {stored.version}")
         case "infer":
-            typer.echo(as_json(api.post(Contract, f"{path}/infer")))
+            typer.echo(as_json(_proposed(api, f"{path}/infer")))
         case "check":
-            report = api.post(CheckReport, f"{path}/check", None if file is None else _contract(file))
-            _show(report, json=json)
+            job = api.post(Job, f"{path}/check", None if file is None else _contract(file))
+            _show(followed(api, job), json=json)
         case "withdraw":
             api.delete(path)
             typer.echo(f"{name}: rows are not checked any more")
         case "replay":
-            job = api.post(Ingestion, path_of("datasets", name, "rejects", "replay"))
-            typer.echo(summary(followed(api, job)))
+            replay = api.post(Ingestion, path_of("datasets", name, "rejects", "replay"))
+            typer.echo(summary(followed(api, replay)))
+
+
+def _proposed(api: Api, path: str) -> Contract:
+    """Follows the job, where it takes one. Raises as `followed`."""
+    while True:
+        answer = api.post(ContractAnswer, path).root
+        if isinstance(answer, Contract):
+            return answer
+        followed(api, answer)
 
 
 def _standing(stored: StoredContract) -> str:
@@ -73,12 +82,14 @@ def _contract(file: Path | None) -> dict[str, object]:
         raise InvalidOption(f"'{file}' is no contract: {place}: {first['msg']}") from None
 
 
-def _show(report: CheckReport, *, json: bool) -> None:
+def _show(job: Job, *, json: bool) -> None:
+    report = job.result
+    assert isinstance(report, CheckResult)
     if json:
         typer.echo(as_json(report))
     else:
         typer.echo(
-            f"{report.dataset}: version {report.version}, {count(report.rows, 'row')},"
+            f"{job.dataset}: version {report.version}, {count(report.rows, 'row')},"
             f" {report.rejected_rows:,} would be rejected"
         )
         columns = ["rule", "column", "severity", "rows"]

@@ -78,7 +78,8 @@ def maintain(api: Api, name: str, task: str, options: Mapping[str, object] | Non
     job = followed(api, api.post(Job, path_of("datasets", name, task), options))
     if (job.options or {}).get("dry_run"):
         typer.echo("dry run: nothing was deleted", err=True)
-    done = ", ".join(f"{what.replace('_', ' ')} {number:,}" for what, number in (job.result or {}).items())
+    counts = job.result if isinstance(job.result, dict) else {}
+    done = ", ".join(f"{what.replace('_', ' ')} {number:,}" for what, number in counts.items())
     typer.echo(f"{job.dataset}: {done or 'there was nothing to do'}")
 
 

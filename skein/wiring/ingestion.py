@@ -8,11 +8,11 @@ from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.application.checked_commit import CheckedCommit
+from flight_core.application.contract_checks import CheckDataset, RunCheck
+from flight_core.application.contract_proposal import InferContract
 from flight_core.application.contracts import (
-    CheckDataset,
     DescribeContract,
     GetContract,
-    InferContract,
     ListContracts,
     PrepareCheck,
     SetContract,
@@ -57,7 +57,7 @@ from flight_core.domain.job import Task
 from skein.settings import Settings
 from skein.wiring.access import holders
 from skein.wiring.parts import Parts, find_version
-from skein.wiring.versions import compact, compute_profile, vacuum
+from skein.wiring.versions import compact, compute_profile, profile_dataset, start_maintenance, vacuum
 
 
 def start_ingestion(parts: Parts) -> StartIngestion:
@@ -99,8 +99,8 @@ def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
         describe=DescribeContract(get, prepare, utc_now),
         list=ListContracts(contracts),
         withdraw=WithdrawContract(contracts, utc_now),
-        infer=InferContract(parts.datasets, parts.store),
-        check=CheckDataset(get, parts.datasets, parts.store, parts.parser, utc_now, parts.directory.jobs),
+        infer=InferContract(profile_dataset(parts)),
+        check=CheckDataset(get, parts.parser, start_maintenance(parts)),
         replay=ReplayRejects(parts.datasets, start),
     )
 
@@ -166,6 +166,7 @@ def job_worker(parts: Parts) -> JobWorker:
             Task.COMPACT: RunCompaction(compact(parts), parts.datasets, parts.store),
             Task.VACUUM: RunVacuum(vacuum(parts)),
             Task.PROFILE: RunProfile(parts.datasets, find_version(parts), compute_profile(parts)),
+            Task.CHECK: RunCheck(parts.datasets, parts.store, parts.parser, utc_now),
         },
         jobs=parts.jobs,
         events=parts.events,

@@ -40,6 +40,14 @@ def ingested(http, name: str, **request) -> dict:
     return reply.json()
 
 
+def checked(http, name: str, contract: dict) -> dict:
+    """The job, once it has ended."""
+    reply = http.post(url(name, "contract", "check"), json=contract, headers={"Prefer": "wait=60"})
+    assert (reply.status_code, reply.json()["state"]) == (202, "succeeded"), reply.text
+    assert reply.headers["Location"] == reply.json()["href"]
+    return reply.json()
+
+
 def test_a_contract_is_kept_in_versions_before_there_is_a_dataset(http):
     assert http.get(url("early", "contract")).json()["code"] == "contract_not_found"
     first = http.put(url("early", "contract"), json=CONTRACT)
@@ -124,13 +132,21 @@ def test_what_is_there_can_be_checked_by_a_contract_on_trial(http, stack):
         ("id", "int64", True),
         ("price", "double", False),
     ]
-    assert http.post(url("trial", "contract", "check"), json=proposed).json()["rejected_rows"] == 0
-    report = http.post(
-        url("trial", "contract", "check"), json={**CONTRACT, "limits": {"max_rejected_rows": 1}}
+    assert checked(http, "trial", proposed)["result"]["rejected_rows"] == 0
+    assert proposed["columns"][1]["ge"] is None
+    job = checked(http, "trial", {**CONTRACT, "limits": {"max_rejected_rows": 1}})
+    report = job["result"]
+    assert (job["state"], job["task"], job["version"], job["unchanged"]) == (
+        "succeeded",
+        "check",
+        None,
+        False,
     )
-    assert report.json()["passed"] is False
-    assert (report.json()["rows"], report.json()["rejected_rows"]) == (3, 2)
-    assert {rule["rule"] for rule in report.json()["rules"]} == {"not_null", "ge"}
+    assert (report["version"], report["contract_version"]) == (0, 0)
+    assert "2 of 3 rows" in report["violation"]
+    assert (report["rows"], report["rejected_rows"]) == (3, 2)
+    assert {rule["rule"] for rule in report["rules"]} == {"not_null", "ge"}
+    assert http.get("/api/v1/jobs", params={"task": "check"}).json()["items"][0]["id"] == job["id"]
     assert http.post(url("trial", "contract", "check")).json()["code"] == "contract_not_found"
     assert http.get(url("trial")).json()["versions"][0]["version"] == 0
 
@@ -139,3 +155,46 @@ def test_the_names_of_quarantines_are_refused_and_nothing_rejected_is_not_replay
     body = {"dataset": "x_rejects", "source": {"kind": "file", "path": "orders.csv"}}
     assert http.post("/api/v1/ingestions", json=body).json()["code"] == "invalid_dataset_name"
     assert http.post(url("nobody", "rejects", "replay")).json()["code"] == "dataset_not_found"
+
+
+def test_a_contract_is_proposed_from_keys_values_and_forms_and_the_rows_keep_it(http, stack):
+    count = 40
+    rows = {
+        "twice": [number // 2 for number in range(count)],
+        "id": [f"{number:05}" for number in range(count)],
+        "state": ["open", "paid", None, "sent"] * (count // 4),
+        "mail": [f"p{number % 7}@example.org" for number in range(count)],
+        "note": [f"note {number % 20}" for number in range(count)],
+        "share": [number / count for number in range(count)],
+        "cold": [float(number - 3) for number in range(count)],
+        "odd": [float("nan"), *[1.0] * (count - 1)],
+        "nested": [[number] for number in range(count)],
+        "empty": pa.nulls(count, pa.string()),
+    }
+    stack.write("seen", pa.table(rows))
+    proposed = http.post(url("seen", "contract", "infer")).json()
+    plain = {"description": "", "severity": "reject", "severities": {}}
+    said = {
+        column.pop("name"): {
+            member: value
+            for member, value in column.items()
+            if value not in (None, []) and member not in plain
+        }
+        for column in proposed["columns"]
+    }
+    assert said == {
+        "twice": {"type": "int64", "nullable": False, "ge": 0},
+        "id": {"type": "string", "nullable": False, "pattern": "^[0-9]{5}$"},
+        "state": {"type": "string", "nullable": True, "enum": ["open", "paid", "sent"]},
+        "mail": {"type": "string", "nullable": False, "pattern": "^[^@ ]+@[^@ ]+[.][^@ ]+$"},
+        "note": {"type": "string", "nullable": False, "min_length": 1},
+        "share": {"type": "double", "nullable": False, "ge": 0, "le": 1},
+        "cold": {"type": "double", "nullable": False},
+        "odd": {"type": "double", "nullable": False},
+        "nested": {"nullable": False},
+        "empty": {"type": "string", "nullable": True},
+    }
+    assert [key["columns"] for key in proposed["unique"]] == [["id"]]
+    proposed = http.post(url("seen", "contract", "infer")).json()
+    report = checked(http, "seen", proposed)["result"]
+    assert (report["violation"], report["rows"], report["rejected_rows"]) == (None, count, 0), report
