@@ -1,8 +1,9 @@
 """The SQL database that every process of a data directory shares."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +35,19 @@ class Database:
             sa.event.listen(self._engine, "connect", _configure_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         self._writer = self._engine.execution_options(skein_write=True)
+        self._watch: sa.PoolProxiedConnection | None = None
+        self._watch_lock = threading.Lock()
+
+    def stamp(self) -> int | None:
+        """Another number once anybody has committed anything, for a hundredth of the cost of a read; None
+        where the database does not tell."""
+        if not self._sqlite:
+            return None
+        with self._watch_lock, suppress(DBAPIError, sqlite3.Error):
+            self._watch = self._watch or self._engine.raw_connection()
+            ((number,),) = self._watch.execute("PRAGMA data_version").fetchall()
+            return int(number)
+        return None
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -75,6 +89,10 @@ class Database:
                 raise Unsupported("the catalog was made by a newer Skein; upgrade this one") from error
 
     def close(self) -> None:
+        with self._watch_lock:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
         self._engine.dispose()
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
 from flight_core.adapters.catalog.events import append_event
+from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import (
     dataset_usage,
     datasets,
@@ -39,7 +40,7 @@ class SqlDatasetRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._state = LakeState(-1, {})
+        self._lake_state = Remembered(database, counters.REVISION, _lake_state)
 
     def get(self, name: DatasetName) -> Dataset:
         with self._database.read() as connection:
@@ -55,13 +56,7 @@ class SqlDatasetRepository:
             return [_dataset(row) for row in connection.execute(statement)]
 
     def lake_state(self) -> LakeState:
-        with self._database.read() as connection:
-            revision = counters.current(connection, counters.REVISION)
-            state = self._state
-            if state.revision != revision:
-                state = LakeState(revision, _entries(connection))
-                self._state = state
-        return state
+        return self._lake_state()
 
     def reserve(self, name: DatasetName, dataset_id: str) -> str:
         with self._database.read() as connection:
@@ -176,6 +171,10 @@ def _bind(connection: sa.Connection, name: DatasetName, dataset_id: str) -> None
     connection.execute(
         datasets.insert().values(id=dataset_id, key=name.key, name=name.value, description="", tags=[])
     )
+
+
+def _lake_state(connection: sa.Connection, revision: int) -> LakeState:
+    return LakeState(revision, _entries(connection))
 
 
 def _entries(connection: sa.Connection) -> dict[str, LakeEntry]:

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
+from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import api_tokens
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import TokenNotFound
@@ -19,7 +20,7 @@ class SqlTokenRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: tuple[int, Mapping[bytes, ApiToken]] = (-1, {})
+        self._by_digest = Remembered(database, counters.TOKENS, _by_digest)
 
     def add(self, token: ApiToken, digest: bytes) -> None:
         with self._database.write() as connection:
@@ -57,17 +58,15 @@ class SqlTokenRepository:
         return _token(row)
 
     def by_digest(self) -> Mapping[bytes, ApiToken]:
-        revision, known = self._known
-        with self._database.read() as connection:
-            newest = counters.current(connection, counters.TOKENS)
-            if newest != revision:
-                known = {row.digest: _token(row) for row in connection.execute(api_tokens.select())}
-                self._known = (newest, known)
-        return known
+        return self._by_digest()
 
     def touch(self, token_id: str, at: datetime) -> None:
         with self._database.write() as connection:
             connection.execute(api_tokens.update().where(api_tokens.c.id == token_id).values(last_used_at=at))
+
+
+def _by_digest(connection: sa.Connection, _: int) -> Mapping[bytes, ApiToken]:
+    return {row.digest: _token(row) for row in connection.execute(api_tokens.select())}
 
 
 def _token(row: sa.Row[Any]) -> ApiToken:

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
+from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import users
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import UserExists, UserNotFound
@@ -19,7 +20,7 @@ class SqlUserRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: tuple[int, Mapping[str, User]] = (-1, {})
+        self._known = Remembered(database, counters.USERS, _by_name)
 
     def add(self, user: User) -> None:
         with self._database.write() as connection:
@@ -47,20 +48,10 @@ class SqlUserRepository:
         self._update(name, password_hash=password_hash, password_changed_at=at)
 
     def by_name(self) -> Mapping[str, User]:
-        return self._read()[1]
+        return self._known()[1]
 
     def ever(self) -> bool:
-        return self._read()[0] > 0
-
-    def _read(self) -> tuple[int, Mapping[str, User]]:
-        revision, known = self._known
-        with self._database.read() as connection:
-            newest = counters.current(connection, counters.USERS)
-            if newest != revision:
-                rows = connection.execute(users.select().where(users.c.removed_at.is_(None)))
-                known = {row.name: _user(row) for row in rows}
-                self._known = (newest, known)
-        return newest, known
+        return self._known()[0] > 0
 
     def _update(self, name: str, **values: object) -> None:
         one = sa.and_(users.c.name == name, users.c.removed_at.is_(None))
@@ -72,6 +63,12 @@ class SqlUserRepository:
                     " are changed there",
                     name=name[:64],
                 )
+
+
+def _by_name(connection: sa.Connection, number: int) -> tuple[int, Mapping[str, User]]:
+    """How often users changed, and those there are."""
+    rows = connection.execute(users.select().where(users.c.removed_at.is_(None)))
+    return number, {row.name: _user(row) for row in rows}
 
 
 def _user(row: sa.Row[Any]) -> User:
