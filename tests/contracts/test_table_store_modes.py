@@ -113,6 +113,21 @@ def test_survivors_keep_the_layout_of_row_groups(store, connection):
     assert first.row_count + 1 == made.row_count
 
 
+def test_whoever_is_told_of_rewritten_rows_can_stop_that(store, connection):
+    before = [write(store, keyed(*range(start, start + 10))) for start in (0, 10, 20)][-1]
+    staged = store.stage("d1", keyed(5).schema, UPSERT, keys=["k"])
+    staged.write(keyed(5, 15, 25).to_batches()[0])
+
+    def enough(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        staged.commit(on_rows=enough)
+    staged.close()
+    assert store.latest("d1") == before
+    assert pairs(store, before, connection) == [(key, f"a{key}") for key in range(30)]
+
+
 def test_several_columns_can_be_the_key(store, connection):
     old = table(a=[1, 1, 2], b=["x", "y", "x"], v=[1, 2, 3])
     write(store, old)

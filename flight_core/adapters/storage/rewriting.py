@@ -3,9 +3,13 @@
 Only files that lose rows are touched. What survives of a file takes its place, in one file or more.
 """
 
+import os
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -15,11 +19,14 @@ from flight_core.adapters.storage.fitting import Fit
 from flight_core.adapters.storage.log import LiveFile
 from flight_core.adapters.storage.parquet import DataFile, ParquetSource, PartWriter, disk_errors
 from flight_core.adapters.storage.staged import Gathering
+from flight_core.adapters.storage.statistics import may_share_values, summarize, summarize_all
 from flight_core.adapters.storage.types import AnyArray
 from flight_core.application.ports.storage import OnStep, RowFinder
 from flight_core.domain.errors import CommitConflict
 
 pc: Any = pyarrow.compute  # the stubs lack functions
+
+_LOOK_S = 0.1
 
 # Per file, by its path below the table's folder: the sorted numbers of rows.
 RowNumbers = Mapping[str, AnyArray]
@@ -51,12 +58,17 @@ class ByKey:
         self._new = [file.path.name for file in new if file.row_count]
 
     def of(self, files: Sequence[LiveFile], new: Path) -> RowNumbers:
-        if not files or not self._new:
-            return {}
-        paths = [self._table / file.path for file in files]
         wanted = [new / name for name in self._new]
+        columns = pa.schema([self._schema.field(key) for key in self._keys])
+        there = summarize_all(wanted, columns)
+        near = [
+            file for file in files if may_share_values(summarize(self._table / file.path, columns), there)
+        ]
+        if not near or not wanted:
+            return {}
+        paths = [self._table / file.path for file in near]
         found = self._finder.same_keys(paths, wanted, self._schema, self._keys)
-        return by_path(found, [file.path for file in files])
+        return by_path(found, [file.path for file in near])
 
     def check(self, live: Sequence[LiveFile]) -> None:
         """Whatever is there, it is looked through."""
@@ -111,10 +123,8 @@ class Survivors:
             del self._removed[path]
         unseen = [file for file in live if file.path not in self._seen]
         rows_of = self._doomed.of(unseen, folder)
-        for file in unseen:
-            self._seen.add(file.path)
-            if file.path in rows_of:
-                self._make(file, rows_of[file.path], folder)
+        self._seen.update(file.path for file in unseen)
+        self._make_all([file for file in unseen if file.path in rows_of], rows_of, folder)
 
     def check(self, live: Sequence[LiveFile]) -> None:
         self._doomed.check(live)
@@ -132,21 +142,49 @@ class Survivors:
     def removed_rows(self) -> int:
         return sum(self._removed.values())
 
-    def _make(self, file: LiveFile, rows: AnyArray, folder: Path) -> None:
+    def _make_all(self, files: Sequence[LiveFile], rows_of: RowNumbers, folder: Path) -> None:
+        """On all cores; what `on_rows` raises here ends all of it."""
+        if not files:
+            return
+        with disk_errors():
+            folder.mkdir(exist_ok=True)
+        steps: SimpleQueue[int] = SimpleQueue()
+        stopped = threading.Event()
+
+        def step(rows: int) -> None:
+            steps.put(rows)
+            if stopped.is_set():
+                raise CancelledError
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pending: set[Future[None]] = set()
+            try:
+                for file in files:
+                    prefix = f"kept-{self._numbers:04}-"
+                    self._numbers += 1
+                    pending.add(pool.submit(self._make, file, rows_of[file.path], folder, prefix, step))
+                while pending:
+                    done, pending = wait(pending, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+                    for made in done:
+                        made.result()
+                    self._on_rows(sum(steps.get() for _ in range(steps.qsize())))
+            except BaseException:
+                stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _make(self, file: LiveFile, rows: AnyArray, folder: Path, prefix: str, on_rows: OnStep) -> None:
         self._removed[file.path] = len(rows)
         self._made[file.path] = []
         if len(rows) == file.row_count:
             return
-        with disk_errors():
-            folder.mkdir(exist_ok=True)
-        writer = PartWriter(folder, self._schema, prefix=f"kept-{self._numbers:04}-")
-        self._numbers += 1
+        writer = PartWriter(folder, self._schema, prefix=prefix)
         gathering = Gathering()
         try:
             with ParquetSource(self._table / file.path) as source:
                 fit = Fit(source.schema, self._schema, allow_lossy=False)
                 for batch in _without(source.batches(), rows):
-                    self._on_rows(batch.num_rows)
+                    on_rows(batch.num_rows)
                     for group in gathering.add(fit(batch)):
                         writer.write(group)
             if (rest := gathering.drain()) is not None:

@@ -65,6 +65,33 @@ def summarize(path: Path, schema: pa.Schema) -> FileSummary:
     return summary
 
 
+def summarize_all(paths: Sequence[Path], schema: pa.Schema) -> FileSummary:
+    """What the footers of the files tell together."""
+    whole = FileSummary(0, {column.name: ColumnSummary() for column in schema})
+    for path in paths:
+        for name, summary in summarize(path, schema).columns.items():
+            whole.columns[name].add(summary)
+    return whole
+
+
+def may_share_values(left: FileSummary, right: FileSummary) -> bool:
+    """Whether there may be rows on both sides that have the same values in all columns."""
+    return not any(_are_apart(column, right.columns[name]) for name, column in left.columns.items())
+
+
+def _are_apart(left: ColumnSummary, right: ColumnSummary) -> bool:
+    """Whether no value of one is among those of the other; NaN is beyond all bounds, and null has none."""
+    bounds = (left.minimum, left.maximum, right.minimum, right.maximum)
+    if (
+        left.null_count != 0
+        or right.null_count != 0
+        or None in bounds
+        or any(isinstance(bound, float) for bound in bounds)
+    ):
+        return False
+    return bool(left.maximum < right.minimum or right.maximum < left.minimum)
+
+
 def _places(schema: pa.Schema) -> Mapping[str, range]:
     """Where each column of a file is among those of Parquet, by its name in lower case."""
     places, start = {}, 0
