@@ -1,14 +1,18 @@
 """Who may talk to the API: host names, web pages' origins, credentials, sizes, and response headers."""
 
+import asyncio
 import base64
 import binascii
+import logging
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
+import anyio
 from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,12 +22,17 @@ from flight_core.application.gate import Gate, Password, Token
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
 
+logger = logging.getLogger(__name__)
+
 # Browsers cannot set headers on WebSockets: a page offers its token, as base64url, as a subprotocol.
 TOKEN_SUBPROTOCOL = "skein.token."  # noqa: S105 - not a secret
 ANONYMOUS_PATHS = frozenset({"/healthz"})
 
 # Their bodies are streamed to disk, within limits of their own.
 _STREAMED_PATHS = re.compile(r"/api/v1/(uploads(/[^/]+)?|datasets/[^/]+/upload)")
+
+_POLICY_VIOLATION = 1008
+_MAX_REASON = 120  # bytes of a close frame
 
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -95,7 +104,38 @@ class Guard:
         except (FlightCoreError, HttpProblem) as refusal:
             await problem_response(scope, refusal)(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, self._max_body_bytes(scope)), send)
+        await self._serve(scope, _limited(receive, self._max_body_bytes(scope)), send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Until the application ends, or what the client showed is worthless."""
+        if scope["path"] in ANONYMOUS_PATHS:
+            await self._app(scope, receive, send)
+            return
+        loop = asyncio.get_running_loop()
+        refusals: list[Unauthenticated] = []
+        answered = False
+
+        async def answer(message: Message) -> None:
+            nonlocal answered
+            if answered or not refusals:
+                answered = True
+                await send(message)
+
+        with anyio.CancelScope() as serving:
+
+            def refuse(refusal: Unauthenticated) -> None:
+                refusals.append(refusal)
+                loop.call_soon_threadsafe(serving.cancel)
+
+            release = self._gate.hold(_shown(scope, Headers(scope=scope)), refuse)
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                release()
+        if refusals and not answered:
+            await problem_response(scope, refusals[0])(scope, receive, send)
+        elif serving.cancelled_caught:
+            await _hang_up(scope, send, refusals[0])
 
     def _max_body_bytes(self, scope: Scope) -> float:
         streamed = _STREAMED_PATHS.fullmatch(scope["path"])
@@ -134,6 +174,16 @@ def _shown(scope: Scope, headers: Headers) -> Token | Password | None:
 
 def _address(scope: Scope) -> str:
     return scope["client"][0] if scope.get("client") else ""
+
+
+async def _hang_up(scope: Scope, send: Send, refusal: Unauthenticated) -> None:
+    """Sockets are told why. Of a result nothing more comes, which breaks the connection: nobody takes a part
+    of it for the whole."""
+    logger.warning("ended: its credentials are worthless", extra={"path": scope["path"]})
+    if scope["type"] == "websocket":
+        with suppress(RuntimeError):  # it was closed already
+            reason = str(refusal).encode()[:_MAX_REASON].decode(errors="ignore")
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
 
 
 def _check_host(headers: Headers, allowed: frozenset[str]) -> None:

@@ -203,8 +203,13 @@ class QueryResponse(Response):
         return self.raw_headers
 
     async def _watch_client(self, receive: Receive, scope: anyio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except anyio.get_cancelled_exc_class():
+            if not self._finished:  # the whole request is to end: so has its query, for a thread that waits
+                self._run.cancel()
+            raise
         self._client_gone = True
         self._stop(scope)
 

@@ -70,10 +70,12 @@ class AuthMiddleware(fl.ServerMiddlewareFactory):
         with flight_errors():
             shown = _shown(headers)
             actor = self._gate(shown, door=DOOR)
+            answer = {}
             if isinstance(shown, Password):
-                answer = {"authorization": f"Bearer {self._gate.session_token(actor)}"}
-                return CallScope(actor, headers, answer)
-            return CallScope(actor, headers, {})
+                answer["authorization"] = f"Bearer {self._gate.session_token(actor)}"
+            scope = CallScope(actor, headers, answer)
+            scope.on_end(self._gate.hold(shown, scope.refuse))
+            return scope
 
 
 def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:

@@ -3,11 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pyarrow.flight as fl
 
 from flight_core.domain.access import Actor
+from flight_core.domain.errors import Cancelled, Unauthenticated
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ class CallScope(fl.ServerMiddleware):
         self._context: fl.ServerCallContext | None = None
         self._watcher: Watcher | None = None
         self._ended = False
+        self._refusal: Unauthenticated | None = None
         self._probes: list[Callable[[bool], None]] = []
         self._releases: list[Callable[[], None]] = []
 
@@ -61,11 +64,32 @@ class CallScope(fl.ServerMiddleware):
         """Call `release` once when the RPC is over, however it ended."""
         self._releases.append(release)
 
+    def refuse(self, refusal: Unauthenticated) -> None:
+        """From another thread: the caller may not go on."""
+        self._refusal = refusal
+
+    def check(self) -> None:
+        """
+        Raises:
+            Unauthenticated: the caller may not go on.
+        """
+        if self._refusal is not None:
+            raise self._refusal from None
+
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """What is stopped within the block because the caller may not go on says so."""
+        try:
+            yield
+        except Cancelled:
+            self.check()
+            raise
+
     def poll(self, *, stopping: bool) -> None:
         with self._lock:
             if self._ended or self._context is None:
                 return
-            gone = stopping or self._context.is_cancelled()
+            gone = stopping or self._refusal is not None or self._context.is_cancelled()
             for probe in self._probes:
                 _harmless(probe, gone)
 

@@ -43,6 +43,7 @@ class LiveExchanges:
             InvalidCommand: the descriptor asks for something else.
             SchemaMismatch: the columns of the result are not those that the stream began with.
             EngineUnavailable: the server stops.
+            Unauthenticated: the caller may not go on.
         """
         asked = _asked(descriptor)
         parameters = asked.params if isinstance(asked.params, dict) else tuple(asked.params)
@@ -61,6 +62,7 @@ class LiveExchanges:
             if due:
                 exchange.send_result()
             exchange.gone.wait(max(_POLL_S, asked.interval_ms / 1000) if due else _POLL_S)
+        call.scope.check()
 
 
 class _Exchange:
@@ -98,7 +100,7 @@ class _Exchange:
         with result.running:
             self._begin(result.running.schema)
             self._number += 1
-            pull = self._streams.pull(result.running)
+            pull = self._streams.pull(self._call, result.running)
             self._probe_pull = pull.probe
             sent = 0
             for batch in pull.batches():

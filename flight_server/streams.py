@@ -10,6 +10,7 @@ import pyarrow.flight as fl
 from flight_core.application.queries import RunningQuery
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, InvalidOption
 from flight_server.auth import Call
+from flight_server.calls import CallScope
 from flight_server.errors import flight_errors
 from flight_server.options import FlightOptions
 
@@ -29,12 +30,12 @@ class Streams:
     def query(self, call: Call, running: RunningQuery) -> fl.FlightDataStream:
         """Stream a query and close it, whatever becomes of the stream, or of the call before it."""
         call.scope.on_end(running.close)
-        pull = self.pull(running)
+        pull = self.pull(call, running)
         call.scope.probe(pull.probe)
         return _stream(call, running.schema, pull.batches())
 
-    def pull(self, running: RunningQuery) -> "Pull":
-        return Pull(running, self._batch_bytes, self._stall_timeout_s)
+    def pull(self, call: Call, running: RunningQuery) -> "Pull":
+        return Pull(call.scope, running, self._batch_bytes, self._stall_timeout_s)
 
     def table(self, call: Call, table: pa.Table) -> fl.FlightDataStream:
         """Stream rows that are in memory already."""
@@ -44,7 +45,10 @@ class Streams:
 class Pull:
     """Iterates a running query for one client. While the client does not ask for more, time counts."""
 
-    def __init__(self, running: RunningQuery, batch_bytes: int, stall_timeout_s: float) -> None:
+    def __init__(
+        self, scope: CallScope, running: RunningQuery, batch_bytes: int, stall_timeout_s: float
+    ) -> None:
+        self._scope = scope
         self._running = running
         self._batch_bytes = batch_bytes
         self._stall_timeout_s = stall_timeout_s
@@ -53,7 +57,7 @@ class Pull:
         self._ended: FlightCoreError | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        with flight_errors(), self._running:
+        with flight_errors(), self._scope.refusals(), self._running:
             for batch in cut(self._running, self._batch_bytes):
                 self._idle_since = time.monotonic()
                 yield batch

@@ -35,8 +35,10 @@ class Upload:
         Raises:
             UnreadableData: the stream is damaged.
             Cancelled: the client went away; to Flight that looks like a proper end.
+            Unauthenticated: the caller may not go on.
         """
         while (chunk := self._next()) is not None:
+            self._call.scope.check()
             batch = chunk.data
             if batch is not None and batch.num_rows:
                 self._validate(batch)

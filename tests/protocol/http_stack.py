@@ -64,6 +64,9 @@ class open_to:  # noqa: N801 - reads like a function
     def __call__(self, _shown: object, **_came: str) -> Actor:
         return self._actor
 
+    def hold(self, _shown: object, _end: object) -> Callable[[], None]:
+        return lambda: None
+
 
 class RawClient:
     """A client that reads only when it is told to, and leaves without a word."""
