@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect as connect_async
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from flight_core.adapters.catalog.events import append_event
@@ -102,7 +103,7 @@ def test_a_thousand_subscribers_hear_everything_while_slow_ones_are_let_go(stack
                 for _ in range(SUBSCRIBERS):
                     await ready.acquire()
                 for _ in range(SMALL):
-                    await anyio.to_thread.run_sync(partial(append, stack, "large", 2, text="x" * 500_000))
+                    await anyio.to_thread.run_sync(partial(append, stack, "large", 4, text="x" * 500_000))
                     sent += await anyio.to_thread.run_sync(append, stack, "small", 1)
         return sent
 
@@ -112,8 +113,8 @@ def test_a_thousand_subscribers_hear_everything_while_slow_ones_are_let_go(stack
         sent = anyio.run(everybody, base)
         assert heard == [sent] * SUBSCRIBERS
         for connection in slow:
-            with contextlib.suppress(Exception):
-                for _ in connection:
+            with contextlib.suppress(ConnectionClosed):
+                while connection.recv(timeout=60):
                     pass
             assert connection.close_code in (4008, 1006)  # told, or cut off
 
@@ -125,12 +126,12 @@ def test_a_day_of_events_with_pruning_is_followed_without_a_gap_that_is_not_told
     pauses = {3, 4, 5, 11, 17, 18, 19}  # hours in which the follower is away
     with serving(stack.skein.control, heartbeat_s=3600) as base:
         for hour in range(24):
-            sent += append(stack, "day", 360, NOW + timedelta(hours=hour))
-            stack.skein.control.events.prune(keep=900)
+            sent += append(stack, "day", 120, NOW + timedelta(hours=hour))
+            stack.skein.control.events.prune(keep=300)
             if hour in pauses:
                 continue
             with connect(events_url(base, f"after={position}"), close_timeout=1) as connection:
-                stop = sent[-1] if hour % 2 else sent[-1] - 100  # in the middle of things
+                stop = sent[-1] if hour % 2 else sent[-1] - 30  # in the middle of things
                 while position < stop:
                     message = json.loads(connection.recv(timeout=30))
                     position = int(message["id"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -43,6 +44,11 @@ class GuardedOptions:
     batch_bytes: int = 2 << 20
     max_processes: int = 8
 
+    @property
+    def address_bytes(self) -> int:
+        """What a process may map: half a gigabyte more, for stacks and what allocators set aside."""
+        return 2 * self.memory_bytes + (512 << 20)
+
 
 class GuardedProcess:
     """Ends when it is killed, or when this one ends."""
@@ -50,7 +56,7 @@ class GuardedProcess:
     def __init__(self, options: GuardedOptions) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="guarded-", dir=options.temp))
         limits = {key: value for key, value in asdict(options).items() if key != "max_processes"}
-        limits["temp"] = str(self._folder)
+        limits |= {"temp": str(self._folder), "address_bytes": options.address_bytes}
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -65,8 +71,9 @@ class GuardedProcess:
             )
         self._lock = threading.Lock()
         self._ready = False
+        self._address_bytes = options.address_bytes
         self.open_queries = 0
-        self.spent = False  # it ran out of memory once, and may have little left
+        self.spent = False  # gets no query more
         self.used_at = time.monotonic()
 
     def connect(self) -> Channel:
@@ -82,6 +89,7 @@ class GuardedProcess:
                 socket.send_fds(self._control, [b"q"], [theirs.fileno()])
             except OSError:
                 ours.close()
+                self.spent = True
                 raise EngineUnavailable("the engine for this user had to restart; try again") from None
         return Channel(ours)
 
@@ -96,6 +104,18 @@ class GuardedProcess:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def is_short_of_memory(self) -> bool:
+        """Whether half of what it may map is gone, though it rests: allocators do not give all back.
+
+        Linux only, as the limit is.
+        """
+        with suppress(OSError, AttributeError):
+            limit, _ = resource.prlimit(self._process.pid, resource.RLIMIT_AS)
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0])
+            return limit - pages * resource.getpagesize() < self._address_bytes // 2
+        return False
 
     def kill(self) -> None:
         """Harmless when it has ended."""
@@ -115,6 +135,7 @@ class GuardedProcesses:
         self._options = options
         self._lock = threading.Lock()
         self._of: dict[str, GuardedProcess] = {}
+        self._leaving: list[GuardedProcess] = []  # spent, with queries that have not ended
         self._spare: GuardedProcess | None = None
         self._closed = False
 
@@ -125,9 +146,9 @@ class GuardedProcesses:
             TooManyStreams: there are as many as there may be, and all are busy.
         """
         with self._lock:
-            self._end_idle()
+            self._part_with_unfit()
             process = self._of.get(principal)
-            if process is None or not process.alive:
+            if process is None:
                 process = self._of[principal] = self._started()
             process.open_queries += 1
             return process
@@ -136,12 +157,16 @@ class GuardedProcesses:
         with self._lock:
             process.open_queries -= 1
             process.used_at = time.monotonic()
+            if not process.open_queries and process.is_short_of_memory:
+                process.spent = True
+            self._part_with_unfit()
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            ended = [*self._of.values(), *([self._spare] if self._spare else [])]
+            ended = [*self._of.values(), *self._leaving, *([self._spare] if self._spare else [])]
             self._of.clear()
+            self._leaving.clear()
             self._spare = None
         for process in ended:
             process.kill()
@@ -156,7 +181,7 @@ class GuardedProcesses:
         return process
 
     def _make_room(self) -> None:
-        while len(self._of) >= self._options.max_processes:
+        while len(self._of) + len(self._leaving) >= self._options.max_processes:
             idle = [name for name, process in self._of.items() if not process.open_queries]
             if not idle:
                 raise TooManyStreams(
@@ -165,10 +190,14 @@ class GuardedProcesses:
                 )
             self._of.pop(min(idle, key=lambda name: self._of[name].used_at)).kill()
 
-    def _end_idle(self) -> None:
-        """Those that died or are spent, too: their folders go with them."""
+    def _part_with_unfit(self) -> None:
+        """Of those that are dead, spent or long idle nobody gets a query; their folders go with them."""
         horizon = time.monotonic() - _IDLE_S
         for name, process in list(self._of.items()):
-            leaves = process.spent or process.used_at < horizon
-            if not process.alive or (not process.open_queries and leaves):
-                self._of.pop(name).kill()
+            idle = not process.open_queries and process.used_at < horizon
+            if process.spent or idle or not process.alive:
+                self._leaving.append(self._of.pop(name))
+        for process in list(self._leaving):
+            if not process.open_queries or not process.alive:
+                self._leaving.remove(process)
+                process.kill()

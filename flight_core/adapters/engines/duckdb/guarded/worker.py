@@ -39,7 +39,6 @@ from flight_core.infrastructure.duckdb_pool import DATASETS, CursorPool, DuckDbO
 
 _KEPT_INSTANCES = 8
 _LOOK_S = 0.1
-_SPARE_BYTES = 512 << 20  # of addresses, for stacks and what allocators set aside
 _OUT_OF_MEMORY = "the query needs more memory than SKEIN_GUARDED_MEMORY allows; select less, or filter first"
 
 
@@ -50,6 +49,7 @@ class Limits:
 
     temp: str
     memory_bytes: int
+    address_bytes: int
     temp_bytes: int
     threads: int
     timeout_s: float
@@ -261,7 +261,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     limits = Limits(**json.loads(sys.argv[2]))
     worker = Worker(limits)
-    _limit_memory(2 * limits.memory_bytes + _SPARE_BYTES)
+    _limit_memory(limits.address_bytes)
     control.sendall(b"r")
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
