@@ -1,16 +1,30 @@
 """Rows of another Flight server, which may be slow, hostile, or somewhere it should not be."""
 
+import socket
 import threading
+from contextlib import suppress
 
+import anyio
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
 from flight_core.adapters.sources.flight import FlightSource
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.row_ingestion import StoreRows
 from flight_core.domain.access import LOCAL
-from flight_core.domain.errors import Cancelled, InvalidSource, SourceNotAllowed, SourceUnavailable
-from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidSource,
+    SourceNotAllowed,
+    SourceUnavailable,
+)
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.job import JobState
 from flight_core.infrastructure.http_client import AddressPolicy
+from tests.adapters.ingestion_stack import IngestionStack
 from tests.stack import skein_stack
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -48,6 +62,48 @@ class Server(fl.FlightServerBase):
             yield batch(7)
         if name == "failing":
             raise pa.ArrowInvalid("it broke in the middle")
+
+
+class Cut:
+    """A way to a port of this machine that can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._there = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._ends: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def __enter__(self) -> "Cut":
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.now()
+        for thread in self._threads:
+            thread.join(30)
+
+    def now(self) -> None:
+        for end in (self._listener, *self._ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.create_connection(("127.0.0.1", self._there))
+                self._ends += [here, there]
+                for pair in ((here, there), (there, here)):
+                    self._threads.append(threading.Thread(target=_copy, args=pair))
+                    self._threads[-1].start()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
 
 
 @pytest.fixture
@@ -102,6 +158,49 @@ def test_rows_elsewhere_are_held_to_the_same_addresses(server):
     server.elsewhere = ["grpc://10.1.2.3:8815"]
     with pytest.raises(SourceNotAllowed):
         rows(server, path="one")
+
+
+def test_a_name_is_resolved_once_and_that_address_is_connected_to(server, monkeypatch):
+    """As for names that lead to another address each time they are asked for."""
+    answers = iter(["127.0.0.1", "10.1.2.3"])
+
+    def resolve(host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    there = SourceSpec("flight", {"uri": f"grpc://data.example.org:{server.port}", "path": "parts"})
+    found = source().open(there, actor=LOCAL, run_id="r")
+    assert sum(batch.num_rows for batch in found) == 4
+    found.close()
+    with pytest.raises(SourceNotAllowed, match=r"data\.example\.org"):
+        source().open(there, actor=LOCAL, run_id="r")
+
+
+def test_rows_that_end_because_the_connection_does_are_no_table(server):
+    with Cut(server.port) as cut:
+        there = SourceSpec("flight", {"uri": f"grpc://localhost:{cut.port}", "path": "endless"})
+        found = source().open(there, actor=LOCAL, run_id="r")
+        batches = iter(found)
+        assert next(batches).num_rows == 2
+        cut.now()
+        with pytest.raises(SourceUnavailable, match="localhost"):
+            next(batches)
+        found.close()
+
+
+def test_a_server_that_stalls_is_given_up_at_the_deadline(server, tmp_path):
+    stack = IngestionStack(tmp_path)
+    flights = {"flight": source()}
+    store_rows = StoreRows(flights, stack.store, new_id, stack.act_as_owner, timeout_s=0.5)
+    request = IngestionRequest(DatasetName("d"), spec(server, path="endless"), WriteMode.APPEND)
+    job = Ingestion(id="j", request=request, state=JobState.RUNNING, created_at=utc_now(), actor="ann")
+
+    async def report(_progress): ...
+
+    with pytest.raises(DeadlineExceeded, match="SKEIN_INGEST_FETCH_TIMEOUT_S"):
+        anyio.run(store_rows, job, tmp_path, report)
+    assert not server.going.is_set()
+    stack.close()
 
 
 def test_headers_do_not_go_to_another_host(server):
