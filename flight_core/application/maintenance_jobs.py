@@ -29,7 +29,7 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
-from flight_core.domain.errors import Cancelled, CommitConflict, FlightCoreError, InvalidRequest
+from flight_core.domain.errors import CommitConflict, FlightCoreError, InvalidRequest
 from flight_core.domain.job import Job, JobFilter, JobState, Maintenance, Phase, Progress, Task
 from flight_core.domain.repositories import DatasetRepository, JobRepository
 
@@ -216,15 +216,18 @@ async def stoppable(
         finally:
             stop.request()
 
+    failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keep_telling)
         try:
             result = await anyio.to_thread.run_sync(work, tell, stop)
-        except Cancelled:
+            await report(progress(latest))
+        except Exception as error:  # raised below: the group would wrap it
             await anyio.lowlevel.checkpoint_if_cancelled()  # by us: what is to be heard of is our own end
-            raise
-        await report(progress(latest))
+            failure = error
         tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return result
 
 
