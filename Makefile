@@ -9,7 +9,7 @@ ARGS ?=
 export SKEIN_TEST_DATA ?= $(abspath $(firstword $(wildcard ../shared/data ../../shared/data)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format types imports check bench bench-quick bench-peers bench-ingest constraints clean
+.PHONY: help install serve test lint format types imports browser check bench bench-quick bench-peers bench-ingest constraints clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,14 @@ $(STAMP): pyproject.toml constraints.txt
 serve: install  ## run Skein with its demo catalog (ARGS="--demo-rows 3000000" and other flags)
 	exec $(BIN)/skein serve --demo $(ARGS)
 
-test: install  ## every test (ARGS="-k name" for some)
+BROWSER := examples/browser/site/page.js
+
+$(BROWSER): $(wildcard examples/browser/src/*.ts) examples/browser/package.json
+	cd examples/browser && npm install --silent --no-audit --no-fund && npm run --silent check && npm run --silent build
+
+browser: $(BROWSER)  ## the example for browsers; needs Node
+
+test: install $(if $(shell command -v npm),$(BROWSER))  ## every test (ARGS="-k name" for some)
 	$(BIN)/python -P -m pytest -n 2 $(ARGS)
 
 lint: install  ## ruff: rules and format
