@@ -129,6 +129,7 @@ class PrepareCheck:
             at=self.clock(),
             newest=self.newest(stored.contract, stays),
             present=self._files(stays) if stays and unique else (),
+            stored=stays.schema if stays and replayed else None,
         )
         if not (unique and request.mode is WriteMode.APPEND):
             return PreparedCheck(check)

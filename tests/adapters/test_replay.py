@@ -1,9 +1,19 @@
 """Rejected rows that are held against a contract once more, also by workers that die at it."""
 
+import datetime as dt
+import io
 from dataclasses import replace
+from decimal import Decimal
 
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_series_equal
 
+from flight_core.adapters.parsers.nested_texts import as_text, from_text
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.quarantine import Quarantine
 from flight_core.application.replay import ReplayRejects
@@ -106,6 +116,86 @@ async def test_rows_of_jobs_that_committed_nothing_are_not_replayed(stack):
     await replayed(stack)
     assert stack.datasets.find(ORDERS) is None or stack.table("orders").num_rows == 0
     assert len(rules(stack)) == 3
+
+
+STRUCT = pa.struct([("day", pa.date32()), ("sums", pa.list_(pa.decimal128(9, 2))), ("raw", pa.binary())])
+NESTED = pa.table(
+    {
+        "id": [1, -2, -3, -4],
+        "bytes": pa.array([b"", b"\x00\xff", None, b"abc"], pa.binary()),
+        "numbers": pa.array([[], [1.5, float("nan"), None], None, [1e300]], pa.list_(pa.float64())),
+        "texts": pa.array([None, ["a", '"\n', None], [], [""]], pa.list_(pa.string())),
+        "one": pa.array(
+            [
+                None,
+                {"day": dt.date(2026, 1, 31), "sums": [Decimal("1.50"), None], "raw": b"\x01"},
+                {"day": None, "sums": None, "raw": None},
+                {"day": dt.date(1, 1, 1), "sums": [], "raw": b""},
+            ],
+            STRUCT,
+        ),
+    }
+)
+
+
+@pytest.mark.anyio
+async def test_nested_and_binary_values_come_back_as_they_were(stack):
+    positive = Contract(columns=(ColumnContract("id", "int64", ge=0),))
+    put(stack, positive)
+    sink = io.BytesIO()
+    pq.write_table(NESTED, sink)
+    job = await ingested(stack, sink.getvalue())
+    assert job.check.rejected_rows == 3, job.error_message
+    stored = stack.table("orders")
+    put(stack, Contract())
+    job = await replayed(stack)
+    assert (job.state, job.check.rejected_rows) == (JobState.SUCCEEDED, 0), job.error_message
+    table = stack.table("orders")
+    assert table.schema == stored.schema
+    assert str(table.sort_by([("id", "descending")]).to_pylist()) == str(NESTED.to_pylist())
+
+
+_EARLY = dt.datetime(1, 1, 2)  # noqa: DTZ001 - hypothesis wants it like this
+SCALARS = st.sampled_from(
+    [
+        (pl.Int64(), st.integers(-(2**63), 2**63 - 1)),
+        (pl.Float64(), st.floats()),
+        (pl.String(), st.text()),
+        (pl.Binary(), st.binary(max_size=9)),
+        (pl.Boolean(), st.booleans()),
+        (pl.Date(), st.dates()),
+        (pl.Datetime("us"), st.datetimes(min_value=_EARLY)),
+        (pl.Datetime("us", "UTC"), st.datetimes(min_value=_EARLY, timezones=st.just(dt.UTC))),
+        (pl.Decimal(20, 3), st.decimals(-(10**16), 10**16, places=3)),
+    ]
+)
+TYPES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        inner.map(lambda t: (pl.List(t[0]), st.lists(st.none() | t[1], max_size=3))),
+        st.tuples(inner, inner).map(
+            lambda t: (
+                pl.Struct({"a": t[0][0], "b": t[1][0]}),
+                st.fixed_dictionaries({"a": st.none() | t[0][1], "b": st.none() | t[1][1]}),
+            )
+        ),
+    ),
+    max_leaves=3,
+).filter(lambda t: t[0].is_nested() or t[0] == pl.Binary)
+
+
+@settings(deadline=None, max_examples=150)
+@given(TYPES.flatmap(lambda t: st.tuples(st.just(t[0]), st.lists(st.none() | t[1], max_size=4))))
+def test_what_is_kept_as_text_is_read_back_whatever_it_was(drawn):
+    type, values = drawn
+    kept = pl.Series("c", values, dtype=type)
+    assert_series_equal(from_text(as_text(kept), type), kept)
+
+
+def test_text_that_is_no_value_of_the_type_is_null():
+    texts = pl.Series(["free", '{"value":["x"]}', '{"value":[1]}', None])
+    assert from_text(texts, pl.List(pl.Int64())).to_list() == [None, None, [1], None]
+    assert from_text(pl.Series(["YQ==", "?"]), pl.Binary()).to_list() == [b"a", None]
 
 
 @pytest.mark.anyio

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 import polars.selectors as cs
 
 from flight_core.adapters.parsers.contract_rules import Rule, column_types, default_of, rules_of
 from flight_core.adapters.parsers.contract_types import Coercion, coercion
+from flight_core.adapters.parsers.nested_texts import as_text, restoring
 from flight_core.adapters.parsers.rejects import RejectsFile, RejectsNote
 from flight_core.domain.contract import (
     RAGGED_MARK,
@@ -41,9 +43,17 @@ class Inspection:
     """What one job holds its rows against. `begin` anew for each attempt to read them."""
 
     def __init__(
-        self, contract: Contract, note: RejectsNote, rejects: Path, *, keeps_rows: bool = True
+        self,
+        contract: Contract,
+        note: RejectsNote,
+        rejects: Path,
+        *,
+        keeps_rows: bool = True,
+        stored: Mapping[str, pl.DataType] = MappingProxyType({}),
     ) -> None:
+        """`stored` are the types of the dataset's columns, where their values come as text."""
         self.contract = contract
+        self._stored = {name.lower(): type for name, type in stored.items()}
         self.keeps_rows = keeps_rows
         self.types = column_types(contract)
         self.rejects = rejects
@@ -74,7 +84,7 @@ class Inspection:
         if self._gate is not None:
             self._gate.file.close()
         self.rejects.unlink(missing_ok=True)
-        plan = plan_of(self.contract, schema)
+        plan = plan_of(self.contract, schema, self._stored)
         file = RejectsFile(self.rejects, self._note)
         self._gate = Gate(plan, rules_of(self.contract), file, self._sources, given)
         return self._gate
@@ -117,13 +127,17 @@ class Plan:
         return empty.select(column.expr.alias(column.name) for column in self.columns).schema
 
 
-def plan_of(contract: Contract, schema: Mapping[str, pl.DataType]) -> Plan:
+def plan_of(
+    contract: Contract,
+    schema: Mapping[str, pl.DataType],
+    stored: Mapping[str, pl.DataType] = MappingProxyType({}),
+) -> Plan:
     """Raises SchemaMismatch."""
     sources = [name for name in schema if name not in (*MARKS, RAGGED_MARK)]
     by_key = {name.lower(): name for name in sources}
     types = column_types(contract)
     columns = [
-        _contracted(contract, column, by_key.get(column.name.lower()), schema, types)
+        _contracted(contract, column, by_key.get(column.name.lower()), schema, types, stored)
         for column in contract.columns
     ]
     named = {column.name.lower() for column in contract.columns}
@@ -147,13 +161,18 @@ def _contracted(
     source: str | None,
     schema: Mapping[str, pl.DataType],
     types: Mapping[str, pl.DataType],
+    stored: Mapping[str, pl.DataType],
 ) -> _Column:
     type = types.get(column.name)
     if source is None:
         return _Column(column.name, None, _missing(contract, column, type))
     if type is None:
-        return _Column(column.name, source, pl.col(source))
-    found = coercion(source, schema[source], type, column.format)
+        type = stored.get(column.name.lower())
+        found = None if type is None or schema[source] != pl.String else restoring(source, type)
+        if found is None:
+            return _Column(column.name, source, pl.col(source))
+    else:
+        found = coercion(source, schema[source], type, column.format)
     if found is None:
         raise SchemaMismatch(
             f"column '{source}' is {schema[source]} in the data and {column.type} in the contract;"
@@ -377,27 +396,11 @@ class Gate:
 
     def _told(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Where each row is from, what it broke, and all its values as text."""
-        return rows.select(*self._where(rows), *texts(rows.select(self.plan.sources)))
+        return rows.select(*self._where(rows), *map(as_text, rows.select(self.plan.sources).get_columns()))
 
     def _where(self, rows: pl.DataFrame) -> Sequence[pl.Expr]:
         job = pl.col(JOB) if JOB in rows.columns else pl.lit(self.file.note.job).alias(JOB)
         return pl.col(SOURCE), pl.col(ROW).cast(pl.Int64), job, pl.col(_RULES)
-
-
-def texts(frame: pl.DataFrame) -> list[pl.Series]:
-    """Every column as text that can be read back."""
-    return [_text(frame[name]) for name in frame.columns]
-
-
-def _text(values: pl.Series) -> pl.Series:
-    if values.dtype == pl.String:
-        return values
-    if values.dtype == pl.Binary:
-        return values.bin.encode("base64")
-    if values.dtype.is_nested():
-        wrapped = pl.DataFrame({"value": values}).to_struct(values.name).struct.json_encode()
-        return wrapped.zip_with(values.is_not_null(), pl.Series([None], dtype=pl.String)).alias(values.name)
-    return values.cast(pl.String)
 
 
 def _any(hits: Iterable[pl.Series]) -> pl.Series | None:

@@ -1,5 +1,6 @@
 """Parsing with Polars, in a process of its own: a file that crashes or explodes takes only that down."""
 
+import base64
 import json
 import logging
 import os
@@ -182,7 +183,12 @@ def _check_message(check: Check) -> dict[str, object]:
         "newest": None if check.newest is None else check.newest.isoformat(),
         "keeps_rows": check.keeps_rows,
         "present": [str(path) for path in check.present],
+        "stored": None if check.stored is None else _encoded(check.stored),
     }
+
+
+def _encoded(schema: pa.Schema) -> str:
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
 def _checked(answer: Mapping[str, Any], folder: Path) -> Checked:

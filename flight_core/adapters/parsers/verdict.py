@@ -1,5 +1,6 @@
 """What is to be said of all rows together, once they are in a file: keys, age, and how many were bad."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
-from flight_core.adapters.parsers.inspection import JOB, MARKS, Inspection, texts
+from flight_core.adapters.parsers.inspection import JOB, MARKS, Inspection
+from flight_core.adapters.parsers.nested_texts import as_text
 from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.rejects import RejectsNote, refused
 from flight_core.adapters.parsers.unique import KeySearch
@@ -47,12 +50,18 @@ class CheckRequest:
                 note,
                 folder / "rejects.parquet",
                 keeps_rows=message["keeps_rows"],
+                stored=_types(message["stored"]) if message["stored"] else {},
             ),
             at=at,
             newest=None if newest is None else datetime.fromisoformat(newest),
             present=[Path(path) for path in message["present"]],
             version=message["version"],
         )
+
+
+def _types(schema: str) -> Mapping[str, pl.DataType]:
+    empty = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema))).empty_table()
+    return pl.DataFrame(empty).schema
 
 
 def finish(check: CheckRequest, target: Target) -> dict[str, object]:
@@ -107,7 +116,7 @@ def _set_apart(
         else:
             job = pl.Series(JOB, [inspection.gate.file.note.job] * batch.height, dtype=pl.String)
             where = [*inspection.gate.origins(batch[_NUMBER]), job]
-        values = texts(batch.drop(_NUMBER, *MARKS, strict=False))
+        values = map(as_text, batch.drop(_NUMBER, *MARKS, strict=False).get_columns())
         inspection.gate.file.write(pl.DataFrame([*where, rules, *values]))
     target.write(rows.filter(~is_bad).drop(_NUMBER))
     return numbers.len()

@@ -27,6 +27,7 @@ class Check:
     newest: datetime | None = None
     present: tuple[Path, ...] = ()
     keeps_rows: bool = True  # False: only the report is wanted
+    stored: pa.Schema | None = None  # of the dataset, where its values come as text from the quarantine
 
 
 @dataclass(frozen=True, slots=True)
