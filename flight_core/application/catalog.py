@@ -4,7 +4,7 @@ A version exists once storage has committed it; the catalog follows and tells ev
 process died between the two, the next write or `Reconcile` publishes what storage has.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType, TracebackType
@@ -18,9 +18,10 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import is_rejects
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.derivation import DerivationRepository, refuse_derived
-from flight_core.domain.errors import DatasetExists
+from flight_core.domain.errors import DatasetExists, TableExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
 from flight_core.domain.query import Pins
@@ -199,6 +200,7 @@ class OpenWrite:
     Raises:
         DatasetDerived: the job is no such run.
         DatasetExists: mode CREATE, and it does.
+        TableExists: the dataset would be new, and a table of the users' has its name.
         PermissionDenied: the name is none of the actor's.
         LossyType, UnsupportedType, SchemaMismatch: see `TableStore.stage`.
     """
@@ -208,6 +210,7 @@ class OpenWrite:
     publish: Publish
     new_id: NewId
     derivations: DerivationRepository | None = None
+    has_own_table: Callable[[str], bool] = lambda _: False  # see `QueryEngine`
 
     def __call__(
         self,
@@ -232,6 +235,12 @@ class OpenWrite:
         committed = self.store.committed_by(dataset_id, job_id) if job_id else None
         if self.derivations is not None and committed is None:
             refuse_derived(self.derivations, name, job_id=job_id)
+        if found is None and committed is None and not is_rejects(name) and self.has_own_table(name.value):
+            raise TableExists(
+                f"there is a table '{name}', which would be found instead of a dataset of that name; drop or"
+                " rename it, or choose another name",
+                name=name.value,
+            )
         if mode is WriteMode.CREATE and committed is None and found is not None:
             raise DatasetExists(
                 f"dataset '{found.name}' exists already; append to it, replace it, or choose another name",

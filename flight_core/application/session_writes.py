@@ -216,22 +216,11 @@ class LoadInSession:
                     raise InvalidOption(
                         f"the mode '{how.rule.mode}' is for datasets; name the schema 'datasets'"
                     )
-                self._refuse_to_hide(target, mode)
                 reader = pa.RecordBatchReader.from_batches(schema, _heeding(batches, cancellation))
+                lake = self.write_dataset.datasets.lake_state()
                 with session.connections.use(transaction) as connection:
-                    record.rows = connection.load(target, reader, mode, cancellation)
+                    record.rows = connection.load(target, reader, mode, lake, cancellation)
         return record.rows
-
-    def _refuse_to_hide(self, target: TableTarget, mode: LoadMode) -> None:
-        """A table of a dataset's name would be found instead of it, by everybody."""
-        elsewhere = target.temporary or target.schema or target.catalog
-        lake = self.write_dataset.datasets.lake_state()
-        if mode.create and not elsewhere and target.table.lower() in lake.datasets:
-            raise DatasetExists(
-                f"there is a dataset '{target.table}', which a table of that name would hide;"
-                " choose another name, or name the schema 'datasets' to write to the dataset",
-                name=target.table,
-            )
 
 
 def _names_dataset(target: TableTarget, session: ClientSession) -> bool:

@@ -158,7 +158,9 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,
         log=log,
-        open_write=OpenWrite(datasets, store, Publish(datasets, utc_now), new_id, derivations=derivations),
+        open_write=OpenWrite(
+            datasets, store, Publish(datasets, utc_now), new_id, derivations, engine.has_own_table
+        ),
         derivations=derivations,
         sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
         parser=parser,

@@ -1,4 +1,4 @@
-"""A contract holds at every door that rows come in by: DoPut, bulk ingest, SQL, with real clients."""
+"""What holds at every door that rows come in by, with real clients: DoPut, bulk ingest, SQL, ingestions."""
 
 import json
 
@@ -162,6 +162,29 @@ def test_what_sql_rejected_can_be_replayed(http, sql):
     job = http.get(replay.headers["Location"], headers={"Prefer": "wait=60"}).json()
     assert (job["state"], job["rejected_rows"]) == ("succeeded", 0), job
     assert found(sql, "SELECT id, price FROM again ORDER BY id") == [(1, 2.0), (2, -2.0)]
+
+
+def test_no_dataset_is_made_that_a_table_would_hide_nor_a_table_that_would_hide_one(stack, http, sql):
+    sql.execute("CREATE TABLE mine AS SELECT 1 AS id")
+    with pytest.raises(pa.ArrowInvalid, match=r"\[table_exists\].*'Mine'"):
+        do_put(stack, fl.FlightDescriptor.for_path("Mine"), ROWS)
+    with pytest.raises(adbc.Error, match="table_exists"):
+        sql.adbc_ingest("mine", ROWS, mode="create", db_schema_name="datasets")
+    with pytest.raises(adbc.Error, match="table_exists"):
+        sql.execute("CREATE TABLE datasets.mine AS SELECT 1 AS id")
+    upload = http.post("/api/v1/uploads?name=new.csv", content=b"id\n1\n").json()
+    request = {"dataset": "mine", "source": {"kind": "upload", "id": upload["id"]}}
+    job = http.post("/api/v1/ingestions", json=request, headers={"Prefer": "wait=60"}).json()
+    assert job["error"]["code"] == "table_exists", job
+    assert found(sql, "FROM mine") == [(1,)]
+    sql.execute("DROP TABLE mine")
+    do_put(stack, fl.FlightDescriptor.for_path("mine"), ROWS)
+    with adbc.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+        with pytest.raises(adbc.Error, match="dataset_exists"):
+            cursor.adbc_ingest("Mine", ROWS, mode="create")
+        with pytest.raises(adbc.Error, match="dataset_exists"):
+            cursor.execute("CREATE VIEW mine AS SELECT 1 AS id")
+        cursor.adbc_ingest("mine", ROWS.slice(0, 1), mode="create", temporary=True)
 
 
 def test_a_client_that_goes_away_leaves_nothing(stack, http):

@@ -68,6 +68,9 @@ class QueryEngine(Protocol):
 
     def open_session(self) -> "Session": ...
 
+    def has_own_table(self, name: str) -> bool:
+        """Whether everybody who names no schema finds a table or view of the users' under the name."""
+
     def metadata(self, lake: LakeState) -> Metadata:
         """What a new session would see."""
 
@@ -166,6 +169,7 @@ class Session(Protocol):
         target: TableTarget,
         batches: pa.RecordBatchReader,
         mode: LoadMode,
+        lake: LakeState,
         cancellation: Cancellation | None = None,
     ) -> int:
         """Put rows into a table of the users', all or nothing, columns matched by name; how many there were.
@@ -176,6 +180,7 @@ class Session(Protocol):
             TableExists, TableNotFound: the table's existence does not fit `mode`.
             QueryFailed, InvalidSql: values or columns do not fit the table.
             StatementNotAllowed: the target belongs to the datasets.
+            DatasetExists: a new table would hide a dataset.
         """
 
     def metadata(self, lake: LakeState) -> Metadata:

@@ -119,6 +119,11 @@ class DuckDbEngine:
         instance.track(session)
         return session
 
+    def has_own_table(self, name: str) -> bool:
+        instance = self._ready()
+        with instance.failures.translated():
+            return instance.has_own_table(name)
+
     def metadata(self, lake: LakeState) -> DuckDbMetadata:
         instance = self._ready()
         instance.show((), lake)

@@ -154,17 +154,17 @@ class Instance:
                 views = {key: self.views.show_window(key, ref, window) for key, ref in pins.items()}
             else:
                 views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
-            tree = pinning.renamed(parsed.tree, views, is_shadowed=self._is_shadowed)
+            tree = pinning.renamed(parsed.tree, views, is_shadowed=self.has_own_table)
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 
     def means_dataset(self, name: TableName) -> bool:
         """Whether an unqualified name finds a dataset, not a user's own table."""
         unqualified = not name.catalog and not name.schema
-        return unqualified and name.name.lower() in self.views.live.refs and not self._is_shadowed(name.name)
+        return unqualified and name.name.lower() in self.views.live.refs and not self.has_own_table(name.name)
 
     def is_own_table(self, name: TableName) -> bool:
         """Whether a name that a dataset has finds a user's own table instead."""
-        return not (name.catalog or name.schema) and self._is_shadowed(name.name)
+        return not (name.catalog or name.schema) and self.has_own_table(name.name)
 
     def track(self, item: Closable) -> None:
         with self._live_lock:
@@ -216,7 +216,8 @@ class Instance:
                 )
         return pins
 
-    def _is_shadowed(self, name: str) -> bool:
+    def has_own_table(self, name: str) -> bool:
+        """See `QueryEngine`."""
         return bool(self.root.cursor().execute(_SHADOW, [name.lower()]).fetchall())
 
     def _break(self) -> None:

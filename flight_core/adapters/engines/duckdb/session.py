@@ -175,6 +175,7 @@ class DuckDbSession:
         target: TableTarget,
         batches: pa.RecordBatchReader,
         mode: LoadMode,
+        lake: LakeState,
         cancellation: Cancellation | None = None,
     ) -> int:
         with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
@@ -183,6 +184,9 @@ class DuckDbSession:
                 raise StatementNotAllowed(
                     f"'{target.table[:140]}' would be a dataset; those are not loaded here"
                 )
+            if mode.create:
+                self._instance.show((), lake)
+                self._refuse_to_hide(target)
             self._changed |= target.temporary
             self._untouched = False
             with self._atomically():
@@ -362,7 +366,8 @@ class DuckDbSession:
         if changed is None or changed.temporary:
             return
         if (changed.verb, changed.kind) in (("create", "table"), ("create", "view")):
-            self._refuse_to_hide(changed.name)
+            new = changed.name
+            self._refuse_to_hide(TableTarget(new.name, new.schema or None, new.catalog or None))
         if self._is_dataset(changed):
             name = changed.name.name or changed.name.schema
             raise StatementNotAllowed(
@@ -370,14 +375,14 @@ class DuckDbSession:
                 " write them with DoPut, bulk ingest or the API, and drop them with `skein drop`"
             )
 
-    def _refuse_to_hide(self, name: TableName) -> None:
+    def _refuse_to_hide(self, target: TableTarget) -> None:
         """A table of a dataset's name would be found instead of it, by everybody."""
-        place = resolve(self._connection, TableTarget(name.name, name.schema or None, name.catalog or None))
-        if place[:2] == (WORKSPACE, WORKSPACE_SCHEMA) and name.name.lower() in self._instance.views.live.refs:
+        name, place = target.table, resolve(self._connection, target)
+        if place[:2] == (WORKSPACE, WORKSPACE_SCHEMA) and name.lower() in self._instance.views.live.refs:
             raise DatasetExists(
-                f"there is a dataset '{name.name}', which a table of that name would hide;"
-                f" choose another name, or write to the dataset as datasets.{name.name}",
-                name=name.name,
+                f"there is a dataset '{name}', which a table of that name would hide;"
+                f" choose another name, or write to the dataset as datasets.{name}",
+                name=name,
             )
 
     def _in_lake(self, name: TableName) -> bool:
