@@ -17,11 +17,10 @@ from control_api.errors import problem_of
 from control_api.options import ControlUseCases
 from control_api.redaction import HIDDEN, redacted
 from control_api.routes.schedules import timing_of
-from flight_core.application.derivations import DerivationRequest
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import contract_document, contract_of
 from flight_core.domain.dataset import Dataset, DatasetName
-from flight_core.domain.derivation import Derivation, RefreshPolicy
+from flight_core.domain.derivation import Derivation
 from flight_core.domain.errors import FlightCoreError, InvalidOption, VersionNotFound
 from flight_core.domain.ingestion import IngestionRequest
 from flight_core.domain.schedule import Cron, Interval, Schedule
@@ -113,8 +112,7 @@ class CatalogFiles:
             agree = partial(use_cases.contracts.set, name, contract, actor=actor)
             yield _change("contract", name, now.contract, file.contract, agree)
         if file.derivation is not None:
-            sql, params = file.derivation.sql, file.derivation.params
-            request = DerivationRequest(name, sql, params, RefreshPolicy(file.derivation.refresh))
+            request = mapping.derivation_request(name, file.derivation)
             define = partial(use_cases.derivations.define, request, actor=actor)
             yield _change("derivation", name, now.derivation, file.derivation, define)
 
@@ -245,6 +243,8 @@ def _derivation(derivation: Derivation) -> derivations.DerivationRequest:
     params = derivation.params
     return derivations.DerivationRequest(
         sql=derivation.sql,
+        step=derivation.step,
+        inputs=[] if derivation.step is None else sorted((*derivation.input_keys, *derivation.fixed)),
         params=dict(params) if isinstance(params, Mapping) else list(params),
         refresh=derivation.policy.value,
     )

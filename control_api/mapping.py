@@ -11,11 +11,13 @@ from urllib.parse import quote, urlencode
 from control_api.etags import etag_of_dataset
 from control_api.formats import ResultHead, encode_json_array, json_value
 from flight_core.application.catalog import DatasetDescription
+from flight_core.application.derivations import DerivationRequest
 from flight_core.application.ports.parsing import Preview
 from flight_core.application.versions import HistoryEntry
 from flight_core.domain.audit import StoredAuditEntry
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.derivation import RefreshPolicy
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
@@ -23,7 +25,7 @@ from flight_core.domain.query import CacheUse, Pins, QueryRecord
 from flight_core.domain.upload import Upload
 from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import TagName, VersionName, version_named
-from schemas import http
+from schemas import derivations, http
 from schemas.audit import AuditEntry
 from schemas.sources import Source
 
@@ -374,4 +376,15 @@ def audit_entry(stored: StoredAuditEntry) -> AuditEntry:
         datasets=list(entry.datasets),
         code=entry.code,
         count=entry.count,
+    )
+
+
+def derivation_request(name: DatasetName, request: derivations.DerivationRequest) -> DerivationRequest:
+    return DerivationRequest(
+        target=name,
+        sql=request.sql,
+        step=request.step,
+        inputs=request.inputs,
+        params=request.params if request.step is None else dict(request.params),
+        policy=RefreshPolicy(request.refresh),
     )

@@ -36,6 +36,7 @@ from flight_core.application.maintenance_jobs import StartMaintenance
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.ports.results import ResultCache
+from flight_core.application.ports.steps import Steps
 from flight_core.application.preview import PreviewIngestion
 from flight_core.application.profile import ProfileDataset
 from flight_core.application.queries import CancelQuery, OpenQuery, QueryLog
@@ -140,6 +141,7 @@ class DerivationUseCases:
     remove: RemoveDerivation
     refresh: Refresh
     lineage: TraceLineage
+    steps: Steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Derived datasets and lineage over HTTP."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.http import Ingestion, Page, Request
 
@@ -18,13 +18,53 @@ class DerivationRequest(Request):
         json_schema_extra={"examples": [{"sql": _EXAMPLE_SQL}, {"sql": _EXAMPLE_SQL, "refresh": "manual"}]}
     )
 
-    sql: str = Field(min_length=1, description="One statement that reads; its datasets are the inputs.")
+    sql: str | None = Field(
+        None, min_length=1, description="One statement that reads; its datasets are the inputs."
+    )
+    step: str | None = Field(None, min_length=1, description="Instead: the name of an installed step.")
+    inputs: list[str] = Field(
+        default_factory=list, description="The datasets that the step is given, as `name` or `name@v3`."
+    )
     params: list[Any] | dict[str, Any] = Field(
-        default_factory=list, description="A list for `?` and `$1`, an object for `$name`."
+        default_factory=list,
+        description="For SQL a list for `?` and `$1`, an object for `$name`; for a step an object.",
     )
     refresh: Literal["auto", "manual"] = Field(
         "auto", description="`auto`: whenever an input has another version. `manual`: when asked."
     )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.sql is None) == (self.step is None):
+            raise ValueError("give either 'sql' or 'step'")
+        if self.step is None and self.inputs:
+            raise ValueError("'inputs' go with a 'step'; SQL names its own")
+        if self.step is not None and not self.inputs:
+            raise ValueError("a step needs 'inputs'")
+        if self.step is not None and self.params and not isinstance(self.params, dict):
+            raise ValueError("'params' of a step have to be an object")
+        return self
+
+
+class StepParameter(BaseModel):
+    name: str = Field(examples=["every"])
+    type: str = Field("", description="As its author wrote it.", examples=["str"])
+    required: bool = True
+    default: Any = None
+
+
+class Step(BaseModel):
+    """A function over tables that the operator has installed."""
+
+    name: str = Field(examples=["resample"])
+    description: str = ""
+    parameters: list[StepParameter] = Field(default_factory=list)
+
+
+class StepList(BaseModel):
+    """Ordered by name."""
+
+    items: list[Step]
 
 
 class DerivationInput(BaseModel):
@@ -42,7 +82,8 @@ class Derivation(BaseModel):
 
     dataset: str = Field(examples=["delays"])
     href: str = Field(examples=["/api/v1/datasets/delays/derivation"])
-    sql: str = Field(examples=[_EXAMPLE_SQL])
+    sql: str | None = Field(None, examples=[_EXAMPLE_SQL])
+    step: str | None = None
     params: list[Any] | dict[str, Any] = Field(default_factory=list)
     refresh: Literal["auto", "manual"] = "auto"
     state: DerivationState

@@ -110,6 +110,7 @@ PROBLEM_TYPES = _types(
     ("tag_not_found", "The tag does not exist", "List the tags with GET .../tags."),
     ("ingestion_not_found", "The ingestion does not exist", "List the ids with GET /api/v1/ingestions."),
     ("derivation_not_found", "The dataset is not derived", "Say what makes it with PUT .../derivation."),
+    ("step_not_found", "The step is not installed", "List them with GET /api/v1/steps."),
     ("contract_not_found", "The dataset has no contract", "Set one with PUT .../contract."),
     ("upload_not_found", "The upload does not exist", "It has expired or was ingested; begin another."),
     ("token_not_found", "The token does not exist", "List them with GET /api/v1/tokens."),

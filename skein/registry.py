@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flight_core.application.derivations import KIND as DERIVED
+from flight_core.application.derivations import STEP_KIND as STEP
 from flight_core.application.ingestion import RowSources, Sources
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import RowSource, Source
+from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import OpenQuery, PlanQuery
+from flight_core.application.reads import OpenReads
 from schemas.sources import SOURCES
 from skein.directory import DataDirectory
 from skein.settings import Settings, environment_secrets
@@ -16,6 +19,7 @@ from skein.settings import Settings, environment_secrets
 if TYPE_CHECKING:
     from flight_core.adapters.parsers.polars import PolarsParser
     from flight_core.adapters.sources.file import FileSourceOptions
+    from flight_core.adapters.sources.step import InstalledSteps
     from flight_core.adapters.sources.web import HttpSourceOptions
     from flight_core.infrastructure.http_client import AddressPolicy
 
@@ -122,10 +126,26 @@ ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql, "flight": _
 
 
 def build_row_sources(settings: Settings, directory: DataDirectory, readers: Readers) -> RowSources:
-    from flight_core.adapters.sources.sql import DerivedSource
+    return {kind: factory(settings, directory, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
 
-    kinds = {kind: factory(settings, directory, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
-    return {**kinds, DERIVED: DerivedSource(readers.plan, readers.open)}  # not for requests
+
+def build_steps(settings: Settings) -> "InstalledSteps":
+    from flight_core.adapters.sources.step import InstalledSteps, StepOptions
+
+    return InstalledSteps(StepOptions(settings.steps, settings.ingest_memory_bytes))
+
+
+def build_derived_sources(
+    readers: Readers, steps: "InstalledSteps", store: TableStore, reads: OpenReads
+) -> RowSources:
+    """What derivations read from; not for requests."""
+    from flight_core.adapters.sources.sql import DerivedSource
+    from flight_core.adapters.sources.step import StepSource
+
+    return {
+        DERIVED: DerivedSource(readers.plan, readers.open),
+        STEP: StepSource(steps, store, reads.holding),
+    }
 
 
 def build_sources(settings: Settings, directory: DataDirectory) -> Sources:

@@ -140,6 +140,9 @@ class Settings(BaseSettings):
         None, description="Folders that ingestions may read local files from, as a path list."
     )
     ingest_jobs: PositiveInt = Field(2, description="How many jobs run at a time.")
+    steps: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Modules, or Python files, with steps that derived datasets may be made by."
+    )
     refresh_delay_s: PositiveFloat = Field(
         1.0, description="How long the inputs of a derived dataset have to be quiet before it is made anew."
     )
@@ -203,6 +206,7 @@ class Settings(BaseSettings):
         "allowed_hosts",
         "allowed_origins",
         "ingest_adbc_drivers",
+        "steps",
         "secret_hosts",
         "oidc_grants",
         mode="before",

@@ -1,5 +1,6 @@
 """Derived datasets, and the lineage of versions."""
 
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.paging import Cursor, Limit, Place, paged
 from control_api.queued import LOCATION, Queued
 from control_api.routes.datasets import VersionText
-from flight_core.application.derivations import DerivationRequest, DerivationStatus
+from flight_core.application.derivations import DerivationStatus
 from flight_core.application.lineage import Direction, Lineage
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.derivation import RefreshPolicy
@@ -40,13 +41,27 @@ def _place(status: DerivationStatus) -> Place:
     return (status.derivation.target.key,)
 
 
+@router.get("/steps")
+def list_steps(use_cases: UseCases, _caller: Caller) -> derivations.StepList:
+    """The steps that the operator has installed, to derive datasets with."""
+    return derivations.StepList(
+        items=[
+            derivations.Step(
+                name=step.name,
+                description=step.description,
+                parameters=[derivations.StepParameter(**asdict(each)) for each in step.parameters],
+            )
+            for step in use_cases.derivations.steps.list()
+        ]
+    )
+
+
 @router.put("/datasets/{name}/derivation", dependencies=[Depends(json_body)])
 def define_derivation(
     name: Name, request: derivations.DerivationRequest, use_cases: UseCases, caller: Caller
 ) -> derivations.Derivation:
     """Say what makes a dataset, which may be new. With `auto` its first run follows by itself."""
-    wanted = DerivationRequest(name, request.sql, request.params, RefreshPolicy(request.refresh))
-    use_cases.derivations.define(wanted, actor=caller)
+    use_cases.derivations.define(mapping.derivation_request(name, request), actor=caller)
     return get_derivation(name, use_cases, caller)
 
 
@@ -96,6 +111,7 @@ def _derivation(status: DerivationStatus) -> derivations.Derivation:
         dataset=derivation.target.value,
         href=f"{mapping.API}/datasets/{derivation.target}/derivation",
         sql=derivation.sql,
+        step=derivation.step,
         params=dict(derivation.params) if isinstance(derivation.params, dict) else list(derivation.params),
         refresh=derivation.policy.value,
         state=_state(status),

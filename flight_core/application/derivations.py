@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 import anyio
 import anyio.to_thread
 
-from flight_core.application.granted import require_granted
+from flight_core.application.find_version import FindVersion
+from flight_core.application.granted import get_seen, require_granted
 from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.sources import RowSource
 from flight_core.application.queries import PlanQuery, require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
-from flight_core.domain.dataset import Dataset, DatasetName, WriteMode
+from flight_core.domain.dataset import Dataset, DatasetName, VersionRef, WriteMode
 from flight_core.domain.derivation import (
     Derivation,
     DerivationRepository,
@@ -30,18 +32,23 @@ from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.lineage import Input, from_info
-from flight_core.domain.query import Parameters, Statement
+from flight_core.domain.query import Parameters, Pins, Statement
 from flight_core.domain.repositories import DatasetRepository, IngestionRepository
+from flight_core.domain.versions import version_named
 
 logger = logging.getLogger(__name__)
 
-KIND = "derived"  # of the source of a run
+KIND, STEP_KIND = "derived", "step"  # of the source of a run
 
 
 @dataclass(frozen=True, slots=True)
 class DerivationRequest:
+    """Either `sql`, which names its inputs, or `step` and `inputs`: names, with a version or not."""
+
     target: DatasetName
-    sql: str
+    sql: str | None = None
+    step: str | None = None
+    inputs: Sequence[str] = ()
     params: Sequence[object] | dict[str, object] = ()
     policy: RefreshPolicy = RefreshPolicy.AUTO
 
@@ -66,26 +73,32 @@ class DerivationStatus:
 class DefineDerivation:
     """Say what makes a dataset; replaces what was said before. With the policy AUTO the first run follows.
 
-    The inputs are those that the engine binds the statement to.
+    The inputs of a statement are those that the engine binds it to.
 
     Raises:
         As `QueryEngine.plan`: the statement cannot be bound, or is no read.
+        As `RowSource.check`: there is no such step, or it has other parameters.
+        DatasetNotFound, VersionNotFound, ...: an input of a step does not exist.
         DerivationCycle, Conflict, PermissionDenied.
     """
 
     derivations: DerivationRepository
     plan_query: PlanQuery
     clock: Clock
+    datasets: DatasetRepository
+    find: FindVersion
+    steps: RowSource
 
     def __call__(self, request: DerivationRequest, *, actor: Actor) -> Derivation:
         require(actor, Scope.WRITE)
         require_granted(request.target, actor)
         refuse_rejects(request.target)
-        pins = self.plan_query(Statement(request.sql, as_parameters(request.params)), actor=actor).pins
+        pins = self._pins(request, actor)
         before = self.derivations.find(request.target)
         derivation = Derivation(
             target=request.target,
             sql=request.sql,
+            step=request.step,
             params=request.params,
             policy=request.policy,
             inputs=frozenset(DatasetName(key) for key in pins if "@" not in key),
@@ -98,6 +111,21 @@ class DefineDerivation:
         return self.derivations.put(
             derivation, _event(EventKind.DERIVATION_SET, derivation.target, actor, self)
         )
+
+    def _pins(self, request: DerivationRequest, actor: Actor) -> Pins:
+        """What it reads, as of now."""
+        if request.sql is not None:
+            statement = Statement(request.sql, as_parameters(request.params))
+            return self.plan_query(statement, actor=actor).pins
+        pins = {text.lower(): self._input(text, actor) for text in request.inputs}
+        fields = {"step": request.step, "params": request.params, "pins": pins}
+        self.steps.check(SourceSpec(STEP_KIND, fields), actor=actor)
+        return pins
+
+    def _input(self, text: str, actor: Actor) -> VersionRef:
+        name, _, version = text.partition("@")
+        dataset = get_seen(self.datasets, DatasetName(name), actor)
+        return self.find(dataset, version_named(version) if version else None).ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +217,9 @@ class Refresh:
         pins = current_inputs(derivation, current_versions(self.datasets))
         if pins is None:
             raise self._input_missing(derivation)
-        every = {**pins, **derivation.fixed}
-        fields = {
-            "sql": derivation.sql,
-            "params": derivation.params,
-            "pins": {key: [ref.dataset_id, ref.version] for key, ref in every.items()},
-        }
-        request = IngestionRequest(derivation.target, SourceSpec(KIND, fields), WriteMode.REPLACE)
+        request = IngestionRequest(
+            derivation.target, _source(derivation, {**pins, **derivation.fixed}), WriteMode.REPLACE
+        )
         run = Ingestion(
             id=self.new_id(), request=request, state=JobState.QUEUED, created_at=self.clock(), actor=actor
         )
@@ -272,6 +296,13 @@ async def keep_fresh(refresh_due: RefreshDue, stop: anyio.Event, *, poll_s: floa
             logger.exception("derived datasets could not be looked at")
         with anyio.move_on_after(poll_s):
             await stop.wait()
+
+
+def _source(derivation: Derivation, pins: Pins) -> SourceSpec:
+    what = {"sql": derivation.sql} if derivation.step is None else {"step": derivation.step}
+    versions = {key: [ref.dataset_id, ref.version] for key, ref in pins.items()}
+    kind = KIND if derivation.step is None else STEP_KIND
+    return SourceSpec(kind, {**what, "params": derivation.params, "pins": versions})
 
 
 def _seen(derivation: Derivation, actor: Actor) -> bool:

@@ -20,15 +20,16 @@ class RefreshPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What makes the dataset `target`: a statement over its inputs. Replaced, never changed in place.
+    """What makes the dataset `target`: a statement over its inputs, or an installed step. Replaced, never
+    changed in place.
 
-    `fixed` are the inputs that the statement names with a version; they never change. `attempted` are
+    `fixed` are the inputs that are named with a version; they never change. `attempted` are
     the versions of the inputs that the latest run was given, whatever became of it; None: there was no
     run of this definition. `revision` grows with every change of the record.
     """
 
     target: DatasetName
-    sql: str
+    sql: str | None
     params: Sequence[object] | Mapping[str, object]
     policy: RefreshPolicy
     inputs: frozenset[DatasetName]
@@ -38,6 +39,7 @@ class Derivation:
     attempted: Pins | None = None
     run: str | None = None  # the job of the latest run
     revision: int = 0
+    step: str | None = None
 
     @property
     def key(self) -> str:

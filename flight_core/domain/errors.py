@@ -13,7 +13,8 @@
     │   ├── DatasetNotFound, TableNotFound, VersionNotFound, VersionExpired, TagNotFound
     │   ├── ScheduleNotFound
     │   └── IngestionNotFound, UploadNotFound, QueryNotFound, TokenNotFound, UserNotFound,
-    │       HandleNotFound, ContractNotFound, DerivationNotFound
+    │       HandleNotFound, ContractNotFound, DerivationNotFound,
+    │       StepNotFound
     ├── Conflict                somebody else was first, or the state forbids it
     │   ├── DatasetExists, DatasetDerived, TableExists, UserExists, CommitConflict, TransactionFailed
     │   ├── ScheduleExists, ScheduleRunning
@@ -195,6 +196,10 @@ class IngestionNotFound(NotFound):
 
 class DerivationNotFound(NotFound):
     code = "derivation_not_found"
+
+
+class StepNotFound(NotFound):
+    code = "step_not_found"
 
 
 class ContractNotFound(NotFound):

@@ -22,18 +22,27 @@ def value_of(text: str) -> object:
         return text
 
 
+def named_values(pairs: Iterable[str], *, option: str) -> dict[str, object]:
+    """
+    Raises:
+        InvalidOption: one is not NAME=VALUE.
+    """
+    found: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise InvalidOption(f"{option} is '{pair}'; write {option} NAME=VALUE")
+        found[name] = value_of(value)
+    return found
+
+
 def options_of(pairs: Iterable[str], *, types: Sequence[str] = ()) -> dict[str, object]:
     """Options of a format; `types` are COLUMN=TYPE, and become one of them.
 
     Raises:
         InvalidOption: one is not NAME=VALUE.
     """
-    options: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise InvalidOption(f"--option is '{pair}'; write --option NAME=VALUE")
-        options[name] = value_of(value)
+    options = named_values(pairs, option="--option")
     if types:
         options["types"] = _types_of(types)
     return options

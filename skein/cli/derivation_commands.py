@@ -10,9 +10,18 @@ from skein.cli.parameters import Data, Json, Name, Server
 def derive(
     name: Name,
     *,
-    sql: Annotated[str, typer.Option(help="One statement that reads; its datasets are the inputs.")],
+    sql: Annotated[
+        str | None, typer.Option(help="One statement that reads; its datasets are the inputs.")
+    ] = None,
+    step: Annotated[str | None, typer.Option(help="Instead: an installed step, see `skein steps`.")] = None,
+    input: Annotated[
+        list[str] | None, typer.Option(help="A dataset that the step is given; repeat it for each.")
+    ] = None,
     param: Annotated[
-        list[str] | None, typer.Option(help="A value for ? or $1, as JSON or text; repeat it for each.")
+        list[str] | None,
+        typer.Option(
+            help="A value for ? or $1, or NAME=VALUE for a step, as JSON or text; repeat it for each."
+        ),
     ] = None,
     manual: Annotated[
         bool, typer.Option("--manual", help="Refresh when asked, not whenever an input changes.")
@@ -22,12 +31,25 @@ def derive(
     data: Data = None,
 ) -> None:
     """Say what makes a dataset; it is made anew whenever an input changes."""
-    from skein.cli.arguments import value_of
+    from skein.cli.arguments import named_values, value_of
     from skein.cli.client import connect
     from skein.cli.derivations import derive
 
+    given = param or []
+    named = step is not None
+    params = named_values(given, option="--param") if named else [value_of(each) for each in given]
+    what = {"sql": sql, "step": step, "inputs": input or [], "params": params}
     with connect(server, data) as api:
-        derive(api, name, sql=sql, params=[value_of(each) for each in param or []], manual=manual, json=json)
+        derive(api, name, what, manual=manual, json=json)
+
+
+def steps(*, json: Json = False, server: Server = None, data: Data = None) -> None:
+    """List the steps that the operator has installed, to derive datasets with."""
+    from skein.cli.client import connect
+    from skein.cli.derivations import show_steps
+
+    with connect(server, data) as api:
+        show_steps(api, json=json)
 
 
 def underive(name: Name, *, server: Server = None, data: Data = None) -> None:

@@ -6,15 +6,22 @@ import typer
 from rich.console import Console
 from rich.tree import Tree
 
-from schemas.derivations import Derivation, DerivationPage, Lineage, LineageNode
+from schemas.derivations import (
+    Derivation,
+    DerivationPage,
+    Lineage,
+    LineageNode,
+    StepList,
+    StepParameter,
+)
 from skein.cli.client import Api, path_of
 from skein.cli.failures import printable
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, when
 
 
-def derive(api: Api, name: str, *, sql: str, params: object, manual: bool, json: bool) -> None:
-    body = {"sql": sql, "params": params, "refresh": "manual" if manual else "auto"}
+def derive(api: Api, name: str, what: Mapping[str, object], *, manual: bool, json: bool) -> None:
+    body = {**what, "refresh": "manual" if manual else "auto"}
     defined = api.put(Derivation, path_of("datasets", name, "derivation"), body)
     if json:
         typer.echo(as_json(defined))
@@ -23,6 +30,21 @@ def derive(api: Api, name: str, *, sql: str, params: object, manual: bool, json:
     typer.echo(
         f"'{defined.dataset}' is made from {inputs}" + (f"; run `skein refresh {name}`" if manual else "")
     )
+
+
+def show_steps(api: Api, *, json: bool) -> None:
+    found = api.get(StepList, path_of("steps")).items
+    if json:
+        typer.echo(as_json(found))
+        return
+    show_table(
+        [Column("step"), Column("parameters"), Column("description")],
+        [(step.name, ", ".join(map(_parameter, step.parameters)), step.description) for step in found],
+    )
+
+
+def _parameter(parameter: StepParameter) -> str:
+    return parameter.name if parameter.required else f"{parameter.name}={parameter.default}"
 
 
 def underive(api: Api, name: str) -> None:

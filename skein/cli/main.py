@@ -14,7 +14,7 @@ from flight_core.domain.errors import FlightCoreError
 from skein.cli.audit_command import audit
 from skein.cli.catalog_commands import catalog, datasets, delete, describe, drop, edit
 from skein.cli.contract_command import contract
-from skein.cli.derivation_commands import derive, derived, lineage, underive
+from skein.cli.derivation_commands import derive, derived, lineage, steps, underive
 from skein.cli.failures import INTERRUPTED, CliError, one_line
 from skein.cli.ingest_commands import ingest, preview
 from skein.cli.job_commands import compact, jobs, vacuum
@@ -61,7 +61,7 @@ _PANELS = {
     "Datasets": (datasets, describe, edit, profile, delete, drop, catalog),
     "Bring rows in": (ingest, preview, refresh, schedule, contract, jobs),
     "Versions": (history, diff, restore, tag, tags, retention, compact, vacuum),
-    "Derived datasets": (derive, derived, lineage, underive),
+    "Derived datasets": (derive, derived, lineage, steps, underive),
     "Operate": (token, user, audit, serve_flight, serve_control),
 }
 for _panel, _commands in _PANELS.items():

@@ -19,6 +19,7 @@ from flight_core.application.contracts import (
     WithdrawContract,
 )
 from flight_core.application.derivations import (
+    STEP_KIND,
     DefineDerivation,
     InspectDerivations,
     Refresh,
@@ -125,11 +126,19 @@ def upload_limits(settings: Settings) -> UploadLimits:
 def derivation_use_cases(parts: Parts) -> DerivationUseCases:
     repository = parts.derivations
     return DerivationUseCases(
-        define=DefineDerivation(repository, parts.plan_query, utc_now),
+        define=DefineDerivation(
+            repository,
+            parts.plan_query,
+            utc_now,
+            parts.datasets,
+            find_version(parts),
+            parts.row_sources[STEP_KIND],
+        ),
         inspect=InspectDerivations(repository, parts.datasets, parts.ingestions),
         remove=RemoveDerivation(repository, utc_now),
         refresh=Refresh(repository, parts.datasets, parts.ingestions, utc_now, new_id, parts.wakeup),
         lineage=TraceLineage(parts.datasets, parts.store, find_version(parts)),
+        steps=parts.steps,
     )
 
 

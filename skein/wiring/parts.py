@@ -35,6 +35,7 @@ from flight_core.application.ingestion import RowSources, Sources
 from flight_core.application.jobs import Wakeup
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser, Previewer
+from flight_core.application.ports.steps import Steps
 from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
 from flight_core.application.reader import Reader
@@ -57,7 +58,14 @@ from flight_core.domain.users import UserRepository
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from skein.directory import DataDirectory, Role
-from skein.registry import Readers, build_parser, build_row_sources, build_sources
+from skein.registry import (
+    Readers,
+    build_derived_sources,
+    build_parser,
+    build_row_sources,
+    build_sources,
+    build_steps,
+)
 from skein.settings import Settings
 
 _ROW_FINDER_BYTES = 1 << 30
@@ -99,6 +107,7 @@ class Parts:
     plan_query: PlanQuery
     open_query: OpenQuery
     row_sources: RowSources
+    steps: Steps
     derivations: DerivationRepository
 
 
@@ -134,6 +143,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     open_query = OpenQuery(reader, admission, log, utc_now, new_id, results)
     parser = build_parser(settings)
     stack.callback(parser.close)
+    own_readers = Readers(plan_query, replace(open_query, results=None))
+    steps = build_steps(settings)
     return Parts(
         settings=settings,
         directory=directory,
@@ -169,9 +180,11 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         uploads=FolderUploadStore(directory.uploads),
         plan_query=plan_query,
         open_query=open_query,
-        row_sources=build_row_sources(
-            settings, directory, Readers(plan_query, replace(open_query, results=None))
-        ),
+        row_sources={
+            **build_row_sources(settings, directory, own_readers),
+            **build_derived_sources(own_readers, steps, store, reads),
+        },
+        steps=steps,
     )
 
 

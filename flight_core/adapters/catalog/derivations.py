@@ -75,6 +75,7 @@ def _values(derivation: Derivation) -> dict[str, object]:
         "target": derivation.target.value,
         "definition": {
             "sql": derivation.sql,
+            "step": derivation.step,
             "params": derivation.params,
             "policy": str(derivation.policy),
             "inputs": sorted(name.value for name in derivation.inputs),
@@ -93,6 +94,7 @@ def _derivation(row: sa.Row[Any]) -> Derivation:
     return Derivation(
         target=DatasetName(row.target),
         sql=definition["sql"],
+        step=definition.get("step"),
         params=definition["params"],
         policy=RefreshPolicy(definition["policy"]),
         inputs=frozenset(map(DatasetName, definition["inputs"])),

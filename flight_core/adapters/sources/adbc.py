@@ -1,30 +1,22 @@
 """Rows of a database, through a driver of ADBC in a process of its own."""
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
-
-import pyarrow as pa
 
 from flight_core.adapters.sources.adbc_drivers import check_reads, driver_of, sqlite_options
 from flight_core.adapters.sources.addresses import checked_address
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.adapters.sources.file import FileSource, FileSourceOptions
+from flight_core.adapters.sources.process_rows import ProcessRows
+from flight_core.adapters.sources.row_worker import FAILED, TOO_MUCH_MEMORY
 from flight_core.adapters.sources.running import RunningRows
 from flight_core.adapters.sources.web import NoSecrets, check_value
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Rows
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import (
-    Cancelled,
     FlightCoreError,
     InvalidSource,
     LimitExceeded,
@@ -32,14 +24,10 @@ from flight_core.domain.errors import (
     SourceUnavailable,
 )
 from flight_core.domain.ingestion import SourceSpec
-from flight_core.domain.query import Pins
 from flight_core.infrastructure.http_client import AddressPolicy
 
 _WORKER = "flight_core.adapters.sources.adbc_worker"
-_FAILED, _TOO_MUCH_MEMORY = 4, 5  # exit codes of the worker
 _SQLITE = "sqlite"
-_TOLD_BYTES = 64 << 10
-_PATIENCE_S = 2.0
 _SHOWN = 300
 
 
@@ -74,7 +62,14 @@ class AdbcSource:
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         self.check(spec, actor=actor)
-        return self._running.start(run_id, _AdbcRows(*self._request(self._wanted(spec))))
+        wanted = self._wanted(spec)
+        request, label, hidden = self._request(wanted)
+        failure = _Failure(wanted.driver, label, hidden, self.options.memory_bytes)
+        rows = self._running.start(run_id, ProcessRows(_WORKER, request, explain=failure))
+        if not rows.schema.names:
+            rows.close()
+            raise InvalidSource(f"the statement gives no columns; {label} was asked for rows")
+        return rows
 
     def cancel(self, run_id: str) -> None:
         self._running.cancel(run_id)
@@ -149,120 +144,35 @@ class _Wanted:
     options: Mapping[str, object]
 
 
-class _AdbcRows:
-    """See `Rows`."""
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a driver has ended early; `hidden` is what nobody may see."""
 
-    def __init__(self, request: Mapping[str, object], label: str, hidden: list[str]) -> None:
-        self._request = request
-        self._label = label
-        self._hidden = hidden
-        self._lock = threading.Lock()  # of the process, whose number is another's once it was waited for
-        self._cancelled = False
-        self._errors: Any = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._reader: Any = None
+    driver: str
+    label: str
+    hidden: Sequence[str]
+    memory_bytes: int
 
-    @property
-    def schema(self) -> pa.Schema:
-        schema: pa.Schema = self._reader.schema
-        return schema
-
-    @property
-    def pins(self) -> Pins:
-        return {}
-
-    def start(self) -> None:
-        with self._lock:
-            if self._cancelled:
-                raise Cancelled("the reading was cancelled")
-            process = self._process = subprocess.Popen(
-                (sys.executable, "-P", "-m", _WORKER),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env={"LC_ALL": "C.UTF-8", "HOME": "/nonexistent"},
-                start_new_session=True,
-            )
-        assert process.stdin is not None
-        stdout: Any = process.stdout
-        with suppress(OSError):
-            process.stdin.write(json.dumps(self._request).encode() + b"\n")
-            process.stdin.flush()
-        try:
-            self._reader = pa.ipc.open_stream(stdout)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise self._failure() from error
-        if not self.schema.names:
-            raise InvalidSource(f"the statement gives no columns; {self._label} was asked for rows")
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        while True:
-            try:
-                batch = self._reader.read_next_batch()
-                batch.validate(full=True)
-            except StopIteration:
-                break
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise self._failure() from error
-            yield batch
-        if self._end():
-            raise self._failure()
-
-    def cancel(self) -> None:
-        with self._lock:
-            self._cancelled = True
-            self._kill()
-
-    def close(self) -> None:
-        self.cancel()
-        if self._process is not None:
-            self._end()
-            for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None
-                with suppress(OSError):
-                    pipe.close()
-        self._errors.close()
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-
-    def _end(self) -> int:
-        """The exit code. What does not end by itself is made to."""
-        assert self._process is not None
-        try:
-            return self._process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-    def _failure(self) -> FlightCoreError:
-        """Why the stream has ended early."""
-        code = self._end()
-        if self._cancelled:
-            return Cancelled("the reading was cancelled")
-        if code == _FAILED:
-            return self._told()
-        if code == _TOO_MUCH_MEMORY:
-            limit = int(str(self._request["memory_bytes"]))
+    def __call__(self, code: int, told: Mapping[str, str]) -> FlightCoreError:
+        if code == FAILED:
+            return self._told(told)
+        if code == TOO_MUCH_MEMORY:
             return LimitExceeded(
-                f"the driver needs more than {limit >> 20} MiB of memory for the rows of {self._label};"
-                " select fewer columns, or raise SKEIN_INGEST_MEMORY_BYTES",
-                limit=limit,
+                f"the driver needs more than {self.memory_bytes >> 20} MiB of memory for the rows of"
+                f" {self.label}; select fewer columns, or raise SKEIN_INGEST_MEMORY_BYTES",
+                limit=self.memory_bytes,
             )
-        return InvalidSource(f"the driver '{self._request['driver']}' crashed while it read {self._label}")
+        return InvalidSource(f"the driver '{self.driver}' crashed while it read {self.label}")
 
-    def _told(self) -> FlightCoreError:
-        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _TOLD_BYTES))
-        told = json.loads(self._errors.read().splitlines()[-1])
+    def _told(self, told: Mapping[str, str]) -> FlightCoreError:
         text = told["text"].splitlines()[0]
-        for secret in self._hidden:
+        for secret in self.hidden:
             text = text.replace(secret, "***")
         text = text[:_SHOWN]
         if told["kind"] == "moved":
             return SourceNotAllowed(
-                f"{self._label} has its rows at {text}, where no driver is sent; use the kind 'flight'"
+                f"{self.label} has its rows at {text}, where no driver is sent; use the kind 'flight'"
             )
-        if told["kind"] == "unavailable" and self._request["driver"] != _SQLITE:
-            return SourceUnavailable(f"{self._label} answered: {text}", url=self._label)
-        return InvalidSource(f"{self._label} answered: {text}")
+        if told["kind"] == "unavailable" and self.driver != _SQLITE:
+            return SourceUnavailable(f"{self.label} answered: {text}", url=self.label)
+        return InvalidSource(f"{self.label} answered: {text}")

@@ -1,33 +1,22 @@
 """The reading process: `python -P -m flight_core.adapters.sources.adbc_worker`.
 
-Reads one request, a line of JSON, from standard input and writes an Arrow stream to standard output.
 Drivers are native code of many authors: one that crashes takes this process down, and nothing else.
-It ends when its standard input is closed. Exit codes are below; with FAILED the last line of standard
-error is JSON.
+See `row_worker`.
 """
 
 import importlib
-import json
-import os
-import resource
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import adbc_driver_manager.dbapi as adbc
-import psutil
 import pyarrow as pa
 import pyarrow.flight as fl
 
-FAILED, TOO_MUCH_MEMORY, INPUT_ENDED = 4, 5, 6
+from flight_core.adapters.sources.row_worker import run
+
 UNAVAILABLE, MOVED = "unavailable", "moved"  # what a failure may be, besides ""
 
 _BATCH_ROWS = 1 << 16
-_LOOK_S = 0.2
 _AWAY = frozenset({"IO", "TIMEOUT"})
 
 
@@ -85,38 +74,5 @@ def _failure(error: BaseException) -> dict[str, str]:
     return {"kind": kind, "text": str(error) or type(error).__name__}
 
 
-def main() -> None:
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    os.nice(5)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # Linux only
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_input, daemon=True).start()
-    threading.Thread(target=_watch_memory, args=(request["memory_bytes"],), daemon=True).start()
-    code = 0
-    try:
-        _stream(request, out)
-    except BaseException as error:  # drivers raise what they like
-        sys.stderr.write("\n" + json.dumps(_failure(error)) + "\n")
-        sys.stderr.flush()
-        code = FAILED
-    os._exit(code)
-
-
-def _end_with_input() -> None:
-    with suppress(OSError):
-        sys.stdin.buffer.read()
-    os._exit(INPUT_ENDED)
-
-
-def _watch_memory(limit_bytes: int) -> None:
-    memory = psutil.Process().memory_info
-    while memory().rss <= limit_bytes:
-        time.sleep(_LOOK_S)
-    os._exit(TOO_MUCH_MEMORY)
-
-
 if __name__ == "__main__":
-    main()
+    run(_stream, _failure)

@@ -43,12 +43,12 @@ class DerivedSource(SqlSource):
     """The same with the field `pins`: the versions that are read, as id and number by name."""
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
-        pins = _pins(spec.fields["pins"])
+        pins = pins_of(spec.fields["pins"])
         statement = _statement(spec, "pins")
         return self.open_query(statement, actor=actor, door=_DOOR, pins=pins, query_id=run_id)
 
 
-def _pins(given: Any) -> Pins:
+def pins_of(given: Any) -> Pins:
     return {name: VersionRef(dataset_id, version) for name, (dataset_id, version) in given.items()}
 
 

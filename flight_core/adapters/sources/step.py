@@ -1,0 +1,180 @@
+"""Rows that an installed step makes of datasets, in a process of its own."""
+
+import base64
+import difflib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from flight_core.adapters.sources.process_rows import ProcessRows
+from flight_core.adapters.sources.row_worker import FAILED, TOO_MUCH_MEMORY
+from flight_core.adapters.sources.running import RunningRows
+from flight_core.adapters.sources.sql import pins_of
+from flight_core.application.ports.sources import Rows
+from flight_core.application.ports.steps import Step, StepParameter
+from flight_core.application.ports.storage import TableStore
+from flight_core.domain.access import Actor
+from flight_core.domain.dataset import DatasetName, dataset_not_found
+from flight_core.domain.errors import (
+    FlightCoreError,
+    InvalidOption,
+    InvalidParameters,
+    InvalidSource,
+    LimitExceeded,
+    QueryFailed,
+    StepNotFound,
+)
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.query import Pins
+
+_WORKER = "flight_core.adapters.sources.step_worker"
+_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """`modules` hold steps, besides entry points; `memory_bytes` is what one may hold."""
+
+    modules: tuple[str, ...] = ()
+    memory_bytes: int = 3 << 30
+
+
+@dataclass(slots=True)
+class InstalledSteps:
+    """Implements `Steps`. They are looked up once."""
+
+    options: StepOptions
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _found: Sequence[Step] | None = None
+
+    def list(self) -> Sequence[Step]:
+        with self._lock:
+            if self._found is None:
+                self._found = self._listed()
+            return self._found
+
+    def _listed(self) -> Sequence[Step]:
+        request = {
+            "step": None,
+            "modules": self.options.modules,
+            "memory_bytes": self.options.memory_bytes,
+        }
+        with closing(ProcessRows(_WORKER, request, explain=_not_loaded)) as rows:
+            rows.start()
+            texts = [str(text) for batch in rows for text in batch.column(0).to_pylist()]
+        return [_step(**json.loads(text)) for text in texts]
+
+    def check(self, name: str, params: Mapping[str, object]) -> Step:
+        """
+        Raises:
+            StepNotFound, InvalidParameters
+        """
+        known = {step.name: step for step in self.list()}
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known) or 'none'}"
+            raise StepNotFound(f"step '{name[:60]}' is not installed; {hint}", name=name[:60])
+        _check_parameters(known[name], params)
+        return known[name]
+
+
+def _check_parameters(step: Step, params: Mapping[str, object]) -> None:
+    names = [parameter.name for parameter in step.parameters]
+    unknown = sorted(params.keys() - set(names))
+    missing = [each.name for each in step.parameters if each.required and each.name not in params]
+    if unknown or missing:
+        wrong = f"has no parameter '{unknown[0][:60]}'" if unknown else f"needs the parameter '{missing[0]}'"
+        raise InvalidParameters(f"step '{step.name}' {wrong}; it has {', '.join(names) or 'none'}")
+
+
+def _step(parameters: Sequence[Mapping[str, Any]], **fields: Any) -> Step:
+    return Step(parameters=[StepParameter(**each) for each in parameters], **fields)
+
+
+def _not_loaded(_code: int, told: Mapping[str, str]) -> FlightCoreError:
+    text = told.get("text", "their process crashed")[:_SHOWN]
+    return InvalidOption(f"the installed steps cannot be loaded, see SKEIN_STEPS: {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class StepSource:
+    """See `RowSource`. Fields: `step`, `params` for it, and `pins`: the versions that it is given, as id and
+    number by name."""
+
+    steps: InstalledSteps
+    store: TableStore
+    holding: Callable[[str], AbstractContextManager[None]]  # keeps a dataset's files
+    _running: RunningRows = field(default_factory=RunningRows)
+
+    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
+        step, params, pins = _fields(spec)
+        self.steps.check(step, params)
+        for key in pins:
+            name = DatasetName(key.partition("@")[0])
+            if not actor.sees(name):
+                raise dataset_not_found(name.value, ())
+
+    def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
+        self.check(spec, actor=actor)
+        step, params, given = _fields(spec)
+        pins = pins_of(given)
+        with ExitStack() as stack:
+            for ref in pins.values():
+                stack.enter_context(self.holding(ref.dataset_id))
+            request = {
+                "step": step,
+                "modules": self.steps.options.modules,
+                "params": params,
+                "inputs": {name: self._input(pins, name) for name in pins},
+                "memory_bytes": self.steps.options.memory_bytes,
+            }
+            failure = _Failure(step, self.steps.options.memory_bytes, _labels(request))
+            held = stack.pop_all()
+        rows = ProcessRows(_WORKER, request, explain=failure, pins=pins, closed=held.close)
+        return self._running.start(run_id, rows)
+
+    def _input(self, pins: Pins, name: str) -> dict[str, object]:
+        files = self.store.files(pins[name])
+        schema = base64.b64encode(files.schema.serialize()).decode("ascii")
+        return {"files": list(files.uris), "schema": schema}
+
+    def cancel(self, run_id: str) -> None:
+        self._running.cancel(run_id)
+
+
+def _fields(spec: SourceSpec) -> tuple[str, Mapping[str, object], Mapping[str, Any]]:
+    match spec.fields:
+        case {"step": str(step), "params": params, "pins": Mapping() as pins}:
+            return step, params if isinstance(params, Mapping) else {}, pins
+    raise InvalidSource(f"a source of kind '{spec.kind}' needs 'step', 'params' and 'pins'")
+
+
+def _labels(request: Mapping[str, Any]) -> Mapping[str, str]:
+    """What messages call the files."""
+    return {file: name for name, given in request["inputs"].items() for file in given["files"]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a step has ended early."""
+
+    step: str
+    memory_bytes: int
+    labels: Mapping[str, str]
+
+    def __call__(self, code: int, told: Mapping[str, str]) -> FlightCoreError:
+        if code == FAILED:
+            text = told["text"]
+            for path, label in self.labels.items():
+                text = text.replace(path, label)
+            return QueryFailed(f"the step '{self.step}' failed: {text.splitlines()[0][:_SHOWN]}")
+        if code == TOO_MUCH_MEMORY:
+            return LimitExceeded(
+                f"the step '{self.step}' needs more than {self.memory_bytes >> 20} MiB of memory; give it"
+                " fewer rows, or raise SKEIN_INGEST_MEMORY_BYTES",
+                limit=self.memory_bytes,
+            )
+        return QueryFailed(f"the step '{self.step}' crashed; its author has to look at it")
