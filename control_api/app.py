@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from control_api import errors, openapi
+from control_api.compression import Compressing
 from control_api.conditional import Conditional
 from control_api.dependencies import known_parameters
 from control_api.mapping import API
@@ -122,6 +123,7 @@ def _middleware(use_cases: ControlUseCases, options: ControlOptions) -> list[Mid
         Middleware(SecurityHeaders),
         Middleware(Requests, options.registry),
         *([cross_origin] if options.origins else []),
+        Middleware(Compressing),
         Middleware(Guard, guard, use_cases.gate),
         Middleware(Conditional, prefix=API),
     ]

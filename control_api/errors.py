@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import compile_path
@@ -81,6 +82,17 @@ class HttpProblem(HTTPException):
     ) -> None:
         super().__init__(status, detail, dict(headers or {}))
         self.code = code
+
+
+def unsupported_coding(coding: str, *, known: Sequence[str]) -> HttpProblem:
+    """The body's `Content-Encoding` is none that can be read there."""
+    there = f"send {', '.join(known)}, or the bytes as they are" if known else "send it as it is"
+    return HttpProblem(
+        415,
+        "unsupported_media_type",
+        f"the body's Content-Encoding is {coding[:40]!r}; {there}",
+        headers={"Accept-Encoding": ", ".join(known) or "identity"},
+    )
 
 
 def status_of(error: FlightCoreError) -> int:
@@ -170,6 +182,9 @@ def _json_values(details: Mapping[str, object]) -> dict[str, Any]:
 
 def _unrouted(scope: Scope, error: HTTPException) -> Response:
     """What the framework itself refuses."""
+    coding = Headers(scope=scope).get("content-encoding", "identity")
+    if error.status_code == 400 and coding != "identity":  # it took the body for JSON
+        return problem_response(scope, unsupported_coding(coding, known=()))
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
     details = {
         404: f"there is nothing at {scope['path'][:200]!r}; /docs lists the paths",

@@ -1,9 +1,13 @@
 """Validators, and the conditions that requests put on them (RFC 9110, sections 8.8.3 and 13)."""
 
+import re
+
 from fastapi import Request
 
 from control_api.errors import HttpProblem
 from flight_core.domain.dataset import Dataset
+
+_CODING = re.compile(r'-(gzip|zstd)"$')
 
 
 def etag_of(*parts: object) -> str:
@@ -48,6 +52,7 @@ def require_match(condition: str | None, etag: str) -> None:
 
 
 def names_etag(condition: str, etag: str) -> bool:
-    """Whether a list of ETags, or `*`, has this one in it; weak ones are never the same."""
-    tags = {tag.strip() for tag in condition.split(",")}
+    """Whether a list of ETags, or `*`, has this one in it, for a compressed text or not; weak ones are
+    never the same."""
+    tags = {_CODING.sub('"', tag.strip()) for tag in condition.split(",")}
     return "*" in tags or etag in tags

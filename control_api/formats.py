@@ -54,7 +54,7 @@ def encode_arrow(
     head: ResultHead, batches: Iterable[pa.RecordBatch], codec: Codec | None = None
 ) -> Iterator[bytes]:
     """An Arrow IPC stream, with its end-of-stream marker."""
-    sink = _Sink()
+    sink = Sink()
     options = pa.ipc.IpcWriteOptions(compression=codec)
     with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), head.schema, options=options) as writer:
         for batch in batches:
@@ -65,7 +65,7 @@ def encode_arrow(
 
 def encode_parquet(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """A Parquet file, each batch a row group, zstd within. Its end says what is in it: a part is no file."""
-    sink = _Sink()
+    sink = Sink()
     names = unique(head.schema.names)
     fields = zip(names, head.schema, strict=True)
     schema = pa.schema([pa.field(name, _parquet_type(column.type)) for name, column in fields])
@@ -203,7 +203,7 @@ def _quality(format: Format, wishes: list[tuple[str, float]]) -> float:
     return max(exact or family or anything or [0.0])
 
 
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """A file that keeps what Arrow writes, without copying, until it is taken."""
 
     def __init__(self) -> None:

@@ -5,12 +5,13 @@ import binascii
 import re
 from collections.abc import Mapping
 
-from control_api.errors import HttpProblem
+from control_api.errors import HttpProblem, unsupported_coding
 from flight_core.application.uploads import Part
 from flight_core.domain.errors import InvalidRequest
 from schemas.http import Upload
 
 _DIGEST = re.compile(r"\s*([a-z0-9*-]+)=:([A-Za-z0-9+/=]*):\s*")
+_CODINGS = ("gzip", "zstd")
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
 _FLAGS = {"?0": False, "?1": True}
 _MAX_INTEGER = 10**15  # of structured fields
@@ -47,7 +48,8 @@ def has_body(headers: Mapping[str, str]) -> bool:
 
 def check_type(headers: Mapping[str, str]) -> None:
     """Raises HttpProblem 415: a form has more in it than the file. (`curl --data-binary` and urllib call
-    any bytes `application/x-www-form-urlencoded`.)"""
+    any bytes `application/x-www-form-urlencoded`.) What is compressed is stored like that, and unpacked when
+    it is ingested."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         raise HttpProblem(
@@ -55,6 +57,9 @@ def check_type(headers: Mapping[str, str]) -> None:
             "unsupported_media_type",
             "the body is a form; send the bytes of the file as they are, as 'curl --upload-file' does",
         )
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", *_CODINGS):
+        raise unsupported_coding(coding, known=_CODINGS)
 
 
 def headers_of(upload: Upload, *, max_bytes: int) -> dict[str, str]:

@@ -170,7 +170,7 @@ def test_columns_of_one_name_are_told_apart_in_json(client):
 def test_the_accept_header_chooses_the_format(client, accept, media_type):
     response = ask(client, "SELECT 1 AS a", accept)
     assert response.headers["content-type"].partition(";")[0] == media_type
-    assert response.headers["vary"] == "Accept"
+    assert response.headers["vary"].split(", ")[0] == "Accept"
 
 
 def test_a_format_that_there_is_not_is_refused(client):
