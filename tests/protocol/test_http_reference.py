@@ -14,7 +14,7 @@ VALUES = re.findall(r"^\| `(.+?)` \| `(.+?)` \|$", documents.sections(PAGE)["Val
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack, stack.http() as client:
+    with skein_stack(tmp_path_factory.mktemp("data")) as stack, stack.http(timeout=60) as client:
         yield client
 
 

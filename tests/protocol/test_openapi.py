@@ -24,7 +24,7 @@ def stack(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def document(stack):
-    with stack.http() as client:
+    with stack.http(timeout=60) as client:
         return client.get("/openapi.json").json()
 
 
