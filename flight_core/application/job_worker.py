@@ -20,14 +20,26 @@ from flight_core.application.owners import ActAsOwner
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.sources import Report
 from flight_core.domain.dataset import DatasetVersion
-from flight_core.domain.errors import Conflict, FlightCoreError, IngestionNotFound, OutOfDisk
+from flight_core.domain.errors import (
+    Conflict,
+    DependencyFailed,
+    FlightCoreError,
+    IngestionNotFound,
+    OutOfDisk,
+)
 from flight_core.domain.job import Job, JobState, LogLevel, Maintenance, Task
 from flight_core.domain.repositories import EventRepository, JobRepository
 
 logger = logging.getLogger(__name__)
 
-_INTERNAL_ERROR = "internal error; the server's log has it under this job's id"
-_DISK_FULL = "the disk of the data directory is full; make room and try again"
+_INTERNAL = (FlightCoreError.code, "internal error; the server's log has it under this job's id")
+_FULL = (OutOfDisk.code, "the disk of the data directory is full; make room and try again")
+_READ_ONLY = (DependencyFailed.code, "the disk of the data directory is read-only; make it writable")
+_DISK: Mapping[int | None, tuple[str, str]] = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: _READ_ONLY,
+}
 _GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
 
 
@@ -214,9 +226,7 @@ class JobWorker:
             return self._runners[failed.task].explained(failed, error)
         except Exception as error:
             logger.exception("job failed", extra=lease.context)
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                return self._failed(lease, OutOfDisk.code, _DISK_FULL)
-            return self._failed(lease, FlightCoreError.code, _INTERNAL_ERROR)
+            return self._failed(lease, *_DISK.get(getattr(error, "errno", None), _INTERNAL))
         if outcome is not None:
             return self._succeeded(lease, outcome)
         if lease.cancelled:

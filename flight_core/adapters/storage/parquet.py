@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flight_core.domain.errors import OutOfDisk, UnreadableData
+from flight_core.domain.errors import DependencyFailed, OutOfDisk, UnreadableData
 
 GROUP_ROWS = 61_440
 DICTIONARY_BYTES = (
@@ -171,12 +171,15 @@ def disk_errors() -> Iterator[None]:
     """
     Raises:
         OutOfDisk: the disk or the quota is full.
+        DependencyFailed: the disk is read-only.
     """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             raise OutOfDisk("the disk that holds the lake is full; make room and try again") from error
+        if error.errno == errno.EROFS:
+            raise DependencyFailed("the disk that holds the lake is read-only; make it writable") from error
         raise
 
 

@@ -15,7 +15,13 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
-from flight_core.domain.errors import OffsetMismatch, OutOfDisk, UploadFinished, UploadNotFound
+from flight_core.domain.errors import (
+    DependencyFailed,
+    OffsetMismatch,
+    OutOfDisk,
+    UploadFinished,
+    UploadNotFound,
+)
 from flight_core.domain.upload import Upload
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -192,4 +198,6 @@ def _disk() -> Iterator[None]:
             raise OutOfDisk(
                 "the server's disk is full; free some space, then go on with the upload"
             ) from None
+        if error.errno == errno.EROFS:
+            raise DependencyFailed("the server's disk is read-only; make it writable, then go on") from None
         raise
