@@ -1,5 +1,6 @@
 """Knowing how much datasets are asked for, from the queries that end in this process."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,12 @@ from flight_core.application.granted import get_seen
 from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName
+from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.query import OWN_DOOR, QueryRecord
 from flight_core.domain.repositories import DatasetRepository, UsageRepository
 from flight_core.domain.usage import Usage, Use, usage_of
+
+logger = logging.getLogger(__name__)
 
 
 class UsageLedger:
@@ -66,12 +70,18 @@ class GetUsage:
     def __call__(self, name: DatasetName, *, actor: Actor) -> tuple[Usage, Sequence[Use]]:
         require(actor, Scope.READ)
         dataset = get_seen(self.datasets, name, actor)
-        self.flush()
+        self._count_latest()
         uses = self.usage.of(dataset.id)
         seen = [use for use in uses if actor.oversees(use.actor)]
         return usage_of(uses), sorted(seen, key=lambda use: (-use.queries, use.actor))
 
     def of_all(self) -> Mapping[str, Usage]:
         """By the ids of those datasets that were ever asked for."""
-        self.flush()
+        self._count_latest()
         return self.usage.totals()
+
+    def _count_latest(self) -> None:
+        try:
+            self.flush()
+        except FlightCoreError:  # on a full disk what can be read is read
+            logger.warning("the latest use of datasets could not be stored", exc_info=True)

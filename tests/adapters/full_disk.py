@@ -138,7 +138,8 @@ def main(folder: Path) -> None:
             expect(server, "out_of_disk", lake_only=False)
         with full(data, 0):
             assert server.ingest("small", "small.csv") == "out_of_disk"
-            assert client.get("/healthz").status_code == 200
+            server.expect_reads()
+            assert client.get("/api/v1/datasets").status_code == 200
         with read_only(lake):
             expect(server, "dependency_failed", lake_only=True)
         for done in (
