@@ -64,7 +64,7 @@ bench-peers: install  ## Skein next to quack, Mosaic, roapi, PostgreSQL and naiv
 	$(BIN)/python -P -m benchmarks.small
 	$(BIN)/python -P -m benchmarks.scaling
 
-bench-ingest: install  ## ingestion next to bare Polars (ARGS="--rows 80000000 --lineitem 0 --upsert 60000000")
+bench-ingest: install  ## ingestion next to bare Polars (ARGS="--rows 80000000 --lineitem 0 --contract --upsert 60000000")
 	$(BIN)/python -P -m benchmarks.ingest $(ARGS)
 
 constraints: install  ## refresh constraints.txt within the ranges of pyproject.toml

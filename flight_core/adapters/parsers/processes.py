@@ -9,7 +9,7 @@ from contextlib import suppress
 LOG = "parser.log"  # what a process says besides, in the folder of its job
 
 _COMMAND = (sys.executable, "-P", "-m", "flight_core.adapters.parsers.template")
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",  # a process that forks has one thread
     # Polars' allocator keeps pages for 5 s instead of 0.5 s: fresh ones cost a tenth of the time.
@@ -56,6 +56,6 @@ class ParsingProcesses:
                 _COMMAND,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env=_ENVIRONMENT,
+                env=ENVIRONMENT,
                 start_new_session=True,
             )
