@@ -149,6 +149,27 @@ def test_a_table_of_the_users_that_hides_a_dataset_is_what_its_name_means(engine
     assert read(engine, lake, "SELECT id FROM datasets.late")[1].to_pylist() == [{"id": "the dataset's"}]
 
 
+def test_tables_of_the_users_are_noticed_from_their_commit_to_their_end(engine, lake):
+    def reads_the_dataset() -> bool:
+        query = engine.plan(Statement("SELECT count(*) FROM hidden"), lake.state)
+        try:
+            return query.fingerprint is not None
+        finally:
+            query.close()
+
+    session = engine.open_session()
+    session.execute(Statement("BEGIN"), lake.state)
+    session.execute(Statement("CREATE TABLE hidden AS SELECT 1 AS x"), FakeLake(lake.folder).state)
+    lake.commit("hidden", pa.table({"x": [1, 2]}))
+    assert reads_the_dataset()
+    session.execute(Statement("COMMIT"), lake.state)
+    assert not reads_the_dataset()
+    assert not reads_the_dataset()
+    session.execute(Statement("DROP TABLE hidden"), lake.state)
+    assert reads_the_dataset()
+    session.close()
+
+
 def test_dictionaries_come_as_the_files_hold_them(engine, lake):
     kind, table = read(engine, lake, "SELECT mode, note, id, raw FROM t", dictionaries=True)
     assert kind is PlainScan

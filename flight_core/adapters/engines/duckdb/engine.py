@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import duckdb
 
@@ -44,13 +45,15 @@ class DuckDbEngine:
         instance = self._ready()
         parsed = self._single_read(instance, statement)
         pool = instance.narrow_pool if statement.narrow_decimals else instance.pool
+        mark = instance.own_tables.mark()
         cursor = pool.take()
+        own_tables = partial(instance.own_tables.names, cursor, mark)
         try:
             bound = self._bind(instance, cursor, parsed, statement, lake, pins)
+            scan = self._scan(parsed, statement, bound, own_tables)
         except BaseException:
             self._release(pool, cursor)
             raise
-        scan = self._scan(instance, parsed, statement, bound)
         if scan is not None:
             self._release(pool, cursor, bound.runnable)
             return PlainScan(scan, bound.pins, row_limit=statement.row_limit, batch_bytes=self._batch_bytes)
@@ -62,13 +65,17 @@ class DuckDbEngine:
             batch_bytes=self._batch_bytes,
             failures=instance.failures,
             release=lambda used: self._release(pool, used, bound.runnable),
-            fingerprint=lambda: instance.fingerprint(cursor, parsed, bound.pins),
+            fingerprint=lambda: instance.fingerprint(parsed, bound.pins, own_tables()),
         )
         instance.track(query)
         return query
 
     def _scan(
-        self, instance: Instance, parsed: ParsedStatement, statement: Statement, bound: Bound
+        self,
+        parsed: ParsedStatement,
+        statement: Statement,
+        bound: Bound,
+        own_tables: Callable[[], frozenset[str]],
     ) -> ScanPlan | None:
         """How to do without DuckDB, if the statement reads nothing but columns of one dataset."""
         if statement.window is not None or len(bound.pins) != 1 or len(parsed.tables) != 1:
@@ -77,7 +84,9 @@ class DuckDbEngine:
         if type(ref) is not VersionRef:  # a part of a version
             return None
         plan = scan_plan(parsed, statement, bound.schema, self._store.files(ref))
-        return None if plan is None or instance.is_own_table(table) else plan
+        if plan is None or (not table.schema and table.name.lower() in own_tables()):
+            return None
+        return plan
 
     def classify(self, sql: str) -> StatementKind:
         statements = self._ready().parse(sql)

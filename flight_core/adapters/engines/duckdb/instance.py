@@ -13,6 +13,7 @@ from flight_core.adapters.engines.duckdb import pinning
 from flight_core.adapters.engines.duckdb.binding import Bound, bind
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
+from flight_core.adapters.engines.duckdb.own_tables import OwnTables
 from flight_core.adapters.engines.duckdb.policy import approve
 from flight_core.adapters.engines.duckdb.repeatable import (
     has_own_code,
@@ -39,14 +40,6 @@ _SHADOW = (
     "SELECT 1 FROM information_schema.tables"
     f" WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}' AND lower(table_name) = ?"
 )
-
-
-_OWN_TABLES = f"""
-    SELECT 1 FROM (
-        SELECT database_name, table_name FROM duckdb_tables()
-        UNION ALL SELECT database_name, view_name FROM duckdb_views()
-    ) WHERE database_name = '{WORKSPACE}' AND lower(table_name) IN (SELECT unnest($1))
-"""
 
 _ROW_FUNCTIONS = """
     SELECT lower(function_name) FROM duckdb_functions()
@@ -78,6 +71,7 @@ class Instance:
         self.views = LakeViews(self.root.cursor(), store)
         self.parser = Parser()
         self._approved = lru_cache(maxsize=512)(self._approve)
+        self.own_tables = OwnTables()
         self.fields = ArrowFields()
         self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
         self.narrow_fields = ArrowFields()
@@ -95,17 +89,13 @@ class Instance:
     def _steady_functions(self) -> frozenset[str]:
         return steady_functions(self.parser.cursor())
 
-    def fingerprint(
-        self, cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, pins: Pins
-    ) -> str | None:
-        """See `Query`. `cursor` has bound the statement, in a transaction that is still open."""
+    def fingerprint(self, parsed: ParsedStatement, pins: Pins, own_tables: frozenset[str]) -> str | None:
+        """See `Query`. `own_tables` are those that the statement could have found when it was bound."""
         if self._own_code or not reads_datasets_alone(parsed, pins):
             return None
-        form = normal_form(parsed, self._steady_functions)
-        names = [table.name.lower() for table in parsed.tables if not table.schema]
-        if form is None or (names and cursor.execute(_OWN_TABLES, [names]).fetchall()):
+        if any(not table.schema and table.name.lower() in own_tables for table in parsed.tables):
             return None
-        return form
+        return normal_form(parsed, self._steady_functions)
 
     @property
     def lasting_functions(self) -> frozenset[str]:
@@ -161,10 +151,6 @@ class Instance:
         """Whether an unqualified name finds a dataset, not a user's own table."""
         unqualified = not name.catalog and not name.schema
         return unqualified and name.name.lower() in self.views.live.refs and not self.has_own_table(name.name)
-
-    def is_own_table(self, name: TableName) -> bool:
-        """Whether a name that a dataset has finds a user's own table instead."""
-        return not (name.catalog or name.schema) and self.has_own_table(name.name)
 
     def track(self, item: Closable) -> None:
         with self._live_lock:

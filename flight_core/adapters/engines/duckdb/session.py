@@ -134,7 +134,7 @@ class DuckDbSession:
         statements = self._parse(statement.sql)
         if len(statements) > 1 and statement.parameters:
             raise InvalidSql("parameters go with a single statement; send the statements one by one")
-        with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
+        with self._changing_turn(cancellation):
             self._show(statements, lake)
             for parsed in statements:
                 outcome = self._run(parsed, statement.parameters)
@@ -146,7 +146,7 @@ class DuckDbSession:
         (parsed, *more) = self._parse(sql)
         if more:
             raise InvalidSql("parameters go with a single statement; send the statements one by one")
-        with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
+        with self._changing_turn(cancellation):
             self._show([parsed], lake)
             self._protect_lake(parsed)
             with self._atomically():
@@ -178,7 +178,7 @@ class DuckDbSession:
         lake: LakeState,
         cancellation: Cancellation | None = None,
     ) -> int:
-        with self._turn(), (cancellation or Cancellation()).interrupting(self._connection.interrupt):
+        with self._changing_turn(cancellation):
             place = resolve(self._connection, target)
             if place[0].lower() == LAKE:
                 raise StatementNotAllowed(
@@ -213,7 +213,7 @@ class DuckDbSession:
                 raise
 
     def commit(self) -> None:
-        with self._turn():
+        with self._changing_turn():
             try:
                 self._connection.execute("SELECT 1")  # COMMIT would roll back a failed transaction silently
                 self._connection.execute("COMMIT")
@@ -279,6 +279,12 @@ class DuckDbSession:
                     forget(self._connection, self._bound)
                     self._bound = None
                 yield
+
+    @contextlib.contextmanager
+    def _changing_turn(self, cancellation: Cancellation | None = None) -> Iterator[None]:
+        stop = (cancellation or Cancellation()).interrupting(self._connection.interrupt)
+        with self._turn(), self._instance.own_tables.changing(), stop:
+            yield
 
     @contextlib.contextmanager
     def _atomically(self) -> Iterator[None]:
