@@ -39,7 +39,7 @@ class Query(Protocol):
     @property
     def fingerprint(self) -> str | None:
         """Equal ones, with equal parameters, options and pins, give equal results. None: the result may be
-        another one each time, or depends on more than datasets. Ask before the query runs."""
+        another one each time, or depends on more than datasets."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 

@@ -2,13 +2,14 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 
 import duckdb
 
 from flight_core.adapters.engines.duckdb.binding import Bound
 from flight_core.adapters.engines.duckdb.instance import Instance
+from flight_core.adapters.engines.duckdb.known_plans import KnownPlan, KnownQuery
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts, names_only_columns
@@ -44,6 +45,40 @@ class DuckDbEngine:
     def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> Query:
         instance = self._ready()
         parsed = self._single_read(instance, statement)
+        key = self._plan_key(instance, parsed, statement, lake, pins)
+        known = None if key is None else instance.plans.get(key)
+        if known is None:
+            return self._plan(instance, parsed, statement, lake, pins, key)
+        if known.scan is not None:
+            return self._plain(known.scan, known.pins, statement)
+        return KnownQuery(known, lambda: self._plan(self._ready(), parsed, statement, lake, known.pins))
+
+    @staticmethod
+    def _plan_key(
+        instance: Instance, parsed: ParsedStatement, statement: Statement, lake: LakeState, pins: Pins | None
+    ) -> Hashable | None:
+        """Equal keys mean equal plans. None where nothing is known of them, and where versions are read that
+        are not current: they may have gone."""
+        mark = instance.own_tables.mark()
+        if mark is None or statement.parameters:
+            return None
+        read = instance.show([parsed], lake) if pins is None else pins
+        live = instance.views.live.refs
+        for key, ref in read.items():
+            entry = lake.datasets.get(key)
+            if entry is None or not (entry.ref == ref == live.get(key)):
+                return None
+        return mark, statement, frozenset(read.items())
+
+    def _plan(
+        self,
+        instance: Instance,
+        parsed: ParsedStatement,
+        statement: Statement,
+        lake: LakeState,
+        pins: Pins | None,
+        key: Hashable | None = None,
+    ) -> Query:
         pool = instance.narrow_pool if statement.narrow_decimals else instance.pool
         mark = instance.own_tables.mark()
         cursor = pool.take()
@@ -51,12 +86,15 @@ class DuckDbEngine:
         try:
             bound = self._bind(instance, cursor, parsed, statement, lake, pins)
             scan = self._scan(parsed, statement, bound, own_tables)
+            fingerprint = instance.fingerprint(parsed, bound.pins, own_tables())
         except BaseException:
             self._release(pool, cursor)
             raise
+        if key is not None and fingerprint is not None:
+            instance.plans.keep(key, KnownPlan(bound.schema, bound.pins, fingerprint, scan))
         if scan is not None:
             self._release(pool, cursor, bound.runnable)
-            return PlainScan(scan, bound.pins, row_limit=statement.row_limit, batch_bytes=self._batch_bytes)
+            return self._plain(scan, bound.pins, statement)
         query = DuckDbQuery(
             cursor,
             bound.relation,
@@ -65,10 +103,13 @@ class DuckDbEngine:
             batch_bytes=self._batch_bytes,
             failures=instance.failures,
             release=lambda used: self._release(pool, used, bound.runnable),
-            fingerprint=lambda: instance.fingerprint(parsed, bound.pins, own_tables()),
+            fingerprint=fingerprint,
         )
         instance.track(query)
         return query
+
+    def _plain(self, scan: ScanPlan, pins: Pins, statement: Statement) -> PlainScan:
+        return PlainScan(scan, pins, row_limit=statement.row_limit, batch_bytes=self._batch_bytes)
 
     def _scan(
         self,

@@ -12,6 +12,7 @@ import duckdb
 from flight_core.adapters.engines.duckdb import pinning
 from flight_core.adapters.engines.duckdb.binding import Bound, bind
 from flight_core.adapters.engines.duckdb.failures import Failures
+from flight_core.adapters.engines.duckdb.known_plans import KnownPlans
 from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
 from flight_core.adapters.engines.duckdb.own_tables import OwnTables
 from flight_core.adapters.engines.duckdb.policy import approve
@@ -72,6 +73,7 @@ class Instance:
         self.parser = Parser()
         self._approved = lru_cache(maxsize=512)(self._approve)
         self.own_tables = OwnTables()
+        self.plans = KnownPlans()
         self.fields = ArrowFields()
         self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
         self.narrow_fields = ArrowFields()

@@ -35,7 +35,7 @@ class DuckDbQuery:
         batch_bytes: int,
         failures: Failures,
         release: Callable[[duckdb.DuckDBPyConnection], None],
-        fingerprint: Callable[[], str | None] = lambda: None,
+        fingerprint: str | None = None,
     ) -> None:
         self._cursor = cursor
         self._relation: duckdb.DuckDBPyRelation | None = relation
@@ -45,7 +45,7 @@ class DuckDbQuery:
         self._batch_rows = rows_per_batch(schema, batch_bytes)
         self._failures = failures
         self._release = release
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._failure: FlightCoreError | None = None  # met while nobody read
         self._busy = threading.Lock()  # held while DuckDB works for us
         self._state = threading.Lock()
@@ -59,11 +59,6 @@ class DuckDbQuery:
     @property
     def pins(self) -> Pins:
         return self._pins
-
-    @property
-    def fingerprint(self) -> str | None:
-        with self._failures.translated():
-            return self._fingerprint()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         batch = self._step(self._open)
