@@ -247,6 +247,7 @@ def _derivation(derivation: Derivation) -> derivations.DerivationRequest:
         inputs=[] if derivation.step is None else sorted((*derivation.input_keys, *derivation.fixed)),
         params=dict(params) if isinstance(params, Mapping) else list(params),
         refresh=derivation.policy.value,
+        incremental="append" if derivation.incremental else None,
     )
 
 

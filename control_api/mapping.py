@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from control_api.etags import etag_of_dataset
 from control_api.formats import ResultHead, encode_json_array, json_value
 from flight_core.application.catalog import DatasetDescription
-from flight_core.application.derivations import DerivationRequest
+from flight_core.application.definitions import DerivationRequest
 from flight_core.application.ports.parsing import Preview
 from flight_core.application.versions import HistoryEntry
 from flight_core.domain.audit import StoredAuditEntry
@@ -387,4 +387,5 @@ def derivation_request(name: DatasetName, request: derivations.DerivationRequest
         inputs=request.inputs,
         params=request.params if request.step is None else dict(request.params),
         policy=RefreshPolicy(request.refresh),
+        incremental=request.incremental == "append",
     )

@@ -18,13 +18,9 @@ from flight_core.application.contracts import (
     SetContract,
     WithdrawContract,
 )
+from flight_core.application.definitions import DefineDerivation, RemoveDerivation
 from flight_core.application.deletions import DeleteRows
-from flight_core.application.derivations import (
-    DefineDerivation,
-    InspectDerivations,
-    Refresh,
-    RemoveDerivation,
-)
+from flight_core.application.derivations import InspectDerivations, Refresh
 from flight_core.application.diff import DiffVersions
 from flight_core.application.follow_events import FollowEvents
 from flight_core.application.gate import Gate

@@ -33,6 +33,12 @@ class DerivationRequest(Request):
         "auto", description="`auto`: whenever an input has another version. `manual`: when asked."
     )
 
+    incremental: Literal["append"] | None = Field(
+        None,
+        description="`append`: where the input has only got more rows, a run reads and appends those alone."
+        " Each row has to come from one row of one dataset.",
+    )
+
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.sql is None) == (self.step is None):
@@ -84,6 +90,7 @@ class Derivation(BaseModel):
     href: str = Field(examples=["/api/v1/datasets/delays/derivation"])
     sql: str | None = Field(None, examples=[_EXAMPLE_SQL])
     step: str | None = None
+    incremental: Literal["append"] | None = None
     params: list[Any] | dict[str, Any] = Field(default_factory=list)
     refresh: Literal["auto", "manual"] = "auto"
     state: DerivationState

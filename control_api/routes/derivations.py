@@ -112,6 +112,7 @@ def _derivation(status: DerivationStatus) -> derivations.Derivation:
         href=f"{mapping.API}/datasets/{derivation.target}/derivation",
         sql=derivation.sql,
         step=derivation.step,
+        incremental="append" if derivation.incremental else None,
         params=dict(derivation.params) if isinstance(derivation.params, dict) else list(derivation.params),
         refresh=derivation.policy.value,
         state=_state(status),

@@ -1,4 +1,4 @@
-"""Defining derived datasets, looking at them, and making them anew."""
+"""Looking at derived datasets, and making them anew."""
 
 import logging
 import time
@@ -8,49 +8,44 @@ from dataclasses import dataclass, field, replace
 import anyio
 import anyio.to_thread
 
-from flight_core.application.find_version import FindVersion
-from flight_core.application.granted import get_seen, require_granted
+from flight_core.application.added_rows import added_rows
+from flight_core.application.granted import require_granted
 from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.sources import RowSource
-from flight_core.application.queries import PlanQuery, require
+from flight_core.application.ports.storage import TableStore
+from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.contract import refuse_rejects
-from flight_core.domain.dataset import Dataset, DatasetName, VersionRef, WriteMode
+from flight_core.domain.dataset import (
+    AddedRows,
+    Dataset,
+    DatasetName,
+    DatasetVersion,
+    VersionRef,
+    WriteMode,
+)
 from flight_core.domain.derivation import (
     Derivation,
     DerivationRepository,
-    RefreshPolicy,
     Versions,
     current_inputs,
     due,
     is_stale,
-    refuse_cycle,
 )
-from flight_core.domain.errors import Conflict, DatasetNotFound, DerivationNotFound, IngestionNotFound
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.errors import (
+    Conflict,
+    DatasetNotFound,
+    DerivationNotFound,
+    IngestionNotFound,
+)
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.lineage import Input, from_info
-from flight_core.domain.query import Parameters, Pins, Statement
+from flight_core.domain.query import Pins
 from flight_core.domain.repositories import DatasetRepository, IngestionRepository
-from flight_core.domain.versions import version_named
 
 logger = logging.getLogger(__name__)
 
 KIND, STEP_KIND = "derived", "step"  # of the source of a run
-
-
-@dataclass(frozen=True, slots=True)
-class DerivationRequest:
-    """Either `sql`, which names its inputs, or `step` and `inputs`: names, with a version or not."""
-
-    target: DatasetName
-    sql: str | None = None
-    step: str | None = None
-    inputs: Sequence[str] = ()
-    params: Sequence[object] | dict[str, object] = ()
-    policy: RefreshPolicy = RefreshPolicy.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,79 +62,6 @@ class DerivationStatus:
     missing: Sequence[DatasetName]
     stale: bool
     run: Ingestion | None
-
-
-@dataclass(frozen=True, slots=True)
-class DefineDerivation:
-    """Say what makes a dataset; replaces what was said before. With the policy AUTO the first run follows.
-
-    The inputs of a statement are those that the engine binds it to.
-
-    Raises:
-        As `QueryEngine.plan`: the statement cannot be bound, or is no read.
-        As `RowSource.check`: there is no such step, or it has other parameters.
-        DatasetNotFound, VersionNotFound, ...: an input of a step does not exist.
-        DerivationCycle, Conflict, PermissionDenied.
-    """
-
-    derivations: DerivationRepository
-    plan_query: PlanQuery
-    clock: Clock
-    datasets: DatasetRepository
-    find: FindVersion
-    steps: RowSource
-
-    def __call__(self, request: DerivationRequest, *, actor: Actor) -> Derivation:
-        require(actor, Scope.WRITE)
-        require_granted(request.target, actor)
-        refuse_rejects(request.target)
-        pins = self._pins(request, actor)
-        before = self.derivations.find(request.target)
-        derivation = Derivation(
-            target=request.target,
-            sql=request.sql,
-            step=request.step,
-            params=request.params,
-            policy=request.policy,
-            inputs=frozenset(DatasetName(key) for key in pins if "@" not in key),
-            fixed={key: ref for key, ref in pins.items() if "@" in key},
-            actor=actor.name,
-            created_at=self.clock(),
-            revision=0 if before is None else before.revision,
-        )
-        refuse_cycle(derivation, self.derivations.list())
-        return self.derivations.put(
-            derivation, _event(EventKind.DERIVATION_SET, derivation.target, actor, self)
-        )
-
-    def _pins(self, request: DerivationRequest, actor: Actor) -> Pins:
-        """What it reads, as of now."""
-        if request.sql is not None:
-            statement = Statement(request.sql, as_parameters(request.params))
-            return self.plan_query(statement, actor=actor).pins
-        pins = {text.lower(): self._input(text, actor) for text in request.inputs}
-        fields = {"step": request.step, "params": request.params, "pins": pins}
-        self.steps.check(SourceSpec(STEP_KIND, fields), actor=actor)
-        return pins
-
-    def _input(self, text: str, actor: Actor) -> VersionRef:
-        name, _, version = text.partition("@")
-        dataset = get_seen(self.datasets, DatasetName(name), actor)
-        return self.find(dataset, version_named(version) if version else None).ref
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveDerivation:
-    """Leave the dataset as it is from now on. Raises DerivationNotFound."""
-
-    derivations: DerivationRepository
-    clock: Clock
-
-    def __call__(self, target: DatasetName, *, actor: Actor) -> None:
-        require(actor, Scope.WRITE)
-        require_granted(target, actor)
-        if not self.derivations.remove(target, _event(EventKind.DERIVATION_REMOVED, target, actor, self)):
-            raise derivation_not_found(target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +117,7 @@ class Refresh:
     clock: Clock
     new_id: NewId
     wakeup: Wakeup
+    store: TableStore
 
     def __call__(self, target: DatasetName, *, actor: Actor) -> Ingestion:
         """The run that was queued, or the one that has not ended: it is not asked for twice."""
@@ -217,9 +140,10 @@ class Refresh:
         pins = current_inputs(derivation, current_versions(self.datasets))
         if pins is None:
             raise self._input_missing(derivation)
-        request = IngestionRequest(
-            derivation.target, _source(derivation, {**pins, **derivation.fixed}), WriteMode.REPLACE
-        )
+        added = self._added(derivation, pins)
+        source = _source(derivation, added or {**pins, **derivation.fixed})
+        mode = WriteMode.REPLACE if added is None else WriteMode.APPEND
+        request = IngestionRequest(derivation.target, source, mode)
         run = Ingestion(
             id=self.new_id(), request=request, state=JobState.QUEUED, created_at=self.clock(), actor=actor
         )
@@ -228,6 +152,29 @@ class Refresh:
             return None
         self.wakeup.notify()
         return run
+
+    def _added(self, derivation: Derivation, pins: Versions) -> Pins | None:
+        """What to read where the target lacks nothing but what comes from the new rows of its input."""
+        target = self.datasets.find(derivation.target) if derivation.incremental else None
+        if target is None:
+            return None
+        history = self.store.history(target.id)
+        made = next((each for each in history if each.operation != "compact"), target.current)
+        ((key, now),) = pins.items()
+        used = from_info(made.commit_info)
+        if len(used) != 1 or not self._made_by(made, derivation):
+            return None
+        added = added_rows(self.store, used[0].ref, now)
+        return None if added is None else {key: added}
+
+    def _made_by(self, version: DatasetVersion, derivation: Derivation) -> bool:
+        """Whether a run of what the derivation says now committed the version."""
+        try:
+            run = self.ingestions.get(version.job_id or "")
+        except IngestionNotFound:  # long ago
+            return False
+        spec = run.request.source
+        return SourceSpec(spec.kind, {**spec.fields, "pins": {}}) == _source(derivation, {})
 
     def _input_missing(self, derivation: Derivation) -> DatasetNotFound:
         present = current_versions(self.datasets)
@@ -300,9 +247,14 @@ async def keep_fresh(refresh_due: RefreshDue, stop: anyio.Event, *, poll_s: floa
 
 def _source(derivation: Derivation, pins: Pins) -> SourceSpec:
     what = {"sql": derivation.sql} if derivation.step is None else {"step": derivation.step}
-    versions = {key: [ref.dataset_id, ref.version] for key, ref in pins.items()}
+    versions = {key: _document(ref) for key, ref in pins.items()}
     kind = KIND if derivation.step is None else STEP_KIND
     return SourceSpec(kind, {**what, "params": derivation.params, "pins": versions})
+
+
+def _document(ref: VersionRef) -> list[object]:
+    """Read by the sources of runs; a third part says since which version rows are wanted."""
+    return [ref.dataset_id, ref.version, *([ref.since] if isinstance(ref, AddedRows) else [])]
 
 
 def _seen(derivation: Derivation, actor: Actor) -> bool:
@@ -313,12 +265,6 @@ def _seen(derivation: Derivation, actor: Actor) -> bool:
         *(DatasetName(key.partition("@")[0]) for key in derivation.fixed),
     }
     return all(map(actor.sees, names))
-
-
-def as_parameters(params: object) -> Parameters:
-    if isinstance(params, dict):
-        return dict(params)
-    return tuple(params) if isinstance(params, list | tuple) else ()
 
 
 def run_of(derivation: Derivation, ingestions: IngestionRepository) -> Ingestion | None:
@@ -337,9 +283,3 @@ def derivation_not_found(target: DatasetName) -> DerivationNotFound:
         f"dataset '{target}' is not derived; say what makes it with `skein derive {target}`",
         name=target.value,
     )
-
-
-def _event(
-    kind: EventKind, target: DatasetName, actor: Actor, at: DefineDerivation | RemoveDerivation
-) -> Event:
-    return Event(kind, target.value, {"dataset": target.value, "actor": actor.name}, at.clock())

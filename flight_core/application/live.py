@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from flight_core.application.added_rows import added_rows
 from flight_core.application.ports.engine import ScanningEngine
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import OpenQuery, RunningQuery, require
 from flight_core.application.reader import Reader
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.dataset import AddedRows, LakeState, VersionRef
+from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import NotFound
 from flight_core.domain.query import Pins, Statement
 
@@ -92,12 +93,10 @@ class LiveQuery:
         try:
             if not self.engine.is_scan(self.statement, self._pins):
                 return None
-            before, now = self.store.files(ref), self.store.files(entry.ref)
         except NotFound:  # expired meanwhile
             return None
-        if not set(before.uris) <= set(now.uris) or not before.schema.equals(now.schema):
-            return None
-        return {key: AddedRows(ref.dataset_id, entry.ref.version, ref.version)}
+        added = added_rows(self.store, ref, entry.ref)
+        return None if added is None else {key: added}
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Derivation:
     run: str | None = None  # the job of the latest run
     revision: int = 0
     step: str | None = None
+    incremental: bool = False  # where the input has only got more rows, those are all that a run makes
 
     @property
     def key(self) -> str:

@@ -26,6 +26,9 @@ def derive(
     manual: Annotated[
         bool, typer.Option("--manual", help="Refresh when asked, not whenever an input changes.")
     ] = False,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Append what comes from new rows, where that is enough.")
+    ] = False,
     json: Json = False,
     server: Server = None,
     data: Data = None,
@@ -39,6 +42,7 @@ def derive(
     named = step is not None
     params = named_values(given, option="--param") if named else [value_of(each) for each in given]
     what = {"sql": sql, "step": step, "inputs": input or [], "params": params}
+    what["incremental"] = "append" if incremental else None
     with connect(server, data) as api:
         derive(api, name, what, manual=manual, json=json)
 

@@ -18,12 +18,11 @@ from flight_core.application.contracts import (
     SetContract,
     WithdrawContract,
 )
+from flight_core.application.definitions import DefineDerivation, RemoveDerivation
 from flight_core.application.derivations import (
     STEP_KIND,
-    DefineDerivation,
     InspectDerivations,
     Refresh,
-    RemoveDerivation,
 )
 from flight_core.application.ingestion import StartIngestion
 from flight_core.application.ingestion_run import RunIngestion
@@ -133,10 +132,14 @@ def derivation_use_cases(parts: Parts) -> DerivationUseCases:
             parts.datasets,
             find_version(parts),
             parts.row_sources[STEP_KIND],
+            parts.steps,
+            parts.engine,
         ),
         inspect=InspectDerivations(repository, parts.datasets, parts.ingestions),
         remove=RemoveDerivation(repository, utc_now),
-        refresh=Refresh(repository, parts.datasets, parts.ingestions, utc_now, new_id, parts.wakeup),
+        refresh=Refresh(
+            repository, parts.datasets, parts.ingestions, utc_now, new_id, parts.wakeup, parts.store
+        ),
         lineage=TraceLineage(parts.datasets, parts.store, find_version(parts)),
         steps=parts.steps,
     )

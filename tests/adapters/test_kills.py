@@ -22,7 +22,7 @@ import pytest
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
-from flight_core.application.derivations import DerivationRequest
+from flight_core.application.definitions import DerivationRequest
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.schedules import AddSchedule
 from flight_core.domain.access import LOCAL

@@ -94,7 +94,13 @@ class Desk:
     def refresh(self) -> RefreshDataset:
         stack = self.stack
         derive = Refresh(
-            stack.derivations, stack.datasets, stack.ingestions, self._clock, lambda: "d1", Wakeup()
+            stack.derivations,
+            stack.datasets,
+            stack.ingestions,
+            self._clock,
+            lambda: "d1",
+            Wakeup(),
+            stack.store,
         )
         return RefreshDataset(stack.datasets, self.jobs, self.start, derive)
 

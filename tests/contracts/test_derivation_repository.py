@@ -28,6 +28,8 @@ DERIVATION = Derivation(
     actor="ann",
     created_at=NOW,
     fixed={"airports@v3": VersionRef("id2", 3)},
+    step="resample",
+    incremental=True,
 )
 
 

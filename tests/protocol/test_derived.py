@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, WriteMode
 from tests.protocol.http_stack import until
 from tests.stack import skein_stack
 
@@ -184,6 +185,78 @@ def test_nobody_else_writes_to_a_derived_dataset_at_any_door(stack, client):
     assert rows(client, "SELECT n FROM b") == [{"n": 4}]
     client.delete("/api/v1/datasets/b/derivation")
     assert client.post("/api/v1/datasets/b/restore", json={"version": "v0"}).status_code == 200
+
+
+class Incremental:
+    """`b`, made of the rows of `a` that are larger than 1, and what its runs did."""
+
+    def __init__(self, stack, client):
+        self.stack, self.client, self.held = stack, client, [1, 2, 3]
+        self.define("SELECT x, x * 2 AS y FROM a WHERE x > 1")
+
+    def define(self, sql):
+        answer = define(self.client, "b", sql, refresh="manual", incremental="append")
+        assert answer.json()["incremental"] == "append", answer.text
+
+    def change(self, how, *values):
+        """To the input; then a run. What it did, and whether the rows are right."""
+        if how == "compact":
+            self.stack.skein.compact(DatasetName("a"), actor=LOCAL, everything=True)
+        elif how == "delete":
+            self.client.post("/api/v1/datasets/a/delete", json={"where": "x = ?", "params": list(values)})
+            self.held = [x for x in self.held if x not in values]
+        else:
+            mode = WriteMode.APPEND if how == "append" else WriteMode.REPLACE
+            self.stack.write("a", pa.table({"x": list(values)}), mode)
+            self.held = (self.held if how == "append" else []) + list(values)
+        return self.run()
+
+    def run(self):
+        run = self.client.post("/api/v1/datasets/b/derivation/refresh", headers=WAIT).json()
+        assert run["state"] == "succeeded", run
+        found = rows(self.client, "SELECT x, y FROM b ORDER BY x")
+        assert found == [{"x": x, "y": x * 2} for x in sorted(self.held) if x > 1]
+        version = self.client.get("/api/v1/datasets/b/versions").json()["items"][0]
+        return version["operation"], version["added_rows"]
+
+
+def test_an_incremental_run_reads_what_was_added_and_all_where_more_has_changed(stack, client):
+    made = Incremental(stack, client)
+    assert made.run() == ("create", 2)
+    assert made.change("append", 0, 5) == ("append", 1)
+    stack.write("a", pa.table({"x": [7]}))
+    made.held += [7]
+    assert made.change("append", 8, 9) == ("append", 3)
+    stack.skein.compact(DatasetName("b"), actor=LOCAL, everything=True)
+    assert made.change("append", 10) == ("append", 1)
+    assert made.change("delete", 5)[0] == "replace"
+    assert made.change("append", 11) == ("append", 1)
+    assert made.change("compact")[0] == "replace"
+    assert made.change("replace", 20, 21) == ("replace", 2)
+    made.define("SELECT x, x + x AS y FROM a WHERE x > 1")
+    assert made.change("append", 22) == ("replace", 3)
+    assert made.run() == ("append", 0)
+    lineage = client.get("/api/v1/datasets/b/lineage", params={"depth": 1}).json()
+    assert {edge["kind"] for edge in lineage["edges"]} == {"input", "previous"}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT sum(x) FROM a",
+        "SELECT DISTINCT x FROM a",
+        "SELECT x FROM a LIMIT 1",
+        "SELECT x, row_number() OVER () FROM a",
+        "SELECT a.x FROM a JOIN a b USING (x)",
+        "SELECT x, random() FROM a",
+        'SELECT x FROM "a@v0"',
+        "SELECT 1 AS x",
+    ],
+)
+def test_what_is_not_row_by_row_cannot_be_incremental(client, sql):
+    refused = define(client, "b", sql, incremental="append")
+    assert refused.json()["code"] == "invalid_option", refused.text
+    assert "each row has to come from one row" in refused.json()["detail"]
 
 
 def test_of_two_that_start_the_same_run_one_does(stack, client):

@@ -122,6 +122,20 @@ def test_older_versions_and_empty_tables_go_in(stack, client):
     assert (run(client, "wide")["state"], table(client, "wide").columns) == ("succeeded", ["at", "a"])
 
 
+def test_a_step_that_goes_row_by_row_can_be_given_the_new_rows_alone(stack, client):
+    stack.write("grows", ROWS)
+    url = "/api/v1/datasets/tidy/derivation"
+    body = {"step": "clean", "inputs": ["grows"], "refresh": "manual", "incremental": "append"}
+    assert client.put(url, json=body).status_code == 200
+    run(client, "tidy")
+    stack.write("grows", ROWS.slice(0, 7))
+    run(client, "tidy")
+    version = client.get("/api/v1/datasets/tidy/versions").json()["items"][0]
+    assert (version["operation"], version["added_rows"], table(client, "tidy").height) == ("append", 7, 307)
+    body |= {"step": "resample", "params": {"time": "at"}}
+    assert client.put(url, json=body).json()["code"] == "invalid_option"
+
+
 @pytest.mark.parametrize(
     ("step", "code", "says"),
     [

@@ -76,6 +76,7 @@ def _values(derivation: Derivation) -> dict[str, object]:
         "definition": {
             "sql": derivation.sql,
             "step": derivation.step,
+            "incremental": derivation.incremental,
             "params": derivation.params,
             "policy": str(derivation.policy),
             "inputs": sorted(name.value for name in derivation.inputs),
@@ -95,6 +96,7 @@ def _derivation(row: sa.Row[Any]) -> Derivation:
         target=DatasetName(row.target),
         sql=definition["sql"],
         step=definition.get("step"),
+        incremental=definition.get("incremental", False),
         params=definition["params"],
         policy=RefreshPolicy(definition["policy"]),
         inputs=frozenset(map(DatasetName, definition["inputs"])),

@@ -9,7 +9,7 @@ from flight_core.adapters.sources.fields import fields_of
 from flight_core.application.ports.sources import Rows
 from flight_core.application.queries import OpenQuery, PlanQuery
 from flight_core.domain.access import LOCAL, Actor
-from flight_core.domain.dataset import VersionRef
+from flight_core.domain.dataset import AddedRows, VersionRef
 from flight_core.domain.errors import InvalidSource, QueryNotFound
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.query import Parameters, Pins, Statement
@@ -49,7 +49,8 @@ class DerivedSource(SqlSource):
 
 
 def pins_of(given: Any) -> Pins:
-    return {name: VersionRef(dataset_id, version) for name, (dataset_id, version) in given.items()}
+    """Of a run's spec: id and version by name, and since when, where only the rows since then are wanted."""
+    return {name: AddedRows(*ref) if len(ref) > 2 else VersionRef(*ref) for name, ref in given.items()}
 
 
 def _statement(spec: SourceSpec, *more: str) -> Statement:
