@@ -144,6 +144,7 @@ PROBLEM_TYPES = _types(
     ("resource_exhausted", "A limit was reached", "Try again later."),
     ("too_many_streams", "Too many results are being read", "Read or close some, then try again."),
     ("too_many_sessions", "Too many sessions are open", "Close some, then try again."),
+    ("too_many_queries", "Too many of your queries run", "Read or cancel some, then try again."),
     ("too_many_requests", "Too many requests", "Wait as long as Retry-After says, then try again."),
     ("out_of_memory", "The query needs more memory than it may use", "Ask for less, or raise the limit."),
     ("out_of_disk", "The server's disk is full", "Free some space, then try again."),

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from schemas.http import Request
-from schemas.tokens import ScopeName
+from schemas.tokens import Limits, ScopeName
 
 
 class UserRequest(Request):
@@ -23,6 +23,7 @@ class UserRequest(Request):
     datasets: list[str] = Field(
         ["*"], min_length=1, max_length=100, description="Patterns of the datasets that they may touch."
     )
+    limits: Limits = Field(Limits(), description="How much they may use.")
 
 
 class PasswordRequest(Request):
@@ -39,6 +40,7 @@ class User(BaseModel):
     created_at: datetime
     created_by: str
     password_changed_at: datetime
+    limits: Limits
 
 
 class UserPage(BaseModel):

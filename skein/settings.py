@@ -114,6 +114,14 @@ class Settings(BaseSettings):
     guarded_processes: PositiveInt = Field(
         8, description="How many users who may only read can have an engine at the same time."
     )
+    limit_queries: PositiveInt | None = Field(
+        None, description="How many queries of one identity may run at the same time."
+    )
+    limit_rows: PositiveInt | None = Field(None, description="How many rows one result may have.")
+    limit_result_bytes: ByteSize | None = Field(None, description="How large one result may be, as Arrow.")
+    limit_requests_per_s: PositiveFloat | None = Field(
+        None, description="How many requests one identity may send a second."
+    )
     threads: PositiveInt = Field(
         default_factory=lambda: os.cpu_count() or 1, description="Threads of the SQL engine."
     )

@@ -10,6 +10,7 @@ from control_api import mapping
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import OnceOnly
 from flight_core.domain.access import Scope
+from flight_core.domain.limits import Limits
 from flight_core.domain.tokens import ApiToken
 from schemas import tokens as wire
 
@@ -29,6 +30,7 @@ async def create_token(
         scopes=frozenset(map(Scope, request.scopes)),
         datasets=tuple(request.datasets),
         expires_at=request.expires_at,
+        limits=Limits(**request.limits.model_dump()),
     )
 
     def again(token_id: str) -> tuple[ApiToken, str | None]:

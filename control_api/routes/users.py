@@ -7,7 +7,9 @@ from fastapi import APIRouter, Depends
 from control_api import mapping
 from control_api.dependencies import Caller, UseCases, json_body
 from flight_core.domain.access import Scope
+from flight_core.domain.limits import Limits
 from flight_core.domain.users import User
+from schemas import tokens
 from schemas import users as wire
 
 router = APIRouter(prefix=f"{mapping.API}/users", tags=["users"])
@@ -22,6 +24,7 @@ def add_user(request: wire.UserRequest, use_cases: UseCases, caller: Caller) -> 
         actor=caller,
         scopes=frozenset(map(Scope, request.scopes)),
         datasets=tuple(request.datasets),
+        limits=Limits(**request.limits.model_dump()),
     )
     return _wire(user)
 
@@ -57,4 +60,5 @@ def _wire(user: User) -> wire.User:
         created_at=user.created_at,
         created_by=user.created_by,
         password_changed_at=user.password_changed_at,
+        limits=tokens.Limits.model_validate(user.limits.given()),
     )

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from flight_core.application.access_watch import AccessWatch
-from flight_core.application.audit import AuditLog, code_of, decision_of
+from flight_core.application.audit import AuditLog
 from flight_core.application.ports.authentication import Authenticator
+from flight_core.application.request_rate import RequestRate
 from flight_core.domain.access import Actor, Origin
 from flight_core.domain.audit import AuditEntry, Decision
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
+from flight_core.domain.limits import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,13 @@ Shown = Token | Password | None
 class Gate:
     """Recognises who comes in at a door, and notes whom it keeps out.
 
-    Raises as `Authenticator`; Unauthenticated where credentials are needed and none are shown.
+    Raises as `Authenticator`; TooManyRequests; Unauthenticated where credentials are needed and none
+    are shown.
     """
 
-    def __init__(self, authenticator: Authenticator, audit: AuditLog) -> None:
+    def __init__(self, authenticator: Authenticator, audit: AuditLog, defaults: Limits = NO_LIMITS) -> None:
+        self._defaults = defaults
+        self._rate = RequestRate()
         self.authenticator = authenticator
         self._audit = audit
         self._watch: AccessWatch[Shown] = AccessWatch(self._recognised)
@@ -46,14 +51,20 @@ class Gate:
         try:
             actor = self._recognised(shown, address)
         except FlightCoreError as refusal:
-            name = shown.user if isinstance(shown, Password) else ""
-            self._note(name, came, decision_of(refusal), code_of(refusal))
+            self._note(shown.user if isinstance(shown, Password) else "", came, refusal)
             raise
-        return replace(actor, origin=replace(came, credential=actor.origin.credential))
+        came = replace(came, credential=actor.origin.credential)
+        actor = replace(actor, origin=came, limits=actor.limits.over(self._defaults))
+        try:
+            self._rate.check(actor)
+        except FlightCoreError as refusal:
+            self._note(actor.name, came, refusal)
+            raise
+        return actor
 
     def session_token(self, actor: Actor) -> str:
         """For somebody who has just shown a password, see `Authenticator.issue_token`."""
-        self._note(actor.name, actor.origin, Decision.ALLOWED, "")
+        self._note(actor.name, actor.origin, None)
         return self.authenticator.issue_token(actor)
 
     def hold(self, shown: Shown, end: Callable[[Unauthenticated], None]) -> Callable[[], None]:
@@ -63,7 +74,7 @@ class Gate:
 
     def turned_away(self, code: str, *, door: str, address: str) -> None:
         """Somebody came in a way that no credentials make good."""
-        self._note("", Origin(door, address), Decision.REFUSED, code)
+        self._noted("", Origin(door, address), code)
 
     def _recognised(self, shown: Shown, address: str = "") -> Actor:
         anonymous = self.authenticator.anonymous
@@ -79,6 +90,10 @@ class Gate:
             " user and a password"
         )
 
-    def _note(self, name: str, came: Origin, decision: Decision, code: str) -> None:
+    def _note(self, name: str, came: Origin, refusal: FlightCoreError | None) -> None:
+        self._noted(name, came, refusal.code if refusal else "")
+
+    def _noted(self, name: str, came: Origin, code: str) -> None:
+        decision = Decision.REFUSED if code else Decision.ALLOWED
         entry = AuditEntry(self._audit.clock(), name[:64], came, "log_in", decision, code=code)
         self._audit.note(entry)

@@ -21,7 +21,15 @@ from flight_core.application.ports.results import Recording, ResultCache
 from flight_core.application.reader import Reader
 from flight_core.application.results import StoredQuery, result_key
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.errors import Cancelled, FlightCoreError, PermissionDenied, QueryNotFound
+from flight_core.domain.errors import (
+    Cancelled,
+    FlightCoreError,
+    LimitExceeded,
+    PermissionDenied,
+    QueryNotFound,
+    TooManyQueries,
+)
+from flight_core.domain.limits import NO_LIMITS, Limits
 from flight_core.domain.query import CacheUse, Pins, QueryPlan, QueryRecord, QueryState, Statement
 
 logger = logging.getLogger(__name__)
@@ -54,7 +62,12 @@ class QueryLog:
         self._cache_uses: Counter[CacheUse] = Counter()
 
     def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
+        """
+        Raises:
+            TooManyQueries: the actor has as many as they may.
+        """
         with self._lock:
+            self._require_room(record)
             self._records[record.query_id] = record
             self._records.move_to_end(record.query_id)
             self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
@@ -63,6 +76,16 @@ class QueryLog:
             refused = record.query_id in self._refused
         if refused:
             cancel()
+
+    def _require_room(self, record: QueryRecord) -> None:
+        if record.at_once is None or id(record) in self._running:
+            return
+        if sum(each.actor == record.actor for each in self._running.values()) >= record.at_once:
+            raise TooManyQueries(
+                f"{record.at_once} queries of '{record.actor}' run, and no more may at the same time; read or"
+                " cancel some",
+                limit=record.at_once,
+            )
 
     def _forget_the_oldest(self) -> None:
         """Of those that have ended: what runs stays listed."""
@@ -204,8 +227,10 @@ class RunningQuery:
         *,
         release: Callable[[], None],
         recording: Recording | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._query = query
+        self._limits = limits
         self._record = record
         self._log = log
         self._release = release
@@ -246,6 +271,7 @@ class RunningQuery:
             for batch in self._batches():
                 record.rows += batch.num_rows
                 record.size_bytes += batch.get_total_buffer_size()  # a tenth of the cost of nbytes
+                self._require_within_limits()
                 record.unread_since = self._log.clock()
                 yield batch
                 record.unread_since = None
@@ -253,6 +279,17 @@ class RunningQuery:
         except Exception as error:
             self._error = error.code if isinstance(error, FlightCoreError) else FlightCoreError.code
             raise
+
+    def _require_within_limits(self) -> None:
+        """
+        Raises:
+            LimitExceeded
+        """
+        limits, record = self._limits, self._record
+        if limits.rows is not None and record.rows > limits.rows:
+            raise _too_much(f"{limits.rows:,} rows", record)
+        if limits.result_bytes is not None and record.size_bytes > limits.result_bytes:
+            raise _too_much(f"{limits.result_bytes:,} bytes", record)
 
     def _batches(self) -> Iterable[pa.RecordBatch]:
         return self._query if self._recording is None else self._recorded(self._recording)
@@ -297,6 +334,14 @@ class RunningQuery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _too_much(allowed: str, record: QueryRecord) -> LimitExceeded:
+    return LimitExceeded(
+        f"the result has more than the {allowed} that '{record.actor}' may read at once; filter, aggregate,"
+        " or read it in parts",
+        query_id=record.query_id,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,11 +398,12 @@ class OpenQuery:
     ) -> RunningQuery:
         require(actor, Scope.READ)
         record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
+        record.at_once = actor.limits.queries
         waiting = Cancellation()
         with self.log.until_open(record, waiting.request):
             query = self.reader.plan(statement, actor=actor, pins=pins)
             try:
-                running = self._opened(statement, query, record, waiting)
+                running = self._opened(statement, query, record, waiting, actor.limits)
             except BaseException:
                 query.close()
                 raise
@@ -370,10 +416,17 @@ class OpenQuery:
     ) -> RunningQuery:
         """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
         record = QueryRecord(query_id or self.new_id(), sql, actor.name, door, self.clock())
-        return RunningQuery(query, record, self.log, release=self.admission.release)
+        record.at_once = actor.limits.queries
+        release = self.admission.release
+        try:
+            return RunningQuery(query, record, self.log, release=release, limits=actor.limits)
+        except BaseException:
+            query.close()
+            release()
+            raise
 
     def _opened(
-        self, statement: Statement, query: Query, record: QueryRecord, waiting: Cancellation
+        self, statement: Statement, query: Query, record: QueryRecord, waiting: Cancellation, limits: Limits
     ) -> RunningQuery:
         recording = None
         key = result_key(statement, query) if self.results is not None else None
@@ -382,11 +435,13 @@ class OpenQuery:
             if result is not None:
                 record.cache = CacheUse.HIT
                 query.close()
-                return RunningQuery(StoredQuery(result, query.pins), record, self.log, release=lambda: None)
+                stored = StoredQuery(result, query.pins)
+                return RunningQuery(stored, record, self.log, release=lambda: None, limits=limits)
             record.cache = CacheUse.MISS
             recording = self.results.record(key, query.schema)
         self.admission.acquire(waiting.check)
-        return RunningQuery(query, record, self.log, release=self.admission.release, recording=recording)
+        release = self.admission.release
+        return RunningQuery(query, record, self.log, release=release, recording=recording, limits=limits)
 
 
 def require_unguarded(actor: Actor) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from flight_core.application.ports.engine import GuardedEngine, Query, QueryEngine
+from flight_core.application.ports.engine import GuardedEngine, Principal, Query, QueryEngine
 from flight_core.application.ports.metadata import Metadata
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import LakeState
@@ -28,13 +28,13 @@ class Reader:
     def plan(self, statement: Statement, *, actor: Actor, pins: Pins | None = None) -> Query:
         lake = self.lake(actor)
         if actor.guarded:
-            return self.guarded.plan(statement, lake, principal=actor.name, pins=pins)
+            return self.guarded.plan(statement, lake, principal=principal_of(actor), pins=pins)
         return self.engine.plan(statement, lake, pins=pins)
 
     def inspect(self, statement: Statement, *, actor: Actor) -> StatementInfo:
         lake = self.lake(actor)
         if actor.guarded:
-            return self.guarded.inspect(statement, lake, principal=actor.name)
+            return self.guarded.inspect(statement, lake, principal=principal_of(actor))
         return self.engine.inspect(statement, lake)
 
     def classify(self, sql: str, *, actor: Actor) -> StatementKind:
@@ -45,3 +45,7 @@ class Reader:
         lake = self.lake(actor)
         whole = self.engine.metadata(self.datasets.lake_state())
         return self.guarded.metadata(whole, lake) if actor.guarded else whole
+
+
+def principal_of(actor: Actor) -> Principal:
+    return Principal(actor.name, actor.limits.memory_bytes)

@@ -143,6 +143,7 @@ class AnswerInSession:
         local = self.plan_query.reader.classify(sql, actor=actor) in (StatementKind.READ, StatementKind.LOCAL)
         require(actor, Scope.READ if local else Scope.WRITE)
         record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, self.clock())
+        record.at_once = actor.limits.queries
         cancellation = Cancellation()
         with (
             session.connections.use(transaction) as connection,

@@ -195,6 +195,7 @@ class LoadInSession:
         if not len(schema):
             raise InvalidRequest("the data has no columns; a table needs at least one")
         record = QueryRecord(self.new_id(), f"LOAD {target.table}", actor.name, _SOURCE, self.clock())
+        record.at_once = actor.limits.queries
         cancellation = Cancellation()
         started(cancellation.request)
         with self.log.running(record, cancellation.request):

@@ -74,6 +74,7 @@ class RunStatement:
         require_unguarded(actor)
         cancellation = Cancellation()
         record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
+        record.at_once = actor.limits.queries
         with self.log.until_open(record, cancellation.request):
             started(cancellation.request)
             with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:

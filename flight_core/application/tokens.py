@@ -12,6 +12,7 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.queries import require
 from flight_core.domain.access import ALL_SCOPES, EVERYTHING, Actor, Scope
 from flight_core.domain.errors import InvalidOption, PermissionDenied
+from flight_core.domain.limits import NO_LIMITS, Limits
 from flight_core.domain.tokens import ApiToken, TokenRepository
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class CreateToken:
         scopes: frozenset[Scope] = ALL_SCOPES,
         datasets: tuple[str, ...] = EVERYTHING,
         expires_at: datetime | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> tuple[ApiToken, str]:
         require_administrator(actor)
         for scope in scopes:
@@ -47,7 +49,7 @@ class CreateToken:
         now = self.clock()
         if expires_at is not None and expires_at <= now:
             raise InvalidOption(f"{expires_at.isoformat()} is over already; give a later moment")
-        token = ApiToken(self.new_id(), name, scopes, datasets, now, actor.name, expires_at)
+        token = ApiToken(self.new_id(), name, scopes, datasets, now, actor.name, expires_at, limits=limits)
         secret = API_TOKEN_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
         self.tokens.add(token, hashlib.sha256(secret.encode()).digest())
         logger.info("token created", extra={"token_id": token.id, "holder": name, "actor": actor.name})

@@ -10,6 +10,7 @@ from flight_core.application.queries import require
 from flight_core.application.tokens import require_administrator
 from flight_core.domain.access import EVERYTHING, Actor, Scope
 from flight_core.domain.errors import InvalidOption, PermissionDenied, UserNotFound
+from flight_core.domain.limits import NO_LIMITS, Limits
 from flight_core.domain.users import User, UserRepository
 
 logger = logging.getLogger(__name__)
@@ -39,12 +40,14 @@ class AddUser:
         actor: Actor,
         scopes: frozenset[Scope],
         datasets: tuple[str, ...] = EVERYTHING,
+        limits: Limits = NO_LIMITS,
     ) -> User:
         require_administrator(actor)
         for scope in scopes:
             require(actor, scope)
         now = self.clock()
-        user = User(name, scopes, datasets, now, actor.name, now, _hashed(self.hasher, password))
+        hash = _hashed(self.hasher, password)
+        user = User(name, scopes, datasets, now, actor.name, now, hash, limits)
         self.users.add(user)
         logger.info("user added", extra={"user": name, "actor": actor.name})
         return user

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from flight_core.domain.contract import quarantined
 from flight_core.domain.dataset import DatasetName, LakeState
+from flight_core.domain.limits import NO_LIMITS, Limits
 
 
 class Scope(StrEnum):
@@ -40,6 +41,7 @@ class Actor:
     scopes: frozenset[Scope] = ALL_SCOPES
     datasets: tuple[str, ...] = EVERYTHING
     origin: Origin = field(default=Origin(), compare=False)
+    limits: Limits = field(default=NO_LIMITS, compare=False)
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or (scope is Scope.INGEST and Scope.WRITE in self.scopes)

@@ -23,7 +23,8 @@
     ├── PermissionDenied        valid credentials, not allowed
     │   └── StatementNotAllowed, SourceNotAllowed
     ├── ResourceExhausted       a configured limit was reached; try again later
-    │   └── TooManyStreams, TooManySessions, TooManyRequests, OutOfMemory, OutOfDisk, LimitExceeded
+    │   └── TooManyStreams, TooManySessions, TooManyRequests, TooManyQueries,
+    │       OutOfMemory, OutOfDisk, LimitExceeded
     ├── DependencyFailed        something outside Skein failed
     │   └── SourceUnavailable, EngineUnavailable
     ├── DeadlineExceeded        the time allowed is over
@@ -335,6 +336,12 @@ class TooManyStreams(ResourceExhausted):
 
 class TooManySessions(ResourceExhausted):
     code = "too_many_sessions"
+
+
+class TooManyQueries(ResourceExhausted):
+    """Somebody has as many queries open as they may."""
+
+    code = "too_many_queries"
 
 
 class TooManyRequests(ResourceExhausted):

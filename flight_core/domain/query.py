@@ -198,4 +198,5 @@ class QueryRecord:
     error: str | None = None
     pins: Pins = field(default_factory=dict)
     cache: CacheUse = CacheUse.BYPASS
+    at_once: int | None = None  # how many of the actor's queries may run at the same time
     unread_since: datetime | None = None  # since when its client has had a batch and not asked for the next

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.errors import InvalidOption
+from flight_core.domain.limits import NO_LIMITS, Limits
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\-]{0,63}")
 _PATTERN = re.compile(r"[A-Za-z0-9_\-*?\[\]!]{1,128}")
@@ -48,13 +49,14 @@ class ApiToken:
     expires_at: datetime | None = None  # None: never
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None  # within a minute
+    limits: Limits = NO_LIMITS
 
     def __post_init__(self) -> None:
         require_grant("token", self.name, self.scopes, self.datasets)
 
     @property
     def actor(self) -> Actor:
-        return Actor(self.name, self.scopes, self.datasets)
+        return Actor(self.name, self.scopes, self.datasets, limits=self.limits)
 
     def good(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flight_core.domain.access import Actor, Scope
+from flight_core.domain.limits import NO_LIMITS, Limits
 from flight_core.domain.tokens import require_grant
 
 
@@ -24,13 +25,14 @@ class User:
     created_by: str
     password_changed_at: datetime
     password_hash: str = field(repr=False)
+    limits: Limits = NO_LIMITS
 
     def __post_init__(self) -> None:
         require_grant("user", self.name, self.scopes, self.datasets)
 
     @property
     def actor(self) -> Actor:
-        return Actor(self.name, self.scopes, self.datasets)
+        return Actor(self.name, self.scopes, self.datasets, limits=self.limits)
 
 
 class UserRepository(Protocol):

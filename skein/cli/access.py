@@ -9,6 +9,7 @@ from typing import Protocol
 from control_api.options import AccessUseCases
 from flight_core.domain.access import LOCAL, Origin, Scope
 from flight_core.domain.audit import AuditFilter, Decision
+from flight_core.domain.limits import Limits
 from schemas.audit import AuditEntry, AuditPage
 from schemas.tokens import CreatedToken, Token, TokenPage, TokenRequest
 from schemas.users import User, UserPage, UserRequest
@@ -71,6 +72,7 @@ class _Offline:
             scopes=frozenset(map(Scope, request.scopes)),
             datasets=tuple(request.datasets),
             expires_at=request.expires_at,
+            limits=Limits(**request.limits.model_dump()),
         )
         return CreatedToken(**asdict(made), token=secret)
 
@@ -87,6 +89,7 @@ class _Offline:
             actor=OPERATOR,
             scopes=frozenset(map(Scope, request.scopes)),
             datasets=tuple(request.datasets),
+            limits=Limits(**request.limits.model_dump()),
         )
         return User(**asdict(user))
 

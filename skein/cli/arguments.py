@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from flight_core.domain.errors import InvalidOption, InvalidSource
+from schemas.tokens import Limits
 
 UPLOAD = "upload:"
 
@@ -57,6 +58,22 @@ def _types_of(pairs: Iterable[str]) -> dict[str, object]:
         type, colon, format = value.partition(":")
         types[name] = {"type": type, "format": format} if colon else type
     return types
+
+
+def limits_of(pairs: Iterable[str]) -> dict[str, float]:
+    """Of a token or a user.
+
+    Raises:
+        InvalidOption: one is not NAME=NUMBER, or no limit has that name.
+    """
+    limits = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if name not in Limits.model_fields or not re.fullmatch(r"\d+(\.\d+)?", value):
+            known = ", ".join(Limits.model_fields)
+            raise InvalidOption(f"--limit is '{pair[:60]}'; write --limit NAME=NUMBER, with one of {known}")
+        limits[name] = float(value)
+    return limits
 
 
 def seconds_of(text: str, *, option: str) -> float:

@@ -55,6 +55,15 @@ Offline = Annotated[
 ]
 
 
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="How much they may use: queries, rows, result_bytes, memory_bytes, requests_per_s; repeat it.",
+    ),
+]
+
+
 class ScopeName(StrEnum):
     READ = "read"
     INGEST = "ingest"

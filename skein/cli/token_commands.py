@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from skein.cli.parameters import Data, Json, Offline, ScopeName, Server
+from skein.cli.parameters import Data, Json, Limit, Offline, ScopeName, Server
 
 token = typer.Typer(name="token", help="Hand out API tokens, and take them back.", no_args_is_help=True)
 
@@ -22,6 +22,7 @@ def create_token(
         typer.Option(metavar="PATTERN", help="Which datasets it is for, such as 'sales_*'; repeat it."),
     ] = None,
     expires: Annotated[str | None, typer.Option(help="After how long: 12h, 30d; never if left out.")] = None,
+    limit: Limit = None,
     offline: Offline = False,
     json: Json = False,
     server: Server = None,
@@ -34,7 +35,7 @@ def create_token(
 
     ttl_s = None if expires is None else seconds_of(expires, option="expires")
     with desk(server, data, offline=offline) as access:
-        create(access, name, [each.value for each in scope], dataset or ["*"], ttl_s, json=json)
+        create(access, name, [each.value for each in scope], dataset or ["*"], ttl_s, limit or [], json=json)
 
 
 @token.command("list")

@@ -7,6 +7,7 @@ import typer
 
 from schemas.tokens import Token, TokenRequest
 from skein.cli.access import Desk
+from skein.cli.arguments import limits_of
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, when
 
@@ -17,12 +18,19 @@ def create(
     scopes: Sequence[str],
     datasets: Sequence[str],
     ttl_s: float | None,
+    limits: Sequence[str],
     *,
     json: bool,
 ) -> None:
     expires_at = None if ttl_s is None else datetime.now(UTC) + timedelta(seconds=ttl_s)
     request = TokenRequest.model_validate(
-        {"name": name, "scopes": scopes, "datasets": datasets, "expires_at": expires_at}
+        {
+            "name": name,
+            "scopes": scopes,
+            "datasets": datasets,
+            "expires_at": expires_at,
+            "limits": limits_of(limits),
+        }
     )
     made = access.create_token(request)
     if json:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from skein.cli.parameters import Data, Json, Offline, ScopeName, Server
+from skein.cli.parameters import Data, Json, Limit, Offline, ScopeName, Server
 
 user = typer.Typer(name="user", help="Say who may log in with a password.", no_args_is_help=True)
 
@@ -24,6 +24,7 @@ def add_user(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Which datasets they may touch, such as 'sales_*'; repeat it."),
     ] = None,
+    limit: Limit = None,
     password_stdin: FromStdin = False,
     offline: Offline = False,
     json: Json = False,
@@ -36,7 +37,7 @@ def add_user(
 
     password = read_password(from_stdin=password_stdin)
     with desk(server, data, offline=offline) as access:
-        add(access, name, password, [each.value for each in scope], dataset or ["*"], json=json)
+        add(access, name, password, [each.value for each in scope], dataset or ["*"], limit or [], json=json)
 
 
 @user.command("list")

@@ -7,6 +7,7 @@ import typer
 
 from schemas.users import UserRequest
 from skein.cli.access import Desk
+from skein.cli.arguments import limits_of
 from skein.cli.tables import Column, show_table
 from skein.cli.wording import as_json, when
 
@@ -19,11 +20,24 @@ def read_password(*, from_stdin: bool) -> str:
 
 
 def add(
-    access: Desk, name: str, password: str, scopes: Sequence[str], datasets: Sequence[str], *, json: bool
+    access: Desk,
+    name: str,
+    password: str,
+    scopes: Sequence[str],
+    datasets: Sequence[str],
+    limits: Sequence[str],
+    *,
+    json: bool,
 ) -> None:
     user = access.add_user(
         UserRequest.model_validate(
-            {"name": name, "password": password, "scopes": scopes, "datasets": datasets}
+            {
+                "name": name,
+                "password": password,
+                "scopes": scopes,
+                "datasets": datasets,
+                "limits": limits_of(limits),
+            }
         )
     )
     typer.echo(as_json(user) if json else f"added {user.name}")

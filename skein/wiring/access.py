@@ -20,6 +20,7 @@ from flight_core.application.login_throttle import LoginThrottle
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.tokens import CreateToken, ListTokens, RevokeToken
 from flight_core.application.users import AddUser, ChangePassword, ListUsers, RemoveUser
+from flight_core.domain.limits import Limits
 from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory
 from skein.settings import Settings
@@ -27,7 +28,14 @@ from skein.wiring.parts import Parts, catalog_url
 
 
 def gate(parts: Parts) -> Gate:
-    return Gate(_authenticator(parts), parts.audit)
+    settings = parts.settings
+    limits = Limits(
+        queries=settings.limit_queries,
+        rows=settings.limit_rows,
+        result_bytes=settings.limit_result_bytes,
+        requests_per_s=settings.limit_requests_per_s,
+    )
+    return Gate(_authenticator(parts), parts.audit, limits)
 
 
 def _authenticator(parts: Parts) -> StoredAuthenticator:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
+from flight_core.application.ports.engine import Principal
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.query import Statement
@@ -35,7 +36,7 @@ class GuardedStack:
         return READER.view_of(self.lake.state)
 
     def rows(self, sql: str, *values: object, principal: str = READER.name, **options: Any) -> pa.Table:
-        query = self.engine.plan(Statement(sql, values, **options), self.view, principal=principal)
+        query = self.engine.plan(Statement(sql, values, **options), self.view, principal=Principal(principal))
         try:
             return pa.Table.from_batches(list(query), query.schema)
         finally:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
+from flight_core.application.ports.engine import Principal
 from flight_core.application.results import result_key
 from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
@@ -133,7 +134,7 @@ def test_reads_of_guarded_principals_share_nothing(tmp_path):
 
         def key(sql: str, principal: str) -> str | None:
             statement = Statement(sql)
-            with closing(stack.engine.plan(statement, stack.view, principal=principal)) as query:
+            with closing(stack.engine.plan(statement, stack.view, principal=Principal(principal))) as query:
                 return result_key(statement, query)
 
         assert key("FROM ds_a", "ann") == key("from  ds_a", "ann") is not None

@@ -10,6 +10,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from flight_core.application.ports.engine import Principal
 from flight_core.domain.errors import (
     Cancelled,
     DatasetNotFound,
@@ -26,6 +27,8 @@ from flight_core.domain.query import Statement
 from tests.adapters.guarded_stack import CASES, SECRET, GuardedStack, guarded_stack
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) t(i) WHERE i % 7 = 3"
+
+ME = Principal("reader")
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +136,12 @@ def test_a_dataset_out_of_sight_is_as_unknown_as_one_that_does_not_exist(stack):
 
 def test_older_versions_and_pins_are_read(tmp_path):
     with guarded_stack(tmp_path) as stack:
-        query = stack.engine.plan(Statement("SELECT count(*) AS n FROM ds_a"), stack.view, principal="reader")
+        query = stack.engine.plan(Statement("SELECT count(*) AS n FROM ds_a"), stack.view, principal=ME)
         query.close()
         stack.lake.commit("ds_a", pa.table({"i": pa.array([1], pa.int64()), "t": ["C"]}))
         assert stack.rows("SELECT count(*) AS n FROM ds_a").to_pylist() == [{"n": 1}]
         assert stack.rows('SELECT count(*) AS n FROM "ds_a@v0"').to_pylist() == [{"n": 20}]
-        pinned = stack.engine.plan(query_statement(), stack.view, principal="reader", pins=query.pins)
+        pinned = stack.engine.plan(query_statement(), stack.view, principal=ME, pins=query.pins)
         assert pa.Table.from_batches(list(pinned), pinned.schema).to_pylist() == [{"n": 20}]
         pinned.close()
         with pytest.raises(VersionNotFound):
@@ -158,12 +161,12 @@ def query_statement() -> Statement:
 def test_a_pin_gives_no_right_to_a_dataset(stack):
     pins = {"ds_b": stack.lake.state.datasets["ds_b"].ref}
     with pytest.raises(DatasetNotFound):
-        stack.engine.plan(Statement("FROM ds_b"), stack.view, principal="reader", pins=pins)
+        stack.engine.plan(Statement("FROM ds_b"), stack.view, principal=ME, pins=pins)
 
 
 def test_a_statement_can_be_inspected_without_its_parameters(stack):
     info = stack.engine.inspect(
-        Statement("SELECT i FROM ds_a WHERE i = ? AND t = ?"), stack.view, principal="reader"
+        Statement("SELECT i FROM ds_a WHERE i = ? AND t = ?"), stack.view, principal=ME
     )
     assert info.schema == pa.schema([("i", pa.int64())])
     assert info.parameters.names == ["1", "2"]
@@ -183,7 +186,7 @@ def test_missing_parameters_and_odd_ones_are_refused(stack):
 
 
 def test_a_running_query_is_cancelled_from_another_thread(stack):
-    query = stack.engine.plan(Statement(ENDLESS), stack.view, principal="reader")
+    query = stack.engine.plan(Statement(ENDLESS), stack.view, principal=ME)
     threading.Timer(0.2, query.cancel).start()
     with pytest.raises(Cancelled):
         list(query)
@@ -195,7 +198,7 @@ def test_a_query_that_nobody_reads_on_is_closed_without_its_process(stack):
     query = stack.engine.plan(
         Statement("SELECT i, repeat('x', 100) AS t FROM range(100000000) r(i)"),
         stack.view,
-        principal="reader",
+        principal=ME,
     )
     next(iter(query))
     query.close()
@@ -207,9 +210,7 @@ def test_a_query_that_nobody_reads_on_is_closed_without_its_process(stack):
 
 def test_the_time_a_client_takes_does_not_count(tmp_path):
     with guarded_stack(tmp_path, timeout_s=1.0) as stack:
-        query = stack.engine.plan(
-            Statement("SELECT i FROM range(3000000) r(i)"), stack.view, principal="reader"
-        )
+        query = stack.engine.plan(Statement("SELECT i FROM range(3000000) r(i)"), stack.view, principal=ME)
         batches = iter(query)
         next(batches)
         waited = threading.Event()
@@ -237,9 +238,7 @@ def test_a_query_that_ignores_interrupts_costs_its_own_process_only(tmp_path):
 
 def test_who_used_up_the_memory_of_a_process_gets_another_and_what_ran_before_ends_in_the_old_one(tmp_path):
     with guarded_stack(tmp_path, memory_bytes=128 << 20, timeout_s=60.0) as stack:
-        begun = stack.engine.plan(
-            Statement("SELECT i FROM range(3000000) r(i)"), stack.view, principal="reader"
-        )
+        begun = stack.engine.plan(Statement("SELECT i FROM range(3000000) r(i)"), stack.view, principal=ME)
         batches = iter(begun)
         first = next(batches)
         with pytest.raises(OutOfMemory):
@@ -255,7 +254,8 @@ def test_as_many_principals_as_allowed_read_at_once_and_idle_ones_make_room(tmp_
     with guarded_stack(tmp_path, max_processes=2) as stack:
         for principal in ("a", "b", "c", "d"):
             assert stack.rows("SELECT 1 AS one", principal=principal).num_rows == 1
-        busy = [stack.engine.plan(Statement(ENDLESS), stack.view, principal=name) for name in ("e", "f")]
+        others = (Principal("e"), Principal("f"))
+        busy = [stack.engine.plan(Statement(ENDLESS), stack.view, principal=each) for each in others]
         with pytest.raises(TooManyStreams):
             stack.rows("SELECT 1", principal="g")
         for query in busy:

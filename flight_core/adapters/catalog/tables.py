@@ -241,6 +241,7 @@ api_tokens = sa.Table(
     sa.Column("expires_at", Moment),
     sa.Column("revoked_at", Moment),
     sa.Column("last_used_at", Moment),
+    sa.Column("limits", sa.JSON(none_as_null=True)),
 )
 
 users = sa.Table(
@@ -254,6 +255,7 @@ users = sa.Table(
     sa.Column("created_by", sa.Text, nullable=False),
     sa.Column("password_changed_at", Moment, nullable=False),
     sa.Column("removed_at", Moment),
+    sa.Column("limits", sa.JSON(none_as_null=True)),
 )
 
 audit = sa.Table(

@@ -11,6 +11,7 @@ from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import api_tokens
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import TokenNotFound
+from flight_core.domain.limits import Limits
 from flight_core.domain.tokens import ApiToken
 from flight_core.infrastructure.database import Database
 
@@ -35,6 +36,7 @@ class SqlTokenRepository:
                     created_at=token.created_at,
                     created_by=token.created_by,
                     expires_at=token.expires_at,
+                    limits=token.limits.given(),
                 )
             )
 
@@ -80,4 +82,5 @@ def _token(row: sa.Row[Any]) -> ApiToken:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         last_used_at=row.last_used_at,
+        limits=Limits(**row.limits or {}),
     )

@@ -11,6 +11,7 @@ from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import users
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import UserExists, UserNotFound
+from flight_core.domain.limits import Limits
 from flight_core.domain.users import User
 from flight_core.infrastructure.database import Database
 
@@ -38,6 +39,7 @@ class SqlUserRepository:
                     created_by=user.created_by,
                     password_changed_at=user.password_changed_at,
                     password_hash=user.password_hash,
+                    limits=user.limits.given(),
                 )
             )
 
@@ -80,4 +82,5 @@ def _user(row: sa.Row[Any]) -> User:
         created_by=row.created_by,
         password_changed_at=row.password_changed_at,
         password_hash=row.password_hash,
+        limits=Limits(**row.limits or {}),
     )

@@ -1,6 +1,7 @@
 """Running SQL over datasets and over the users' own tables."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -86,6 +87,14 @@ class QueryEngine(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who has a process of their own. `memory_bytes` None: as much as anybody."""
+
+    name: str
+    memory_bytes: int | None = None
+
+
 class GuardedEngine(Protocol):
     """Runs the reads of those who may only read, each principal apart from all others.
 
@@ -95,7 +104,7 @@ class GuardedEngine(Protocol):
     """
 
     def plan(
-        self, statement: Statement, lake: LakeState, *, principal: str, pins: Pins | None = None
+        self, statement: Statement, lake: LakeState, *, principal: Principal, pins: Pins | None = None
     ) -> Query:
         """See `QueryEngine.plan`.
 
@@ -105,7 +114,7 @@ class GuardedEngine(Protocol):
             TooManyStreams: too many principals read at the same time.
         """
 
-    def inspect(self, statement: Statement, lake: LakeState, *, principal: str) -> StatementInfo:
+    def inspect(self, statement: Statement, lake: LakeState, *, principal: Principal) -> StatementInfo:
         """See `QueryEngine.inspect`."""
 
     def metadata(self, whole: Metadata, lake: LakeState) -> Metadata:

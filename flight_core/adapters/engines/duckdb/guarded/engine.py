@@ -19,6 +19,7 @@ from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel
 from flight_core.adapters.engines.duckdb.lake import scan, scan_window, version_of
 from flight_core.adapters.engines.duckdb.pinning import to_rename
 from flight_core.adapters.engines.duckdb.statements import TableName
+from flight_core.application.ports.engine import Principal
 from flight_core.application.ports.metadata import Metadata
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
@@ -35,7 +36,7 @@ class GuardedDuckDbEngine:
         self._store = store
 
     def plan(
-        self, statement: Statement, lake: LakeState, *, principal: str, pins: Pins | None = None
+        self, statement: Statement, lake: LakeState, *, principal: Principal, pins: Pins | None = None
     ) -> GuardedQuery:
         try:
             return self._planned(statement, lake, pins, principal)
@@ -43,19 +44,19 @@ class GuardedDuckDbEngine:
             return self._planned(statement, lake, pins, principal)
 
     def _planned(
-        self, statement: Statement, lake: LakeState, pins: Pins | None, principal: str
+        self, statement: Statement, lake: LakeState, pins: Pins | None, principal: Principal
     ) -> GuardedQuery:
         with ExitStack() as undo:
             conversation, release = self._conversation(principal, undo)
             bound = conversation.step(lambda: self._bind(conversation.channel, statement, lake, pins))
             undo.pop_all()
             # The process that found it out runs foreign SQL: what it says counts for its own principal.
-            fingerprint = f"{principal}:{bound.form}" if bound.form else None
+            fingerprint = f"{principal.name}:{bound.form}" if bound.form else None
             return GuardedQuery(
                 conversation, bound.schema, bound.pins, fingerprint=fingerprint, release=release
             )
 
-    def inspect(self, statement: Statement, lake: LakeState, *, principal: str) -> StatementInfo:
+    def inspect(self, statement: Statement, lake: LakeState, *, principal: Principal) -> StatementInfo:
         with ExitStack() as undo:
             conversation, _ = self._conversation(principal, undo)
             bound = conversation.step(
@@ -70,7 +71,7 @@ class GuardedDuckDbEngine:
     def close(self) -> None:
         self._processes.close()
 
-    def _conversation(self, principal: str, undo: ExitStack) -> tuple[Conversation, Callable[[], None]]:
+    def _conversation(self, principal: Principal, undo: ExitStack) -> tuple[Conversation, Callable[[], None]]:
         """A new one, and what gives its process back; `undo` ends both."""
         process = self._processes.take(principal)
         release = partial(self._processes.give_back, process)

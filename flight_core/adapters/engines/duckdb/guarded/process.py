@@ -12,10 +12,11 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flight_core.adapters.engines.duckdb.guarded.wire import Channel
+from flight_core.application.ports.engine import Principal
 from flight_core.domain.errors import EngineUnavailable, TooManyStreams
 
 _MODULE = "flight_core.adapters.engines.duckdb.guarded.worker"
@@ -134,12 +135,12 @@ class GuardedProcesses:
     def __init__(self, options: GuardedOptions) -> None:
         self._options = options
         self._lock = threading.Lock()
-        self._of: dict[str, GuardedProcess] = {}
+        self._of: dict[Principal, GuardedProcess] = {}
         self._leaving: list[GuardedProcess] = []  # spent, with queries that have not ended
         self._spare: GuardedProcess | None = None
         self._closed = False
 
-    def take(self, principal: str) -> GuardedProcess:
+    def take(self, principal: Principal) -> GuardedProcess:
         """The principal's process, for one query more; `give_back` it.
 
         Raises:
@@ -149,7 +150,7 @@ class GuardedProcesses:
             self._part_with_unfit()
             process = self._of.get(principal)
             if process is None:
-                process = self._of[principal] = self._started()
+                process = self._of[principal] = self._started(principal)
             process.open_queries += 1
             return process
 
@@ -171,10 +172,12 @@ class GuardedProcesses:
         for process in ended:
             process.kill()
 
-    def _started(self) -> GuardedProcess:
+    def _started(self, principal: Principal) -> GuardedProcess:
         if self._closed:
             raise EngineUnavailable("the engine is closed; the server is stopping")
         self._make_room()
+        if principal.memory_bytes is not None:
+            return GuardedProcess(replace(self._options, memory_bytes=principal.memory_bytes))
         spare, self._spare = self._spare, None
         process = spare if spare is not None and spare.alive else GuardedProcess(self._options)
         self._spare = GuardedProcess(self._options)  # for whoever comes next
