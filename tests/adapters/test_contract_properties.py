@@ -1,11 +1,15 @@
 """The vectorised check against pydantic, row by row: which rows are good, and what each bad one breaks."""
 
+import csv
+import io
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
@@ -17,9 +21,14 @@ from pydantic import AfterValidator, Field, ValidationError, create_model
 
 from flight_core.adapters.parsers.contract_rules import check_contract, column_types
 from flight_core.adapters.parsers.inspection import Inspection
+from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.rejects import RejectsNote
-from flight_core.domain.contract import ColumnContract, Contract, RowRule
+from flight_core.adapters.parsers.unpacking import Unpacked
+from flight_core.adapters.parsers.verdict import CheckRequest
+from flight_core.adapters.parsers.worker import Request, parse
+from flight_core.domain.contract import ColumnContract, Contract, RowRule, contract_document
 from flight_core.domain.rule_language import COMPARISONS, Call, ColumnName, Literal, parse_rule
+from tests.adapters.parsing import LIMITS
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 NOTE = RejectsNote("job", 1, datetime(2026, 1, 31, tzinfo=UTC))
@@ -301,3 +310,64 @@ def test_row_rules_are_what_their_language_says_row_by_row(rule, data, tmp_path_
     good, found = held(contract, frame, tmp_path_factory.mktemp("rejects"))
     assert set(found) == bad
     assert good == [number for number in range(1, 9) if number not in bad]
+
+
+FIELDS = ["1", "-1", "007", "x", "", " 2", "NA", "a,b", 'a"b', "two\nlines"]
+LINES = st.lists(st.lists(st.sampled_from(FIELDS), max_size=4), min_size=1, max_size=8)
+
+
+def line_of(fields: list[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(fields)
+    return out.getvalue().removesuffix("\n")
+
+
+def parsed_csv(
+    text: str, contract: Contract, folder: Path
+) -> tuple[list[Any], dict[int, tuple[set[str], dict]]]:
+    """The good rows, and what each of the others broke, with its text."""
+    message = {
+        "contract": contract_document(contract),
+        "version": 1,
+        "job": "job",
+        "at": NOTE.rejected_at.isoformat(),
+        "newest": None,
+        "keeps_rows": True,
+        "present": [],
+        "stored": None,
+    }
+    source = folder / "f.csv"
+    source.write_text(text)
+    options = {"header": True, "delimiter": ","}
+    check = CheckRequest.of(message, folder)
+    request = Request([Unpacked(source, "f")], folder, "csv", options, LIMITS, check=check)
+    answer = parse(request, Meter(io.StringIO(), len(text)))
+    good = pl.concat(pl.read_parquet(folder / name) for name in answer["files"]).rows()
+    if answer["checked"]["rejects"] is None:
+        return good, {}
+    rejects = pq.read_table(folder / answer["checked"]["rejects"]).to_pylist()
+    return good, {row["row"]: (set(row["rules"]), dict(row["raw"])) for row in rejects}
+
+
+@FAST
+@given(lines=LINES)
+def test_lines_of_csv_are_good_rows_bad_rows_or_no_rows(lines, tmp_path_factory):
+    contract = Contract(columns=(ColumnContract("n", "int64", ge=0), ColumnContract("text", "string")))
+    texts = [line_of(line) for line in [["n", "text"], *lines]]
+    expected: dict[int, set[str]] = {}
+    good: list[Any] = []
+    for number, line in enumerate((line for line in lines if line), start=1):
+        number_text = line[0].strip()
+        if len(line) != len(contract.columns):
+            expected[number] = {"ragged"}
+        elif number_text not in ("", "NA") and not re.fullmatch(r"-?\d+", number_text):
+            expected[number] = {"n.type"}
+        elif number_text == "-1":
+            expected[number] = {"n.ge"}
+        else:
+            good.append((None if number_text in ("", "NA") else int(number_text), line[1] or None))
+    found_good, found = parsed_csv("\n".join(texts) + "\n", contract, tmp_path_factory.mktemp("csv"))
+    assert {number: rules for number, (rules, _) in found.items()} == expected
+    assert found_good == good
+    kept = [line for line in texts[1:] if line]
+    assert all(raw["line"] == kept[number - 1] for number, (rules, raw) in found.items() if "ragged" in rules)
