@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Semaphore
 
 import anyio
 import pyarrow as pa
@@ -32,6 +33,7 @@ from flight_core.domain.job import JobState, Progress
 from flight_core.domain.repositories import ContractRepository
 
 _SPOOL_FORMAT = "arrow"
+_PATIENCE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ class PendingRows:
 class CheckRows:
     """Keep rows in a file, hold it against the contract of their dataset, and leave the commit to the caller.
 
-    Memory is bounded. Rows that are rejected reach the quarantine with the commit of the good ones; if
-    there are too many of them, at once.
+    Memory is bounded, and no more checks run at a time than there are `slots`. Rows that are rejected reach
+    the quarantine with the commit of the good ones; if there are too many of them, at once.
 
     Raises as `OpenWrite` and `Parser.parse`, and:
         ContractViolated: there are too many bad rows.
@@ -58,6 +60,7 @@ class CheckRows:
     commit: CheckedCommit
     contracts: ContractRepository
     scratch: Path
+    slots: Semaphore
     clock: Clock
     new_id: NewId
 
@@ -78,7 +81,7 @@ class CheckRows:
             request=request,
         )
         self.commit.open(ingestion).close()
-        check = _Check(self.commit, ingestion, self.scratch / ingestion.id, cancellation)
+        check = _Check(self.commit, ingestion, self.scratch / ingestion.id, self.slots, cancellation)
         try:
             row_count = check.begin(batches, schema)
         except BaseException:
@@ -92,6 +95,7 @@ class _Check:
     commit: CheckedCommit
     ingestion: Ingestion
     folder: Path
+    slots: Semaphore
     cancellation: Cancellation
     _taken: Taken = field(init=False)
     _rows: CheckedRows = field(init=False)
@@ -119,7 +123,12 @@ class _Check:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _checked(self, name: str) -> int:
-        rows = anyio.run(self._check, self.folder / name)
+        while not self.slots.acquire(timeout=_PATIENCE_S):
+            self.cancellation.check()
+        try:
+            rows = anyio.run(self._check, self.folder / name)
+        finally:
+            self.slots.release()
         self.cancellation.check()
         assert rows is not None
         self.commit.judge(rows)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from schemas.http import Ingestion, Job, JobLog, JobPage
+from schemas.http import CheckResult, Ingestion, Job, JobLog, JobPage
 from skein.cli.client import Api, path_of
 from skein.cli.following import followed, seconds
 from skein.cli.tables import Column, show_table
@@ -97,4 +97,6 @@ def _outcome(job: Job) -> str:
         return f"[{job.error.code}] {job.error.message}"
     if job.unchanged:
         return "nothing new" if job.task == "ingest" else "nothing to do"
+    if isinstance(job.result, CheckResult):
+        return f"{count(job.result.rejected_rows, 'row')} would be rejected"
     return "" if job.version is None else f"version {job.version}"

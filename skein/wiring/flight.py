@@ -1,6 +1,7 @@
 """What the Flight doors offer: plain Flight and Flight SQL."""
 
 import shutil
+import threading
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
@@ -73,7 +74,9 @@ def _take_rows(parts: Parts) -> TakeRows:
     scratch = parts.temp / "writes"
     shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
     contracts = SqlContractRepository(parts.database)
-    return TakeRows(parts.open_write, CheckRows(checked_commit(parts), contracts, scratch, utc_now, new_id))
+    slots = threading.Semaphore(parts.settings.ingest_jobs)
+    check = CheckRows(checked_commit(parts), contracts, scratch, slots, utc_now, new_id)
+    return TakeRows(parts.open_write, check)
 
 
 def delete_rows(parts: Parts) -> DeleteRows:
