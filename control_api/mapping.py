@@ -307,6 +307,7 @@ def query(record: QueryRecord, now: datetime) -> http.Query:
         state=record.state.value,
         rows=record.rows,
         size_bytes=record.size_bytes,
+        progress=record.progress,
         consumer_lag_s=lag,
         cached=record.cache is CacheUse.HIT,
         datasets=versions_read(record.pins),

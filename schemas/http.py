@@ -517,6 +517,9 @@ class Query(BaseModel):
     state: Literal["planned", "queued", "running", "succeeded", "failed", "cancelled"]
     rows: int = Field(description="Produced so far.", examples=[1])
     size_bytes: int = Field(description="Produced so far, as Arrow.", examples=[8])
+    progress: float | None = Field(
+        None, description="How far the engine is, from 0 to 1; null where it cannot tell.", examples=[0.42]
+    )
     consumer_lag_s: float | None = Field(
         None, description="How long the latest batch has been with the client; null while the engine works."
     )

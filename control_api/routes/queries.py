@@ -1,13 +1,16 @@
 """SQL over HTTP, and the statements that run or ran."""
 
 import json
+from functools import partial
 from typing import Annotated, Any
 
+import anyio
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api import mapping
-from control_api.dependencies import Caller, Responses, UseCases, Wanted, json_body
+from control_api.dependencies import Caller, Responses, UseCases, WaitSeconds, Wanted, json_body
 from control_api.openapi import RESULT
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
@@ -16,6 +19,8 @@ from flight_core.domain.query import Parameters, QueryRecord, QueryState, Statem
 from schemas import http
 
 router = APIRouter(prefix=mapping.API, tags=["queries"])
+
+_POLL_S = 0.02
 
 _OTHER_FORMS = {form: told for form, told in RESULT[200]["content"].items() if form != "application/json"}
 _LIST_OR_RESULT: dict[int | str, dict[str, Any]] = {
@@ -125,10 +130,21 @@ def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
 
 
 @router.delete("/queries/{query_id}", status_code=202)
-def cancel_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
-    """Stop a query. One that has ended stays as it is."""
-    use_cases.cancel_query(query_id, actor=caller)
-    return mapping.query(use_cases.queries.get(query_id), use_cases.clock())
+async def cancel_query(
+    query_id: str, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
+) -> http.Query:
+    """Stop a query. One that has ended stays as it is. `Prefer: wait=10` waits for its end."""
+    await to_thread.run_sync(partial(use_cases.cancel_query, query_id, actor=caller))
+    response.headers["Location"] = f"{mapping.API}/queries/{query_id}"
+    if wait_s:
+        response.headers["Preference-Applied"] = f"wait={wait_s:g}"
+    with anyio.move_on_after(wait_s):
+        while use_cases.queries.get(query_id).finished_at is None:
+            await anyio.sleep(_POLL_S)
+    record = use_cases.queries.get(query_id)
+    if record.finished_at is None:
+        response.headers["Retry-After"] = "1"
+    return mapping.query(record, use_cases.clock())
 
 
 def _may_see(caller: Actor, record: QueryRecord) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from flight_core.application.admission import Admission
 from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.engine import Query
+from flight_core.application.ports.engine import Measured, Query
 from flight_core.application.ports.results import Recording, ResultCache
 from flight_core.application.reader import Reader
 from flight_core.application.results import StoredQuery, result_key
@@ -57,17 +57,22 @@ class QueryLog:
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
         self._cancels: dict[str, dict[int, Callable[[], None]]] = {}  # one a run: tickets can be used again
         self._running: dict[int, QueryRecord] = {}  # each run
+        self._measured: dict[str, Measured] = {}  # the latest run of each
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
         self._cache_uses: Counter[CacheUse] = Counter()
 
-    def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
+    def begin(
+        self, record: QueryRecord, cancel: Callable[[], None], *, measured: Measured | None = None
+    ) -> None:
         """
         Raises:
             TooManyQueries: the actor has as many as they may.
         """
         with self._lock:
             self._require_room(record)
+            if measured is not None:
+                self._measured[record.query_id] = measured
             self._records[record.query_id] = record
             self._records.move_to_end(record.query_id)
             self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
@@ -105,6 +110,7 @@ class QueryLog:
             del runs[id(record)], self._running[id(record)]
             if not runs:
                 del self._cancels[record.query_id]
+                self._measured.pop(record.query_id, None)
             total = self._totals.get((record.door, state), QueryTotals())
             self._totals[record.door, state] = QueryTotals(
                 total.queries + 1, total.rows + record.rows, total.size_bytes + record.size_bytes
@@ -175,7 +181,7 @@ class QueryLog:
         """
         with self._lock:
             if query_id in self._records:
-                return replace(self._records[query_id])
+                return self._seen(self._records[query_id])
         raise QueryNotFound(
             f"query '{query_id[:64]}' is not known here; it may have ended", query_id=query_id[:64]
         )
@@ -198,7 +204,14 @@ class QueryLog:
     def list(self) -> list[QueryRecord]:
         """Newest first."""
         with self._lock:
-            return [replace(record) for record in reversed(self._records.values())]
+            return [self._seen(record) for record in reversed(self._records.values())]
+
+    def _seen(self, record: QueryRecord) -> QueryRecord:
+        measured = self._measured.get(record.query_id)
+        progress = None if measured is None else measured.progress()
+        if record.state is QueryState.SUCCEEDED:
+            progress = 1.0
+        return replace(record, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +254,7 @@ class RunningQuery:
         self._exhausted = False
         self._error: str | None = None
         record.pins = query.pins
-        log.begin(record, self.cancel)
+        log.begin(record, self.cancel, measured=query if isinstance(query, Measured) else None)
 
     @property
     def query_id(self) -> str:

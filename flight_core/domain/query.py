@@ -199,4 +199,5 @@ class QueryRecord:
     pins: Pins = field(default_factory=dict)
     cache: CacheUse = CacheUse.BYPASS
     at_once: int | None = None  # how many of the actor's queries may run at the same time
+    progress: float | None = None  # of the engine, from 0 to 1; None: not known
     unread_since: datetime | None = None  # since when its client has had a batch and not asked for the next

@@ -24,6 +24,7 @@ SESSION_SETTINGS = (
     "default_null_order",
     "default_order",
     "enable_progress_bar",
+    "enable_progress_bar_print",
     "explain_output",
     "ieee_floating_point_ops",
     "integer_division",
@@ -157,6 +158,8 @@ class CursorPool:
         """A cursor for a session of its own; the caller closes it."""
         cursor = self._root.cursor()
         cursor.execute(f"SET search_path='{SEARCH_PATH}'")
+        cursor.execute("SET enable_progress_bar_print=false")
+        cursor.execute("SET enable_progress_bar=true")  # so that `query_progress` tells
         if self._narrow_decimals:
             cursor.execute("SET SESSION arrow_output_version='1.5'")
         return cursor

@@ -97,6 +97,18 @@ class Api:
         """Bytes, as they are."""
         return self._reply(model, self._send(method, path, headers=headers, content=content))
 
+    def lines(self, path: str, parameters: Mapping[str, object]) -> Iterator[str]:
+        """Of an answer that goes on and on, as they come; it ends where the server says so."""
+        given: Any = dict(parameters)
+        try:
+            with self._http.stream("GET", path, params=given) as response:
+                if not response.is_success:
+                    response.read()
+                    self._refuse_problem(response)
+                yield from response.iter_lines()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+
     def etag(self, path: str) -> str:
         """Of the state that the resource is in."""
         return str(self._send("HEAD", path).headers.get("etag", "*"))
@@ -114,15 +126,20 @@ class Api:
         try:
             response = self._http.request(method, path, **content)
         except httpx.HTTPError as error:
-            raise CliError(
-                "server_unreachable",
-                f"no answer from {self._http.base_url}: {error or type(error).__name__};"
-                " is the server running?",
-            ) from None
+            raise self._unreachable(error) from None
+        self._refuse_problem(response)
+        return response
+
+    def _unreachable(self, error: httpx.HTTPError) -> CliError:
+        return CliError(
+            "server_unreachable",
+            f"no answer from {self._http.base_url}: {error or type(error).__name__}; is the server running?",
+        )
+
+    def _refuse_problem(self, response: httpx.Response) -> None:
         if response.headers.get("content-type", "").startswith(PROBLEM_MEDIA_TYPE):
             problem = self._reply(Problem, response)
             raise CliError(problem.code, problem.detail)
-        return response
 
     def _reply(self, model: type[Model], response: httpx.Response) -> Model:
         try:

@@ -20,6 +20,7 @@ from skein.cli.ingest_commands import ingest, preview
 from skein.cli.job_commands import compact, jobs, vacuum
 from skein.cli.parameters import Data, Server
 from skein.cli.query_command import query
+from skein.cli.query_list_commands import queries, watch
 from skein.cli.schedule_commands import refresh, schedule
 from skein.cli.serve import serve, serve_control, serve_flight
 from skein.cli.token_commands import token
@@ -57,7 +58,7 @@ def doctor(*, server: Server = None, data: Data = None) -> None:
 
 
 _PANELS = {
-    "Serve and ask": (serve, query, doctor),
+    "Serve and ask": (serve, query, queries, watch, doctor),
     "Datasets": (datasets, describe, edit, profile, delete, drop, catalog),
     "Bring rows in": (ingest, preview, refresh, schedule, contract, jobs),
     "Versions": (history, diff, restore, tag, tags, retention, compact, vacuum),

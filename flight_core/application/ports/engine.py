@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -47,6 +47,14 @@ class Query(Protocol):
     def cancel(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A query that can tell how far it is."""
+
+    def progress(self) -> float | None:
+        """From 0 to 1, as far as the engine knows; None where it does not. From any thread, at any time."""
 
 
 class QueryEngine(Protocol):

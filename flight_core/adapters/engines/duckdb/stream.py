@@ -60,6 +60,16 @@ class DuckDbQuery:
     def pins(self) -> Pins:
         return self._pins
 
+    def progress(self) -> float | None:
+        """See `Measured`."""
+        if self._closed:
+            return None
+        try:
+            percent = self._cursor.query_progress()
+        except duckdb.Error:  # closed meanwhile
+            return None
+        return percent / 100 if 0 <= percent <= 100 else None
+
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         batch = self._step(self._open)
         while batch is not None:
