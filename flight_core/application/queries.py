@@ -309,11 +309,13 @@ class RunningQuery:
 
     def _recorded(self, recording: Recording) -> Iterator[pa.RecordBatch]:
         run_s, asked_at = 0.0, time.monotonic()
+        recording.asked()
         for batch in self._query:
             run_s += time.monotonic() - asked_at
             recording.write(batch)
             yield batch
             asked_at = time.monotonic()
+            recording.asked()
         recording.finish(run_s=run_s + time.monotonic() - asked_at)
 
     def cancel(self) -> None:
@@ -444,7 +446,7 @@ class OpenQuery:
         recording = None
         key = result_key(statement, query) if self.results is not None else None
         if self.results is not None and key is not None:
-            result = self.results.find(key)
+            result = self._stored(self.results, key, waiting)
             if result is not None:
                 record.cache = CacheUse.HIT
                 query.close()
@@ -452,9 +454,22 @@ class OpenQuery:
                 return RunningQuery(stored, record, self.log, release=lambda: None, limits=limits)
             record.cache = CacheUse.MISS
             recording = self.results.record(key, query.schema)
-        self.admission.acquire(waiting.check)
+        try:
+            self.admission.acquire(waiting.check)
+        except BaseException:
+            if recording is not None:
+                recording.discard()
+            raise
         release = self.admission.release
         return RunningQuery(query, record, self.log, release=release, recording=recording, limits=limits)
+
+    @staticmethod
+    def _stored(results: ResultCache, key: str, waiting: Cancellation) -> pa.RecordBatchReader | None:
+        """The result, if it is there, or is when somebody else's equal query has ended."""
+        while (result := results.find(key)) is None:
+            if not results.wait(key, waiting.check):
+                return None
+        return result
 
 
 def require_unguarded(actor: Actor) -> None:

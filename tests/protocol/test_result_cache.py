@@ -1,6 +1,7 @@
 """Answers from the result cache, as clients of every door see them."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import adbc_driver_flightsql.dbapi as dbapi
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
-from flight_core.domain.query import CacheUse, Statement
+from flight_core.domain.errors import Cancelled
+from flight_core.domain.query import CacheUse, QueryState, Statement
+from tests.protocol.http_stack import only_query, until
 from tests.stack import Stack, skein_stack
 
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
@@ -165,3 +168,42 @@ def test_a_cached_answer_is_the_one_the_engine_gives_whatever_is_written_between
         assert read(cached, step).equals(expected)
         assert read(cached, step).equals(expected)
         assert cached.log.list()[0].cache is CacheUse.HIT
+
+
+SLOW = "SELECT sum(a.i * b.i % 7) AS s FROM t a, t b WHERE a.i < 4000 AND b.i < 20000"
+
+
+def test_equal_queries_at_the_same_time_run_once(stack):
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: ask(stack, SLOW, timeout=60), range(4)))
+    assert sorted(cache for cache, _ in answers) == ["hit", "hit", "hit", "miss"]
+    assert all(table.equals(answers[0][1]) for _, table in answers)
+
+
+def test_those_who_wait_for_an_equal_query_do_not_wait_for_its_client(stack):
+    use_cases = stack.skein.control
+    statement = Statement("SELECT i, i + 1 AS j FROM t")
+    with use_cases.open_query(statement, actor=LOCAL, door="http") as first:
+        with use_cases.open_query(statement, actor=LOCAL, door="http") as second:  # nobody reads the first
+            assert sum(batch.num_rows for batch in second) == ROWS.num_rows
+        rows = iter(first)
+        next(rows)
+        with use_cases.open_query(statement, actor=LOCAL, door="http") as third:
+            assert third.cache is CacheUse.HIT
+        assert first.cache is second.cache is CacheUse.MISS
+
+
+def test_who_waits_for_an_equal_query_that_fails_runs_it(stack):
+    use_cases = stack.skein.control
+    statement = Statement(SLOW.replace("% 7", "% 11"))
+    first = use_cases.open_query(statement, actor=LOCAL, door="http")
+    with ThreadPoolExecutor(2) as threads:
+        running = threads.submit(lambda: list(first))
+        until(lambda: use_cases.queries.get(first.query_id).state is QueryState.RUNNING, deadline_s=30)
+        second = threads.submit(lambda: ask(stack, statement.sql, timeout=60))
+        until(lambda: only_query(stack, statement.sql).query_id != first.query_id, deadline_s=30)
+        first.cancel()
+        with pytest.raises(Cancelled):
+            running.result(30)
+        first.close()
+        assert second.result(60)[0] == "miss"

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 _MEMORY_BYTES = 1 << 20
 _MAX_ENTRIES = 4096
 _REMEMBERED = 1024
+_CHECK_S = 0.02
+_PATIENCE_S = 0.25  # with one whose client holds it up
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class DiskResultCache:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size_bytes = 0
         self._too_large: OrderedDict[str, None] = OrderedDict()
+        self._underway: dict[str, _Recording] = {}  # the first of each key
 
     def find(self, key: str) -> pa.RecordBatchReader | None:
         with self._lock:
@@ -70,9 +73,29 @@ class DiskResultCache:
             entry = self._fresh(key)
             return None if entry is None else entry.rows
 
+    def wait(self, key: str, check: Callable[[], None]) -> bool:
+        with self._lock:
+            recording = self._underway.get(key)
+        if recording is None:
+            return False
+        while not recording.ended.wait(_CHECK_S):
+            check()
+            if recording.idle_s() > _PATIENCE_S:
+                return False
+        return True
+
     def record(self, key: str, schema: pa.Schema) -> Recording | None:
         with self._lock:
-            return None if key in self._too_large else _Recording(self, key, schema)
+            if key in self._too_large:
+                return None
+            recording = _Recording(self, key, schema)
+            self._underway.setdefault(key, recording)
+            return recording
+
+    def end(self, key: str, recording: "_Recording") -> None:
+        with self._lock:
+            if self._underway.get(key) is recording:
+                del self._underway[key]
 
     def usage(self) -> CacheUsage:
         with self._lock:
@@ -132,8 +155,19 @@ class _Recording:
         self._writer: pa.RecordBatchStreamWriter | None = None
         self._reserved = 0
         self._rows = 0
+        self._idle_since: float | None = time.monotonic()  # None: the engine works
+        self.ended = threading.Event()
+
+    def idle_s(self) -> float:
+        """How long the engine has been waiting for the client."""
+        since = self._idle_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def asked(self) -> None:
+        self._idle_since = None
 
     def write(self, batch: pa.RecordBatch) -> None:
+        self._idle_since = time.monotonic()
         with self._lock:
             if self._over:
                 return
@@ -198,6 +232,8 @@ class _Recording:
         if self._over:
             return
         self._over = True
+        self._cache.end(self._key, self)
+        self.ended.set()
         self._waiting.clear()
         self._writer = None
         self._cache.reserve(-self._reserved)

@@ -1,5 +1,6 @@
 """Results that were computed before, kept for whoever asks the same again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,9 @@ class CacheUsage:
 
 class Recording(Protocol):
     """A result on its way into a cache, a batch at a time. Thread-safe; trouble ends it, and never raises."""
+
+    def asked(self) -> None:
+        """The engine computes from now on, until the next `write` or `finish`."""
 
     def write(self, batch: pa.RecordBatch) -> None: ...
 
@@ -34,6 +38,13 @@ class ResultCache(Protocol):
 
     def find(self, key: str) -> pa.RecordBatchReader | None:
         """The result, from its first row. It stays whole while it is read, whatever the cache forgets."""
+
+    def wait(self, key: str, check: Callable[[], None]) -> bool:
+        """Wait for the end of a recording of the key, as long as the engine computes it: a client that reads
+        slowly is not waited for. False: there is none, or none to wait for.
+
+        `check` is called now and then meanwhile; what it raises ends the wait.
+        """
 
     def rows(self, key: str) -> int | None:
         """How many rows the result has, if it is here."""
