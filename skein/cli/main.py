@@ -12,6 +12,7 @@ import typer
 
 from flight_core.domain.errors import FlightCoreError
 from skein.cli.audit_command import audit
+from skein.cli.backup_commands import backup
 from skein.cli.catalog_commands import catalog, datasets, delete, describe, drop, edit
 from skein.cli.contract_command import contract
 from skein.cli.derivation_commands import derive, derived, lineage, steps, underive
@@ -63,7 +64,7 @@ _PANELS = {
     "Bring rows in": (ingest, preview, refresh, schedule, contract, jobs),
     "Versions": (history, diff, restore, tag, tags, retention, compact, vacuum),
     "Derived datasets": (derive, derived, lineage, steps, underive),
-    "Operate": (token, user, audit, serve_flight, serve_control),
+    "Operate": (backup, token, user, audit, serve_flight, serve_control),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

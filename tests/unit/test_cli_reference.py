@@ -60,7 +60,7 @@ def test_every_command_has_a_section():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_in_the_section_of_its_command(name):
-    common = set() if name.startswith("serve") else {"--server", "--data"}
+    common = set() if name.startswith(("serve", "backup")) else {"--server", "--data"}
 
     assert documented(sections()[name]) | common | HELP == options(COMMANDS[name]) | HELP
 
