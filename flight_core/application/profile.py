@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -117,7 +118,8 @@ class ProfileDataset:
         wanted = _wanted(version.schema, columns, name)
         known = self.profiles.find(version.ref)
         if known is None and version.row_count * len(version.schema) <= _QUICK_CELLS:
-            known = self.compute(dataset.name, version)
+            with suppress(TooManyStreams):  # the job waits for one
+                known = self.compute(dataset.name, version)
         if known is None:
             options = {"version": version.ref.version}
             return self.start.queue(dataset.name, Task.PROFILE, actor=actor, options=options)

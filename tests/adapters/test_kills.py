@@ -119,9 +119,12 @@ class Round:
         """Begun before its input changes, or after."""
         self._ingest("input", WriteMode.APPEND)
         first, last = in_part(1, BEFORE), in_part(1, after(WriteMode.APPEND))
-        self.lanes["derived"] = Lane((None, first, last), None)
-        request = DerivationRequest(DatasetName("derived"), "SELECT * FROM input WHERE part = 1")
-        self.process.derivations.define(request, actor=LOCAL)
+        for name, incremental in (("derived", False), ("derived_by_rows", True)):
+            self.lanes[name] = Lane((None, first, last), None)
+            request = DerivationRequest(
+                DatasetName(name), "SELECT * FROM input WHERE part = 1", incremental=incremental
+            )
+            self.process.derivations.define(request, actor=LOCAL)
 
     def _check(self) -> None:
         self._ingest("checked", WriteMode.APPEND)
