@@ -133,6 +133,25 @@ def test_bulk_ingest_by_adbc_and_by_polars_is_checked(stack, http, sql):
         sql.adbc_ingest("own", changed, mode="create_append", db_schema_name="main")
 
 
+def test_bulk_ingest_replaces_by_key_what_is_there(stack):
+    def ingest(rows: dict, mode: str) -> int:
+        headers = {"mode": mode, "keys": "day, id" if mode == "upsert" else "day"}
+        with connection.cursor() as cursor:
+            for header, value in headers.items():
+                option = f"adbc.flight.sql.rpc.call_header.x-skein-{header}"
+                cursor.adbc_statement.set_options(**{option: value})
+            table = pa.table(rows)
+            return cursor.adbc_ingest("keyed", table, mode="create_append", db_schema_name="datasets")
+
+    with adbc.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+        assert ingest({"day": [1, 1, 2], "id": [1, 2, 1], "n": [1, 2, 3]}, "upsert") == 3
+        assert ingest({"day": [1, 3], "id": [1, 1], "n": [10, 4]}, "upsert") == 2
+        rows = "SELECT day, id, n FROM keyed ORDER BY ALL"
+        assert found(cursor, rows) == [(1, 1, 10), (1, 2, 2), (2, 1, 3), (3, 1, 4)]
+        assert ingest({"day": [1], "id": [7], "n": [0]}, "replace_partitions") == 1
+        assert found(cursor, rows) == [(1, 7, 0), (2, 1, 3), (3, 1, 4)]
+
+
 def test_sql_is_checked_and_nothing_is_seen_before_the_transaction_ends(stack, http, sql):
     name = under_contract(http, "by_sql")
     sql.execute("CREATE TABLE datasets.by_sql AS SELECT 1::BIGINT AS id, -1.0::DOUBLE AS price WHERE false")
