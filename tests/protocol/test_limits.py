@@ -110,6 +110,14 @@ def test_who_asks_too_often_is_told_when_to_come_again(stack):
         over_flight_sql(stack, headers, "SELECT 1")
 
 
+def test_what_a_job_reads_has_bounds_of_its_own(stack):
+    headers = token(stack, "loader", ["read", "write"], rows=10, queries=1)
+    asked = {"dataset": "copied", "source": {"kind": "sql", "sql": BIG}}
+    with stack.http(headers={**headers, "Prefer": "wait=30"}, timeout=60) as client:
+        done = client.post("/api/v1/ingestions", json=asked)
+        assert done.json()["state"] == "succeeded", done.text
+
+
 def test_a_reader_can_have_memory_of_its_own(stack):
     hungry = "SELECT max(len(s)) FROM (SELECT string_agg(repeat('x', 1000), '') AS s FROM range(400000))"
     refused = query(stack, token(stack, "poor", ["read"], memory_bytes=64 << 20), hungry)
