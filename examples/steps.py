@@ -29,8 +29,9 @@ def pivot(
 def clean(inputs: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
     """All texts without white space around them, empty ones as null."""
     (table,) = inputs.values()
-    stripped = pl.selectors.string().str.strip_chars()
-    return table.with_columns(stripped.replace("", None))
+    texts = [pl.col(name) for name, type in table.collect_schema().items() if type == pl.String]
+    stripped = [text.str.strip_chars() for text in texts]
+    return table.with_columns(pl.when(text != "").then(text) for text in stripped)
 
 
 clean.row_wise = True  # rows that are added to the input can be cleaned alone: see incremental derivations

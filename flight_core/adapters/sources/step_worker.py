@@ -108,7 +108,7 @@ def _rows(request: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     if not isinstance(result, pl.LazyFrame):
         raise TypeError(f"it gives a {type(result).__name__}; a step gives a polars.LazyFrame")
     yield pl.DataFrame(schema=result.collect_schema())
-    yield from result.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
+    yield from result.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True, engine="streaming")
 
 
 def _stream(request: dict[str, Any], out: Any) -> None:
