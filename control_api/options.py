@@ -35,7 +35,8 @@ from flight_core.application.ports.results import ResultCache
 from flight_core.application.ports.steps import Steps
 from flight_core.application.preview import PreviewIngestion
 from flight_core.application.profile import ProfileDataset
-from flight_core.application.queries import CancelQuery, OpenQuery, QueryLog
+from flight_core.application.queries import OpenQuery
+from flight_core.application.query_log import CancelQuery, QueryLog
 from flight_core.application.refresh import RefreshDataset
 from flight_core.application.replay import ReplayRejects
 from flight_core.application.schedules import (

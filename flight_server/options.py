@@ -10,7 +10,8 @@ from flight_core.application.catalog import (
 )
 from flight_core.application.gate import Gate
 from flight_core.application.live import FollowQuery
-from flight_core.application.queries import CancelQuery, OpenQuery, PlanQuery, QueryLog
+from flight_core.application.queries import OpenQuery, PlanQuery
+from flight_core.application.query_log import CancelQuery, QueryLog
 from flight_core.application.row_writes import WriteDataset
 from flight_core.application.statements import InspectStatement, RunStatement
 

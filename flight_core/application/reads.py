@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from flight_core.application.ports.clock import Clock
-from flight_core.application.queries import QueryLog
+from flight_core.application.query_log import QueryLog
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.usage import UsageLedger
 from flight_core.domain.repositories import ReaderRepository

@@ -9,14 +9,8 @@ from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import Session
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
-from flight_core.application.queries import (
-    OpenQuery,
-    PlanQuery,
-    QueryLog,
-    RunningQuery,
-    require,
-    require_unguarded,
-)
+from flight_core.application.queries import OpenQuery, PlanQuery, RunningQuery, require, require_unguarded
+from flight_core.application.query_log import QueryLog
 from flight_core.application.reader import Reader
 from flight_core.application.session_writes import WriteDatasetInSession
 from flight_core.application.sessions import Bindings, ClientSession, SessionRead, Started

@@ -15,7 +15,8 @@ from flight_core.application.deletions import FindRowsToDelete, counted
 from flight_core.application.granted import require_granted
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Query, Session
-from flight_core.application.queries import QueryLog, require, require_unguarded
+from flight_core.application.queries import require, require_unguarded
+from flight_core.application.query_log import QueryLog
 from flight_core.application.row_writes import TakeRows
 from flight_core.application.session_connections import Deferred
 from flight_core.application.sessions import ClientSession, Started

@@ -9,7 +9,8 @@ from flight_core.application.cancellation import Cancellation
 from flight_core.application.deletions import DeleteRows
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import QueryEngine
-from flight_core.application.queries import QueryLog, require, require_unguarded
+from flight_core.application.queries import require, require_unguarded
+from flight_core.application.query_log import QueryLog
 from flight_core.application.reader import Reader
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.query import (

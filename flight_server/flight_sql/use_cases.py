@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flight_core.application.parts import SplitPlan
-from flight_core.application.queries import CancelQuery, QueryLog
+from flight_core.application.query_log import CancelQuery, QueryLog
 from flight_core.application.session_registry import SessionRegistry
 from flight_core.application.session_statements import (
     AnswerInSession,

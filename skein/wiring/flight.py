@@ -15,7 +15,7 @@ from flight_core.application.deletions import DeleteRows, FindRowsToDelete
 from flight_core.application.live import FollowQuery
 from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.queries import CancelQuery
+from flight_core.application.query_log import CancelQuery
 from flight_core.application.row_writes import CheckRows, TakeRows, WriteDataset
 from flight_core.application.session_statements import (
     AnswerInSession,

@@ -37,7 +37,8 @@ from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser, Previewer
 from flight_core.application.ports.steps import Steps
 from flight_core.application.ports.uploads import UploadStore
-from flight_core.application.queries import OpenQuery, PlanQuery, QueryLog
+from flight_core.application.queries import OpenQuery, PlanQuery
+from flight_core.application.query_log import QueryLog
 from flight_core.application.reader import Reader
 from flight_core.application.reads import OpenReads, ReadBeacon
 from flight_core.application.session_registry import SessionRegistry

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from flight_core.application.admission import Admission, AdmissionLimits
-from flight_core.application.queries import OpenQuery, QueryLog
+from flight_core.application.queries import OpenQuery
+from flight_core.application.query_log import QueryLog
 from flight_core.application.reader import Reader
 from flight_core.application.statements import RunStatement
 from flight_core.domain.access import LOCAL, Actor, Scope
