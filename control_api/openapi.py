@@ -17,8 +17,23 @@ Datasets, ingestions, SQL and events over HTTP. Big results travel faster over A
 - Exact numbers that a double cannot hold are strings in JSON results.
 """
 
+_INVALID = {
+    "type": "/problems/invalid_request",
+    "title": "The request is not valid",
+    "status": 422,
+    "detail": "limit: Input should be less than or equal to 1000",
+    "code": "invalid_request",
+    "retryable": False,
+    "instance": "/api/v1/datasets",
+    "request_id": "5b4e1f0c9a7d",
+    "errors": [{"detail": "Input should be less than or equal to 1000", "parameter": "limit"}],
+}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    422: {"model": Problem, "description": "The request is not valid."},
+    422: {
+        "model": Problem,
+        "description": "The request is not valid.",
+        "content": {"application/json": {"example": _INVALID}},
+    },
     "default": {"model": Problem, "description": "Any other failure."},
 }
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already."}}

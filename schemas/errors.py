@@ -57,10 +57,10 @@ class Problem(BaseModel):
 class ProblemType(BaseModel):
     """What a code means, the same wherever it appears."""
 
-    type: str
-    code: str
-    title: str
-    advice: str
+    type: str = Field(examples=["/problems/dataset_not_found"])
+    code: str = Field(examples=["dataset_not_found"])
+    title: str = Field(examples=["The dataset does not exist"])
+    advice: str = Field(examples=["List the names with GET /api/v1/datasets."])
 
 
 class ProblemPage(BaseModel):

@@ -144,8 +144,8 @@ def read_rows(
     streaming: Responses,
     format: Wanted,
     version: VersionText = None,
-    offset: Annotated[int, Query(ge=0)] = 0,
-    limit: Annotated[int, Query(ge=0)] = 1000,
+    offset: Annotated[int, Query(ge=0, description="How many rows to pass over.")] = 0,
+    limit: Annotated[int, Query(ge=0, description="How many at most, as many as you like.")] = 1000,
     columns: Columns = None,
     where: Annotated[
         str | None, Query(max_length=8192, description="A condition in SQL: the rows for which it holds.")

@@ -22,6 +22,10 @@ from schemas.events import EventMessage, EventSelection, SubscribeToEvents
 
 router = APIRouter(prefix=f"{API}/events", tags=["events"])
 
+_EXAMPLE = (
+    'id: 42\ndata: {"specversion": "1.0", "id": "42", "type": "skein.dataset.committed", "data": {}}\n\n'
+)
+
 Many = Annotated[list[str], Query(default_factory=list)]
 
 
@@ -72,7 +76,10 @@ async def accept(socket: WebSocket) -> None:
     "/stream",
     response_class=Response,
     responses={
-        200: {"model": EventMessage, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        200: {
+            "model": EventMessage,
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        }
     },
 )
 async def stream(

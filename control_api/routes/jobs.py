@@ -11,6 +11,7 @@ from starlette.responses import Response
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases
 from control_api.options import ControlUseCases
+from control_api.paging import Cursor, Limit
 from control_api.queued import LOCATION, Queued, Waited
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
@@ -28,8 +29,8 @@ class ListQuery:
         self,
         dataset: Annotated[str | None, Query(description="Only jobs for this dataset.")] = None,
         state: Annotated[list[JobState] | None, Query(description="Only these; repeat it for more.")] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[str | None, Query(description="From the `next` link of the page before.")] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> None:
         self.dataset = dataset
         self.states = state
@@ -111,7 +112,7 @@ def read_log(
     use_cases: UseCases,
     caller: Caller,
     after: Annotated[int, Query(ge=0, description="Only lines with a larger number.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    limit: Limit = 1000,
 ) -> http.JobLog:
     """What a job had to say, oldest first, with all its attempts."""
     lines = use_cases.read_job_log(job_id, actor=caller, after=after, limit=limit + 1)

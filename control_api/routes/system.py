@@ -60,7 +60,10 @@ async def _result(name: str, check: Check, timeout_s: float) -> str:
     return _OK
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+_METRICS = {"text/plain": {"schema": {"type": "string"}, "example": "skein_streams_open 3.0\n"}}
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": _METRICS}})
 def metrics(options: Options) -> Response:
     """Prometheus metrics of this process."""
     return Response(generate_latest(options.registry), media_type=CONTENT_TYPE_LATEST)

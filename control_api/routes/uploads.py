@@ -139,7 +139,7 @@ async def upload_to_dataset(
     caller: Caller,
     waiting: Waited,
     once: OnceOnly,
-    mode: http.WriteMode = "append",
+    mode: Annotated[http.WriteMode, Query(description="What becomes of the rows that are there.")] = "append",
     keys: Annotated[
         list[str] | None, Query(description="Of the modes upsert and replace_partitions; once for each.")
     ] = None,

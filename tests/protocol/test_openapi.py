@@ -79,3 +79,26 @@ def test_every_body_has_an_example(document):
             names = [name for name in models if f'"#/components/schemas/{name}"' in text]
             assert names or "example" in text, (method, path)
             assert any("example" in json.dumps(models[name]) for name in names), (method, path, names)
+
+
+def test_every_answer_has_an_example_and_every_parameter_is_explained(document):
+    models = document["components"]["schemas"]
+
+    def exemplified(schema, seen=frozenset()):
+        text = json.dumps(schema)
+        named = {name for name in models if f'"#/components/schemas/{name}"' in text} - seen
+        return '"example' in text or any(exemplified(models[name], seen | named) for name in named)
+
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                for form, content in response.get("content", {}).items():
+                    assert '"binary"' in json.dumps(content) or exemplified(content), (
+                        method,
+                        path,
+                        status,
+                        form,
+                    )
+            for parameter in operation.get("parameters", []):
+                told = parameter.get("description") or parameter["in"] == "path"
+                assert told, (method, path, parameter["name"])
