@@ -95,6 +95,13 @@ def test_columnar_files_show_their_first_rows(client, inbox):
 def test_text_that_looks_like_dates_is_pointed_out(client, inbox):
     (warning,) = preview(client, inbox, b"day\n31.01.2026\n01.02.2026\n").json()["warnings"]
     assert "'day' looks like dates" in warning
+    moments = {"d": "2026-01-31", "t": "2026-01-31T10:00:00Z", "u": "2026-01-31 10:00", "no": "2026-01"}
+    warnings = preview(client, inbox, json.dumps([moments]).encode()).json()["warnings"]
+    assert [(text.split("'")[1], text.split('"')[1]) for text in warnings] == [
+        ("d", "date"),
+        ("t", "timestamp[us, tz=UTC]"),
+        ("u", "timestamp[us]"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,11 @@ import polars as pl
 _CODE = r"^0\d+$"
 _DIGITS = r"^\d+$"
 _DAY = r"^\d{1,2}[./-]\d{1,2}[./-]\d{4}$"
+_ISO = {
+    "date": r"^\d{4}-\d\d-\d\d$",
+    "timestamp[us]": r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*$",
+    "timestamp[us, tz=UTC]": r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*(Z|[+-]\d\d:?\d\d)$",
+}
 _MILLISECONDS = (10**12, 4 * 10**12)  # since 1970, from 2001 to 2096
 _TIME_WORDS = ("time", "date", "updated", "created", "at", "ts", "timestamp")
 
@@ -30,6 +35,9 @@ def hints(frame: pl.DataFrame) -> Iterator[str]:
 def _text_hints(name: str, values: pl.Series) -> Iterator[str]:
     if bool(values.str.contains(_DIGITS).all()) and bool(values.str.contains(_CODE).any()):
         yield f"column '{name}' has numbers with leading zeros, so it is text"
+    for type, pattern in _ISO.items():
+        if bool(values.str.contains(pattern).all()):
+            yield f"column '{name}' is text that could be of the type \"{type}\"; if it is, give it that"
     if bool(values.str.contains(_DAY).all()):
         yield (
             f"column '{name}' looks like dates in an order that cannot be told; give it a type with a format,"
