@@ -27,7 +27,9 @@ from flight_core.domain.errors import UnreadableData
 SAMPLE_ROWS = 10_000
 
 _SAMPLE_FILES = 20
-_CODE = "(?:0[0-9]|[+ \\t])"
+# How fields begin that a number would lose something of, and what is common to them: that is found fastest.
+_CODES = ("0[0-9]", r"[ \t][-+.0-9 \t]", r"\+[.0-9]")
+_MAYBE_CODE = r"(?:0[0-9]|[+ \t])"
 
 
 class _Malformed(Exception):
@@ -149,29 +151,32 @@ def _typed(frame: pl.LazyFrame, readings: Mapping[str, Reading], *, native: bool
 
 
 def _codes_are_possible(tables: Sequence[Table]) -> bool:
-    """Whether any field begins as no plain number does: with a zero before another digit, a plus sign
-    or a space. Reading such a field as a number would lose that."""
+    """Whether any field begins as no plain number does: with a zero before another digit, or with a plus
+    sign or a space before a number. Reading such a field as a number would lose that."""
     return any(any(in_parallel(_holds_codes(table), line_chunks(table.path))) for table in tables)
 
 
 def _holds_codes(table: Table) -> Callable[[bytes], bool]:
     quote = table.quote or table.line_end
-    first = re.compile(f"{re.escape(quote)}?{_CODE}".encode())
-    unquoted = _code_after({table.delimiter, table.line_end})
-    quoted = _code_after({table.delimiter, table.line_end, quote})
+    first = re.compile(f"{re.escape(quote)}?(?:{'|'.join(_CODES)})".encode())
+    unquoted = _any_of({table.delimiter, table.line_end})
+    quoted = _any_of({table.delimiter, table.line_end, quote})
 
     def holds(lines: bytes) -> bool:
         if first.match(lines):
             return True
-        text = pl.Series([lines]).cast(pl.String)
+        text = pl.Series([lines]).cast(pl.String).str
         # Fewer ways to begin are found faster, and few files have quotes.
-        return bool(text.str.contains(quoted if quote.encode() in lines else unquoted).item())
+        mark = quoted if quote.encode() in lines else unquoted
+        return text.contains(mark + _MAYBE_CODE).item() and any(
+            text.contains(mark + code).item() for code in _CODES
+        )
 
     return holds
 
 
-def _code_after(marks: set[str]) -> str:
-    return f"(?:{'|'.join(map(re.escape, sorted(marks)))}){_CODE}"
+def _any_of(marks: set[str]) -> str:
+    return f"(?:{'|'.join(map(re.escape, sorted(marks)))})"
 
 
 @contextmanager
