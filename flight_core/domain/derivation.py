@@ -132,8 +132,9 @@ def refuse_derived(
     derivation = derivations.find(name)
     if derivation is not None and (job_id is None or job_id != derivation.run):
         raise DatasetDerived(
-            f"dataset '{name}' is derived: its rows come from its derivation alone; write to another dataset,"
-            f" or remove the derivation with `skein underive {name}`",
+            f"dataset '{name}' is derived: its rows come from its derivation alone; make it anew with"
+            f" `skein refresh {name}`, write to another dataset, or remove the derivation with"
+            f" `skein underive {name}`",
             name=name.value,
         )
 
