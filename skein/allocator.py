@@ -3,10 +3,15 @@
 glibc hands allocations of 128 KiB and more to `mmap` and returns them on `free`; a stream of 2 MiB
 record batches then pays for zeroed pages all the time. With these thresholds a 60M-row stream took
 15 to 20% less time (`benchmarks/stream.py`). See mallopt(3).
+
+Arrow is to use it, too: its own allocator is no faster then, and keeps twice as much for each stream that
+lies unread.
 """
 
 import contextlib
 import ctypes
+
+import pyarrow as pa
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -17,5 +22,7 @@ def keep_freed_memory() -> bool:
     """Tune the allocator of this process; False where it is not glibc's."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        return bool(mallopt(_M_MMAP_THRESHOLD, _BYTES) and mallopt(_M_TRIM_THRESHOLD, _BYTES))
+        if mallopt(_M_MMAP_THRESHOLD, _BYTES) and mallopt(_M_TRIM_THRESHOLD, _BYTES):
+            pa.set_memory_pool(pa.system_memory_pool())
+            return True
     return False

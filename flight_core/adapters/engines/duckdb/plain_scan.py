@@ -23,7 +23,7 @@ from flight_core.domain.errors import Cancelled, FlightCoreError, QueryFailed
 from flight_core.domain.query import Pins, Statement
 
 _MAX_FILES = 256
-_AHEAD = 4  # batches that are ready before somebody asks for them
+_AHEAD = 2  # batches that are ready before somebody asks for them
 _LOOK_S = 0.05
 _DICTIONARY = pa.dictionary(pa.int32(), pa.utf8())
 _DICTIONARY_BYTES = 2.0  # a value takes at most, in the file, where a dictionary is worth its name
