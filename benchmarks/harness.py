@@ -41,6 +41,11 @@ class Run:
     others_cpu_s: float
 
     @property
+    def cpu_s(self) -> float:
+        """Of client and server together."""
+        return self.client_cpu_s + self.server_cpu_s
+
+    @property
     def quiet(self) -> bool:
         """Whether others had less than a tenth of the cores. The system counts in steps of 10 ms."""
         return self.others_cpu_s <= 0.1 * (os.cpu_count() or 1) * self.total_s + 0.03
@@ -60,7 +65,7 @@ class Case:
         return [run for run in self.runs if run.quiet]
 
     def median(self, quantity: str) -> float:
-        """Of a field of `Run`, over the quiet runs if there are any."""
+        """Of a quantity of `Run`, over the quiet runs if there are any."""
         return statistics.median(getattr(run, quantity) for run in self.quiet_runs or self.runs)
 
 
@@ -141,6 +146,8 @@ def checksum(batches: Iterable[pa.RecordBatch]) -> tuple[int, ...]:
 
 
 def _sum(column: pa.Array) -> int:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     type_ = column.type
     if pa.types.is_string(type_):
         return pc.sum(pc.binary_length(column)).as_py() or 0
@@ -174,12 +181,16 @@ def save(name: str, result: Mapping[str, object]) -> Path:
 
 def as_rows(cases: list[Case], *, base: str) -> list[dict[str, object]]:
     reference = next(case for case in cases if case.name == base)
+    base_cpu_s = reference.median("cpu_s")
     return [
         {
             "case": case.name,
             "median_s": round(case.median("total_s"), 4),
             "best_s": round(min(run.total_s for run in case.runs), 4),
             "speed_of_base": round(reference.median("total_s") / case.median("total_s"), 3),
+            "cpu_speed_of_base": round(base_cpu_s / case.median("cpu_s"), 3)
+            if case.median("cpu_s")
+            else None,
             "first_batch_ms": round(case.median("first_batch_s") * 1000, 1),
             "client_cpu_s": round(case.median("client_cpu_s"), 2),
             "server_cpu_s": round(case.median("server_cpu_s"), 2),

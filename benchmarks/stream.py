@@ -4,6 +4,7 @@
 
 The server runs in a process of its own; client and server share the machine's cores. "speed_of_base"
 is the ratio to DuckDB in this process draining the same files: 1.0 would mean that Flight costs nothing.
+"cpu_speed_of_base" is the same of the processor time of client and server, which others disturb less.
 "Flight, from memory" is the trip alone: batches that lie ready in a server. What DuckDB and the trip take
 of the processors gives the limit: the ratio with all cores busy all the time.
 Writes benchmarks/results/stream.json and stream.png.
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ TARGETS = {
     "aggregate": 0.95,
     "top 100": 0.95,
 }
+_IDLE_STREAMS = 10
 Workload = tuple[str, str, str]  # title, dataset, SQL
 
 WORKLOADS: list[Workload] = [
@@ -88,10 +90,10 @@ class Clients:
             Case(MEMORY, lambda: self.naive(KEPT + scan), self._naive_process),
         ]
 
-    def naive(self, ticket: str) -> Iterator[pa.RecordBatch]:
+    def naive(self, ticket: str) -> Generator[pa.RecordBatch, None, None]:
         return _chunks(self._naive.do_get(fl.Ticket(ticket.encode())))
 
-    def flight(self, sql: str) -> Iterator[pa.RecordBatch]:
+    def flight(self, sql: str) -> Generator[pa.RecordBatch, None, None]:
         info = self._skein.get_flight_info(fl.FlightDescriptor.for_command(sql))
         return _chunks(self._skein.do_get(info.endpoints[0].ticket))
 
@@ -101,9 +103,12 @@ def _compact(sql: str) -> str:
     return json.dumps({"sql": sql, "narrow_decimals": True, "dictionaries": True})
 
 
-def _chunks(reader: Iterable[fl.FlightStreamChunk]) -> Iterator[pa.RecordBatch]:
-    for chunk in reader:
-        yield chunk.data
+def _chunks(reader: fl.FlightStreamReader) -> Generator[pa.RecordBatch, None, None]:
+    try:
+        for chunk in reader:
+            yield chunk.data
+    finally:
+        reader.cancel()
 
 
 @contextmanager
@@ -120,7 +125,15 @@ def naive_server() -> Iterator[tuple[psutil.Process, int]]:
 
 
 def memory(server: Server, clients: Clients, *, slow_s: float) -> dict[str, int]:
-    """Growth of the server while a big result is drained, and while a client reads slowly."""
+    """Growth of the server by streams that nobody reads on, while a big result is drained, and while a client
+    reads slowly."""
+    with PeakMemory(server.process) as idle:
+        unread = [clients.flight("SELECT * FROM lineitem") for _ in range(_IDLE_STREAMS)]
+        for batches in unread:
+            next(batches)
+        time.sleep(3)  # until they are as far ahead as they go
+    for batches in unread:
+        batches.close()
     with PeakMemory(server.process) as fast:
         drain(Case(SKEIN, lambda: clients.flight("SELECT * FROM lineitem")))
     with PeakMemory(server.process) as slow:
@@ -129,7 +142,11 @@ def memory(server: Server, clients: Clients, *, slow_s: float) -> dict[str, int]
             time.sleep(0.1)
             if time.monotonic() > deadline:
                 break
-    return {"full_drain_growth_bytes": fast.growth_bytes, "slow_client_growth_bytes": slow.growth_bytes}
+    return {
+        "idle_stream_bytes": idle.growth_bytes // _IDLE_STREAMS,
+        "full_drain_growth_bytes": fast.growth_bytes,
+        "slow_client_growth_bytes": slow.growth_bytes,
+    }
 
 
 def run(folder: Path, *, rounds: int, quick: bool) -> dict[str, Any]:
@@ -194,7 +211,7 @@ def _files_of(lake: Path, name: str, server: Server) -> list[str]:
 
 
 def show(result: dict[str, Any]) -> None:
-    console = Console(width=140)
+    console = Console(width=160)
     for title, rows in result["workloads"].items():
         table = Table(title=title)
         for heading in _KEYS:
@@ -211,6 +228,7 @@ _KEYS = (
     "case",
     "median_s",
     "speed_of_base",
+    "cpu_speed_of_base",
     "first_batch_ms",
     "client_cpu_s",
     "server_cpu_s",
