@@ -8,5 +8,5 @@ down_revision = "0016"
 
 
 def upgrade() -> None:
-    if op.get_bind().dialect.name != "sqlite":  # which has no lengths
-        op.alter_column("idempotency_keys", "ingestion_id", type_=sa.Text)
+    with op.batch_alter_table("idempotency_keys") as table:
+        table.alter_column("ingestion_id", type_=sa.Text)
