@@ -72,7 +72,10 @@ class RunCheck(Unexplained):
             for uri, size_bytes in zip(files.uris, files.size_bytes, strict=True)
         ]
         check = Check(self._contract(job), job_id=job.id, at=self.clock(), keeps_rows=False)
-        parsed = await self.parser.parse(fetched, folder, report, format="parquet", options={}, check=check)
+        options = {"columns": "union"}  # files of older versions may lack some
+        parsed = await self.parser.parse(
+            fetched, folder, report, format="parquet", options=options, check=check
+        )
         assert parsed.checked is not None
         found: Mapping[str, Any] = report_document(parsed.checked.report)
         version = dataset.version

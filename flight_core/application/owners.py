@@ -10,7 +10,7 @@ from flight_core.domain.limits import NO_LIMITS
 
 ITSELF = Actor("skein")  # who asks for what is due
 
-_NEEDED = {Task.INGEST: Scope.INGEST, Task.PROFILE: Scope.READ}
+_NEEDED = {Task.INGEST: Scope.INGEST, Task.PROFILE: Scope.READ, Task.CHECK: Scope.READ}
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,3 +274,17 @@ def test_sql_of_an_ingestion_reads_nothing_out_of_sight(stack):
             source = {"kind": "sql", "sql": f"SELECT * FROM {name}"}
             reply = client.post("/api/v1/ingestions", json={"dataset": "sales_copy", "source": source})
             assert reply.json()["code"] == "dataset_not_found", reply.text
+
+
+def test_whoever_may_read_rows_may_hold_them_against_a_contract(stack: Stack) -> None:
+    contract = {"columns": [{"name": "id", "type": "int64", "ge": 2}]}
+    with http(stack, "loader") as client:
+        check = "/api/v1/datasets/sales_eu/contract/check"
+        job = client.post(check, json=contract, headers={"Prefer": "wait=60"}).json()
+        assert job["state"] == "succeeded", job["error"]
+        assert job["result"]["rejected_rows"] > 0
+        proposed = client.post("/api/v1/datasets/sales_eu/contract/infer").json()
+        assert [column["name"] for column in proposed["columns"]] == ["id", "who"]
+        for action in ("check", "infer"):
+            refused = client.post(f"/api/v1/datasets/{SECRET}/contract/{action}", json=contract)
+            assert (refused.status_code, refused.json()["code"]) == (404, "dataset_not_found"), refused.text

@@ -133,6 +133,9 @@ def test_what_is_there_can_be_checked_by_a_contract_on_trial(http, stack):
         ("price", "double", False),
     ]
     assert checked(http, "trial", proposed)["result"]["rejected_rows"] == 0
+    stack.write("grown", pa.table({"price": ["x"]}))  # by two writers, and of two schemas
+    assert ingested(http, "grown", schema_policy="add")["error"] is None
+    assert checked(http, "grown", {})["result"]["rows"] == 1 + 3
     assert proposed["columns"][1]["ge"] is None
     job = checked(http, "trial", {**CONTRACT, "limits": {"max_rejected_rows": 1}})
     report = job["result"]

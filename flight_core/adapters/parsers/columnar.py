@@ -265,12 +265,25 @@ def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], al
     for file, schema in zip(files, schemas, strict=True):
         for field in schema:
             type, label = first.setdefault(field.name, (field.type, file.label))
-            if not alike(field.type, type):
+            if not alike(_usual(field.type), _usual(type)):
                 raise SchemaMismatch(
                     f"column '{field.name}' is {field.type} in {file.label} and {type} in {label};"
                     " ingest them one by one",
                     column=field.name,
                 )
+
+
+def _usual(type: Any) -> pa.DataType:
+    """Of types that differ in how long a column can be, the shortest."""
+    if pat.is_large_string(type):
+        return pa.string()
+    if pat.is_large_binary(type):
+        return pa.binary()
+    if pat.is_list(type) or pat.is_large_list(type):
+        return pa.list_(_usual(type.value_type))
+    if pat.is_struct(type):
+        return pa.struct([(field.name, _usual(field.type)) for field in type])
+    return type  # type: ignore[no-any-return]
 
 
 def _widen(one: pa.DataType, other: pa.DataType) -> bool:
