@@ -1,6 +1,7 @@
 """Starting, serving and stopping: claim, open, listen, tell; then the other way round."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -53,7 +54,7 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
     try:
         with _signals_raise(), directory.claimed(roles):
             check_ports(settings, roles)
-            with open_skein(settings, directory, roles) as skein:
+            with open_skein(settings, directory, roles) as skein, _kept_from_the_collector():
                 skein.reconcile()
                 if Role.FLIGHT in roles:
                     skein.recover_rejects()
@@ -72,6 +73,17 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
     if not drained:
         logging.shutdown()
         os._exit(0)  # the thread of a client that neither reads nor leaves would never end
+
+
+@contextmanager
+def _kept_from_the_collector() -> Iterator[None]:
+    """What is there now stays until the end: the collector need not look at it every time."""
+    gc.freeze()
+    gc.enable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class Servers:

@@ -4,20 +4,18 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import stamina
-from alembic import command
-from alembic.config import Config
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from flight_core.domain.errors import DependencyFailed, OutOfDisk, Unsupported
 
 _BUSY_TIMEOUT_MS = 30_000
 _MIGRATION_TIMEOUT_S = 30.0
+_REVISIONS = Path(__file__).parent / "migrations" / "versions"  # by their numbers
 _MIGRATION_LOCK = 0x536B65696E  # any number that nobody else locks
 
 
@@ -77,16 +75,11 @@ class Database:
                 self._migrate()
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", "flight_core.infrastructure:migrations")
         with self.write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except (CommandError, ResolutionError) as error:
-                raise Unsupported("the catalog was made by a newer Skein; upgrade this one") from error
+            if not _is_up_to_date(connection):
+                _upgrade(connection)
 
     def close(self) -> None:
         with self._watch_lock:
@@ -94,6 +87,28 @@ class Database:
                 self._watch.close()
                 self._watch = None
         self._engine.dispose()
+
+
+def _is_up_to_date(connection: sa.Connection) -> bool:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    revision = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return revision == max(path.stem[:4] for path in _REVISIONS.glob("[0-9]*.py"))
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # large, and nothing that a catalog in use needs
+    from alembic.config import Config
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "flight_core.infrastructure:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except (CommandError, ResolutionError) as error:
+        raise Unsupported("the catalog was made by a newer Skein; upgrade this one") from error
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -1,5 +1,6 @@
 """`skein serve`, `serve-flight` and `serve-control`: read the settings, serve, tell how to connect."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -77,6 +78,7 @@ def serve_control(
 
 
 def _serve(roles: set[str], context: typer.Context) -> None:
+    gc.disable()  # what is made until `run` has all of Skein stays for good: looking for garbage is in vain
     from skein.directory import Role
     from skein.lifecycle import run
     from skein.logging import configure_logging

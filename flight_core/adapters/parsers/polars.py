@@ -17,7 +17,6 @@ import pyarrow as pa
 from anyio.abc import UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from flight_core.adapters.parsers.contract_rules import check_contract
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
 from flight_core.adapters.parsers.processes import LOG, ParsingProcesses
 from flight_core.adapters.parsers.sniffing import needs_whole_file
@@ -90,6 +89,8 @@ class PolarsParser:
             options_for(known_format(format), options)
 
     def check_contract(self, contract: Contract) -> None:
+        from flight_core.adapters.parsers.contract_rules import check_contract  # Polars, only if needed
+
         check_contract(contract)
 
     async def parse(
