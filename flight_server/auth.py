@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
+from typing import Self
 from urllib.parse import unquote
 
 import pyarrow.flight as fl
@@ -17,6 +18,7 @@ from flight_server.calls import CallScope, Watcher
 from flight_server.errors import flight_errors
 
 DOOR = "flight"
+FLIGHT_SQL_DOOR = "flight_sql"
 MIDDLEWARE = "skein"
 SESSION_COOKIE = "arrow_flight_session_id"
 
@@ -37,6 +39,11 @@ class Call:
     context: fl.ServerCallContext
     headers: Headers
     scope: CallScope
+
+    def over_flight_sql(self) -> Self:
+        """The same call, by the door that it turned out to take."""
+        origin = replace(self.actor.origin, door=FLIGHT_SQL_DOOR)
+        return replace(self, actor=replace(self.actor, origin=origin))
 
     def header(self, name: str) -> str | None:
         """The first value of a header, without white space around it."""

@@ -93,7 +93,7 @@ class SkeinFlightServer(fl.FlightServerBase):
     ) -> fl.FlightInfo:
         call = self._call(context)
         if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
-            return self._flight_sql.get_flight_info(call, message, descriptor)
+            return self._flight_sql.get_flight_info(call.over_flight_sql(), message, descriptor)
         return self._plain.get_flight_info(call, descriptor)
 
     @flight_errors()
@@ -102,14 +102,14 @@ class SkeinFlightServer(fl.FlightServerBase):
     ) -> fl.SchemaResult:
         call = self._call(context)
         if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
-            return fl.SchemaResult(self._flight_sql.get_schema(call, message))
+            return fl.SchemaResult(self._flight_sql.get_schema(call.over_flight_sql(), message))
         return fl.SchemaResult(self._plain.get_schema(call, descriptor))
 
     @flight_errors()
     def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
         call = self._call(context)
         if self._flight_sql and (message := self._flight_sql.parse(ticket.ticket)) is not None:
-            return self._flight_sql.do_get(call, message)
+            return self._flight_sql.do_get(call.over_flight_sql(), message)
         return self._plain.do_get(call, ticket.ticket)
 
     @flight_errors()
@@ -122,7 +122,7 @@ class SkeinFlightServer(fl.FlightServerBase):
     ) -> None:
         call = self._call(context)
         if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
-            self._flight_sql.do_put(call, message, reader, writer)
+            self._flight_sql.do_put(call.over_flight_sql(), message, reader, writer)
         else:
             self._plain.do_put(call, descriptor, reader, writer)
 
@@ -157,7 +157,7 @@ class SkeinFlightServer(fl.FlightServerBase):
 
     def _results(self, call: Call, action: fl.Action) -> Iterable[fl.Result | bytes]:
         if self._flight_sql and any(name == action.type for name, _ in self._flight_sql.actions()):
-            return self._flight_sql.do_action(call, action)
+            return self._flight_sql.do_action(call.over_flight_sql(), action)
         return self._plain.do_action(call, action)
 
     def _call(self, context: fl.ServerCallContext) -> Call:

@@ -11,7 +11,7 @@ class AuditEntry(BaseModel):
     at: datetime
     actor: str = Field(description="Who it was; empty if nobody could tell.", examples=["dashboard"])
     credential: str = Field(description="By what they were recognised.", examples=["token/01982f4e7c1b"])
-    door: str = Field(description="`http`, `websocket`, `flight` or `cli`.", examples=["flight"])
+    door: str = Field(description="`http`, `websocket`, `flight`, `flight_sql` or `cli`.", examples=["http"])
     address: str = Field(description="Where they were; empty if the door does not know.")
     action: str = Field(description="What they asked for.", examples=["open_query"])
     decision: Literal["allowed", "refused", "failed"] = Field(

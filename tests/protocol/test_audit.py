@@ -74,6 +74,8 @@ def test_flight_and_flight_sql_tell_the_address(stack):
         cursor.execute("SELECT id FROM sales_eu")
         with pytest.raises(dbapi.Error):
             cursor.execute("CREATE TABLE t (x INT)")
+    entry = newest(stack, actor="emea", action="answer_in_session", decision="allowed")
+    assert (entry["door"], entry["address"], entry["datasets"]) == ("flight_sql", "127.0.0.1", ["sales_eu"])
     found = entries(stack, actor="emea", decision="refused", limit=5)
     assert {"statement_not_allowed", "permission_denied"} & {entry["code"] for entry in found}
 
