@@ -2,15 +2,15 @@
 
     python -m benchmarks.ingest [--rows 8000000] [--lineitem 1000000] [--contract] [--upsert ROWS]
 
-Both write zstd with the same row groups, in the same environment (allocator, priority); the bare writer is
-told the types that Skein finds out. They run in turns, so that a busy moment hits both, and must bring the
-same rows: a checksum over all values is compared. Beside the wall time stands the processor time of all
-processes that took part, starts included. `--contract` measures once more with six columns held against a
-contract (types, nulls, ranges, enum, pattern). The server answers small queries meanwhile. Memory is that of
-the server and of all parsing processes together, looked at 50 times a second, without pages that others
-share; what forks share among themselves is counted for each. `--upsert` measures writing 1% into tables of
-up to that many rows, at their end and scattered all over. Writes benchmarks/results/ingest.json, and
-ingest.png.
+Both write zstd with the same row groups, in the same environment: allocator, priority, and a session of its
+own, which is what a busy machine divides its time by. The bare writer is told the types that Skein finds
+out. They run in turns, so that a busy moment hits both, and must bring the same rows: a checksum over all
+values is compared. Beside the wall time stands the processor time of all processes that took part, starts
+included. `--contract` measures once more with six columns held against a contract (types, nulls, ranges,
+enum, pattern). The server answers small queries meanwhile. Memory is that of the server and of all parsing
+processes together, looked at 50 times a second, without pages that others share; what forks share among
+themselves is counted for each. `--upsert` measures writing 1% into tables of up to that many rows, at their
+end and scattered all over. Writes benchmarks/results/ingest.json, and ingest.png.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def bare(source: Path, target: Path, schema: dict[str, str]) -> tuple[float, flo
     target.unlink(missing_ok=True)
     command = [sys.executable, "-P", "-c", _BARE, str(source), str(target), json.dumps(schema)]
     before, start = children_cpu_s(), time.perf_counter()
-    process = subprocess.Popen(command, env=ENVIRONMENT)
+    process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True)
     watch = Watch(psutil.Process(process.pid))
     with watch.watching():
         failed = process.wait()
