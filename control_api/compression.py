@@ -21,7 +21,6 @@ _MIN_BYTES = 1024
 _AT_ONCE_BYTES = 64 << 10  # more is compressed in a thread
 _GZIP = 16 + zlib.MAX_WBITS
 _FAST = 1
-_EMPTY = (204, 304)
 
 
 def preferred(accept_encoding: str) -> Coding | None:
@@ -47,13 +46,14 @@ class Compressing:
             coding = preferred(Headers(scope=scope).get("accept-encoding", ""))
             if scope["method"] == "HEAD":
                 coding = None
-            send = _Compressed(coding, send)
+            send = _Compressed(coding, send, known=Headers(scope=scope).get("if-none-match", ""))
         await self._app(scope, receive, send)
 
 
 class _Compressed:
-    def __init__(self, coding: Coding | None, send: Send) -> None:
+    def __init__(self, coding: Coding | None, send: Send, *, known: str) -> None:
         self._coding = coding
+        self._known = known
         self._send = send
         self._compressor: _Compressor | None = None
 
@@ -66,18 +66,28 @@ class _Compressed:
 
     def _started(self, message: Message) -> Message:
         headers = MutableHeaders(raw=list(message["headers"]))
+        etag = headers.get("etag", "")
+        if message["status"] == 304:
+            for coding in CODINGS:
+                if _own(etag, coding) in self._known:
+                    headers["ETag"] = _own(etag, coding)
+            return {**message, "headers": headers.raw}
         if not _TEXTS.match(headers.get("content-type", "")) or "content-encoding" in headers:
             return message
         headers.add_vary_header("Accept-Encoding")
         size = int(headers.get("content-length", _MIN_BYTES))
-        if self._coding is not None and size >= _MIN_BYTES and message["status"] not in _EMPTY:
+        if self._coding is not None and size >= _MIN_BYTES and message["status"] != 204:
             self._compressor = _Gzip() if self._coding == "gzip" else _Zstd()
             headers["Content-Encoding"] = self._coding
             del headers["content-length"]
-            etag = headers.get("etag", "")
             if etag.startswith('"'):
-                headers["ETag"] = f'{etag[:-1]}-{self._coding}"'
+                headers["ETag"] = _own(etag, self._coding)
         return {**message, "headers": headers.raw}
+
+
+def _own(etag: str, coding: Coding) -> str:
+    """Of the compressed text."""
+    return f'{etag[:-1]}-{coding}"'
 
 
 class _Compressor(Protocol):

@@ -7,6 +7,7 @@ import pytest
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.query import Statement
+from tests.protocol.http_stack import until
 from tests.stack import skein_stack
 
 FLIGHTS = "/api/v1/datasets/flights"
@@ -164,6 +165,7 @@ def test_usage_tells_how_many_asked_through_any_door_and_when(tmp_path):
         reader = Actor("reader", frozenset({Scope.READ}))
         with use_cases.open_query(Statement("SELECT n FROM read"), actor=reader, door="http") as query:
             list(query)
+        until(lambda: all(record.finished_at for record in use_cases.queries.list()), deadline_s=30)
         usage = client.get("/api/v1/datasets/read/usage").json()
         assert (usage["queries"], usage["identities"]) == (3, 2)
         assert [(each["actor"], each["queries"]) for each in usage["by"]] == [("local", 2), ("reader", 1)]
