@@ -182,7 +182,7 @@ def test_equal_queries_at_the_same_time_run_once(stack):
 
 def test_those_who_wait_for_an_equal_query_do_not_wait_for_its_client(stack):
     use_cases = stack.skein.control
-    statement = Statement("SELECT i, i + 1 AS j FROM t")
+    statement = Statement("SELECT i, i + 2 AS j FROM t")
     with use_cases.open_query(statement, actor=LOCAL, door="http") as first:
         with use_cases.open_query(statement, actor=LOCAL, door="http") as second:  # nobody reads the first
             assert sum(batch.num_rows for batch in second) == ROWS.num_rows
