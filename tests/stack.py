@@ -9,7 +9,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Set
+import time
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,3 +151,11 @@ def skein_process(
         if server.process.poll() is None:
             server.process.kill()
         server.wait()
+
+
+def until(condition: Callable[[], object], *, deadline_s: float = 60.0) -> None:
+    """Wait for something that happens in another thread and tells nobody."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)

@@ -1,7 +1,6 @@
 """A Flight server as Skein wires it, in this process, on a free port and a temporary folder."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
 from skein.settings import load_settings
 from skein.wiring.process import flight_server, open_skein
+from tests.stack import until as until
 
 path = fl.FlightDescriptor.for_path
 command = fl.FlightDescriptor.for_command
@@ -61,11 +61,3 @@ def read(client: fl.FlightClient, descriptor: fl.FlightDescriptor) -> pa.Table:
 def ticket_of(client: fl.FlightClient, descriptor: fl.FlightDescriptor) -> fl.Ticket:
     (endpoint,) = client.get_flight_info(descriptor).endpoints
     return endpoint.ticket
-
-
-def until(condition: Callable[[], object], *, deadline_s: float = 10.0) -> None:
-    """Wait for something that happens in another thread and tells nobody."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)

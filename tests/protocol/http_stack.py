@@ -15,7 +15,7 @@ from control_api.app import create_app
 from control_api.options import ControlOptions, ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.query import QueryRecord
-from tests.stack import Stack
+from tests.stack import Stack, until
 
 # Runs for as long as nobody stops it, without a row.
 ENDLESS = "SELECT count(*) AS n FROM range(1_000_000_000) a, range(1_000_000_000) b"
@@ -117,11 +117,3 @@ def settle(value: Callable[[], int], *, quiet_s: float = 0.5, deadline_s: float 
         if (now := value()) != last:
             last, since = now, time.monotonic()
     return last
-
-
-def until(condition: Callable[[], object], *, deadline_s: float = 10.0) -> None:
-    """Wait for something that happens in another thread and tells nobody."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
