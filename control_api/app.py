@@ -68,6 +68,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
         redoc_url=None,
         responses=openapi.PROBLEMS,
         middleware=_middleware(use_cases, options),
+        telemetry=options.telemetry,
     )
     app.state.use_cases = use_cases
     app.state.options = options

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry
 
 from flight_core.application.admission import Admission
@@ -94,6 +95,7 @@ class ControlOptions:
     event_timeout_s: float = 30.0
     check_timeout_s: float = 5.0
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    telemetry: TelemetryConfig | None = None  # of FastAPI, for traces of requests
 
 
 @dataclass(frozen=True, slots=True)

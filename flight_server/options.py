@@ -10,6 +10,7 @@ from flight_core.application.catalog import (
 )
 from flight_core.application.gate import Gate
 from flight_core.application.live import FollowQuery
+from flight_core.application.ports.tracing import UNTRACED, Tracer
 from flight_core.application.queries import OpenQuery, PlanQuery
 from flight_core.application.query_log import CancelQuery, QueryLog
 from flight_core.application.row_writes import WriteDataset
@@ -42,6 +43,7 @@ class FlightOptions:
     batch_bytes: int = 2 << 20
     stall_timeout_s: float = 600.0
     ticket_ttl_s: float = 86_400.0
+    tracer: Tracer = UNTRACED
 
 
 @dataclass(frozen=True, slots=True)

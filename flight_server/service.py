@@ -2,12 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from flight_core.application.gate import Gate
+from flight_core.application.ports.tracing import UNTRACED, Tracer
 from flight_core.domain.errors import InvalidOption
 from flight_server.auth import MIDDLEWARE, AuthMiddleware, Call, OpenHandshake, call_of
 from flight_server.calls import Watcher
@@ -16,6 +17,8 @@ from flight_server.errors import flight_errors, keep_tracebacks_home
 from flight_server.flight_sql.dispatch import FlightSql
 from flight_server.options import FlightOptions, FlightUseCases, TlsOptions
 from flight_server.plain import PlainFlight
+from flight_server.tracing import MIDDLEWARE as TRACING
+from flight_server.tracing import TracingMiddleware, traced
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ class SkeinFlightServer(fl.FlightServerBase):
             super().__init__(
                 (self._host, options.port),
                 auth_handler=OpenHandshake(),
-                middleware={MIDDLEWARE: AuthMiddleware(use_cases.gate)},
+                middleware=_middleware(use_cases.gate, options.tracer),
                 **_tls(options.tls),
             )
         except pa.ArrowException:
@@ -87,6 +90,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         self._watcher.close()
         return not ending.is_alive()
 
+    @traced
     @flight_errors()
     def get_flight_info(
         self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
@@ -96,6 +100,7 @@ class SkeinFlightServer(fl.FlightServerBase):
             return self._flight_sql.get_flight_info(call.over_flight_sql(), message, descriptor)
         return self._plain.get_flight_info(call, descriptor)
 
+    @traced
     @flight_errors()
     def get_schema(  # type: ignore[override]
         self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
@@ -105,6 +110,7 @@ class SkeinFlightServer(fl.FlightServerBase):
             return fl.SchemaResult(self._flight_sql.get_schema(call.over_flight_sql(), message))
         return fl.SchemaResult(self._plain.get_schema(call, descriptor))
 
+    @traced
     @flight_errors()
     def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
         call = self._call(context)
@@ -112,6 +118,7 @@ class SkeinFlightServer(fl.FlightServerBase):
             return self._flight_sql.do_get(call.over_flight_sql(), message)
         return self._plain.do_get(call, ticket.ticket)
 
+    @traced
     @flight_errors()
     def do_put(
         self,
@@ -126,6 +133,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         else:
             self._plain.do_put(call, descriptor, reader, writer)
 
+    @traced
     @flight_errors()
     def do_exchange(
         self,
@@ -136,12 +144,14 @@ class SkeinFlightServer(fl.FlightServerBase):
     ) -> None:
         self._plain.exchanges.run(self._call(context), descriptor, writer)
 
+    @traced
     @flight_errors()
     def list_flights(  # type: ignore[override]
         self, context: fl.ServerCallContext, criteria: bytes
     ) -> list[fl.FlightInfo]:
         return list(self._plain.list_flights(self._call(context), criteria))
 
+    @traced
     @flight_errors()
     def list_actions(  # type: ignore[override]
         self, context: fl.ServerCallContext
@@ -149,19 +159,22 @@ class SkeinFlightServer(fl.FlightServerBase):
         self._call(context)
         return self._plain.actions() + (self._flight_sql.actions() if self._flight_sql else [])
 
-    def do_action(  # type: ignore[override]
-        self, context: fl.ServerCallContext, action: fl.Action
-    ) -> Iterator[fl.Result | bytes]:
-        with flight_errors():
-            yield from self._results(self._call(context), action)
-
-    def _results(self, call: Call, action: fl.Action) -> Iterable[fl.Result | bytes]:
+    @traced
+    @flight_errors()
+    def do_action(self, context: fl.ServerCallContext, action: fl.Action) -> list[bytes]:
+        call = self._call(context)
         if self._flight_sql and any(name == action.type for name, _ in self._flight_sql.actions()):
-            return self._flight_sql.do_action(call.over_flight_sql(), action)
-        return self._plain.do_action(call, action)
+            return list(self._flight_sql.do_action(call.over_flight_sql(), action))
+        return list(self._plain.do_action(call, action))
 
     def _call(self, context: fl.ServerCallContext) -> Call:
         return call_of(context, self._watcher)
+
+
+def _middleware(gate: Gate, tracer: Tracer) -> dict[str, fl.ServerMiddlewareFactory]:
+    """In the order in which they see a call."""
+    tracing = {} if tracer is UNTRACED else {TRACING: TracingMiddleware(tracer)}
+    return {**tracing, MIDDLEWARE: AuthMiddleware(gate)}
 
 
 def _tls(options: TlsOptions | None) -> dict[str, Any]:

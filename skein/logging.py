@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import structlog
 from structlog.typing import Processor
@@ -33,6 +35,24 @@ def configure_logging(level: LogLevel, format: LogFormat) -> None:
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
     logging.captureWarnings(capture=True)
+
+
+@contextmanager
+def log_fields(fields: Callable[[], Mapping[str, str]]) -> Iterator[None]:
+    """Have each line that is logged within the block, by any thread, carry what `fields` says there."""
+
+    def add(record: logging.LogRecord) -> bool:
+        record.__dict__.update(fields())
+        return True
+
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(add)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(add)
 
 
 def _renderer(format: LogFormat) -> tuple[Processor, ...]:

@@ -204,6 +204,8 @@ class Settings(BaseSettings):
     drain_timeout_s: PositiveFloat = Field(10.0, description="How long a stop waits for open streams.")
     log_level: LogLevel = Field(LogLevel.INFO, description="What is worth a line in the log.")
     log_format: LogFormat = Field(LogFormat.AUTO, description="How a line looks.")
+    otlp_endpoint: str | None = Field(None, description="Collector that traces are sent to, by OTLP/HTTP.")
+    otlp_sql: bool = Field(False, description="Whether traces hold SQL and the query strings of URLs.")
 
     @field_validator("ingest_roots", mode="before")
     @classmethod
@@ -222,6 +224,14 @@ class Settings(BaseSettings):
     @classmethod
     def _names(cls, value: object) -> object:
         return _parts(value, ",")
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        address = urlsplit(value or "http://none")
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError("it is no URL like http://collector:4318")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from flight_core.application.job_log import JobLog
 from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.tracing import Span
 from flight_core.domain.job import Job, Progress
 
 _SAMPLES = 21  # so the rates are those of the last five seconds or so
@@ -39,9 +40,10 @@ class Pace:
 class Lease:
     """A job that was claimed as `holder`: its latest progress, its log, and how it ended."""
 
-    def __init__(self, job: Job, holder: str, clock: Clock) -> None:
+    def __init__(self, job: Job, holder: str, clock: Clock, span: Span) -> None:
         self.job = job
         self.holder = holder
+        self.span = span
         self.log = JobLog(clock, attempt=job.attempt)
         self.progress = job.progress
         self.stored = job.progress
@@ -55,6 +57,7 @@ class Lease:
         if progress.phase is not self.progress.phase and progress.phase is not None:
             self.log.phase = progress.phase
             self.log.add(str(progress.phase))
+            self.span.event(str(progress.phase))
         self.progress = progress
 
     def paced(self) -> Progress:

@@ -19,6 +19,7 @@ from flight_core.application.jobs import Wakeup, event_of
 from flight_core.application.owners import ActAsOwner
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.sources import Report
+from flight_core.application.ports.tracing import UNTRACED, Fields, Span, Tracer
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import (
     Conflict,
@@ -99,6 +100,7 @@ class JobWorker:
         wakeup: Wakeup,
         act_as_owner: ActAsOwner,
         options: WorkerOptions,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._runners = runners
         self._jobs = jobs
@@ -107,6 +109,7 @@ class JobWorker:
         self._wakeup = wakeup
         self._act_as_owner = act_as_owner
         self._options = options
+        self._tracer = tracer
         self._scope = anyio.CancelScope()
         self._claims = itertools.count(1)
         # Of its own: heartbeats must not queue behind other people's threads.
@@ -161,12 +164,26 @@ class JobWorker:
         if job is None:
             return None
         self._events.append(event_of("started", job, self._clock))
-        lease = Lease(job, holder, self._clock)
+        about: Fields = {
+            "job_id": job.id,
+            "dataset": job.dataset.value,
+            "attempt": job.attempt,
+            "actor": job.actor,
+        }
+        lease = Lease(job, holder, self._clock, self._tracer.start(f"job {job.task}", about))
         earlier = "; the one before ended without a word" if job.attempt > 1 else ""
         lease.log.add(f"attempt {job.attempt} of {self._options.max_attempts}{earlier}")
         return lease
 
     async def _work(self, lease: Lease, done: Callable[[], None]) -> None:
+        try:
+            with lease.span.current():
+                await self._see_through(lease)
+        finally:
+            _end(lease.span, lease.final)
+            done()
+
+    async def _see_through(self, lease: Lease) -> None:
         job = lease.job
         folder = self._options.scratch / job.id / str(job.attempt)
         try:
@@ -181,7 +198,6 @@ class JobWorker:
                 await anyio.to_thread.run_sync(
                     self._settle, lease, folder, limiter=self._threads, abandon_on_cancel=True
                 )
-            done()
 
     async def _hold(self, lease: Lease, scope: anyio.CancelScope) -> None:
         """Store progress and extend the lease, until the job is over, cancelled, or somebody else's."""
@@ -291,6 +307,14 @@ class JobWorker:
 
     def _lease_until(self) -> datetime:
         return self._clock() + timedelta(seconds=self._options.lease_s)
+
+
+def _end(span: Span, job: Job | None) -> None:
+    if job is None:  # given back
+        span.end({"state": str(JobState.QUEUED)})
+        return
+    outcome: Fields = {"state": str(job.state), "rows": job.progress.rows, "version": job.version}
+    span.end(outcome, error=job.error_code)
 
 
 def _last_words(job: Job, elapsed_s: float) -> tuple[str, LogLevel]:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import Measured
+from flight_core.application.ports.tracing import UNTRACED, Fields, Span, Tracer
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import (
     Cancelled,
@@ -36,15 +37,22 @@ class QueryLog:
     """The queries that run in this process, and the latest that ended. Thread-safe."""
 
     def __init__(
-        self, clock: Clock, *, keep: int = 1000, ended: Callable[[QueryRecord], None] | None = None
+        self,
+        clock: Clock,
+        *,
+        keep: int = 1000,
+        ended: Callable[[QueryRecord], None] | None = None,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self.clock = clock
         self._ended = ended  # is told of each run
+        self._tracer = tracer
         self._keep = keep
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
         self._cancels: dict[str, dict[int, Callable[[], None]]] = {}  # one a run: tickets can be used again
         self._running: dict[int, QueryRecord] = {}  # each run
+        self._spans: dict[int, Span] = {}  # of each run
         self._measured: dict[str, Measured] = {}  # the latest run of each
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
@@ -64,11 +72,16 @@ class QueryLog:
             self._records[record.query_id] = record
             self._records.move_to_end(record.query_id)
             self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
+            if id(record) not in self._running:
+                self._spans[id(record)] = self._begun(record)
             self._running[id(record)] = record
             self._forget_the_oldest()
             refused = record.query_id in self._refused
         if refused:
             cancel()
+
+    def _begun(self, record: QueryRecord) -> Span:
+        return self._tracer.start("query", {**_identity(record), "sql": record.sql})
 
     def _require_room(self, record: QueryRecord) -> None:
         if record.at_once is None or id(record) in self._running:
@@ -96,6 +109,7 @@ class QueryLog:
             record.unread_since = None
             runs = self._cancels[record.query_id]
             del runs[id(record)], self._running[id(record)]
+            span = self._spans.pop(id(record))
             if not runs:
                 del self._cancels[record.query_id]
                 self._measured.pop(record.query_id, None)
@@ -106,19 +120,15 @@ class QueryLog:
             self._cache_uses[record.cache] += 1
         if self._ended is not None:
             self._ended(record)
-        logger.info(
-            "query ended",
-            extra={
-                "query_id": record.query_id,
-                "state": str(state),
-                "actor": record.actor,
-                "door": record.door,
-                "rows": record.rows,
-                "size_bytes": record.size_bytes,
-                "cache": str(record.cache),
-                "error": error,
-            },
-        )
+        outcome: Fields = {
+            "state": str(state),
+            "rows": record.rows,
+            "size_bytes": record.size_bytes,
+            "cache": str(record.cache),
+        }
+        span.end(outcome, error=error if state is QueryState.FAILED else None)
+        with span.current():
+            logger.info("query ended", extra={**_identity(record), **outcome, "error": error})
 
     @contextmanager
     def running(self, record: QueryRecord, cancel: Callable[[], None]) -> Iterator[None]:
@@ -200,6 +210,10 @@ class QueryLog:
         if record.state is QueryState.SUCCEEDED:
             progress = 1.0
         return replace(record, progress=progress)
+
+
+def _identity(record: QueryRecord) -> dict[str, str]:
+    return {"query_id": record.query_id, "actor": record.actor, "door": record.door}
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,7 @@ def job_worker(parts: Parts) -> JobWorker:
         clock=utc_now,
         wakeup=parts.wakeup,
         act_as_owner=act_as_owner,
+        tracer=parts.telemetry.tracer,
         options=WorkerOptions(
             name=new_id(), scratch=parts.directory.jobs, concurrency=parts.settings.ingest_jobs
         ),

@@ -68,6 +68,7 @@ from skein.registry import (
     build_steps,
 )
 from skein.settings import Settings
+from skein.wiring.telemetry import Telemetry, telemetry
 
 _ROW_FINDER_BYTES = 1 << 30
 
@@ -99,6 +100,7 @@ class Parts:
     jobs: JobRepository
     admission: Admission
     log: QueryLog
+    telemetry: Telemetry
     open_write: OpenWrite
     sources: Sources
     parser: Parser
@@ -113,6 +115,7 @@ class Parts:
 
 
 def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> Parts:
+    traces = telemetry(settings, stack)
     database = Database(catalog_url(settings, directory))
     stack.callback(database.close)
     database.migrate()
@@ -131,7 +134,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     datasets = SqlDatasetRepository(database)
     derivations = SqlDerivationRepository(database)
     usage = UsageLedger(SqlUsageRepository(database))
-    log = QueryLog(utc_now, ended=usage.note)
+    log = QueryLog(utc_now, ended=usage.note, tracer=traces.tracer)
     reads = OpenReads(log, sessions, utc_now)
     readers = SqlReaderRepository(database)
     readers.leave(*roles)  # those that had the roles before are gone, however they ended
@@ -170,6 +173,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,
         log=log,
+        telemetry=traces,
         open_write=OpenWrite(
             datasets, store, Publish(datasets, utc_now), new_id, derivations, engine.has_own_table
         ),

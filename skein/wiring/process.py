@@ -34,6 +34,7 @@ from skein.wiring.control import control_use_cases
 from skein.wiring.flight import flight_sql_use_cases, flight_use_cases
 from skein.wiring.ingestion import job_worker, schedule_desk, start_ingestion, upload_limits
 from skein.wiring.parts import open_parts
+from skein.wiring.telemetry import Telemetry
 from skein.wiring.versions import compact, maintenance_options, start_maintenance, vacuum
 
 VERSION = version("skein-flight")
@@ -46,6 +47,7 @@ class Skein:
     settings: Settings
     directory: DataDirectory
     key: bytes
+    telemetry: Telemetry
     flight: FlightUseCases
     flight_sql: FlightSqlUseCases
     control: ControlUseCases
@@ -86,6 +88,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             settings=settings,
             directory=directory,
             key=parts.key,
+            telemetry=parts.telemetry,
             flight=audited(flight, parts.audit),
             flight_sql=audited(flight_sql_use_cases(parts, flight), parts.audit),
             control=audited(control, parts.audit),
@@ -120,6 +123,7 @@ def flight_server(skein: Skein) -> SkeinFlightServer:
         version=VERSION,
         stall_timeout_s=settings.stall_timeout_s,
         ticket_ttl_s=settings.ticket_ttl_s,
+        tracer=skein.telemetry.tracer,
     )
     return SkeinFlightServer(skein.flight, options, FlightSql(skein.flight_sql, options))
 
@@ -133,5 +137,6 @@ def http_app(skein: Skein, *, flight_uri: str) -> FastAPI:
         origins=settings.allowed_origins,
         max_body_bytes=settings.max_body_bytes,
         stall_timeout_s=settings.stall_timeout_s,
+        telemetry=skein.telemetry.http,
     )
     return create_app(skein.control, options)
