@@ -29,6 +29,7 @@ from tests.stack import skein_process
 SECRET = "sesame"
 SQL = f"SELECT i, '{SECRET}' AS word FROM range(10) t(i)"
 TRACES = {"flight": "a" * 32, "adbc": "b" * 32, "http": "c" * 32}  # by client
+WAIT = {"Prefer": "wait=60"}
 CALLER = "1234567890abcdef"  # the span of the client
 
 
@@ -90,7 +91,9 @@ def collector() -> Iterator[Collector]:
 class Seen:
     collector: Collector
     logs: list[dict]
-    job_id: str
+    answers: list[str]  # the traceparent of each answer over Flight
+    job_id: str  # of an ingestion
+    derived_id: str  # of a job that makes a derived dataset
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["without SQL", "with SQL"])
@@ -107,22 +110,33 @@ def seen(request, tmp_path_factory):
         }
         with skein_process(folder / "data", **settings) as server:
             flight_uri, http_url = server.endpoints["flight"], server.endpoints["http"]
-            read_with_flight(flight_uri)
+            answers = read_with_flight(flight_uri)
             read_with_adbc(flight_uri)
-            job_id = use_http(http_url)
+            job_ids = use_http(http_url)
             assert server.stop() == 0
         logs = [json.loads(line) for line in "".join(server.errors).splitlines() if line.startswith("{")]
-        yield Seen(received, logs, job_id)
+        yield Seen(received, logs, answers, *job_ids)
 
 
-def read_with_flight(uri: str) -> None:
+def read_with_flight(uri: str) -> list[str]:
+    answers: list[str] = []
+
+    class Listener(fl.ClientMiddleware):
+        def received_headers(self, headers):
+            answers.extend(headers.get("traceparent", []))
+
+    class Factory(fl.ClientMiddlewareFactory):
+        def start_call(self, info):
+            return Listener()
+
     options = fl.FlightCallOptions(headers=[(b"traceparent", traceparent(TRACES["flight"]).encode())])
     command = json.dumps({"sql": SQL}).encode()
-    with fl.connect(uri) as client:
+    with fl.connect(uri, middleware=[Factory()]) as client:
         info = client.get_flight_info(fl.FlightDescriptor.for_command(command), options)
         assert client.do_get(info.endpoints[0].ticket, options).read_all().num_rows == 10
         with pytest.raises(pa.ArrowKeyError):
             client.get_flight_info(fl.FlightDescriptor.for_path("nowhere"), options)
+    return answers
 
 
 def read_with_adbc(uri: str) -> None:
@@ -132,16 +146,19 @@ def read_with_adbc(uri: str) -> None:
         assert cursor.fetch_arrow_table().num_rows == 10
 
 
-def use_http(url: str) -> str:
+def use_http(url: str) -> tuple[str, str]:
     headers = {"traceparent": traceparent(TRACES["http"])}
     with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         assert client.get("/healthz").is_success
         assert client.post("/api/v1/query", json={"sql": SQL}).is_success
         assert client.get("/api/v1/queries", params={"sql": "SELECT 'again'"}).is_success
         ingestion = {"dataset": "rows", "source": {"kind": "file", "path": "rows.csv"}}
-        done = client.post("/api/v1/ingestions", json=ingestion, headers={"Prefer": "wait=30"})
-        assert done.json()["state"] == "succeeded", done.text
-        return done.json()["id"]
+        ingested = client.post("/api/v1/ingestions", json=ingestion, headers=WAIT).json()
+        derivation = {"sql": 'SELECT a FROM "rows"', "refresh": "manual"}
+        assert client.put("/api/v1/datasets/derived/derivation", json=derivation).is_success
+        derived = client.post("/api/v1/datasets/derived/derivation/refresh", headers=WAIT).json()
+        assert (ingested["state"], derived["state"]) == ("succeeded", "succeeded")
+        return ingested["id"], derived["id"]
 
 
 REQUESTS = {
@@ -204,6 +221,19 @@ def test_a_job_tells_its_phases(seen):
     assert (told["skein.dataset"], told["skein.state"], told["skein.rows"]) == ("rows", "succeeded", 2)
     assert told["skein.version"] == 0
     assert not job.parent_span_id
+
+
+def test_the_queries_of_a_job_are_parts_of_it(seen):
+    job = seen.collector.one("job ingest", **{"skein.job_id": seen.derived_id})
+    (query,) = [span for span in seen.collector.spans() if span.parent_span_id == job.span_id]
+    assert (query.name, values(query)["skein.door"], values(query)["skein.rows"]) == ("query", "ingestion", 2)
+
+
+def test_flight_answers_with_the_spans_of_its_calls(seen):
+    spans = {span.span_id.hex(): span.name for span in seen.collector.spans()}
+    calls = [answer.split("-") for answer in seen.answers]
+    assert {trace_id for _, trace_id, _, _ in calls} == {TRACES["flight"]}
+    assert [spans[span_id].rpartition("/")[2] for _, _, span_id, _ in calls][:2] == ["GetFlightInfo", "DoGet"]
 
 
 def test_probes_make_no_spans_and_spans_tell_who_sent_them(seen):
