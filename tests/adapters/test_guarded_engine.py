@@ -148,10 +148,11 @@ def test_older_versions_and_pins_are_read(tmp_path):
             stack.rows('FROM "ds_a@v7"')
 
 
-def test_who_reads_every_version_of_a_dataset_that_changes_keeps_the_engine(stack):
-    for number in range(20):
-        stack.lake.commit("ds_a", pa.table({"i": pa.array([number], pa.int64())}))
-        assert stack.rows("SELECT sum(i) AS s FROM ds_a").to_pylist() == [{"s": number}]
+def test_who_reads_every_version_of_a_dataset_that_changes_keeps_the_engine(tmp_path):
+    with guarded_stack(tmp_path) as stack:
+        for number in range(20):
+            stack.lake.commit("ds_a", pa.table({"i": pa.array([number], pa.int64())}))
+            assert stack.rows("SELECT sum(i) AS s FROM ds_a").to_pylist() == [{"s": number}]
 
 
 def query_statement() -> Statement:
