@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
+from flight_core.adapters.engines.duckdb import engine as engine_module
+from flight_core.adapters.engines.duckdb.engine import DuckDbEngine, pays
 from flight_core.adapters.engines.duckdb.plain_scan import PlainScan
 from flight_core.domain.errors import Cancelled, QueryFailed
 from flight_core.domain.query import Statement, quoted
@@ -56,6 +57,27 @@ def engine(lake: FakeLake, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     made = DuckDbEngine(DuckDbOptions(None, (lake.folder,), folder), lake)  # type: ignore[arg-type] # a fake
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def always():
+    """Whatever can be read from the files is, whether it is the faster way or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "pays", lambda *_: True)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("type_", "options", "expected"),
+    [
+        (pa.int64(), {}, True),
+        (pa.decimal128(15, 2), {"narrow_decimals": True}, False),
+        (pa.utf8(), {}, False),
+        (pa.utf8(), {"dictionaries": True, "narrow_decimals": True}, True),
+    ],
+)
+def test_files_are_read_without_duckdb_where_that_was_measured_to_be_faster(type_, options, expected):
+    assert pays(Statement("FROM t", **options), pa.schema([("a", type_)])) is expected
 
 
 def read(engine: DuckDbEngine, lake: FakeLake, sql: str, **options: object) -> tuple[type, pa.Table]:

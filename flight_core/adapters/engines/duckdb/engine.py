@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 
 import duckdb
+import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.binding import Bound
 from flight_core.adapters.engines.duckdb.instance import Instance
@@ -122,7 +123,7 @@ class DuckDbEngine:
         if statement.window is not None or len(bound.pins) != 1 or len(parsed.tables) != 1:
             return None
         ((table,), (ref,)) = parsed.tables, bound.pins.values()
-        if type(ref) is not VersionRef:  # a part of a version
+        if type(ref) is not VersionRef or not pays(statement, bound.schema):  # a part of a version
             return None
         plan = scan_plan(parsed, statement, bound.schema, self._store.files(ref))
         if plan is None or (not table.schema and table.name.lower() in own_tables()):
@@ -253,3 +254,11 @@ class DuckDbEngine:
             cursor.close()
         else:
             pool.give_back(cursor)
+
+
+def pays(statement: Statement, schema: pa.Schema) -> bool:
+    """Whether Arrow's reader is the faster one, as measured: for texts if they may stay dictionaries; without
+    any texts, unless DuckDB makes decimals narrow on the way."""
+    if any(pa.types.is_string(field.type) for field in schema):
+        return statement.dictionaries
+    return not statement.narrow_decimals
