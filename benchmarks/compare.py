@@ -9,7 +9,6 @@ compared by rows a second.
 Writes benchmarks/results/compare.json and compare.png.
 """
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import data
-from benchmarks.harness import Server, save, skein
+from benchmarks.harness import Server, arguments, save, skein
 from benchmarks.peers.session import Failed, Subject, client, peers, verify
 
 BASE = "in-process DuckDB"
@@ -87,14 +86,8 @@ def subjects(folder: Path, scale: float, only: frozenset[str]) -> Iterator[list[
             client("Skein, kept result", "flight", cached.flight, server=cached.process, tables=_KEPT),
         ]
         ours = [stack.enter_context(way) for way in ways]
-        theirs = stack.enter_context(peers(tables, _place(folder), only=only))
+        theirs = stack.enter_context(peers(tables, folder / "peers", only=only))
         yield ours + theirs
-
-
-def _place(folder: Path) -> Path:
-    place = folder / "peers"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
 
 
 def files_of(server: Server, name: str) -> list[str]:
@@ -242,13 +235,9 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="1.0: 6M rows of lineitem, 60M of numbers")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", action="append", default=[], metavar="PEER", help="this peer; repeat it")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     with subjects(options.data.resolve(), options.scale, frozenset(options.only)) as ways:
         workloads = {each.title: measure(each, ways, rounds=options.rounds) for each in WORKLOADS}

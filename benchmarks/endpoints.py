@@ -8,7 +8,6 @@ streams the wall time falls, on one whose cores are all busy with one stream it 
 Writes benchmarks/results/endpoints.json.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import data
-from benchmarks.harness import Server, cpu_s, save, skein
+from benchmarks.harness import Server, arguments, cpu_s, save, skein
 
 SQL = "SELECT * FROM lineitem"
 HEADER = "adbc.flight.sql.rpc.call_header.x-skein-endpoints"
@@ -83,12 +82,8 @@ def measure(server: Server, *, rounds: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     folder = options.data.resolve()
     path = data.lineitem(folder, 600_000 if options.quick else 6_000_000)

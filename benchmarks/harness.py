@@ -1,5 +1,6 @@
 """Interleaved runs, medians, and what they ran on."""
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -158,6 +159,15 @@ def _sum(column: pa.Array) -> int:
     if pa.types.is_floating(type_):
         return pc.sum(pc.round(pc.multiply(column, 1000.0)).cast(pa.int64())).as_py() or 0
     return pc.sum(column).as_py() or 0
+
+
+def arguments(about: str | None, *, rounds: int | None = 5) -> argparse.ArgumentParser:
+    """What benchmarks take: `--data`, and `--rounds` unless None; a benchmark adds its own."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=RESULTS / "data", help="the folder of the test data")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds)
+    return parser
 
 
 def machine() -> dict[str, object]:

@@ -13,7 +13,6 @@ themselves is counted for each. `--upsert` measures writing 1% into tables of up
 end and scattered all over. Writes benchmarks/results/ingest.json, and ingest.png.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -30,7 +29,7 @@ import httpx
 import psutil
 
 from benchmarks import data
-from benchmarks.harness import Server, save, skein
+from benchmarks.harness import Server, arguments, save, skein
 from benchmarks.ingest_report import plot, show
 from benchmarks.watching import Runs, Watch, children_cpu_s, measured, percentiles, small_queries
 from flight_core.adapters.parsers.processes import ENVIRONMENT
@@ -250,16 +249,12 @@ def losses(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
     parser.add_argument("--rows", type=int, default=8_000_000, help="of the file of six columns; 0: none")
     parser.add_argument("--lineitem", type=int, default=1_000_000, help="rows of lineitem; 0 leaves it out")
     parser.add_argument("--contract", action="store_true", help="the six columns once more, with a contract")
     parser.add_argument("--upsert", type=int, default=0, help="rows of the largest table to change 1%% of")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     folder, scale = options.data.resolve(), 10 if options.quick else 1
     folder.mkdir(parents=True, exist_ok=True)

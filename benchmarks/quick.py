@@ -8,7 +8,6 @@ with something else. A ratio that falls by more than the band, a quarter, fails.
 of this run as the new baseline, benchmarks/baseline.json.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from rich.table import Table
 
 from benchmarks import data
 from benchmarks.compare import files_of
-from benchmarks.harness import skein
+from benchmarks.harness import arguments, skein
 from benchmarks.peers.session import Subject, client, peers, verify
 
 BASELINE = Path(__file__).parent / "baseline.json"
@@ -74,11 +73,8 @@ def _load(way: Subject) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=None)
     parser.add_argument("--accept", action="store_true", help="make these ratios the baseline")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     folder = options.data.resolve()
     folder.mkdir(parents=True, exist_ok=True)

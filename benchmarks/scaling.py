@@ -7,7 +7,6 @@ smallest table again and again; the sum of their rows a second.
 Writes benchmarks/results/scaling.json and scaling.png.
 """
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ from rich.table import Table
 
 from benchmarks import data
 from benchmarks.compare import files_of
-from benchmarks.harness import PeakMemory, Server, save, skein
+from benchmarks.harness import PeakMemory, Server, arguments, save, skein
 from benchmarks.peers.session import Subject, client, verify
 
 SIZES = (1_000_000, 5_000_000, 20_000_000, 80_000_000)
@@ -120,12 +119,8 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("--rows", type=int, default=80_000_000, help="the most")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     result = run(options.data.resolve(), most=options.rows, rounds=options.rounds)
     path = save("scaling", result)

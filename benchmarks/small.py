@@ -7,7 +7,6 @@ rows of one order, another one each time; "again" asks for an aggregate, the sam
 keeps; "select 1" is the trip. Writes benchmarks/results/small.json and small.png.
 """
 
-import argparse
 import statistics
 import tempfile
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import data
 from benchmarks.compare import files_of
-from benchmarks.harness import save, skein
+from benchmarks.harness import arguments, save, skein
 from benchmarks.peers.session import Failed, Subject, client, peers
 
 CLIENTS = (1, 2, 4, 8, 16, 32)
@@ -75,7 +74,6 @@ def run(folder: Path, *, rows: int, seconds: float, rounds: int) -> dict[str, An
             stack.enter_context(client("Skein, Flight SQL", "adbc", server.flight, server=server.process)),
         ]
         tables = {"lineitem": files_of(server, "lineitem")}
-        (folder / "peers").mkdir(exist_ok=True)
         ways += stack.enter_context(peers(tables, folder / "peers", only=PEERS))
         return {
             title: measure(ways, statements, seconds=seconds, rounds=rounds)
@@ -117,13 +115,9 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("--rows", type=int, default=6_000_000)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     result = run(
         options.data.resolve(),

@@ -10,7 +10,6 @@ of the processors gives the limit: the ratio with all cores busy all the time.
 Writes benchmarks/results/stream.json and stream.png.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import data
-from benchmarks.harness import Case, PeakMemory, Server, as_rows, drain, interleave, save, skein
+from benchmarks.harness import Case, PeakMemory, Server, arguments, as_rows, drain, interleave, save, skein
 from benchmarks.naive_server import KEPT
 
 BASE = "in-process DuckDB"
@@ -261,12 +260,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "results" / "data")
     options = parser.parse_args()
     result = run(options.data.resolve(), rounds=options.rounds, quick=options.quick)
     path = save("stream", result)

@@ -16,7 +16,6 @@ from control_api import mapping
 from control_api.errors import problem_of
 from control_api.options import ControlUseCases
 from control_api.redaction import HIDDEN, redacted
-from control_api.routes.schedules import timing_of
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import contract_document, contract_of
 from flight_core.domain.dataset import Dataset, DatasetName
@@ -138,7 +137,7 @@ class CatalogFiles:
             return self._request(file, known=now)
 
         def make() -> None:
-            timing = timing_of(file)
+            timing = mapping.timing(file)
             assert timing is not None
             schedules = self.use_cases.schedules
             if now is None:

@@ -1,12 +1,10 @@
-"""Models of the hexagon -> what travels, and cursors."""
+"""Models of the hexagon -> what travels, and back."""
 
-import base64
-import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from control_api.etags import etag_of_dataset
 from control_api.formats import ResultHead, encode_json_array, json_value
@@ -18,14 +16,14 @@ from flight_core.domain.audit import StoredAuditEntry
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.derivation import RefreshPolicy
-from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
 from flight_core.domain.query import CacheUse, Pins, QueryRecord
+from flight_core.domain.schedule import Cron, Interval, Timing
 from flight_core.domain.upload import Upload
 from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import TagName, VersionName, version_named
-from schemas import derivations, http
+from schemas import derivations, http, schedules
 from schemas.audit import AuditEntry
 from schemas.sources import Source
 
@@ -337,31 +335,6 @@ def version_text(version: VersionName) -> str:
             return version.value
 
 
-def cursor(key: str) -> str:
-    """An opaque token for the page after `key`."""
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
-
-
-def parse_cursor(cursor: str) -> str:
-    """
-    Raises:
-        InvalidRequest: it was not made by `cursor`.
-    """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidRequest(
-            f"{cursor[:60]!r} is not a cursor; follow the `next` links, or start without one"
-        ) from None
-
-
-def next_page(path: str, parameters: Mapping[str, object]) -> str:
-    """Lists are parameters that are there several times."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{path}?{urlencode(given, doseq=True)}"
-
-
 def audit_entry(stored: StoredAuditEntry) -> AuditEntry:
     entry, origin = stored.entry, stored.entry.origin
     return AuditEntry(
@@ -390,3 +363,9 @@ def derivation_request(name: DatasetName, request: derivations.DerivationRequest
         policy=RefreshPolicy(request.refresh),
         incremental=request.incremental == "append",
     )
+
+
+def timing(request: schedules.Timed) -> Timing | None:
+    if request.cron is not None:
+        return Cron(request.cron, request.timezone or "UTC")
+    return None if request.every_s is None else Interval(request.every_s)

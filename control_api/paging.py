@@ -6,7 +6,7 @@ import binascii
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 from urllib.parse import urlencode
 
 from fastapi import Query, Request
@@ -17,6 +17,7 @@ from flight_core.domain.errors import InvalidRequest
 Item = TypeVar("Item")
 # What items are ordered by: no two of a list have the same.
 Place = tuple[str | int | float, ...]
+LikePlace = TypeVar("LikePlace", bound=Place)
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="From the `next` link of the page before.")]
@@ -38,7 +39,7 @@ def cursor_of(place: Place) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def place_of(cursor: str, *, like: Place) -> Place:
+def place_of(cursor: str, *, like: LikePlace) -> LikePlace:
     """
     Raises:
         InvalidRequest: it was not made by `cursor_of`, or belongs to another list.
@@ -52,7 +53,7 @@ def place_of(cursor: str, *, like: Place) -> Place:
         raise InvalidRequest(
             f"{cursor[:60]!r} is not a cursor of this list; follow the `next` links, or start without one"
         )
-    return tuple(found)
+    return cast(LikePlace, tuple(found))
 
 
 def paged(

@@ -77,6 +77,7 @@ def client(
 @contextmanager
 def peers(tables: Tables, folder: Path, *, only: frozenset[str] = frozenset()) -> Iterator[list[Subject]]:
     """All that can run here, each with its server and its client."""
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         subjects = []
         for peer in PEERS:

@@ -11,7 +11,7 @@ from control_api import mapping
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import KeyHeader
 from control_api.queued import LOCATION, Queued, Waited
-from control_api.routes.jobs import ListQuery, link_next, list_page
+from control_api.routes.jobs import ListQuery, list_page
 from flight_core.application.preview import PreviewRequest
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
@@ -63,8 +63,8 @@ def list_ingestions(
     wanted: Annotated[ListQuery, Depends()],
 ) -> http.IngestionPage:
     """Newest first."""
-    found, following = list_page(use_cases, caller, request, wanted, tasks=frozenset({Task.INGEST}))
-    link_next(response, following)
+    ingestions = frozenset({Task.INGEST})
+    found, following = list_page(use_cases, caller, request, response, wanted, tasks=ingestions)
     items = [mapping.ingestion(job) for job in found if isinstance(job, Ingestion)]
     return http.IngestionPage(items=items, next=following)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
+from urllib.parse import urlencode
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases
 from control_api.options import ControlUseCases
-from control_api.paging import Cursor, Limit
+from control_api.paging import Cursor, Limit, link_after, place_of
 from control_api.queued import LOCATION, Queued, Waited
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
@@ -42,6 +43,7 @@ def list_page(
     use_cases: ControlUseCases,
     caller: Actor,
     request: Request,
+    response: Response,
     wanted: ListQuery,
     *,
     tasks: frozenset[Task] | None,
@@ -52,26 +54,13 @@ def list_page(
         states=frozenset(wanted.states) if wanted.states else None,
         tasks=tasks,
     )
-    before = mapping.parse_cursor(wanted.cursor) if wanted.cursor else None
+    (before,) = place_of(wanted.cursor, like=("",)) if wanted.cursor else (None,)
     try:
         found = use_cases.list_jobs(chosen, actor=caller, limit=wanted.limit + 1, before=before)
     except IngestionNotFound:
         raise InvalidRequest("the job that the cursor stands for is gone; start without a cursor") from None
-    if len(found) <= wanted.limit:
-        return found, None
-    parameters = {
-        "dataset": wanted.dataset,
-        "state": wanted.states,
-        "task": request.query_params.getlist("task") or None,
-        "limit": wanted.limit,
-        "cursor": mapping.cursor(found[wanted.limit - 1].id),
-    }
-    return found[: wanted.limit], mapping.next_page(request.url.path, parameters)
-
-
-def link_next(response: Response, following: str | None) -> None:
-    if following is not None:
-        response.headers["Link"] = f'<{following}>; rel="next"'
+    last = (found[wanted.limit - 1].id,) if len(found) > wanted.limit else None
+    return found[: wanted.limit], link_after(last, request, response)
 
 
 @router.get("/jobs")
@@ -85,8 +74,7 @@ def list_jobs(
 ) -> http.JobPage:
     """Ingestions and maintenance, newest first."""
     tasks = frozenset(task) if task else None
-    found, following = list_page(use_cases, caller, request, wanted, tasks=tasks)
-    link_next(response, following)
+    found, following = list_page(use_cases, caller, request, response, wanted, tasks=tasks)
     return http.JobPage(items=[mapping.job(job) for job in found], next=following)
 
 
@@ -118,7 +106,7 @@ def read_log(
     lines = use_cases.read_job_log(job_id, actor=caller, after=after, limit=limit + 1)
     following = None
     if len(lines) > limit:
-        following = mapping.next_page(request.url.path, {"after": lines[limit - 1][0], "limit": limit})
+        following = f"{request.url.path}?{urlencode({'after': lines[limit - 1][0], 'limit': limit})}"
     return http.JobLog(items=[mapping.log_line(*line) for line in lines[:limit]], next=following)
 
 

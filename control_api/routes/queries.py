@@ -12,6 +12,7 @@ from starlette.responses import Response
 from control_api import mapping
 from control_api.dependencies import Caller, Responses, UseCases, WaitSeconds, Wanted, json_body
 from control_api.openapi import RESULT
+from control_api.paging import Cursor, Place, link_after, place_of
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidOption, InvalidParameters, PermissionDenied
@@ -79,7 +80,7 @@ def list_queries(
         int | None,
         Query(ge=0, lt=2**63, description="Rows of the result; in the list 1 to 1000, 100 if left out."),
     ] = None,
-    cursor: Annotated[str | None, Query(description="From the `next` link of the page before.")] = None,
+    cursor: Cursor = None,
 ) -> http.QueryPage | Response:
     """What runs or ran lately in this process, whichever door it came through; one's own without
     the scope `admin`.
@@ -95,7 +96,7 @@ def list_queries(
     limit = 100 if limit is None else limit
     if not 1 <= limit <= 1000:
         raise InvalidOption(f"limit is {limit}; a page holds 1 to 1000 queries")
-    before = mapping.parse_cursor(cursor) if cursor else None
+    before = place_of(cursor, like=("",)) if cursor else None
     found = [
         record
         for record in sorted(use_cases.queries.list(), key=_position, reverse=True)
@@ -105,19 +106,15 @@ def list_queries(
         and (actor is None or record.actor == actor)
         and (door is None or record.door == door)
     ]
-    page, next_page = found[:limit], None
-    if len(found) > limit:
-        asked = {"state": state, "actor": actor, "door": door, "limit": limit}
-        last = mapping.cursor(_position(page[-1]))
-        next_page = mapping.next_page(request.url.path, {**asked, "cursor": last})
-        response.headers["Link"] = f'<{next_page}>; rel="next"'
+    page = found[:limit]
+    following = link_after(_position(page[-1]) if len(found) > limit else None, request, response)
     now = use_cases.clock()
-    return http.QueryPage(items=[mapping.query(record, now) for record in page], next=next_page)
+    return http.QueryPage(items=[mapping.query(record, now) for record in page], next=following)
 
 
-def _position(record: QueryRecord) -> str:
+def _position(record: QueryRecord) -> Place:
     """Sorts by age; the id tells those of the same moment apart."""
-    return f"{record.created_at:%Y%m%d%H%M%S%f}{record.query_id}"
+    return (f"{record.created_at:%Y%m%d%H%M%S%f}{record.query_id}",)
 
 
 @router.get("/queries/{query_id}")

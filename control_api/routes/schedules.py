@@ -16,7 +16,7 @@ from control_api.redaction import redacted
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import IngestionNotFound
 from flight_core.domain.job import Job
-from flight_core.domain.schedule import Cron, Interval, Schedule, Timing
+from flight_core.domain.schedule import Cron, Interval, Schedule
 from schemas import http
 from schemas import schedules as wire
 
@@ -28,7 +28,7 @@ async def add_schedule(
     request: wire.ScheduleRequest, response: Response, use_cases: UseCases, caller: Caller, once: OnceOnly
 ) -> wire.Schedule:
     """Let an ingestion repeat. One with `every_s` runs for the first time at once."""
-    timing = timing_of(request)
+    timing = mapping.timing(request)
     assert timing is not None
     wanted = mapping.ingestion_request(request.ingestion)
     schedules = use_cases.schedules
@@ -74,7 +74,7 @@ def change_schedule(
         name,
         actor=caller,
         request=None if request.ingestion is None else mapping.ingestion_request(request.ingestion),
-        timing=timing_of(request),
+        timing=mapping.timing(request),
         paused=request.paused,
     )
     return _reply(changed, use_cases, caller)
@@ -90,12 +90,6 @@ def remove_schedule(name: str, use_cases: UseCases, caller: Caller) -> None:
 async def run_schedule(name: str, use_cases: UseCases, caller: Caller, queued: Queued) -> http.Ingestion:
     """Run it now, paused or not. Takes `Prefer: wait=10`, as `POST /api/v1/ingestions` does."""
     return await queued.ingestion(partial(use_cases.schedules.run, name, actor=caller))
-
-
-def timing_of(request: wire.Timed) -> Timing | None:
-    if request.cron is not None:
-        return Cron(request.cron, request.timezone or "UTC")
-    return None if request.every_s is None else Interval(request.every_s)
 
 
 def _reply(schedule: Schedule, use_cases: ControlUseCases, caller: Actor) -> wire.Schedule:

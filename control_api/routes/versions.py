@@ -11,11 +11,11 @@ from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, 
 from control_api.etags import etag_of_dataset, require_match
 from control_api.formats import json_objects
 from control_api.openapi import RESULT
-from control_api.paging import Cursor, Limit, paged
+from control_api.paging import Cursor, Limit, link_after, paged, place_of
 from control_api.streaming import DOOR, QueryResponse, Run
 from flight_core.application.diff import VersionDiff
 from flight_core.domain.dataset import DatasetVersion
-from flight_core.domain.errors import InvalidRequest, TagNotFound
+from flight_core.domain.errors import TagNotFound
 from flight_core.domain.query import Statement
 from flight_core.domain.versions import RetentionPolicy, TagName, version_named
 from flight_core.domain.versions import Tag as DomainTag
@@ -44,20 +44,11 @@ def list_versions(
     cursor: Cursor = None,
 ) -> http.VersionPage:
     """The history of a dataset, newest first: who made a version, why, and of what."""
-    before = _number(mapping.parse_cursor(cursor)) if cursor else None
+    (before,) = place_of(cursor, like=(0,)) if cursor else (None,)
     entries = use_cases.versions.history(name, actor=caller, before=before, limit=limit + 1)
-    next_page = None
-    if len(entries) > limit:
-        last = mapping.cursor(str(entries[limit - 1].version.ref.version))
-        next_page = mapping.next_page(request.url.path, {"limit": limit, "cursor": last})
-        response.headers["Link"] = f'<{next_page}>; rel="next"'
-    return http.VersionPage(items=[mapping.history_entry(entry) for entry in entries[:limit]], next=next_page)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise InvalidRequest("the cursor is not one of this list; follow its `next` links")
-    return int(text)
+    last = (entries[limit - 1].version.ref.version,) if len(entries) > limit else None
+    following = link_after(last, request, response)
+    return http.VersionPage(items=[mapping.history_entry(entry) for entry in entries[:limit]], next=following)
 
 
 @router.get("/diff")

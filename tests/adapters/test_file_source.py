@@ -13,20 +13,26 @@ from flight_core.domain.ingestion import SourceSpec
 @pytest.fixture
 def place(tmp_path):
     """A root with files, and things beside it that are nobody's business."""
-    for name in ("root/a.csv", "root/b.csv", "root/deep/er/c.csv", "root/.hidden.csv", "root/_tmp/d.csv"):
+    for name in (
+        "allowed/a.csv",
+        "allowed/b.csv",
+        "allowed/deep/er/c.csv",
+        "allowed/.hidden.csv",
+        "allowed/_tmp/d.csv",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret.csv").write_text("secret")
-    (tmp_path / "root" / "data").mkdir()
-    (tmp_path / "root" / "data" / "secret.key").write_text("key")
+    (tmp_path / "allowed" / "data").mkdir()
+    (tmp_path / "allowed" / "data" / "secret.key").write_text("key")
     return tmp_path
 
 
 @pytest.fixture
 def source(place):
-    return FileSource(FileSourceOptions(roots=(place / "root",), closed=(place / "root" / "data",)))
+    return FileSource(FileSourceOptions(roots=(place / "allowed",), closed=(place / "allowed" / "data",)))
 
 
 def found(source: FileSource, path: object) -> dict[str, str]:
@@ -43,14 +49,14 @@ def found(source: FileSource, path: object) -> dict[str, str]:
 
 
 def test_a_file_is_read_where_it_is(source, place):
-    assert found(source, str(place / "root" / "a.csv")) == {"a.csv": "root/a.csv"}
+    assert found(source, str(place / "allowed" / "a.csv")) == {"a.csv": "allowed/a.csv"}
 
 
 def test_a_relative_path_is_looked_up_in_the_roots_in_turn(place):
-    source = FileSource(FileSourceOptions(roots=(place / "outside", place / "root")))
+    source = FileSource(FileSourceOptions(roots=(place / "outside", place / "allowed")))
     assert found(source, "secret.csv") == {"secret.csv": "secret"}
-    assert found(source, "deep/er/c.csv") == {"c.csv": "root/deep/er/c.csv"}
-    assert found(source, "deep/*/c.csv") == {"er/c.csv": "root/deep/er/c.csv"}
+    assert found(source, "deep/er/c.csv") == {"c.csv": "allowed/deep/er/c.csv"}
+    assert found(source, "deep/*/c.csv") == {"er/c.csv": "allowed/deep/er/c.csv"}
 
 
 def test_a_folder_stands_for_its_files_except_hidden_ones(source):
@@ -73,7 +79,7 @@ def test_a_pattern_stands_for_what_it_matches(source, pattern, labels):
 
 
 def test_a_name_with_brackets_is_a_name_first(source, place):
-    (place / "root" / "part[1].csv").write_text("x")
+    (place / "allowed" / "part[1].csv").write_text("x")
     assert found(source, "part[1].csv") == {"part[1].csv": "x"}
 
 
@@ -88,7 +94,7 @@ def test_a_list_keeps_its_order_and_no_file_comes_twice(source):
         "deep/../../outside/secret.csv",
         "{place}/outside/secret.csv",
         "{place}/outside/nothing-there.csv",
-        "{place}/root/../outside/secret.csv",
+        "{place}/allowed/../outside/secret.csv",
         "{place}/*/secret.csv",
         "*/../../outside/secret.csv",
         "/etc/passwd",
@@ -106,26 +112,26 @@ def test_what_is_not_under_a_root_is_refused(source, place, path):
 
 @pytest.mark.parametrize("path", ["link.csv", "link*.csv", "linked/secret.csv", "linked/*.csv", "linked"])
 def test_links_do_not_lead_out(source, place, path):
-    (place / "root" / "link.csv").symlink_to(place / "outside" / "secret.csv")
-    (place / "root" / "linked").symlink_to(place / "outside")
+    (place / "allowed" / "link.csv").symlink_to(place / "outside" / "secret.csv")
+    (place / "allowed" / "linked").symlink_to(place / "outside")
     with pytest.raises(SourceNotAllowed):
         found(source, path)
 
 
 def test_links_within_the_roots_are_followed(source, place):
-    (place / "root" / "alias.csv").symlink_to(place / "root" / "a.csv")
-    assert found(source, "alias.csv") == {"alias.csv": "root/a.csv"}
+    (place / "allowed" / "alias.csv").symlink_to(place / "allowed" / "a.csv")
+    assert found(source, "alias.csv") == {"alias.csv": "allowed/a.csv"}
 
 
 def test_a_root_may_be_a_link_itself(place):
-    (place / "alias").symlink_to(place / "root")
+    (place / "alias").symlink_to(place / "allowed")
     source = FileSource(FileSourceOptions(roots=(place / "alias",)))
-    assert found(source, str(place / "alias" / "a.csv")) == {"a.csv": "root/a.csv"}
+    assert found(source, str(place / "alias" / "a.csv")) == {"a.csv": "allowed/a.csv"}
 
 
 def test_without_roots_nothing_is_allowed(place):
     source = FileSource(FileSourceOptions())
-    for path in ("a.csv", str(place / "root" / "a.csv")):
+    for path in ("a.csv", str(place / "allowed" / "a.csv")):
         with pytest.raises(SourceNotAllowed, match="SKEIN_INGEST_ROOTS"):
             source.check(SourceSpec("file", {"path": path}))
 
@@ -143,14 +149,14 @@ def test_a_missing_file_is_refused_before_there_is_a_job(source):
 
 
 def test_what_is_no_regular_file_is_invalid(source, place):
-    os.mkfifo(place / "root" / "pipe")
+    os.mkfifo(place / "allowed" / "pipe")
     with pytest.raises(InvalidSource, match="there is no file 'pipe'"):
         found(source, "pipe")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_file_that_the_server_may_not_read_is_invalid(source, place):
-    (place / "root" / "a.csv").chmod(0)
+    (place / "allowed" / "a.csv").chmod(0)
     with pytest.raises(InvalidSource, match="Permission denied"):
         found(source, "a.csv")
 

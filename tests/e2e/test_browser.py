@@ -1,6 +1,7 @@
 """The example for browsers in headless Chromium: a stream, a live query, events; and a page of a stranger."""
 
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,13 +25,22 @@ class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-@pytest.fixture(scope="module")
-def site():
+@contextmanager
+def served():
+    """The site, at an origin of its own."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=SITE))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def site():
+    with served() as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +101,8 @@ def test_a_page_follows_a_live_query_and_the_events(page, skein):
 
 
 def test_a_page_of_another_site_gets_nothing(skein, tmp_path):
-    stranger = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=SITE))
-    threading.Thread(target=stranger.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{stranger.server_port}/?server={skein.http_url}"
-        with opened(address, tmp_path) as page:
-            press(page, "ask")
-            assert "TypeError" in page.until("document.getElementById('failure').innerText")
-            assert shown(page, "events") == ""
-            assert shown(page, "rows") == ""
-    finally:
-        stranger.shutdown()
-        stranger.server_close()
+    with served() as stranger, opened(f"{stranger}/?server={skein.http_url}", tmp_path) as page:
+        press(page, "ask")
+        assert "TypeError" in page.until("document.getElementById('failure').innerText")
+        assert shown(page, "events") == ""
+        assert shown(page, "rows") == ""
