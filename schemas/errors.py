@@ -139,6 +139,7 @@ PROBLEM_TYPES = _types(
     ("source_busy", "The source is being ingested", "Wait for the other ingestion, then try again."),
     ("unauthenticated", "No valid credentials", "Send the header 'Authorization: Bearer <token>'."),
     ("permission_denied", "Not allowed", "Ask for a token with the scope that the detail names."),
+    ("reserved_name", "The name is reserved", "Choose another name for the token or the user."),
     ("statement_not_allowed", "The statement is not allowed", "Rewrite it without what the detail names."),
     ("source_not_allowed", "The source is not allowed", "Ask the operator to allow the path or host."),
     ("resource_exhausted", "A limit was reached", "Try again later."),

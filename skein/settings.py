@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flight_core.adapters.authentication.static import ClaimGrant, Credential
-from flight_core.domain.access import ALL_SCOPES, EVERYTHING, Scope
+from flight_core.domain.access import ALL_SCOPES, EVERYTHING, OIDC_PREFIX, RESERVED_NAMES, Scope
 from flight_core.domain.errors import InvalidOption
 
 Model = TypeVar("Model", bound=BaseSettings)
@@ -326,6 +326,8 @@ def _credential(entry: str, kind: str) -> Credential:
             f"an entry of {setting} is not NAME=SECRET, NAME/SCOPE+SCOPE=SECRET or"
             " NAME/SCOPE@DATASET+DATASET=SECRET; entries are separated by commas"
         )
+    if name in RESERVED_NAMES or name.startswith(OIDC_PREFIX):
+        raise ValueError(f"'{name}' in {setting} is the name of somebody inside Skein, or of an issuer")
     return Credential(name, secret, *_grant(name, grant, setting)) if slash else Credential(name, secret)
 
 

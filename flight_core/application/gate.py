@@ -7,6 +7,7 @@ from flight_core.application.access_watch import AccessWatch
 from flight_core.application.audit import AuditLog
 from flight_core.application.ports.authentication import Authenticator
 from flight_core.application.request_rate import RequestRate
+from flight_core.application.tokens import refuse_reserved
 from flight_core.domain.access import Actor, Origin
 from flight_core.domain.audit import AuditEntry, Decision
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
@@ -30,8 +31,8 @@ Shown = Token | Password | None
 class Gate:
     """Recognises who comes in at a door, and notes whom it keeps out.
 
-    Raises as `Authenticator`; TooManyRequests; Unauthenticated where credentials are needed and none
-    are shown.
+    Raises as `Authenticator`; ReservedName; TooManyRequests; Unauthenticated where credentials are needed and
+    none are shown.
     """
 
     def __init__(self, authenticator: Authenticator, audit: AuditLog, defaults: Limits = NO_LIMITS) -> None:
@@ -82,9 +83,11 @@ class Gate:
             return anonymous
         match shown:
             case Token():
-                return self.authenticator.authenticate_token(shown.secret)
+                return _allowed(self.authenticator.authenticate_token(shown.secret))
             case Password():
-                return self.authenticator.authenticate_password(shown.user, shown.secret, address=address)
+                return _allowed(
+                    self.authenticator.authenticate_password(shown.user, shown.secret, address=address)
+                )
         raise Unauthenticated(
             "this server wants credentials: send the header 'authorization: Bearer <token>', or Basic with a"
             " user and a password"
@@ -97,3 +100,9 @@ class Gate:
         decision = Decision.REFUSED if code else Decision.ALLOWED
         entry = AuditEntry(self._audit.clock(), name[:64], came, "log_in", decision, code=code)
         self._audit.note(entry)
+
+
+def _allowed(actor: Actor) -> Actor:
+    """Names are looked at when they are given, too; there may be some from before."""
+    refuse_reserved(actor.name)
+    return actor

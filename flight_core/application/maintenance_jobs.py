@@ -22,12 +22,11 @@ from flight_core.application.maintenance import (
     VacuumDataset,
     due,
 )
-from flight_core.application.owners import ITSELF
 from flight_core.application.ports import sources
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries import require
-from flight_core.domain.access import Actor, Scope
+from flight_core.domain.access import ITSELF, Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.errors import CommitConflict, FlightCoreError, InvalidRequest
 from flight_core.domain.job import Job, JobFilter, JobState, Maintenance, Phase, Progress, Task

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, replace
 
 from flight_core.application.ports.authentication import Credentials
-from flight_core.domain.access import LOCAL, Actor, Scope
+from flight_core.domain.access import ITSELF, LOCAL, Actor, Scope
 from flight_core.domain.errors import PermissionDenied
 from flight_core.domain.job import Job, Task
 from flight_core.domain.limits import NO_LIMITS
-
-ITSELF = Actor("skein")  # who asks for what is due
 
 _NEEDED = {Task.INGEST: Scope.INGEST, Task.PROFILE: Scope.READ, Task.CHECK: Scope.READ}
 

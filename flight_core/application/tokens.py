@@ -10,8 +10,8 @@ from datetime import datetime
 from flight_core.application.ports.authentication import API_TOKEN_PREFIX
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.queries import require
-from flight_core.domain.access import ALL_SCOPES, EVERYTHING, Actor, Scope
-from flight_core.domain.errors import InvalidOption, PermissionDenied
+from flight_core.domain.access import ALL_SCOPES, EVERYTHING, RESERVED_NAMES, Actor, Scope
+from flight_core.domain.errors import InvalidOption, PermissionDenied, ReservedName
 from flight_core.domain.limits import NO_LIMITS, Limits
 from flight_core.domain.tokens import ApiToken, TokenRepository
 
@@ -27,6 +27,7 @@ class CreateToken:
     Raises:
         PermissionDenied: the actor is no administrator of all datasets, or lacks a scope itself.
         InvalidOption: name, scopes or datasets are none, or it would have expired already.
+        ReservedName
     """
 
     tokens: TokenRepository
@@ -46,6 +47,7 @@ class CreateToken:
         require_administrator(actor)
         for scope in scopes:
             require(actor, scope)
+        refuse_reserved(name)
         now = self.clock()
         if expires_at is not None and expires_at <= now:
             raise InvalidOption(f"{expires_at.isoformat()} is over already; give a later moment")
@@ -79,6 +81,15 @@ class RevokeToken:
         token = self.tokens.revoke(token_id, self.clock())
         logger.info("token revoked", extra={"token_id": token_id, "holder": token.name, "actor": actor.name})
         return token
+
+
+def refuse_reserved(name: str) -> None:
+    """
+    Raises:
+        ReservedName: somebody inside Skein is called that.
+    """
+    if name in RESERVED_NAMES:
+        raise ReservedName(f"'{name}' is the name of somebody inside Skein; choose another one", name=name)
 
 
 def require_administrator(actor: Actor) -> None:

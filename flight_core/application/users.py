@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.passwords import PasswordHasher
 from flight_core.application.queries import require
-from flight_core.application.tokens import require_administrator
+from flight_core.application.tokens import refuse_reserved, require_administrator
 from flight_core.domain.access import EVERYTHING, Actor, Scope
 from flight_core.domain.errors import InvalidOption, PermissionDenied, UserNotFound
 from flight_core.domain.limits import NO_LIMITS, Limits
@@ -25,7 +25,7 @@ class AddUser:
     Raises:
         PermissionDenied: the actor is no administrator of all datasets, or lacks a scope itself.
         InvalidOption: name, password, scopes or datasets are none.
-        UserExists
+        UserExists, ReservedName
     """
 
     users: UserRepository
@@ -45,6 +45,7 @@ class AddUser:
         require_administrator(actor)
         for scope in scopes:
             require(actor, scope)
+        refuse_reserved(name)
         now = self.clock()
         hash = _hashed(self.hasher, password)
         user = User(name, scopes, datasets, now, actor.name, now, hash, limits)

@@ -75,4 +75,8 @@ class Actor:
         return LakeState(lake.revision, seen)
 
 
-LOCAL = Actor("local")
+LOCAL = Actor("local")  # everybody, where no credentials are needed
+ITSELF = Actor("skein")  # who asks for what is due
+
+RESERVED_NAMES = frozenset({LOCAL.name, ITSELF.name})  # whoever logged in as one would have its rights
+OIDC_PREFIX = "oidc:"  # so that nobody of an issuer can be taken for a user or a token of Skein

@@ -21,7 +21,7 @@
     │   └── IngestionFinished, NotRetryable, UploadFinished, OffsetMismatch, SourceBusy
     ├── Unauthenticated         no valid credentials
     ├── PermissionDenied        valid credentials, not allowed
-    │   └── StatementNotAllowed, SourceNotAllowed
+    │   └── StatementNotAllowed, SourceNotAllowed, ReservedName
     ├── ResourceExhausted       a configured limit was reached; try again later
     │   └── TooManyStreams, TooManySessions, TooManyRequests, TooManyQueries,
     │       OutOfMemory, OutOfDisk, LimitExceeded
@@ -323,6 +323,12 @@ class StatementNotAllowed(PermissionDenied):
 
 class SourceNotAllowed(PermissionDenied):
     code = "source_not_allowed"
+
+
+class ReservedName(PermissionDenied):
+    """A token or a user may not have the name: it stands for somebody inside Skein, with all rights."""
+
+    code = "reserved_name"
 
 
 class ResourceExhausted(FlightCoreError):

@@ -58,6 +58,14 @@ def test_claims_give_scopes_and_datasets_and_the_first_grant_counts(stack, issue
     assert audit.json()["items"][0]["credential"] == "oidc/t1"
 
 
+@pytest.mark.parametrize("subject", ["local", "skein"])
+def test_a_subject_called_like_somebody_inside_has_only_what_its_claims_give(stack, issuer, subject):
+    token = issuer.token(groups=["analysts"], sub=subject)
+    assert [each["name"] for each in ask(stack, token).json()["items"]] == ["sales_eu"]
+    audit = ask(stack, issuer.token(groups=["admins"], sub="root"), f"/api/v1/audit?actor=oidc:{subject}")
+    assert audit.json()["items"]
+
+
 @pytest.mark.parametrize(
     "claims",
     [

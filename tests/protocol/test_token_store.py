@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import adbc_driver_flightsql.dbapi as dbapi
 import httpx
@@ -13,6 +14,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from flight_core.application.ports.authentication import API_TOKEN_PREFIX
+from flight_core.domain.access import Scope
+from flight_core.domain.tokens import ApiToken
 from tests.protocol.flight_stack import until
 from tests.stack import Stack, skein_stack
 
@@ -142,6 +146,26 @@ def test_nobody_gives_more_than_they_have(stack):
         assert client.post("/api/v1/tokens", json={"name": "x", "scopes": ["read"]}).status_code == 201
         refused = client.post("/api/v1/tokens", json={"name": "x", "scopes": ["write"]})
         assert refused.json()["code"] == "permission_denied"
+
+
+@pytest.mark.parametrize("name", ["local", "skein"])
+def test_nobody_can_be_called_like_somebody_inside(stack, name):
+    with stack.http(headers=ADMIN) as client:
+        token = client.post("/api/v1/tokens", json={"name": name, "scopes": ["read"]})
+        user = client.post("/api/v1/users", json={"name": name, "password": "12345678", "scopes": ["read"]})
+    assert (token.status_code, token.json()["code"]) == (403, "reserved_name")
+    assert (user.status_code, user.json()["code"]) == (403, "reserved_name")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_token_from_before_with_the_name_of_somebody_inside_is_refused(stack, door):
+    moment, secret = datetime.now(UTC), f"{API_TOKEN_PREFIX}old-{door}"
+    token = ApiToken(door, "local", frozenset({Scope.READ}), ("*",), moment, "root")
+    digest = hashlib.sha256(secret.encode()).digest()
+    stack.skein.control.access.create_token.tokens.add(token, digest)
+    with pytest.raises((AssertionError, InvalidStatus, fl.FlightUnauthorizedError, dbapi.Error)) as refused:
+        DOORS[door](stack, secret)
+    assert any(told in str(refused.value) for told in ("reserved_name", "HTTP 403"))
 
 
 def run_of_schedule(client, name: str) -> dict:

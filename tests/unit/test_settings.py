@@ -55,6 +55,13 @@ def test_a_malformed_token_is_refused_without_being_repeated(entry):
     assert "s3cret" not in refusal.value.message
 
 
+@pytest.mark.parametrize("name", ["local", "skein", "oidc:ann"])
+@pytest.mark.parametrize("kind", ["tokens", "users"])
+def test_nobody_is_called_like_somebody_inside_or_of_an_issuer(kind, name):
+    with pytest.raises(InvalidOption, match=f"'{name}' in SKEIN_{kind.upper()}"):
+        load_settings(**{kind: f"{name}/read=s3cret"})
+
+
 def test_tokens_have_names_and_scopes():
     ann, bob = load_settings(tokens="ann=one, bob/read+write=two=2").credentials("tokens")
     assert (ann.name, ann.secret, ann.scopes) == ("ann", "one", ALL_SCOPES)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flight_core.adapters.authentication.oidc import NAME_PREFIX, OidcTokens
+from flight_core.adapters.authentication.oidc import OidcTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.application.ports.clock import Clock
-from flight_core.domain.access import Actor
+from flight_core.domain.access import OIDC_PREFIX, Actor
 from flight_core.domain.tokens import TokenRepository
 from flight_core.domain.users import UserRepository
 
@@ -22,7 +22,7 @@ class Holders:
     oidc: OidcTokens | None = None
 
     def holders(self, name: str) -> Sequence[Actor]:
-        if name.startswith(NAME_PREFIX):
+        if name.startswith(OIDC_PREFIX):
             return [] if self.oidc is None else self.oidc.holders(name)
         now = self.clock()
         tokens = [each for each in self.tokens.by_digest().values() if each.name == name and each.good(now)]

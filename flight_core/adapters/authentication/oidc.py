@@ -11,7 +11,7 @@ import jwt
 
 from flight_core.adapters.authentication.issuer_keys import IssuerKeys
 from flight_core.adapters.authentication.static import ClaimGrant
-from flight_core.domain.access import Actor, Origin
+from flight_core.domain.access import OIDC_PREFIX, Actor, Origin
 from flight_core.domain.errors import PermissionDenied, Unauthenticated
 
 # Keys of issuers are public: with a symmetric algorithm everybody could sign.
@@ -19,8 +19,6 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 _LEEWAY_S = 30.0
 _REMEMBERED = 10_000
 _MAX_TOKEN = 16 << 10
-
-NAME_PREFIX = "oidc:"  # nobody can be taken for a user or a token of Skein
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class OidcTokens:
             )
         grant = self._grant(name, _values(claims, self._options.grant_claim))
         origin = Origin(credential=f"oidc/{claims.get('jti', '')}"[:80])
-        actor = Actor(NAME_PREFIX + name, grant.scopes, grant.datasets, origin)
+        actor = Actor(OIDC_PREFIX + name, grant.scopes, grant.datasets, origin)
         self._remember(actor)
         return actor
 
