@@ -21,9 +21,9 @@ from control_api.events import CLOSE_TIMEOUT_S
 from control_api.mapping import versions_read
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.streaming import Streaming
-from flight_core.application.live import LiveQuery, LiveResult
 from flight_core.application.ports.clock import new_id
-from flight_core.application.query_log import QueryLog
+from flight_core.application.queries.live import LiveQuery, LiveResult
+from flight_core.application.queries.log import QueryLog
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import (
     Conflict,

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from control_api.etags import etag_of_dataset
 from control_api.formats import ResultHead, encode_json_array, json_value
-from flight_core.application.catalog import DatasetDescription
-from flight_core.application.definitions import DerivationRequest
+from flight_core.application.datasets.catalog import DatasetDescription
+from flight_core.application.datasets.versions import HistoryEntry
+from flight_core.application.derived.definitions import DerivationRequest
 from flight_core.application.ports.parsing import Preview
-from flight_core.application.versions import HistoryEntry
 from flight_core.domain.audit import StoredAuditEntry
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode

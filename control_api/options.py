@@ -7,60 +7,24 @@ from typing import Any
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry
 
-from flight_core.application.admission import Admission
-from flight_core.application.annotations import AnnotateDataset
-from flight_core.application.audit import ReadAudit
-from flight_core.application.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
-from flight_core.application.contract_checks import CheckDataset
-from flight_core.application.contract_proposal import InferContract
-from flight_core.application.contracts import (
+from flight_core.application.access.audit import ReadAudit
+from flight_core.application.access.gate import Gate
+from flight_core.application.access.tokens import CreateToken, ListTokens, RevokeToken
+from flight_core.application.access.users import AddUser, ChangePassword, ListUsers, RemoveUser
+from flight_core.application.contracts.checks import CheckDataset
+from flight_core.application.contracts.contracts import (
     DescribeContract,
     ListContracts,
     SetContract,
     WithdrawContract,
 )
-from flight_core.application.definitions import DefineDerivation, RemoveDerivation
-from flight_core.application.deletions import DeleteRows
-from flight_core.application.derivations import InspectDerivations, Refresh
-from flight_core.application.diff import DiffVersions
-from flight_core.application.follow_events import FollowEvents
-from flight_core.application.gate import Gate
-from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
-from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
-from flight_core.application.lineage import TraceLineage
-from flight_core.application.live import FollowQuery
-from flight_core.application.maintenance_jobs import StartMaintenance
-from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.events import EventFeed
-from flight_core.application.ports.results import ResultCache
-from flight_core.application.ports.steps import Steps
-from flight_core.application.preview import PreviewIngestion
-from flight_core.application.profile import ProfileDataset
-from flight_core.application.queries import OpenQuery
-from flight_core.application.query_log import CancelQuery, QueryLog
-from flight_core.application.refresh import RefreshDataset
-from flight_core.application.replay import ReplayRejects
-from flight_core.application.schedules import (
-    AddSchedule,
-    ChangeSchedule,
-    GetSchedule,
-    ListSchedules,
-    RemoveSchedule,
-    RunSchedule,
-)
-from flight_core.application.statements import ClassifyStatement, RunStatement
-from flight_core.application.tokens import CreateToken, ListTokens, RevokeToken
-from flight_core.application.uploads import (
-    CreateUpload,
-    DeleteUpload,
-    GetUpload,
-    ListUploads,
-    ReceivePart,
-    UploadLimits,
-)
-from flight_core.application.usage import GetUsage
-from flight_core.application.users import AddUser, ChangePassword, ListUsers, RemoveUser
-from flight_core.application.versions import (
+from flight_core.application.contracts.proposal import InferContract
+from flight_core.application.datasets.annotations import AnnotateDataset
+from flight_core.application.datasets.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
+from flight_core.application.datasets.diff import DiffVersions
+from flight_core.application.datasets.lineage import TraceLineage
+from flight_core.application.datasets.usage import GetUsage
+from flight_core.application.datasets.versions import (
     GetRetention,
     ListTags,
     ReadHistory,
@@ -69,6 +33,42 @@ from flight_core.application.versions import (
     SetRetention,
     TagVersion,
 )
+from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation
+from flight_core.application.derived.derivations import InspectDerivations, Refresh
+from flight_core.application.derived.refresh import RefreshDataset
+from flight_core.application.follow_events import FollowEvents
+from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
+from flight_core.application.ingestion.preview import PreviewIngestion
+from flight_core.application.ingestion.replay import ReplayRejects
+from flight_core.application.ingestion.schedules import (
+    AddSchedule,
+    ChangeSchedule,
+    GetSchedule,
+    ListSchedules,
+    RemoveSchedule,
+    RunSchedule,
+)
+from flight_core.application.ingestion.uploads import (
+    CreateUpload,
+    DeleteUpload,
+    GetUpload,
+    ListUploads,
+    ReceivePart,
+    UploadLimits,
+)
+from flight_core.application.jobs.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
+from flight_core.application.maintenance.jobs import StartMaintenance
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.events import EventFeed
+from flight_core.application.ports.results import ResultCache
+from flight_core.application.ports.steps import Steps
+from flight_core.application.profiles.profile import ProfileDataset
+from flight_core.application.queries.admission import Admission
+from flight_core.application.queries.live import FollowQuery
+from flight_core.application.queries.log import CancelQuery, QueryLog
+from flight_core.application.queries.reads import OpenQuery
+from flight_core.application.writes.deletions import DeleteRows
+from flight_core.application.writes.statements import ClassifyStatement, RunStatement
 from flight_core.domain.idempotency import IdempotencyRepository
 from flight_core.domain.repositories import EventRepository
 

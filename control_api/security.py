@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_api.errors import HttpProblem, problem_response
-from flight_core.application.gate import Gate, Password, Token
+from flight_core.application.access.gate import Gate, Password, Token
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
 

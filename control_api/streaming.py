@@ -20,7 +20,7 @@ from control_api.formats import Format, ResultHead
 from control_api.mapping import versions_read
 from control_api.options import ControlUseCases
 from flight_core.application.ports.clock import new_id
-from flight_core.application.queries import RunningQuery
+from flight_core.application.queries.reads import RunningQuery
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, QueryNotFound
 from flight_core.domain.query import Statement, StatementKind

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from control_api.errors import HttpProblem, unsupported_coding
-from flight_core.application.uploads import Part
+from flight_core.application.ingestion.uploads import Part
 from flight_core.domain.errors import InvalidRequest
 from schemas.http import Upload
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pyarrow.flight as fl
 
-from flight_core.application.gate import Gate, Password, Token
+from flight_core.application.access.gate import Gate, Password, Token
 from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Unauthenticated

@@ -7,9 +7,9 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.live import FollowQuery, LiveQuery, LiveResult
 from flight_core.application.ports.clock import new_id
-from flight_core.application.query_log import QueryLog
+from flight_core.application.queries.live import FollowQuery, LiveQuery, LiveResult
+from flight_core.application.queries.log import QueryLog
 from flight_core.domain.errors import EngineUnavailable, InvalidCommand, QueryNotFound, SchemaMismatch
 from flight_core.domain.query import Statement
 from flight_server.auth import Call

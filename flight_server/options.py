@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from flight_core.application.catalog import (
+from flight_core.application.access.gate import Gate
+from flight_core.application.datasets.catalog import (
     DescribeDataset,
     DropDataset,
     GetDataset,
     ListDatasets,
 )
-from flight_core.application.gate import Gate
-from flight_core.application.live import FollowQuery
 from flight_core.application.ports.tracing import UNTRACED, Tracer
-from flight_core.application.queries import OpenQuery, PlanQuery
-from flight_core.application.query_log import CancelQuery, QueryLog
-from flight_core.application.row_writes import WriteDataset
-from flight_core.application.statements import InspectStatement, RunStatement
+from flight_core.application.queries.live import FollowQuery
+from flight_core.application.queries.log import CancelQuery, QueryLog
+from flight_core.application.queries.reads import OpenQuery, PlanQuery
+from flight_core.application.writes.rows import WriteDataset
+from flight_core.application.writes.statements import InspectStatement, RunStatement
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.gate import Gate
+from flight_core.application.access.gate import Gate
 from flight_core.application.ports.tracing import UNTRACED, Tracer
 from flight_core.domain.errors import InvalidOption
 from flight_server.auth import MIDDLEWARE, AuthMiddleware, Call, OpenHandshake, call_of

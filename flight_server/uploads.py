@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.cancellation import Cancellation
-from flight_core.application.row_writes import WriteDataset
+from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.writes.rows import WriteDataset
 from flight_core.domain.contract import report_document, report_in
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Cancelled, UnreadableData

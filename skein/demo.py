@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flight_core.application.catalog import GetDataset
-from flight_core.application.row_writes import WriteDataset
+from flight_core.application.datasets.catalog import GetDataset
+from flight_core.application.writes.rows import WriteDataset
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DatasetNotFound

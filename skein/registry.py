@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flight_core.application.derivations import KIND as DERIVED
-from flight_core.application.derivations import STEP_KIND as STEP
-from flight_core.application.ingestion import RowSources, Sources
+from flight_core.application.derived.derivations import KIND as DERIVED
+from flight_core.application.derived.derivations import STEP_KIND as STEP
+from flight_core.application.ingestion.ingestions import RowSources, Sources
+from flight_core.application.maintenance.open_reads import OpenReads
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import RowSource, Source
 from flight_core.application.ports.storage import TableStore
-from flight_core.application.queries import OpenQuery, PlanQuery
-from flight_core.application.reads import OpenReads
+from flight_core.application.queries.reads import OpenQuery, PlanQuery
 from schemas.sources import SOURCES
 from skein.directory import DataDirectory
 from skein.settings import Settings, environment_secrets

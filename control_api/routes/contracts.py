@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.queued import LOCATION, Queued, Waited
-from flight_core.application.contracts import ContractStanding
+from flight_core.application.contracts.contracts import ContractStanding
 from flight_core.domain.contract import contract_document, contract_of
 from schemas import contracts, http
 

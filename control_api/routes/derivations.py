@@ -12,8 +12,8 @@ from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.paging import Cursor, Limit, Place, paged
 from control_api.queued import LOCATION, Queued
 from control_api.routes.datasets import VersionText
-from flight_core.application.derivations import DerivationStatus
-from flight_core.application.lineage import Direction, Lineage
+from flight_core.application.datasets.lineage import Direction, Lineage
+from flight_core.application.derived.derivations import DerivationStatus
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.derivation import RefreshPolicy
 from flight_core.domain.job import JobState

@@ -12,7 +12,7 @@ from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import KeyHeader
 from control_api.queued import LOCATION, Queued, Waited
 from control_api.routes.jobs import ListQuery, list_page
-from flight_core.application.preview import PreviewRequest
+from flight_core.application.ingestion.preview import PreviewRequest
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
 from schemas import http

@@ -10,7 +10,7 @@ from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases
 from control_api.queued import LOCATION, Waited
 from control_api.routes.datasets import VersionText
-from flight_core.application.profile import VersionProfile
+from flight_core.application.profiles.profile import VersionProfile
 from flight_core.domain.dataset import DatasetName
 from schemas import http
 from schemas.profiles import DatasetProfile

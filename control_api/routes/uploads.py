@@ -19,7 +19,7 @@ from control_api.options import ControlUseCases
 from control_api.paging import Cursor, Limit, Place, paged
 from control_api.queued import LOCATION, Waited
 from control_api.upload_headers import check_type, has_body, headers_of, part_of
-from flight_core.application.uploads import DEFAULT_NAME, Part
+from flight_core.application.ingestion.uploads import DEFAULT_NAME, Part
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import SchemaPolicy, WriteMode
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, InvalidOption

@@ -13,7 +13,7 @@ from control_api.formats import json_objects
 from control_api.openapi import RESULT
 from control_api.paging import Cursor, Limit, link_after, paged, place_of
 from control_api.streaming import DOOR, QueryResponse, Run
-from flight_core.application.diff import VersionDiff
+from flight_core.application.datasets.diff import VersionDiff
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import TagNotFound
 from flight_core.domain.query import Statement

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from flight_core.application.access.rights import require
 from flight_core.application.ports.events import EventFeed
-from flight_core.application.queries import require
 from flight_core.domain.access import Actor, Scope
 
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.flight as fl
 from google.protobuf.message import Message
 
-from flight_core.application.parts import SplitPlan
-from flight_core.application.session_statements import SessionPlan, SessionResult
-from flight_core.application.sessions import ClientSession
+from flight_core.application.queries.parts import SplitPlan
+from flight_core.application.sessions.session import ClientSession
+from flight_core.application.sessions.statements import SessionPlan, SessionResult
 from flight_core.domain.errors import LimitExceeded
 from flight_core.domain.query import Outcome, QueryPlan
 from flight_server.tickets import MAX_INLINE_BYTES, TicketOffice

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.sessions import Bindings
+from flight_core.application.sessions.session import Bindings
 from flight_core.domain.errors import InvalidParameters, LimitExceeded
 
 MAX_BINDING_BYTES = 256 << 20

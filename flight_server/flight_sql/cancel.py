@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from flight_core.application.sessions import SessionRead
+from flight_core.application.sessions.session import SessionRead
 from flight_core.domain.errors import InvalidCommand, InvalidTicket, QueryNotFound
 from flight_core.domain.query import QueryPlan
 from flight_server.auth import Call

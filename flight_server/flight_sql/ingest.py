@@ -2,7 +2,7 @@
 
 import pyarrow.flight as fl
 
-from flight_core.application.sessions import ClientSession
+from flight_core.application.sessions.session import ClientSession
 from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import IfExists, LoadMode, LoadOptions, TableTarget

@@ -1,7 +1,7 @@
 """How many endpoints a client would like its results to have: one, unless it says otherwise."""
 
-from flight_core.application.parts import MAX_PARTS
-from flight_core.application.sessions import ClientSession
+from flight_core.application.queries.parts import MAX_PARTS
+from flight_core.application.sessions.session import ClientSession
 from flight_core.domain.errors import InvalidOption
 from flight_server.auth import Call
 

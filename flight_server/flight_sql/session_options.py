@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flight_core.application.queries import require
+from flight_core.application.access.rights import require
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import InvalidOption
 from flight_server.auth import Call

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from flight_core.application.parts import SplitPlan
-from flight_core.application.query_log import CancelQuery, QueryLog
-from flight_core.application.session_registry import SessionRegistry
-from flight_core.application.session_statements import (
+from flight_core.application.queries.log import CancelQuery, QueryLog
+from flight_core.application.queries.parts import SplitPlan
+from flight_core.application.sessions.registry import SessionRegistry
+from flight_core.application.sessions.session import ClientSession
+from flight_core.application.sessions.statements import (
     AnswerInSession,
     BrowseCatalog,
     InspectInSession,
     ReadInSession,
 )
-from flight_core.application.session_writes import LoadInSession
-from flight_core.application.sessions import ClientSession
+from flight_core.application.sessions.writes import LoadInSession
 from flight_server.auth import SESSION_COOKIE, Call
 
 

@@ -13,7 +13,7 @@ from flight_core.domain.limits import Limits
 from schemas.audit import AuditEntry, AuditPage
 from schemas.tokens import CreatedToken, Token, TokenPage, TokenRequest
 from schemas.users import User, UserPage, UserRequest
-from skein.cli.client import Api, connect, path_of
+from skein.cli.remote.client import Api, connect, path_of
 from skein.directory import DataDirectory
 from skein.settings import load_settings
 

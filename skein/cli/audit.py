@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import typer
 
 from schemas.audit import AuditEntry
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, when
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, when
 
 
 def show(found: Sequence[AuditEntry], *, json: bool) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from skein.backup import Advance, Backup
-from skein.cli.bars import bytes_bar
-from skein.cli.wording import size
+from skein.cli.terminal.bars import bytes_bar
+from skein.cli.terminal.wording import size
 
 
 @contextmanager

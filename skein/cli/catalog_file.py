@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.catalog import CatalogFile, ImportedPart, ImportReport
-from skein.cli.client import Api, path_of
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, count
+from skein.cli.remote.client import Api, path_of
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, count
 
 _NOT_DONE = ("conflict", "refused")
 

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from flight_core.domain.errors import InvalidOption
 from schemas.contracts import Contract, ContractAnswer, StoredContract
 from schemas.http import CheckResult, Ingestion, Job
-from skein.cli.client import Api, path_of
-from skein.cli.following import followed
 from skein.cli.jobs import summary
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, count
+from skein.cli.remote.client import Api, path_of
+from skein.cli.remote.following import followed
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, count
 
 Action = Literal["show", "set", "infer", "check", "withdraw", "replay"]
 

@@ -14,10 +14,10 @@ from schemas.derivations import (
     StepList,
     StepParameter,
 )
-from skein.cli.client import Api, path_of
-from skein.cli.failures import printable
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, when
+from skein.cli.remote.client import Api, path_of
+from skein.cli.remote.failures import printable
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, when
 
 
 def derive(api: Api, name: str, what: Mapping[str, object], *, manual: bool, json: bool) -> None:

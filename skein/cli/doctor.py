@@ -21,8 +21,8 @@ from flight_core.application.ports.engine import QueryEngine
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import Conflict, StatementNotAllowed
 from flight_core.domain.query import Statement
-from skein.cli.failures import CliError, printable
-from skein.cli.wording import size
+from skein.cli.remote.failures import CliError, printable
+from skein.cli.terminal.wording import size
 from skein.directory import DataDirectory
 from skein.ports import bind
 from skein.runtime import RuntimeFile
@@ -170,7 +170,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _server(server: str | None, data: Path | None) -> Iterator[Finding]:
     from schemas.http import Readiness
-    from skein.cli.client import find_server, open_api
+    from skein.cli.remote.client import find_server, open_api
 
     settings = load_client_settings(server=server, data=data)
     try:

@@ -6,11 +6,11 @@ import typer
 
 from schemas.http import Ingestion
 from skein.cli.arguments import UPLOAD, source_of
-from skein.cli.client import Api, path_of
-from skein.cli.failures import CliError
-from skein.cli.following import followed
 from skein.cli.jobs import summary
-from skein.cli.upload import STANDARD_INPUT, are_files, uploaded
+from skein.cli.remote.client import Api, path_of
+from skein.cli.remote.failures import CliError
+from skein.cli.remote.following import followed
+from skein.cli.remote.upload import STANDARD_INPUT, are_files, uploaded
 
 
 def ingest(api: Api, request: Mapping[str, object], sources: Sequence[str], *, upload: bool) -> None:

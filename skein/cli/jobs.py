@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from schemas.http import CheckResult, Ingestion, Job, JobLog, JobPage
-from skein.cli.client import Api, path_of
-from skein.cli.following import followed, seconds
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, count, size, when
+from skein.cli.remote.client import Api, path_of
+from skein.cli.remote.following import followed, seconds
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, count, size, when
 
 _NUMBERS = ("rows", "seconds")
 

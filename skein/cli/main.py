@@ -11,22 +11,22 @@ from typing import Annotated
 import typer
 
 from flight_core.domain.errors import FlightCoreError
-from skein.cli.audit_command import audit
-from skein.cli.backup_commands import backup
-from skein.cli.catalog_commands import catalog, datasets, delete, describe, drop, edit
-from skein.cli.contract_command import contract
-from skein.cli.derivation_commands import derive, derived, lineage, steps, underive
-from skein.cli.failures import INTERRUPTED, CliError, one_line
-from skein.cli.ingest_commands import ingest, preview
-from skein.cli.job_commands import compact, jobs, vacuum
-from skein.cli.parameters import Data, Server
-from skein.cli.query_command import query
-from skein.cli.query_list_commands import queries, watch
-from skein.cli.schedule_commands import refresh, schedule
+from skein.cli.commands.audit import audit
+from skein.cli.commands.backups import backup
+from skein.cli.commands.catalog import catalog, datasets, delete, describe, drop, edit
+from skein.cli.commands.contract import contract
+from skein.cli.commands.derivations import derive, derived, lineage, steps, underive
+from skein.cli.commands.ingest import ingest, preview
+from skein.cli.commands.jobs import compact, jobs, vacuum
+from skein.cli.commands.parameters import Data, Server
+from skein.cli.commands.query import query
+from skein.cli.commands.query_list import queries, watch
+from skein.cli.commands.schedules import refresh, schedule
+from skein.cli.commands.tokens import token
+from skein.cli.commands.users import user
+from skein.cli.commands.versions import diff, history, profile, restore, retention, tag, tags
+from skein.cli.remote.failures import INTERRUPTED, CliError, one_line
 from skein.cli.serve import serve, serve_control, serve_flight
-from skein.cli.token_commands import token
-from skein.cli.user_commands import user
-from skein.cli.version_commands import diff, history, profile, restore, retention, tag, tags
 
 app = typer.Typer(
     pretty_exceptions_enable=False,

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from schemas.http import Preview
-from skein.cli.client import Api, path_of
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json
+from skein.cli.remote.client import Api, path_of
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json
 
 
 def preview(api: Api, source: Mapping[str, object], request: Mapping[str, object], *, as_json_: bool) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import typer
 
 from schemas.profiles import Bin, ColumnProfile, DatasetProfile, Point, ProfileAnswer
-from skein.cli.client import Api, path_of
-from skein.cli.following import followed
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, count
+from skein.cli.remote.client import Api, path_of
+from skein.cli.remote.following import followed
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, count
 
 _BARS = "▁▂▃▄▅▆▇█"
 

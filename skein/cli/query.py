@@ -15,11 +15,11 @@ from control_api.json_text import plain_text
 from flight_core.domain.errors import InvalidOption
 from schemas.flight import SqlCommand
 from skein.cli.arguments import value_of
-from skein.cli.flight import Result, run_statement
-from skein.cli.formats import WRITERS, format_of
-from skein.cli.output import Output, open_output
-from skein.cli.tables import Column, Row, show_table
-from skein.cli.wording import count, short, size
+from skein.cli.remote.flight import Result, run_statement
+from skein.cli.terminal.formats import WRITERS, format_of
+from skein.cli.terminal.output import Output, open_output
+from skein.cli.terminal.tables import Column, Row, show_table
+from skein.cli.terminal.wording import count, short, size
 from skein.settings import ClientSettings
 
 # How far rows that are not shown are counted.

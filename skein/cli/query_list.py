@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import typer
 
 from schemas.http import Query, QueryPage
-from skein.cli.client import Api, path_of
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, size, when
+from skein.cli.remote.client import Api, path_of
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, size, when
 
 _SQL = 60
 _PATIENCE = {"Prefer": "wait=10"}

@@ -6,11 +6,11 @@ import typer
 
 from schemas.http import Ingestion, IngestionPage
 from schemas.schedules import Schedule, SchedulePage
-from skein.cli.client import Api, path_of
-from skein.cli.following import followed
 from skein.cli.jobs import summary
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, when
+from skein.cli.remote.client import Api, path_of
+from skein.cli.remote.following import followed
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, when
 
 
 def add(api: Api, request: Mapping[str, object]) -> None:

@@ -8,8 +8,8 @@ import typer
 from schemas.users import UserRequest
 from skein.cli.access import Desk
 from skein.cli.arguments import limits_of
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, when
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, when
 
 
 def read_password(*, from_stdin: bool) -> str:

@@ -10,9 +10,9 @@ from flight_core.domain.errors import InvalidOption
 from schemas.http import HistoryEntry, Version, VersionPage
 from schemas.versions import ColumnChanges, DatasetDiff, Difference, Retention, RowChanges, Tag, TagList
 from skein.cli.arguments import seconds_of
-from skein.cli.client import Api, path_of
-from skein.cli.tables import Column, show_table
-from skein.cli.wording import as_json, count, size, when
+from skein.cli.remote.client import Api, path_of
+from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.wording import as_json, count, size, when
 
 _PAGE = 1000
 

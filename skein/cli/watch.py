@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from skein.cli.client import Api
-from skein.cli.failures import CliError, printable
+from skein.cli.remote.client import Api
+from skein.cli.remote.failures import CliError, printable
 
 _AGAIN_S = 1.0
 _OF_THE_STREAM = ("skein.hello", "skein.heartbeat")

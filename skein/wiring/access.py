@@ -13,13 +13,13 @@ from flight_core.adapters.authentication.stored import StoredAuthenticator
 from flight_core.adapters.catalog.audit import SqlAuditRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.users import SqlUserRepository
-from flight_core.application.audit import AuditLog, ReadAudit
-from flight_core.application.audited import audited
-from flight_core.application.gate import Gate
-from flight_core.application.login_throttle import LoginThrottle
+from flight_core.application.access.audit import AuditLog, ReadAudit
+from flight_core.application.access.audited import audited
+from flight_core.application.access.gate import Gate
+from flight_core.application.access.login_throttle import LoginThrottle
+from flight_core.application.access.tokens import CreateToken, ListTokens, RevokeToken
+from flight_core.application.access.users import AddUser, ChangePassword, ListUsers, RemoveUser
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.tokens import CreateToken, ListTokens, RevokeToken
-from flight_core.application.users import AddUser, ChangePassword, ListUsers, RemoveUser
 from flight_core.domain.limits import Limits
 from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory

@@ -10,15 +10,15 @@ from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
-from flight_core.application.annotations import AnnotateDataset
+from flight_core.application.datasets.annotations import AnnotateDataset
+from flight_core.application.datasets.usage import GetUsage
+from flight_core.application.derived.refresh import RefreshDataset
 from flight_core.application.follow_events import FollowEvents
-from flight_core.application.ingestion import GetIngestion, RetryIngestion
-from flight_core.application.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
+from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion
+from flight_core.application.ingestion.preview import PreviewIngestion
+from flight_core.application.jobs.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.preview import PreviewIngestion
-from flight_core.application.refresh import RefreshDataset
-from flight_core.application.statements import ClassifyStatement
-from flight_core.application.usage import GetUsage
+from flight_core.application.writes.statements import ClassifyStatement
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories import DatasetRepository

@@ -5,26 +5,26 @@ import threading
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
-from flight_core.application.catalog import (
+from flight_core.application.datasets.catalog import (
     DescribeDataset,
     DropDataset,
     GetDataset,
     ListDatasets,
 )
-from flight_core.application.deletions import DeleteRows, FindRowsToDelete
-from flight_core.application.live import FollowQuery
-from flight_core.application.parts import SplitPlan
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.query_log import CancelQuery
-from flight_core.application.row_writes import CheckRows, TakeRows, WriteDataset
-from flight_core.application.session_statements import (
+from flight_core.application.queries.live import FollowQuery
+from flight_core.application.queries.log import CancelQuery
+from flight_core.application.queries.parts import SplitPlan
+from flight_core.application.sessions.statements import (
     AnswerInSession,
     BrowseCatalog,
     InspectInSession,
     ReadInSession,
 )
-from flight_core.application.session_writes import LoadInSession, WriteDatasetInSession
-from flight_core.application.statements import InspectStatement, RunStatement
+from flight_core.application.sessions.writes import LoadInSession, WriteDatasetInSession
+from flight_core.application.writes.deletions import DeleteRows, FindRowsToDelete
+from flight_core.application.writes.rows import CheckRows, TakeRows, WriteDataset
+from flight_core.application.writes.statements import InspectStatement, RunStatement
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightUseCases
 from skein.wiring.access import gate

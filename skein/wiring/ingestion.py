@@ -7,10 +7,9 @@ from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
-from flight_core.application.checked_commit import CheckedCommit
-from flight_core.application.contract_checks import CheckDataset, RunCheck
-from flight_core.application.contract_proposal import InferContract
-from flight_core.application.contracts import (
+from flight_core.application.access.owners import ActAsOwner
+from flight_core.application.contracts.checks import CheckDataset, RunCheck
+from flight_core.application.contracts.contracts import (
     DescribeContract,
     GetContract,
     ListContracts,
@@ -18,24 +17,19 @@ from flight_core.application.contracts import (
     SetContract,
     WithdrawContract,
 )
-from flight_core.application.definitions import DefineDerivation, RemoveDerivation
-from flight_core.application.derivations import (
+from flight_core.application.contracts.proposal import InferContract
+from flight_core.application.datasets.lineage import TraceLineage
+from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation
+from flight_core.application.derived.derivations import (
     STEP_KIND,
     InspectDerivations,
     Refresh,
 )
-from flight_core.application.ingestion import StartIngestion
-from flight_core.application.ingestion_run import RunIngestion
-from flight_core.application.job_worker import JobWorker, WorkerOptions
-from flight_core.application.lineage import TraceLineage
-from flight_core.application.maintenance_jobs import RunCompaction, RunVacuum
-from flight_core.application.owners import ActAsOwner
-from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.profile_job import RunProfile
-from flight_core.application.quarantine import Quarantine
-from flight_core.application.replay import ReplayRejects
-from flight_core.application.row_ingestion import StoreRows
-from flight_core.application.schedules import (
+from flight_core.application.ingestion.ingestions import StartIngestion
+from flight_core.application.ingestion.replay import ReplayRejects
+from flight_core.application.ingestion.rows import StoreRows
+from flight_core.application.ingestion.run import RunIngestion
+from flight_core.application.ingestion.schedules import (
     AddSchedule,
     ChangeSchedule,
     GetSchedule,
@@ -44,8 +38,8 @@ from flight_core.application.schedules import (
     RunSchedule,
     ScheduleDesk,
 )
-from flight_core.application.source_memory import RememberSources
-from flight_core.application.uploads import (
+from flight_core.application.ingestion.source_memory import RememberSources
+from flight_core.application.ingestion.uploads import (
     CreateUpload,
     DeleteUpload,
     GetUpload,
@@ -53,6 +47,12 @@ from flight_core.application.uploads import (
     ReceivePart,
     UploadLimits,
 )
+from flight_core.application.jobs.worker import JobWorker, WorkerOptions
+from flight_core.application.maintenance.jobs import RunCompaction, RunVacuum
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.profiles.job import RunProfile
+from flight_core.application.writes.checked_commit import CheckedCommit
+from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.job import Task
 from skein.settings import Settings
 from skein.wiring.access import holders

@@ -27,23 +27,23 @@ from flight_core.adapters.results.disk import DiskResultCache, ResultCacheOption
 from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
-from flight_core.application.admission import Admission, AdmissionLimits
-from flight_core.application.audit import AuditLog
-from flight_core.application.catalog import OpenWrite, Publish
-from flight_core.application.find_version import FindVersion
-from flight_core.application.ingestion import RowSources, Sources
-from flight_core.application.jobs import Wakeup
+from flight_core.application.access.audit import AuditLog
+from flight_core.application.datasets.catalog import OpenWrite, Publish
+from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.datasets.usage import UsageLedger
+from flight_core.application.ingestion.ingestions import RowSources, Sources
+from flight_core.application.jobs.jobs import Wakeup
+from flight_core.application.maintenance.open_reads import OpenReads, ReadBeacon
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser, Previewer
 from flight_core.application.ports.steps import Steps
 from flight_core.application.ports.uploads import UploadStore
-from flight_core.application.queries import OpenQuery, PlanQuery
-from flight_core.application.query_log import QueryLog
-from flight_core.application.reader import Reader
-from flight_core.application.reads import OpenReads, ReadBeacon
-from flight_core.application.session_registry import SessionRegistry
-from flight_core.application.sessions import SessionLimits
-from flight_core.application.usage import UsageLedger
+from flight_core.application.queries.admission import Admission, AdmissionLimits
+from flight_core.application.queries.log import QueryLog
+from flight_core.application.queries.reader import Reader
+from flight_core.application.queries.reads import OpenQuery, PlanQuery
+from flight_core.application.sessions.registry import SessionRegistry
+from flight_core.application.sessions.session import SessionLimits
 from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.derivation import DerivationRepository
 from flight_core.domain.errors import InvalidOption

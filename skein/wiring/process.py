@@ -11,17 +11,17 @@ from fastapi import FastAPI
 
 from control_api.app import create_app
 from control_api.options import ControlOptions, ControlUseCases
-from flight_core.application.audited import audited
-from flight_core.application.catalog import Reconcile, SweepOrphans
-from flight_core.application.derivations import RefreshDue
-from flight_core.application.job_worker import JobWorker
-from flight_core.application.maintenance import CompactDataset, VacuumDataset
-from flight_core.application.maintenance_jobs import RequestDueMaintenance
+from flight_core.application.access.audited import audited
+from flight_core.application.datasets.catalog import Reconcile, SweepOrphans
+from flight_core.application.derived.derivations import RefreshDue
+from flight_core.application.ingestion.schedules import FireDueSchedules
+from flight_core.application.ingestion.uploads import SweepUploads
+from flight_core.application.jobs.worker import JobWorker
+from flight_core.application.maintenance.jobs import RequestDueMaintenance
+from flight_core.application.maintenance.maintenance import CompactDataset, VacuumDataset
+from flight_core.application.maintenance.open_reads import ReadBeacon
 from flight_core.application.ports.clock import utc_now
-from flight_core.application.quarantine import Quarantine
-from flight_core.application.reads import ReadBeacon
-from flight_core.application.schedules import FireDueSchedules
-from flight_core.application.uploads import SweepUploads
+from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.repositories import EventRepository, JobRepository
 from flight_server.flight_sql.dispatch import FlightSql
 from flight_server.flight_sql.use_cases import FlightSqlUseCases

@@ -7,17 +7,8 @@ from control_api.options import VersionUseCases
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
-from flight_core.application.diff import DiffVersions
-from flight_core.application.maintenance import (
-    CompactDataset,
-    MaintenanceOptions,
-    VacuumDataset,
-    VacuumOptions,
-)
-from flight_core.application.maintenance_jobs import StartMaintenance
-from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.profile import ComputeProfile, ProfileDataset
-from flight_core.application.versions import (
+from flight_core.application.datasets.diff import DiffVersions
+from flight_core.application.datasets.versions import (
     GetRetention,
     ListTags,
     ReadHistory,
@@ -26,6 +17,15 @@ from flight_core.application.versions import (
     SetRetention,
     TagVersion,
 )
+from flight_core.application.maintenance.jobs import StartMaintenance
+from flight_core.application.maintenance.maintenance import (
+    CompactDataset,
+    MaintenanceOptions,
+    VacuumDataset,
+    VacuumOptions,
+)
+from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.profiles.profile import ComputeProfile, ProfileDataset
 from flight_core.domain.versions import RetentionPolicy
 from flight_server.options import FlightUseCases
 from skein.settings import Settings

@@ -24,20 +24,20 @@ from flight_core.adapters.sources.http import HttpSource
 from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.application.catalog import OpenWrite, Publish
-from flight_core.application.checked_commit import CheckedCommit
-from flight_core.application.contracts import PrepareCheck
-from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
-from flight_core.application.ingestion_run import RunIngestion
-from flight_core.application.job_worker import JobWorker, WorkerOptions
-from flight_core.application.jobs import CancelJob, Wakeup
-from flight_core.application.owners import ActAsOwner
+from flight_core.application.access.owners import ActAsOwner
+from flight_core.application.contracts.contracts import PrepareCheck
+from flight_core.application.datasets.catalog import OpenWrite, Publish
+from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
+from flight_core.application.ingestion.rows import StoreRows
+from flight_core.application.ingestion.run import RunIngestion
+from flight_core.application.ingestion.source_memory import RememberSources
+from flight_core.application.jobs.jobs import CancelJob, Wakeup
+from flight_core.application.jobs.worker import JobWorker, WorkerOptions
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
-from flight_core.application.quarantine import Quarantine
-from flight_core.application.row_ingestion import StoreRows
-from flight_core.application.source_memory import RememberSources
+from flight_core.application.writes.checked_commit import CheckedCommit
+from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.access import LOCAL, Actor
 from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, VersionRef, WriteMode

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flight_core.adapters.catalog.audit import SqlAuditRepository
-from flight_core.application.audit import AuditLog
+from flight_core.application.access.audit import AuditLog
 from flight_core.domain.access import Origin
 from flight_core.domain.audit import AuditEntry, AuditFilter, Decision
 from flight_core.infrastructure.database import Database

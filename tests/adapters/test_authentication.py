@@ -12,10 +12,10 @@ from flight_core.adapters.authentication.static import ConfiguredCredentials, Cr
 from flight_core.adapters.authentication.stored import StoredAuthenticator
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.users import SqlUserRepository
-from flight_core.application.login_throttle import LoginThrottle
+from flight_core.application.access.login_throttle import LoginThrottle
+from flight_core.application.access.tokens import CreateToken
+from flight_core.application.access.users import AddUser, ChangePassword, ListUsers, RemoveUser
 from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
-from flight_core.application.tokens import CreateToken
-from flight_core.application.users import AddUser, ChangePassword, ListUsers, RemoveUser
 from flight_core.domain.access import ALL_SCOPES, LOCAL, Actor, Scope
 from flight_core.domain.errors import (
     InvalidOption,

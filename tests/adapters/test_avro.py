@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from flight_core.adapters.parsers.avro import first_rows
-from flight_core.adapters.parsers.columnar import ColumnarFile
+from flight_core.adapters.parsers.formats.avro import first_rows
+from flight_core.adapters.parsers.formats.columnar import ColumnarFile
 from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
 from tests.adapters.parsing import format_of, parsed, types
 

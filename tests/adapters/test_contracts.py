@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flight_core.adapters.parsers.output import FILE_ROWS
+from flight_core.application.ingestion.replay import ReplayRejects
 from flight_core.application.ports.clock import utc_now
-from flight_core.application.replay import ReplayRejects
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import (
     ColumnContract,

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 import duckdb
 import pytest
 
-from flight_core.adapters.parsers.delimited import SAMPLE_ROWS
-from flight_core.adapters.parsers.dialects import MAX_COLUMNS
+from flight_core.adapters.parsers.formats.delimited import SAMPLE_ROWS
+from flight_core.adapters.parsers.formats.dialects import MAX_COLUMNS
 from flight_core.domain.errors import InvalidOption, LimitExceeded, SchemaMismatch, UnreadableData
 from tests.adapters.parsing import format_of, parsed, types
 

@@ -9,7 +9,7 @@ import pytest
 
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.application.ports.engine import Principal
-from flight_core.application.results import result_key
+from flight_core.application.queries.results import result_key
 from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.adapters.guarded_stack import guarded_stack

@@ -10,8 +10,8 @@ import pyarrow.flight as fl
 import pytest
 
 from flight_core.adapters.sources.flight import FlightSource
+from flight_core.application.ingestion.rows import StoreRows
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.row_ingestion import StoreRows
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import (

@@ -22,9 +22,9 @@ import pytest
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
-from flight_core.application.definitions import DerivationRequest
+from flight_core.application.derived.definitions import DerivationRequest
+from flight_core.application.ingestion.schedules import AddSchedule
 from flight_core.application.ports.clock import utc_now
-from flight_core.application.schedules import AddSchedule
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import ColumnContract, Contract
 from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode

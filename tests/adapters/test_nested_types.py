@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from flight_core.adapters.parsers.given_types import given_type
+from flight_core.adapters.parsers.column_types.given import given_type
 from flight_core.domain.errors import InvalidOption, UnreadableData
 from tests.adapters.parsing import parsed, types
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_series_equal
 
-from flight_core.adapters.parsers.nested_texts import as_text, from_text
+from flight_core.adapters.parsers.checks.nested_texts import as_text, from_text
+from flight_core.application.ingestion.replay import ReplayRejects
 from flight_core.application.ports.clock import utc_now
-from flight_core.application.quarantine import Quarantine
-from flight_core.application.replay import ReplayRejects
+from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import ColumnContract, Contract, RuleCount, Severity, UniqueKey
 from flight_core.domain.dataset import DatasetName, WriteMode

@@ -11,11 +11,10 @@ import pytest
 from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
-from flight_core.application.derivations import Refresh
-from flight_core.application.ingestion import StartIngestion
-from flight_core.application.jobs import Wakeup, event_of
-from flight_core.application.refresh import RefreshDataset
-from flight_core.application.schedules import (
+from flight_core.application.derived.derivations import Refresh
+from flight_core.application.derived.refresh import RefreshDataset
+from flight_core.application.ingestion.ingestions import StartIngestion
+from flight_core.application.ingestion.schedules import (
     AddSchedule,
     ChangeSchedule,
     FireDueSchedules,
@@ -24,6 +23,7 @@ from flight_core.application.schedules import (
     RunSchedule,
     ScheduleDesk,
 )
+from flight_core.application.jobs.jobs import Wakeup, event_of
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import (

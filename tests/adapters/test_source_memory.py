@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import anyio
 import pytest
 
-from flight_core.application.catalog import DropDataset
+from flight_core.application.datasets.catalog import DropDataset
+from flight_core.application.ingestion.source_memory import RememberSources
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.sources import Fetched, FetchedFile
-from flight_core.application.source_memory import RememberSources
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import OutOfDisk, SourceBusy

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flight_core.adapters.uploads.folder import FolderUploadStore
-from flight_core.application.uploads import SweepUploads, UploadLimits
+from flight_core.application.ingestion.uploads import SweepUploads, UploadLimits
 from flight_core.domain.errors import OffsetMismatch, OutOfDisk, UploadFinished, UploadNotFound
 from flight_core.domain.upload import Upload
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from flight_core.application.catalog import Reconcile
-from flight_core.application.derivations import RefreshDue
-from flight_core.application.job_worker import JobWorker
-from flight_core.application.maintenance import VacuumOptions
-from flight_core.application.maintenance_jobs import RunVacuum
+from flight_core.application.datasets.catalog import Reconcile
+from flight_core.application.derived.derivations import RefreshDue
+from flight_core.application.ingestion.schedules import FireDueSchedules
+from flight_core.application.jobs.worker import JobWorker
+from flight_core.application.maintenance.jobs import RunVacuum
+from flight_core.application.maintenance.maintenance import VacuumOptions
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.parsing import Parser
-from flight_core.application.schedules import FireDueSchedules
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.job import Task

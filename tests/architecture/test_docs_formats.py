@@ -2,7 +2,7 @@
 
 import re
 
-from flight_core.adapters.parsers.inference import NULL_WORDS
+from flight_core.adapters.parsers.column_types.inference import NULL_WORDS
 from flight_core.adapters.parsers.options import FORMATS, model_of
 from tests.architecture import documents
 

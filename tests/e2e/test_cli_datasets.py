@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from flight_core.domain.dataset import WriteMode
-from skein.cli.client import connect
 from skein.cli.datasets import show_datasets
+from skein.cli.remote.client import connect
 from tests.e2e.commands import Terminal, skein
 from tests.stack import Stack, skein_stack
 
@@ -114,7 +114,7 @@ def test_no_datasets_are_an_empty_table(tmp_path):
 
 
 def test_every_page_of_a_long_list_is_read(stack, monkeypatch, capsys):
-    monkeypatch.setattr("skein.cli.client._PAGE", 1)
+    monkeypatch.setattr("skein.cli.remote.client._PAGE", 1)
 
     with connect(stack.http_url, None) as api:
         show_datasets(api, json=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.admission import Admission
-from flight_core.application.query_log import QueryLog
+from flight_core.application.queries.admission import Admission
+from flight_core.application.queries.log import QueryLog
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
 from flight_server.options import FlightUseCases

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.application.quarantine import Quarantine
+from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.errors import InvalidDatasetName
 from tests.protocol.flight_stack import until
 from tests.stack import Stack, skein_stack

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.application.request_rate import RequestRate
+from flight_core.application.access.request_rate import RequestRate
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidOption, TooManyRequests
 from flight_core.domain.limits import Limits

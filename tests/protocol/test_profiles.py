@@ -153,7 +153,7 @@ def test_a_profile_is_of_one_version_and_computed_once(stack):
 def test_what_files_tell_is_what_a_computation_finds(stack, monkeypatch):
     table = pa.table({**EVERY_TYPE, "x": [1e300, -1e300], "nan": [math.nan, 2.0], "inf": [-math.inf, 0.5]})
     told = profile(stack, table)
-    monkeypatch.setattr("flight_core.application.profile.known_of", lambda _: {})
+    monkeypatch.setattr("flight_core.application.profiles.profile.known_of", lambda _: {})
     assert profile(stack, table) == told
 
 
@@ -161,7 +161,7 @@ def test_what_takes_long_is_a_job_that_anybody_may_wait_for(stack, monkeypatch):
     server, client = stack
     url = "/api/v1/datasets/t/profile"
     quick = profile(stack, pa.table({"x": range(1000), "s": ["a", "b"] * 500}))
-    monkeypatch.setattr("flight_core.application.profile._QUICK_CELLS", 0)
+    monkeypatch.setattr("flight_core.application.profiles.profile._QUICK_CELLS", 0)
     server.write("t", pa.table({"x": range(1000), "s": ["a", "b"] * 500}), WriteMode.REPLACE)
     with client_of(server, "little") as reader:
         asked = reader.get(url)

@@ -6,7 +6,7 @@ from functools import partial
 import pyarrow as pa
 import pytest
 
-from flight_core.application.catalog import (
+from flight_core.application.datasets.catalog import (
     DescribeDataset,
     DropDataset,
     GetDataset,
@@ -16,8 +16,8 @@ from flight_core.application.catalog import (
     Reconcile,
     SweepOrphans,
 )
-from flight_core.application.find_version import FindVersion
-from flight_core.application.row_writes import TakeRows, WriteDataset
+from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.writes.rows import TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import (

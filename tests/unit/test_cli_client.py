@@ -1,7 +1,7 @@
 import pytest
 
-from skein.cli.client import Address, find_server, flight_uri, path_of, seen_from_here
-from skein.cli.failures import CliError
+from skein.cli.remote.client import Address, find_server, flight_uri, path_of, seen_from_here
+from skein.cli.remote.failures import CliError
 from skein.runtime import Endpoints, RuntimeFile
 from skein.settings import load_client_settings
 

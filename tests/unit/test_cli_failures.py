@@ -2,8 +2,8 @@
 
 import pytest
 
-from skein.cli.failures import CliError, one_line, printable
-from skein.cli.flight import failure_of
+from skein.cli.remote.failures import CliError, one_line, printable
+from skein.cli.remote.flight import failure_of
 
 URI = "grpc://127.0.0.1:8815"
 

@@ -82,7 +82,7 @@ def test_the_arguments_are_in_the_headings(name):
 def test_codes_of_the_command_itself_are_documented():
     used = {
         code
-        for path in CLI.glob("*.py")
+        for path in CLI.rglob("*.py")
         for code in re.findall(r'CliError\(\s*"([a-z_]+)"', path.read_text())
     }
     errors = (CLI.parents[1] / "docs" / "reference" / "errors.md").read_text()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from skein.cli.tables import Column, show_table
+from skein.cli.terminal.tables import Column, show_table
 
 
 @pytest.fixture

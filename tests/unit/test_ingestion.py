@@ -8,8 +8,8 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from flight_core.application.ingestion import GetIngestion, RetryIngestion, StartIngestion
-from flight_core.application.jobs import CancelJob, ListJobs, Wakeup
+from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
+from flight_core.application.jobs.jobs import CancelJob, ListJobs, Wakeup
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef, WriteMode
 from flight_core.domain.errors import (

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from flight_core.application.admission import Admission, AdmissionLimits
-from flight_core.application.queries import OpenQuery
-from flight_core.application.query_log import QueryLog
-from flight_core.application.reader import Reader
-from flight_core.application.statements import RunStatement
+from flight_core.application.queries.admission import Admission, AdmissionLimits
+from flight_core.application.queries.log import QueryLog
+from flight_core.application.queries.reader import Reader
+from flight_core.application.queries.reads import OpenQuery
+from flight_core.application.writes.statements import RunStatement
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import Cancelled, PermissionDenied, QueryFailed, TooManyStreams

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from flight_core.adapters.authentication.static import ConfiguredCredentials
-from flight_core.application.login_throttle import LoginThrottle
+from flight_core.application.access.login_throttle import LoginThrottle
 from flight_core.application.ports.passwords import PasswordHasher
 from flight_core.domain.access import Actor, Origin
 from flight_core.domain.errors import TooManyRequests, Unauthenticated

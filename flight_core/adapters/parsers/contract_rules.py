@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from flight_core.adapters.parsers.contract_types import type_of, value_of
-from flight_core.adapters.parsers.rules import compiled
+from flight_core.adapters.parsers.checks.rules import compiled
+from flight_core.adapters.parsers.column_types.contract import type_of, value_of
 from flight_core.domain.contract import RAGGED_RULE, ColumnContract, Contract, RuleCount, Severity
 from flight_core.domain.errors import InvalidContract
 from flight_core.domain.rule_language import parse_rule

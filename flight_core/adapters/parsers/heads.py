@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flight_core.adapters.parsers.avro import first_rows
-from flight_core.adapters.parsers.columnar import ColumnarFile, first_batch
-from flight_core.adapters.parsers.json_records import records
-from flight_core.adapters.parsers.json_tables import with_path
+from flight_core.adapters.parsers.formats.avro import first_rows
+from flight_core.adapters.parsers.formats.columnar import ColumnarFile, first_batch
+from flight_core.adapters.parsers.formats.json_records import records
+from flight_core.adapters.parsers.formats.json_tables import with_path
 from flight_core.adapters.parsers.options import DelimitedOptions, FormatOptions, JsonOptions
 from flight_core.adapters.parsers.sniffing import Content, head
 from flight_core.adapters.parsers.text import fresh_file

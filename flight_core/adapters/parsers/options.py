@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from flight_core.adapters.parsers.given_types import GivenTypes, given_type
+from flight_core.adapters.parsers.column_types.given import GivenTypes, given_type
 from flight_core.domain.errors import InvalidOption, UnknownFormat
 
 Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "avro", "excel"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from flight_core.adapters.parsers.given_types import GivenTypes, check_fit, coerced, misfit
-from flight_core.adapters.parsers.inspection import Inspection
+from flight_core.adapters.parsers.checks.inspection import Inspection
+from flight_core.adapters.parsers.column_types.given import GivenTypes, check_fit, coerced, misfit
 from flight_core.adapters.parsers.meter import Meter
 
 ROW_GROUP_ROWS = 61_440

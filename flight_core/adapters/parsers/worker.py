@@ -15,13 +15,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flight_core.adapters.parsers.avro import parse_avro
-from flight_core.adapters.parsers.columnar import ColumnarFile, parse_arrow, parse_parquet
-from flight_core.adapters.parsers.delimited import SAMPLE_ROWS, parse_delimited
-from flight_core.adapters.parsers.excel import parse_excel
+from flight_core.adapters.parsers.checks.verdict import CheckRequest, finish
+from flight_core.adapters.parsers.formats.avro import parse_avro
+from flight_core.adapters.parsers.formats.columnar import ColumnarFile, parse_arrow, parse_parquet
+from flight_core.adapters.parsers.formats.delimited import SAMPLE_ROWS, parse_delimited
+from flight_core.adapters.parsers.formats.excel import parse_excel
+from flight_core.adapters.parsers.formats.json_tables import parse_json, parse_ndjson
 from flight_core.adapters.parsers.heads import Heads
 from flight_core.adapters.parsers.hints import hints
-from flight_core.adapters.parsers.json_tables import parse_json, parse_ndjson
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import (
     ColumnarOptions,
@@ -39,7 +40,6 @@ from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.sniffing import Content, content_of, head
 from flight_core.adapters.parsers.text import TextFile
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
-from flight_core.adapters.parsers.verdict import CheckRequest, finish
 from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnreadableData
 
 _COLUMNAR = {"parquet": parse_parquet, "arrow": parse_arrow, "avro": parse_avro}

@@ -7,7 +7,7 @@ from typing import Any
 
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.application.ports.sources import Rows
-from flight_core.application.queries import OpenQuery, PlanQuery
+from flight_core.application.queries.reads import OpenQuery, PlanQuery
 from flight_core.domain.access import LOCAL, Actor
 from flight_core.domain.dataset import AddedRows, VersionRef
 from flight_core.domain.errors import InvalidSource, QueryNotFound

@@ -8,9 +8,9 @@ from pathlib import Path
 import anyio.to_thread
 
 from flight_core.adapters.sources.fields import fields_of
+from flight_core.application.ingestion.uploads import require_owner
 from flight_core.application.ports.sources import Fetched, FetchedFile, Report
 from flight_core.application.ports.uploads import UploadStore
-from flight_core.application.uploads import require_owner
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidSource, UploadNotFound
 from flight_core.domain.ingestion import SourceSpec

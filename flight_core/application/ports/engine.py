@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from flight_core.application.cancellation import Cancellation
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
+from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.query import (
     DatasetStatement,

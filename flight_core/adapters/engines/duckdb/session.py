@@ -28,7 +28,7 @@ from flight_core.adapters.engines.duckdb.targets import (
     target,
 )
 from flight_core.adapters.engines.duckdb.types import identifier, literal
-from flight_core.application.cancellation import Cancellation
+from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.dataset import LAKE, LakeState
 from flight_core.domain.errors import DatasetExists, DatasetNotFound, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import (

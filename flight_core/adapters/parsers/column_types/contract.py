@@ -1,0 +1,204 @@
+"""The types that a contract can give a column: how values of others become one, if nothing is lost."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from flight_core.adapters.parsers.column_types.inference import NULL_WORDS
+from flight_core.domain.errors import InvalidContract
+
+_SIMPLE: Mapping[str, pl.DataType] = {
+    "bool": pl.Boolean(),
+    "int8": pl.Int8(),
+    "int16": pl.Int16(),
+    "int32": pl.Int32(),
+    "int64": pl.Int64(),
+    "uint8": pl.UInt8(),
+    "uint16": pl.UInt16(),
+    "uint32": pl.UInt32(),
+    "uint64": pl.UInt64(),
+    "float": pl.Float32(),
+    "float32": pl.Float32(),
+    "double": pl.Float64(),
+    "float64": pl.Float64(),
+    "string": pl.String(),
+    "large_string": pl.String(),
+    "date": pl.Date(),
+    "date32": pl.Date(),
+    "date32[day]": pl.Date(),
+    "timestamp": pl.Datetime("us"),
+    "timestamp[us]": pl.Datetime("us"),
+    "timestamp[us, tz=UTC]": pl.Datetime("us", "UTC"),
+}
+_DECIMAL = re.compile(r"decimal(?:128)?\((\d{1,2}), ?(\d{1,2})\)")
+_MAX_DIGITS = 38
+_DATE_BYTES = len("2026-01-31")
+_MOMENT_FORMATS = (
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+)
+_ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z")
+
+
+def type_of(name: str) -> pl.DataType:
+    """
+    Raises:
+        InvalidContract: it is not the name of a type that a contract knows.
+    """
+    if name in _SIMPLE:
+        return _SIMPLE[name]
+    if (match := _DECIMAL.fullmatch(name)) is not None:
+        precision, scale = int(match[1]), int(match[2])
+        if 0 < precision <= _MAX_DIGITS and scale <= precision:
+            return pl.Decimal(precision, scale)
+    raise InvalidContract(
+        f"'{name[:60]}' is not a type of contracts; use one of {', '.join(_SIMPLE)} or decimal128(10, 2)",
+        type=name[:60],
+    )
+
+
+def value_of(value: object, type: pl.DataType, where: str) -> Any:
+    """A bound, default or member of an enum as a Python value that goes with a column of `type`.
+
+    Raises:
+        InvalidContract: it is none.
+    """
+    try:
+        found = _value_of(value, type)
+    except (TypeError, ValueError, InvalidOperation, OverflowError):
+        found = None
+    if found is None:
+        raise InvalidContract(f"{where} is {value!r:.60}, which is no {type}", value=str(value)[:60])
+    return found
+
+
+def _value_of(value: object, type: pl.DataType) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if type == pl.Boolean:
+        return value if isinstance(value, bool) else None
+    if type.is_integer():
+        return int(str(value)) if number and int(str(value)) == value else None
+    if type.is_float():
+        return float(value) if number else None  # type: ignore[arg-type] # a number, as was just seen
+    if isinstance(type, pl.Decimal):
+        decimal = Decimal(str(value)) if number or isinstance(value, str) else None
+        return decimal if decimal is not None and decimal.is_finite() else None
+    if not isinstance(value, str):
+        return None
+    if type == pl.Date:
+        return date.fromisoformat(value)
+    if isinstance(type, pl.Datetime):
+        moment = datetime.fromisoformat(value)
+        if (moment.tzinfo is None) != (type.time_zone is None):
+            return None
+        return moment.astimezone(UTC) if moment.tzinfo else moment
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Coercion:
+    """How a column becomes one of the contract's type: `typed` is null where `raw` is not if that fails.
+
+    `quick` is as `typed`, and does not try as hard: it may be null where that is not.
+    """
+
+    raw: pl.Expr
+    typed: pl.Expr
+    quick: pl.Expr | None = None
+
+    @property
+    def failed(self) -> pl.Expr:
+        return self.typed.is_null() & self.raw.is_not_null()
+
+
+def coercion(column: str, source: pl.DataType, target: pl.DataType, format: str | None) -> Coercion | None:
+    """None: no value of the one type is one of the other."""
+    raw = pl.col(column)
+    if source == target:
+        return Coercion(raw, raw)
+    if source == pl.Null:
+        return Coercion(raw, raw.cast(target))
+    if source.is_(pl.Categorical) or source.is_(pl.Enum):
+        return _from_text(raw.cast(pl.String), target, format)
+    if source == pl.String:
+        return _from_text(raw, target, format)
+    if source.is_nested() or source == pl.Binary or not _related(source, target):
+        return None
+    if isinstance(source, pl.Datetime) and isinstance(target, pl.Datetime):
+        return Coercion(raw, _moment_as(raw, source, target))
+    typed = raw.cast(target, strict=False)
+    if target == pl.String:
+        return Coercion(raw, typed)
+    return Coercion(raw, pl.when(typed.cast(source, strict=False) == raw).then(typed))
+
+
+def _related(source: pl.DataType, target: pl.DataType) -> bool:
+    if target == pl.String:
+        return True
+    if target.is_temporal() or source.is_temporal():
+        return target.is_temporal() and source.is_temporal()
+    return True  # numbers and booleans
+
+
+def _moment_as(raw: pl.Expr, source: pl.Datetime, target: pl.Datetime) -> pl.Expr:
+    """Moments without a zone are taken to be in UTC."""
+    in_utc = raw.dt.replace_time_zone("UTC") if source.time_zone is None else raw.dt.convert_time_zone("UTC")
+    typed = in_utc.dt.cast_time_unit("us")
+    exact = pl.when(typed.dt.cast_time_unit(source.time_unit) == in_utc).then(typed)
+    return exact if target.time_zone else exact.dt.replace_time_zone(None)
+
+
+def _from_text(raw: pl.Expr, target: pl.DataType, format: str | None) -> Coercion:
+    if target == pl.String:
+        return Coercion(raw, raw)
+    text = raw.str.strip_chars(" \t")
+    given = pl.when(~text.is_in(NULL_WORDS)).then(text)  # none of these words parses
+    return Coercion(given, _parsed(text, target, format), quick=_parsed(raw, target, format))
+
+
+def _parsed(text: pl.Expr, target: pl.DataType, format: str | None) -> pl.Expr:
+    if target == pl.Boolean:
+        words = {"true": True, "false": False}
+        return text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
+    if target == pl.Date:
+        if format is not None:
+            return text.str.to_date(format, strict=False)
+        exact = pl.when(text.str.len_bytes() == _DATE_BYTES).then(text)
+        return exact.str.to_date("%Y-%m-%d", strict=False, cache=False)  # its cache is slower than parsing
+    if isinstance(target, pl.Datetime):
+        return _parsed_moment(text, target, format)
+    if isinstance(target, pl.Decimal):
+        digits = text.str.extract(r"\.(\d*)$").str.strip_chars_end("0").str.len_bytes().fill_null(0)
+        exact = pl.when((digits <= target.scale) & text.str.contains(r"^[+-]?(\d+\.?\d*|\.\d+)$")).then(text)
+        return exact.cast(target, strict=False)
+    return text.cast(target, strict=False)
+
+
+def _parsed_moment(text: pl.Expr, target: pl.Datetime, format: str | None) -> pl.Expr:
+    plain = pl.when(~text.str.contains(r"\.\d{7}")).then(text)  # finer than a microsecond
+    formats = (format,) if format else (*_MOMENT_FORMATS, *(_ZONED_FORMATS if target.time_zone else ()))
+    moment = plain.map_batches(partial(_read_moments, formats), return_dtype=pl.Datetime("us", "UTC"))
+    return moment if target.time_zone else moment.dt.replace_time_zone(None)
+
+
+def _read_moments(formats: Sequence[str], text: pl.Series) -> pl.Series:
+    """By the first format that fits, in UTC. Most columns have one format, so most are read once."""
+    moments = _in_utc(text, formats[0])
+    for format in formats[1:]:
+        if moments.null_count() == text.null_count():
+            break
+        moments = moments.zip_with(moments.is_not_null(), _in_utc(text, format))
+    return moments
+
+
+def _in_utc(text: pl.Series, format: str) -> pl.Series:
+    moments = text.str.to_datetime(format, strict=False, time_unit="us")
+    return moments if moments.dtype.time_zone else moments.dt.replace_time_zone("UTC")  # type: ignore[attr-defined]

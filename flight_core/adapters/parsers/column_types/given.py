@@ -1,0 +1,157 @@
+"""Types that the request gives to columns, instead of those that would be found out."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zoneinfo import available_timezones
+
+import polars as pl
+
+from flight_core.adapters.parsers.column_types.contract import Coercion, coercion, type_of
+from flight_core.adapters.parsers.column_types.nested import nested_coercion, nested_type
+from flight_core.domain.errors import InvalidContract, SchemaMismatch, UnreadableData
+
+_ALIASES = {"boolean": "bool", "utf8": "string", "text": "string", "integer": "int64"}
+_MOMENT = re.compile(r"timestamp(?:\[(s|ms|us|ns)(?:, ?(?:tz=)?([A-Za-z][\w+/-]*))?\])?")
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_MICROSECONDS = 1_000_000
+_ROW = "_row"
+_SHOWN_COLUMNS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class GivenType:
+    """`format` is how dates and times are written; `unit` what numbers count since 1970 that become times."""
+
+    name: str
+    type: pl.DataType
+    format: str | None = None
+    unit: str = "us"
+
+
+def given_type(name: str, format: str | None = None) -> GivenType:
+    """
+    Raises:
+        ValueError: it is not the name of a type, or one without a format has a format.
+    """
+    name = _ALIASES.get(name, name)
+    match = _MOMENT.fullmatch(name)
+    if match is not None:
+        return GivenType(name, _moment(match), format, match[1] or "us")
+    type = nested_type(name, _simple) or _simple(name)
+    if format is not None and type != pl.Date:
+        raise ValueError("a format is for dates and timestamps")
+    return GivenType(name, type, format)
+
+
+def _moment(match: re.Match[str]) -> pl.Datetime:
+    zone = match[2]
+    if zone is not None and zone not in available_timezones():
+        raise ValueError(f"'{zone[:60]}' is not a time zone; there are UTC, Europe/Berlin and so on")
+    return pl.Datetime("us", zone)
+
+
+def _simple(name: str) -> pl.DataType:
+    """Of what is not nested."""
+    name = _ALIASES.get(name, name)
+    match = _MOMENT.fullmatch(name)
+    if match is not None:
+        return _moment(match)
+    try:
+        return type_of(name)
+    except InvalidContract as error:
+        told = error.message.replace("a type of contracts", "the name of a type")
+        raise ValueError(f"{told}, list<int64> or struct<a: int64, b: string>") from None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTypes:
+    """Columns of the data, by name, that are to have another type."""
+
+    by_column: Mapping[str, GivenType]
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """
+        Raises:
+            SchemaMismatch: there is no such column.
+        """
+        for name in self.by_column:
+            if name not in columns:
+                raise SchemaMismatch(
+                    f"the option 'types' names a column '{name[:100]}' that is not there; there are:"
+                    f" {', '.join(columns[:_SHOWN_COLUMNS])}",
+                    column=name[:100],
+                )
+
+    def coercions(self, schema: Mapping[str, pl.DataType]) -> dict[str, Coercion]:
+        """
+        Raises:
+            SchemaMismatch: a column is not there, or cannot become what it is to be.
+        """
+        self.check_columns(list(schema))
+        found = {}
+        for name, given in self.by_column.items():
+            way = _coercion(name, schema[name], given)
+            if way is None:
+                raise SchemaMismatch(
+                    f"column '{name}' is {schema[name]}, which cannot be made {given.name}", column=name
+                )
+            found[name] = way
+        return found
+
+
+def _coercion(name: str, source: pl.DataType, given: GivenType) -> Coercion | None:
+    if isinstance(given.type, pl.Datetime) and source.is_numeric():
+        raw = pl.col(name)
+        counted = (raw.cast(pl.Float64) if source.is_float() else raw.cast(pl.Int128)) * _MICROSECONDS
+        moments = (counted // _PER_SECOND[given.unit]).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+        zoned = moments.dt.replace_time_zone("UTC").dt.convert_time_zone(given.type.time_zone or "UTC")
+        return Coercion(raw, zoned if given.type.time_zone else moments)
+    if isinstance(given.type, pl.Datetime) and given.type.time_zone not in (None, "UTC"):
+        return _in_zone(name, source, given)
+    if given.type.is_nested():
+        return nested_coercion(name, source, given.type)
+    return coercion(name, source, given.type, given.format)
+
+
+def _in_zone(name: str, source: pl.DataType, given: GivenType) -> Coercion | None:
+    """Times that say no zone of their own are of this one; hours that it skips or repeats do not fit."""
+    assert isinstance(given.type, pl.Datetime)
+    zone = given.type.time_zone or "UTC"
+    instants = coercion(name, source, pl.Datetime("us", "UTC"), given.format)
+    clocks = coercion(name, source, pl.Datetime("us"), given.format)
+    if instants is None or clocks is None:
+        return None
+    converted = instants.typed.dt.convert_time_zone(zone)
+    if getattr(source, "time_zone", None) or "%z" in (given.format or "").replace("#", "").replace(":", ""):
+        return Coercion(instants.raw, converted)
+    local = clocks.typed.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    return Coercion(instants.raw, pl.when(clocks.typed.is_null()).then(converted).otherwise(local))
+
+
+def coerced(frame: pl.LazyFrame, ways: Mapping[str, Coercion]) -> pl.LazyFrame:
+    return frame.with_columns(way.typed.alias(name) for name, way in ways.items())
+
+
+def check_fit(batch: pl.DataFrame, ways: Mapping[str, Coercion]) -> bool:
+    """Whether every value of the batch can have its type."""
+    return not any(batch.select(way.failed.any().alias(name) for name, way in ways.items()).row(0))
+
+
+def misfit(frame: pl.LazyFrame, ways: Mapping[str, Coercion], types: GivenTypes) -> UnreadableData:
+    """Where the first value is that does not fit."""
+    columns = list(ways)
+    failed = pl.any_horizontal(way.failed for way in ways.values())
+    flags = [ways[name].failed.alias(f"{_ROW}_{number}") for number, name in enumerate(columns)]
+    first = frame.with_row_index(_ROW, offset=1).filter(failed).head(1)
+    found = first.select(_ROW, *columns, *flags).collect(engine="streaming").rows()[0]
+    row, values, wrong = found[0], found[1 : len(columns) + 1], found[len(columns) + 1 :]
+    number = wrong.index(True)
+    name = columns[number]
+    return UnreadableData(
+        f"column '{name}', row {row}: {values[number]!r:.80} is not of the type"
+        f" {types.by_column[name].name}, which the option 'types' gives it",
+        column=name,
+        row=row,
+        value=str(values[number])[:80],
+    )

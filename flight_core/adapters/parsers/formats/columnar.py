@@ -1,0 +1,309 @@
+"""Parquet and Arrow IPC, files and streams.
+
+Everything is written anew: what engines get to read was made here. IPC batches are validated in full
+before anything touches them, because offsets that lie crash whoever follows them.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as pat
+
+from flight_core.adapters.parsers.alignment import aligned, common_columns
+from flight_core.adapters.parsers.formats.hive import partitions
+from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.options import ColumnarOptions
+from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, Target, write_parquet
+from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
+
+_FILE_MAGIC = b"ARROW1"
+_MAX_PRECISION = 38
+
+_DAMAGE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    pa.ArrowException,
+    OSError,
+    UnicodeError,  # in names
+)
+
+Alike = Callable[[pa.DataType, pa.DataType], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnarFile:
+    path: Path
+    label: str
+
+
+def parse_parquet(
+    files: Sequence[ColumnarFile], options: ColumnarOptions, target: Target, meter: Meter
+) -> None:
+    """Write the rows of all files to `target`.
+
+    Raises:
+        UnreadableData: truncated or damaged.
+        SchemaMismatch: columns of the same name, or that differ between files.
+        UnsupportedType: naming a column that cannot be kept in Parquet.
+    """
+    with ExitStack() as opened, damage_of(files[0], "a Parquet file"):
+        readers = []
+        for file in files:
+            with damage_of(file, "a Parquet file"):
+                readers.append(opened.enter_context(pq.ParquetFile(file.path)))
+        schemas = [reader.schema_arrow for reader in readers]
+        schema = _common(files, schemas, options)
+        rows = sum(reader.metadata.num_rows for reader in readers)
+        counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
+        if all(_plain(schema) for schema in schemas):
+            _check_types(files, schemas, _widen)
+            write_parquet(_scanned(files, schemas, schema, target), target, counter)
+        else:
+            _check_types(files, schemas, operator.eq)
+            batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
+            _write(batches, schema, _label(files), target, counter)
+        if counter.rows != rows:
+            raise UnreadableData(f"{files[0].label} promises {rows} rows and holds {counter.rows}")
+
+
+def parse_arrow(
+    files: Sequence[ColumnarFile], options: ColumnarOptions, target: Target, meter: Meter
+) -> None:
+    """As `parse_parquet`, for IPC files and streams."""
+    with ExitStack() as opened, damage_of(files[0], "Arrow IPC data"):
+        schemas, parts = [], []
+        start_bytes = 0
+        for file in files:
+            with damage_of(file, "Arrow IPC data"):
+                source = opened.enter_context(pa.OSFile(str(file.path), "r"))
+                schema, batches = _open_arrow(source)
+            schemas.append(schema)
+            parts.append(_validated(source, batches, meter, start_bytes))
+            start_bytes += source.size()
+        write_batches(files, schemas, chain.from_iterable(parts), options, target, meter)
+
+
+def write_batches(
+    files: Sequence[ColumnarFile],
+    schemas: Sequence[pa.Schema],
+    batches: Iterator[pa.RecordBatch],
+    options: ColumnarOptions,
+    target: Target,
+    meter: Meter,
+) -> None:
+    """Those of all files, one after the other; the meter is moved by whoever reads them."""
+    schema = _common(files, schemas, options)
+    _check_types(files, schemas, operator.eq)
+    _write(batches, schema, _label(files), target, RowCounter(meter, bytes_per_row=0))
+
+
+def first_batch(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:
+    """Of Arrow IPC data, validated; the batch owns its memory."""
+    with damage_of(file, "Arrow IPC data"), pa.OSFile(str(file.path), "r") as source:
+        schema, batches = _open_arrow(source)
+        batch = next(batches, None)
+        if batch is not None:
+            batch.validate(full=True)
+        return schema, batch
+
+
+def _label(files: Sequence[ColumnarFile]) -> str:
+    return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
+
+
+def _scanned(
+    files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], schema: pa.Schema, target: Target
+) -> pl.LazyFrame:
+    told = partitions([file.label for file in files], schema.names)
+    frames = [
+        target.marked(
+            aligned(_days_kept(file, own), own.names, schema.names).with_columns(folders.values()), file.label
+        )
+        for file, own, folders in zip(files, schemas, told, strict=True)
+    ]
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _days_kept(file: ColumnarFile, schema: pa.Schema) -> pl.LazyFrame:
+    """Polars makes moments of what was a date64 before it was Parquet."""
+    days = [field.name for field in schema if pat.is_date32(field.type)]
+    frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
+    return frame.with_columns(pl.col(days).cast(pl.Date))
+
+
+def _open_arrow(source: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    is_file = source.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+    source.seek(0)
+    if is_file:
+        file = pa.ipc.open_file(source)
+        return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+    stream = pa.ipc.open_stream(source)
+    return stream.schema, iter(stream)
+
+
+def _validated(
+    source: pa.NativeFile, batches: Iterator[pa.RecordBatch], meter: Meter, start_bytes: int
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        batch.validate(full=True)
+        meter.reached(start_bytes + source.tell())
+        yield batch
+
+
+def _write(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, label: str, target: Target, counter: RowCounter
+) -> None:
+    """Through Polars, which encodes on all cores, with the types it lacks replaced."""
+    kept = pa.schema([pa.field(field.name, _kept_type(field.type, field.name)) for field in schema])
+    replaced = (
+        pa.RecordBatch.from_arrays(
+            [_replaced(_column(batch, field), type) for field, type in zip(schema, kept.types, strict=True)],
+            schema=kept,
+        )
+        for batch in batches
+    )
+    frame = pl.scan_arrow_c_stream(pa.RecordBatchReader.from_batches(kept, replaced))
+    write_parquet(target.marked(frame, label), target, counter)
+
+
+def _column(batch: pa.RecordBatch, field: "pa.Field[Any]") -> Any:
+    place = batch.schema.get_field_index(field.name)
+    return pa.nulls(batch.num_rows, field.type) if place < 0 else batch.column(place)
+
+
+def _plain(schema: pa.Schema) -> bool:
+    return all(_kept_type(field.type, field.name) == field.type for field in schema)
+
+
+def _kept_type(type: pa.DataType, column: str) -> pa.DataType:
+    """What stands for `type` on the way through Polars and Parquet, holding the same values.
+
+    Raises:
+        UnsupportedType
+    """
+    if isinstance(type, pa.BaseExtensionType):
+        return _kept_type(type.storage_type, column)
+    if pat.is_run_end_encoded(type):
+        return _kept_type(type.value_type, column)
+    if pat.is_list_view(type) or pat.is_large_list_view(type):
+        return pa.large_list(_kept_type(type.value_type, column))
+    if pat.is_date64(type):
+        return pa.date32()
+    if pat.is_decimal256(type) and type.precision <= _MAX_PRECISION:
+        return pa.decimal128(type.precision, type.scale)
+    _check_kept(type, column)
+    return type
+
+
+def _check_kept(type: pa.DataType, column: str) -> None:
+    lacking = (
+        pat.is_interval(type)
+        or pat.is_union(type)
+        or pat.is_decimal256(type)
+        or (pat.is_struct(type) and type.num_fields == 0)
+    )
+    if not lacking and pat.is_nested(type):
+        children = [type.field(number).type for number in range(type.num_fields)]
+        lacking = any(_kept_type(child, column) != child for child in children)
+    if lacking:
+        raise UnsupportedType(
+            f"column '{column}' has type {type}, which cannot be kept; cast it or leave it out",
+            column=column,
+            type=str(type),
+        )
+
+
+def _replaced(array: Any, type: pa.DataType) -> "pa.Array[Any]":
+    if isinstance(array.type, pa.BaseExtensionType):
+        return _replaced(array.storage, type)
+    if pat.is_run_end_encoded(array.type):
+        return _replaced(pc.call_function("run_end_decode", [array]), type)
+    if pat.is_list_view(array.type) or pat.is_large_list_view(array.type):
+        return _from_view(array, type)
+    replaced: pa.Array[Any] = array if array.type == type else array.cast(type)
+    return replaced
+
+
+def _from_view(array: Any, type: Any) -> "pa.Array[Any]":
+    """Arrow's own cast leaves offsets that fall where there are nulls."""
+    lengths: Any = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), 0)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
+    values = _replaced(pc.list_flatten(array), type.value_type)
+    return pa.LargeListArray.from_arrays(offsets, values, mask=array.is_null())
+
+
+def _common(
+    files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], options: ColumnarOptions
+) -> pa.Schema:
+    """The columns of the table, each in the type of the first file that has it."""
+    for file, schema in zip(files, schemas, strict=True):
+        if not schema.names:
+            raise UnreadableData(f"{file.label} has no columns")
+        twins = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twins:
+            raise SchemaMismatch(f"{file.label} has two columns named '{twins[0]}'", column=twins[0])
+    labels = [file.label for file in files]
+    common_columns(labels, [schema.names for schema in schemas], options.columns)
+    fields: dict[str, pa.Field[Any]] = {}
+    for schema in schemas:
+        for field in schema:
+            fields.setdefault(field.name, field)
+    return pa.schema(list(fields.values()))
+
+
+def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], alike: Alike) -> None:
+    first: dict[str, tuple[pa.DataType, str]] = {}
+    for file, schema in zip(files, schemas, strict=True):
+        for field in schema:
+            type, label = first.setdefault(field.name, (field.type, file.label))
+            if not alike(_usual(field.type), _usual(type)):
+                raise SchemaMismatch(
+                    f"column '{field.name}' is {field.type} in {file.label} and {type} in {label};"
+                    " ingest them one by one",
+                    column=field.name,
+                )
+
+
+def _usual(type: Any) -> pa.DataType:
+    """Of types that differ in how long a column can be, the shortest."""
+    if pat.is_large_string(type):
+        return pa.string()
+    if pat.is_large_binary(type):
+        return pa.binary()
+    if pat.is_list(type) or pat.is_large_list(type):
+        return pa.list_(_usual(type.value_type))
+    if pat.is_struct(type):
+        return pa.struct([(field.name, _usual(field.type)) for field in type])
+    return type  # type: ignore[no-any-return]
+
+
+def _widen(one: pa.DataType, other: pa.DataType) -> bool:
+    """Numbers of several widths, or times of several units: there is a type for both."""
+    kinds = (_is_number, pat.is_timestamp, pat.is_duration)
+    return one == other or any(is_kind(one) and is_kind(other) for is_kind in kinds)
+
+
+def _is_number(type: pa.DataType) -> bool:
+    return pat.is_integer(type) or pat.is_floating(type)
+
+
+@contextmanager
+def damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
+    """Whatever a library says about it, the file is at fault."""
+    try:
+        yield
+    except pl.exceptions.SchemaError as error:
+        raise SchemaMismatch(f"{file.label} and the other files differ in the types of columns") from error
+    except _DAMAGE as error:
+        if "No space left" in str(error):
+            raise
+        raise UnreadableData(f"{file.label} cannot be read as {what}: it is truncated or damaged") from error

@@ -1,0 +1,178 @@
+"""JSON and NDJSON.
+
+The fast way lets Polars infer and read NDJSON. Where it gives up (fields of several types, NaN,
+broken lines), the careful way decodes every record in Python: it finds types that fit, or says
+which line is at fault. JSON documents become NDJSON first.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import polars as pl
+
+from flight_core.adapters.parsers.formats.json_records import OnPath, Record, records
+from flight_core.adapters.parsers.formats.json_types import (
+    MAX_DEPTH,
+    TooDeep,
+    conformed,
+    instance,
+    merged_fields,
+    storable,
+    types_of,
+)
+from flight_core.adapters.parsers.meter import Meter
+from flight_core.adapters.parsers.options import JsonOptions, NdjsonOptions
+from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
+from flight_core.adapters.parsers.sniffing import head
+from flight_core.adapters.parsers.text import TextFile, as_utf8, in_parallel, line_chunks
+from flight_core.domain.errors import LimitExceeded, UnreadableData
+
+MAX_COLUMNS = 10_000
+
+_PREPARED = 0.5  # the part of the work that is done when reading proper begins
+
+Types = Mapping[str, pl.DataType]
+
+
+class _Difficult(Exception):
+    """Polars does not get along with it."""
+
+
+def parse_ndjson(
+    files: Sequence[TextFile], options: NdjsonOptions, target: Target, scratch: Path, meter: Meter
+) -> None:
+    """Write the records of all files to `target`; the fields of all records become columns.
+
+    Raises:
+        UnreadableData: broken, not records, nested too deeply; names the line.
+        SchemaMismatch: fields whose names differ in case only.
+        LimitExceeded: more than 10,000 fields, or a record of more than 64 MiB.
+    """
+    paths = [as_utf8(file, scratch) for file in files]
+    _parse(paths, files, None, target, scratch, meter)
+
+
+def parse_json(
+    files: Sequence[TextFile], options: JsonOptions, target: Target, scratch: Path, meter: Meter
+) -> JsonOptions:
+    """As `parse_ndjson`, and InvalidOption if there is nothing at the record path. The options, with the
+    path that was found out."""
+    path = scratch / "records.ndjson"
+    found: list[str] = []
+    _dump(_records(files, options.record_path, found.append), path, files[0].label)
+    _parse([path], files, options.record_path, target, scratch, meter)
+    return with_path(options, found) if len(found) == len(files) else options
+
+
+def with_path(options: JsonOptions, found: Sequence[str]) -> JsonOptions:
+    """With the path that all documents have, if it can be said as an option."""
+    one = len(set(found)) == 1 and "." not in found[0]
+    return options.model_copy(update={"record_path": found[0]}) if one else options
+
+
+def _parse(
+    paths: Sequence[Path],
+    files: Sequence[TextFile],
+    record_path: str | None,
+    target: Target,
+    scratch: Path,
+    meter: Meter,
+) -> None:
+    label = files[0].label
+    labels = [file.label for file in files] if len(paths) == len(files) else [_all(files)]
+    try:
+        try:
+            _read(paths, labels, _schema(_types(paths, meter), label), target, meter)
+        except _Difficult:
+            schema = _schema(types_of(_records(files, record_path)), label)
+            path = scratch / "conforming.ndjson"
+            shape = pl.Struct(schema)
+            _dump((conformed(record, shape) for record in _records(files, record_path)), path, label)
+            _read([path], [_all(files)], schema, target, meter)
+    except _Difficult as error:
+        raise UnreadableData(f"{label} cannot be read as JSON records") from error
+    except TooDeep:
+        raise UnreadableData(f"{label} is nested deeper than {MAX_DEPTH} levels; that is no table") from None
+
+
+def _all(files: Sequence[TextFile]) -> str:
+    return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
+
+
+def _records(files: Sequence[TextFile], record_path: str | None, on_path: OnPath = bool) -> Iterator[Record]:
+    for file in files:
+        yield from records(file.path, file.label, file.encoding, record_path, on_path)
+
+
+def _dump(found: Iterator[Record], path: Path, label: str) -> None:
+    empty = True
+    with path.open("w", encoding="utf-8") as out:
+        for record in found:
+            empty = False
+            try:
+                out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            except ValueError:
+                raise UnreadableData(f"{label} holds a number beyond what a float can hold") from None
+    if empty:
+        raise UnreadableData(f"{label} holds no records")
+
+
+def _types(paths: Sequence[Path], meter: Meter) -> Types:
+    """The types of all fields, as Polars sees them."""
+    types: Types = {}
+    seen_bytes = 0
+    total_bytes = max(1, sum(path.stat().st_size for path in paths))
+    for found, size_bytes in in_parallel(_types_of_chunk, chain.from_iterable(map(line_chunks, paths))):
+        types = merged_fields(types, found)
+        seen_bytes += size_bytes
+        meter.reached(meter.total_bytes * _PREPARED * seen_bytes / total_bytes)
+    return types
+
+
+def _types_of_chunk(chunk: bytes) -> tuple[Types, int]:
+    """Also how many bytes there were."""
+    if not chunk.strip():
+        return {}, len(chunk)
+    with _translated():
+        schema = pl.scan_ndjson(chunk, infer_schema_length=None).collect_schema()
+    return {name: instance(type) for name, type in schema.items()}, len(chunk)
+
+
+def _schema(types: Types, label: str) -> dict[str, pl.DataType]:
+    if not types:
+        raise UnreadableData(f"{label} holds records without any fields")
+    if len(types) > MAX_COLUMNS:
+        raise LimitExceeded(
+            f"{label} has {len(types)} different fields; a table has at most {MAX_COLUMNS} columns",
+            limit=MAX_COLUMNS,
+        )
+    return {name: storable(type) for name, type in types.items()}
+
+
+def _read(paths: Sequence[Path], labels: Sequence[str], schema: Types, target: Target, meter: Meter) -> None:
+    scale = meter.total_bytes / max(1, sum(path.stat().st_size for path in paths))
+    sample = head(paths[0])
+    counter = RowCounter(
+        meter,
+        start_bytes=meter.total_bytes * _PREPARED,
+        bytes_per_row=scale * (1 - _PREPARED) * len(sample) / (sample.count(b"\n") + 1),
+    )
+    with _translated():
+        frames = [
+            target.marked(pl.scan_ndjson(str(path), schema=schema), label)
+            for path, label in zip(paths, labels, strict=True)
+        ]
+        write_parquet(pl.concat(frames), target, counter)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        if "No space left" in str(error):
+            raise
+        raise _Difficult from error

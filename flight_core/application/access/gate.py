@@ -1,0 +1,108 @@
+"""Letting callers in, the same way at every door."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from flight_core.application.access.audit import AuditLog
+from flight_core.application.access.request_rate import RequestRate
+from flight_core.application.access.tokens import refuse_reserved
+from flight_core.application.access.watch import AccessWatch
+from flight_core.application.ports.authentication import Authenticator
+from flight_core.domain.access import Actor, Origin
+from flight_core.domain.audit import AuditEntry, Decision
+from flight_core.domain.errors import FlightCoreError, Unauthenticated
+from flight_core.domain.limits import NO_LIMITS, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    user: str
+    secret: str = field(repr=False)
+
+
+Shown = Token | Password | None
+
+
+class Gate:
+    """Recognises who comes in at a door, and notes whom it keeps out.
+
+    Raises as `Authenticator`; ReservedName; TooManyRequests; Unauthenticated where credentials are needed and
+    none are shown.
+    """
+
+    def __init__(self, authenticator: Authenticator, audit: AuditLog, defaults: Limits = NO_LIMITS) -> None:
+        self._defaults = defaults
+        self._rate = RequestRate()
+        self.authenticator = authenticator
+        self._audit = audit
+        self._watch: AccessWatch[Shown] = AccessWatch(self._recognised)
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody comes in, whatever they show."""
+        return self.authenticator.anonymous is not None
+
+    def __call__(self, shown: Shown, *, door: str, address: str = "") -> Actor:
+        came = Origin(door, address)
+        try:
+            actor = self._recognised(shown, address)
+        except FlightCoreError as refusal:
+            self._note(shown.user if isinstance(shown, Password) else "", came, refusal)
+            raise
+        came = replace(came, credential=actor.origin.credential)
+        actor = replace(actor, origin=came, limits=actor.limits.over(self._defaults))
+        try:
+            self._rate.check(actor)
+        except FlightCoreError as refusal:
+            self._note(actor.name, came, refusal)
+            raise
+        return actor
+
+    def session_token(self, actor: Actor) -> str:
+        """For somebody who has just shown a password, see `Authenticator.issue_token`."""
+        self._note(actor.name, actor.origin, None)
+        return self.authenticator.issue_token(actor)
+
+    def hold(self, shown: Shown, end: Callable[[Unauthenticated], None]) -> Callable[[], None]:
+        """Have `end` called, from another thread, should what was shown become worthless before what this
+        returns is called."""
+        return self._watch.hold(shown, end)
+
+    def turned_away(self, code: str, *, door: str, address: str) -> None:
+        """Somebody came in a way that no credentials make good."""
+        self._noted("", Origin(door, address), code)
+
+    def _recognised(self, shown: Shown, address: str = "") -> Actor:
+        anonymous = self.authenticator.anonymous
+        if anonymous is not None:
+            return anonymous
+        match shown:
+            case Token():
+                return _allowed(self.authenticator.authenticate_token(shown.secret))
+            case Password():
+                return _allowed(
+                    self.authenticator.authenticate_password(shown.user, shown.secret, address=address)
+                )
+        raise Unauthenticated(
+            "this server wants credentials: send the header 'authorization: Bearer <token>', or Basic with a"
+            " user and a password"
+        )
+
+    def _note(self, name: str, came: Origin, refusal: FlightCoreError | None) -> None:
+        self._noted(name, came, refusal.code if refusal else "")
+
+    def _noted(self, name: str, came: Origin, code: str) -> None:
+        decision = Decision.REFUSED if code else Decision.ALLOWED
+        entry = AuditEntry(self._audit.clock(), name[:64], came, "log_in", decision, code=code)
+        self._audit.note(entry)
+
+
+def _allowed(actor: Actor) -> Actor:
+    """Names are looked at when they are given, too; there may be some from before."""
+    refuse_reserved(actor.name)
+    return actor

@@ -1,0 +1,76 @@
+"""What actors may do, and what they see: what is out of sight is as unknown as what does not exist."""
+
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import Dataset, DatasetName, dataset_not_found
+from flight_core.domain.errors import IngestionNotFound, PermissionDenied, ScheduleNotFound
+from flight_core.domain.job import Job
+from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.schedule import Schedule
+
+
+def require(actor: Actor, scope: Scope) -> None:
+    """
+    Raises:
+        PermissionDenied: the actor lacks the scope.
+    """
+    if not actor.may(scope):
+        raise PermissionDenied(f"'{actor.name}' may not {scope}; ask for a token with the scope '{scope}'")
+
+
+def require_unguarded(actor: Actor) -> None:
+    """
+    Raises:
+        PermissionDenied: the actor's statements have to stay apart from everybody else's.
+    """
+    if actor.guarded:
+        raise PermissionDenied(
+            f"'{actor.name}' may only read with SQL; ask for a token with the scope 'write' for all datasets"
+        )
+
+
+def find_seen(datasets: DatasetRepository, name: DatasetName, actor: Actor) -> Dataset | None:
+    return datasets.find(name) if actor.sees(name) else None
+
+
+def get_seen(datasets: DatasetRepository, name: DatasetName, actor: Actor) -> Dataset:
+    """
+    Raises:
+        DatasetNotFound: with the nearest name that the actor sees.
+    """
+    dataset = find_seen(datasets, name, actor)
+    if dataset is None:
+        raise dataset_not_found(name.value, actor.view_of(datasets.lake_state()).datasets)
+    return dataset
+
+
+def require_granted(name: DatasetName, actor: Actor) -> None:
+    """For what may be made under a name; the answer does not depend on what there is.
+
+    Raises:
+        PermissionDenied: the name is none of the actor's.
+    """
+    if not actor.sees(name):
+        raise PermissionDenied(
+            f"'{actor.name}' may not write to '{name}'; choose a name like {' or '.join(actor.datasets)}",
+            name=name.value,
+        )
+
+
+def seen_job(job: Job, actor: Actor) -> None:
+    """
+    Raises:
+        IngestionNotFound: its dataset is out of sight.
+    """
+    if not actor.sees(job.dataset):
+        raise IngestionNotFound(f"ingestion '{job.id}' does not exist; list them to see which do", id=job.id)
+
+
+def seen_schedule(schedule: Schedule, actor: Actor) -> Schedule:
+    """
+    Raises:
+        ScheduleNotFound: its dataset is out of sight.
+    """
+    if not actor.sees(schedule.request.dataset):
+        name = schedule.name
+        raise ScheduleNotFound(f"schedule '{name}' does not exist; list them to see which do", name=name)
+    return schedule

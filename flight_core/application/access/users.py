@@ -1,0 +1,122 @@
+"""Users: who may log in with a password."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flight_core.application.access.rights import require
+from flight_core.application.access.tokens import refuse_reserved, require_administrator
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.passwords import PasswordHasher
+from flight_core.domain.access import EVERYTHING, Actor, Scope
+from flight_core.domain.errors import InvalidOption, PermissionDenied, UserNotFound
+from flight_core.domain.limits import NO_LIMITS, Limits
+from flight_core.domain.users import User, UserRepository
+
+logger = logging.getLogger(__name__)
+
+MIN_PASSWORD = 8
+MAX_PASSWORD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AddUser:
+    """
+    Raises:
+        PermissionDenied: the actor is no administrator of all datasets, or lacks a scope itself.
+        InvalidOption: name, password, scopes or datasets are none.
+        UserExists, ReservedName
+    """
+
+    users: UserRepository
+    hasher: PasswordHasher
+    clock: Clock
+
+    def __call__(
+        self,
+        name: str,
+        *,
+        password: str,
+        actor: Actor,
+        scopes: frozenset[Scope],
+        datasets: tuple[str, ...] = EVERYTHING,
+        limits: Limits = NO_LIMITS,
+    ) -> User:
+        require_administrator(actor)
+        for scope in scopes:
+            require(actor, scope)
+        refuse_reserved(name)
+        now = self.clock()
+        hash = _hashed(self.hasher, password)
+        user = User(name, scopes, datasets, now, actor.name, now, hash, limits)
+        self.users.add(user)
+        logger.info("user added", extra={"user": name, "actor": actor.name})
+        return user
+
+
+@dataclass(frozen=True, slots=True)
+class ListUsers:
+    """By name. Raises PermissionDenied."""
+
+    users: UserRepository
+
+    def __call__(self, *, actor: Actor) -> Sequence[User]:
+        require_administrator(actor)
+        return sorted(self.users.by_name().values(), key=lambda user: user.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveUser:
+    """From the next request on neither the password nor a login is good. Raises UserNotFound,
+    PermissionDenied."""
+
+    users: UserRepository
+    clock: Clock
+
+    def __call__(self, name: str, *, actor: Actor) -> None:
+        require_administrator(actor)
+        self.users.remove(name, self.clock())
+        logger.info("user removed", extra={"user": name, "actor": actor.name})
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePassword:
+    """Ends all logins of the user. Users may change their own; they have to know the `current` one.
+
+    Raises:
+        PermissionDenied: it is somebody else's, or `current` is not the password.
+        InvalidOption: the new one is too short or too long.
+        UserNotFound
+    """
+
+    users: UserRepository
+    hasher: PasswordHasher
+    clock: Clock
+
+    def __call__(self, name: str, *, password: str, actor: Actor, current: str | None = None) -> None:
+        if actor.name != name or current is None:
+            require_administrator(actor)
+        else:
+            self._require_current(name, current)
+        self.users.set_password(name, _hashed(self.hasher, password), self.clock())
+        logger.info("password changed", extra={"user": name, "actor": actor.name})
+
+    def _require_current(self, name: str, current: str) -> None:
+        user = self.users.by_name().get(name)
+        if user is None:
+            raise UserNotFound(f"there is no user '{name}' in the catalog; it may be one of the settings")
+        if len(current) > MAX_PASSWORD or not self.hasher.verify(user.password_hash, current):
+            raise PermissionDenied(f"that is not the current password of '{name}'")
+
+
+def _hashed(hasher: PasswordHasher, password: str) -> str:
+    """
+    Raises:
+        InvalidOption
+    """
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise InvalidOption(
+            f"the password has {len(password)} characters; {MIN_PASSWORD} to {MAX_PASSWORD} are allowed",
+            option="password",
+        )
+    return hasher.hash(password)

@@ -1,0 +1,89 @@
+"""Holding the rows of a dataset that are there against a contract, as a job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from flight_core.application.contracts.contracts import GetContract
+from flight_core.application.maintenance.jobs import MaintenanceOutcome, StartMaintenance, Unexplained
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.parsing import Check, Parser
+from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.application.ports.storage import TableStore
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import (
+    Contract,
+    StoredContract,
+    contract_document,
+    contract_of,
+    report_document,
+)
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.job import Maintenance, Task
+from flight_core.domain.repositories import DatasetRepository
+
+
+@dataclass(frozen=True, slots=True)
+class CheckDataset:
+    """Queue a job that holds the rows that are there against a contract: the one in force now, or one on
+    trial. It changes nothing. One that waits or runs already, by the same contract, is the answer.
+
+    Raises:
+        DatasetNotFound, ContractNotFound, InvalidContract, PermissionDenied.
+    """
+
+    get_contract: GetContract
+    parser: Parser
+    start: StartMaintenance
+
+    def __call__(self, name: DatasetName, trial: Contract | None = None, *, actor: Actor) -> Maintenance:
+        if trial is None:
+            stored = self.get_contract(name, actor=actor)
+            version, contract = stored.version, stored.contract
+        else:
+            self.parser.check_contract(trial)
+            version, contract = 0, trial
+        options = {"contract_version": version, "contract": contract_document(contract)}
+        return self.start(name, Task.CHECK, actor=actor, options=options, scope=Scope.READ)
+
+
+@dataclass(frozen=True)
+class RunCheck(Unexplained):
+    """See `Runner`. Memory is bounded; the rows are those of the version that is current when it begins.
+
+    The result is what was found (see `CheckReport`), with `version`, and `violation`: why an ingestion of
+    these rows would fail, None if it would not.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    parser: Parser
+    clock: Clock
+
+    async def __call__(self, job: Maintenance, folder: Path, report: Report) -> MaintenanceOutcome:
+        """Raises as `Parser.parse`."""
+        dataset = await anyio.to_thread.run_sync(self.datasets.get, job.dataset)
+        files = await anyio.to_thread.run_sync(self.store.files, dataset.current.ref)
+        fetched = [
+            FetchedFile(Path(uri), dataset.name.value, size_bytes, temporary=False)
+            for uri, size_bytes in zip(files.uris, files.size_bytes, strict=True)
+        ]
+        check = Check(self._contract(job), job_id=job.id, at=self.clock(), keeps_rows=False)
+        options = {"columns": "union"}  # files of older versions may lack some
+        parsed = await self.parser.parse(
+            fetched, folder, report, format="parquet", options=options, check=check
+        )
+        assert parsed.checked is not None
+        found: Mapping[str, Any] = report_document(parsed.checked.report)
+        version = dataset.version
+        return MaintenanceOutcome(result={**found, "version": version, "violation": parsed.checked.violation})
+
+    def _contract(self, job: Maintenance) -> StoredContract:
+        version, contract = job.options["contract_version"], contract_of(job.options["contract"])
+        return StoredContract(job.dataset, version, contract, job.created_at, job.actor)
+
+    def committed_before(self, _job: Maintenance) -> None:
+        """It commits nothing."""

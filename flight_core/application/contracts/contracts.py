@@ -1,0 +1,225 @@
+"""Contracts of datasets: set, read, withdrawn, and made ready for a job to check its rows by."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from flight_core.application.access.rights import require, require_granted
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.parsing import Check, Parser
+from flight_core.application.ports.storage import TableStore
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import (
+    REJECTS_KIND,
+    ColumnContract,
+    Contract,
+    MissingColumns,
+    StoredContract,
+    refuse_rejects,
+    rejects_of,
+)
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.errors import ContractNotFound
+from flight_core.domain.ingestion import Ingestion
+from flight_core.domain.repositories import ContractRepository, DatasetRepository
+
+# The stored types that a contract can name.
+_TYPES = re.compile(
+    r"bool|int(8|16|32|64)|float|double|string|date32\[day\]|timestamp\[us(, tz=UTC)?\]"
+    r"|decimal128\(\d+, \d+\)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SetContract:
+    """From the next ingestion on, rows are held against this contract. The dataset need not exist yet.
+
+    Raises:
+        InvalidContract
+        InvalidDatasetName: rejected rows have no contract.
+    """
+
+    contracts: ContractRepository
+    parser: Parser
+    clock: Clock
+
+    def __call__(self, name: DatasetName, contract: Contract, *, actor: Actor) -> StoredContract:
+        require(actor, Scope.WRITE)
+        require_granted(name, actor)
+        refuse_rejects(name)
+        self.parser.check_contract(contract)
+        return self.contracts.put(name, contract, actor=actor.name, at=self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class GetContract:
+    """The contract in force, or the one of that version; raises ContractNotFound."""
+
+    contracts: ContractRepository
+
+    def __call__(self, name: DatasetName, *, actor: Actor, version: int | None = None) -> StoredContract:
+        require(actor, Scope.READ)
+        stored = self.contracts.find(name, version) if actor.sees(name) else None
+        if stored is None:
+            what = "no contract" if version is None else f"no contract of version {version}"
+            raise ContractNotFound(
+                f"dataset '{name}' has {what}; set one, or have one proposed from the data", name=name.value
+            )
+        return stored
+
+
+@dataclass(frozen=True, slots=True)
+class ListContracts:
+    """Those in force of datasets that the actor sees, ordered by name."""
+
+    contracts: ContractRepository
+
+    def __call__(self, *, actor: Actor) -> Sequence[StoredContract]:
+        require(actor, Scope.READ)
+        return [stored for stored in self.contracts.list() if actor.sees(stored.dataset)]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawContract:
+    """Rows are not checked any more; what was rejected stays. Raises ContractNotFound."""
+
+    contracts: ContractRepository
+    clock: Clock
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> None:
+        require(actor, Scope.WRITE)
+        require_granted(name, actor)
+        self.contracts.withdraw(name, actor=actor.name, at=self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCheck:
+    """`base_version` is the version that the check counts on, -1: there is none; None: any will do."""
+
+    check: Check | None
+    base_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareCheck:
+    """What the rows of a job are to be held against; nothing where there is no contract."""
+
+    contracts: ContractRepository
+    datasets: DatasetRepository
+    store: TableStore
+    clock: Clock
+
+    def __call__(self, ingestion: Ingestion) -> PreparedCheck:
+        request = ingestion.request
+        stored = self.contracts.find(request.dataset)
+        sets_apart = request.options.get("ragged") == "quarantine"
+        if stored is None and (request.source.kind == REJECTS_KIND or sets_apart):
+            stored = StoredContract(request.dataset, 0, Contract(), self.clock(), ingestion.actor)
+        if stored is None:
+            return PreparedCheck(None)
+        stays = self._stays(request.dataset) if request.mode is WriteMode.APPEND else None
+        unique = bool(stored.contract.unique)
+        replayed = request.source.kind == REJECTS_KIND
+        check = Check(
+            contract=self._completed(stored, stays) if replayed else stored,
+            job_id=ingestion.id,
+            at=self.clock(),
+            newest=self.newest(stored.contract, stays),
+            present=self._files(stays) if stays and unique else (),
+            stored=stays.schema if stays and replayed else None,
+        )
+        if not (unique and request.mode is WriteMode.APPEND):
+            return PreparedCheck(check)
+        return PreparedCheck(check, -1 if stays is None else stays.ref.version)
+
+    @staticmethod
+    def _completed(stored: StoredContract, stays: DatasetVersion | None) -> StoredContract:
+        """With the types that columns have in the dataset: what is replayed is all text."""
+        if stays is None:
+            return stored
+        known = {column.name.lower(): column for column in stored.contract.columns}
+        columns = list(stored.contract.columns)
+        for field in stays.schema:
+            column = known.get(field.name.lower())
+            type = contract_type(str(field.type))
+            if column is None:
+                columns.append(ColumnContract(field.name, type))
+            elif column.type is None:
+                columns[columns.index(column)] = replace(column, type=type)
+        contract = replace(
+            stored.contract, columns=tuple(columns), missing_columns=_replayed_missing(stored.contract)
+        )
+        return replace(stored, contract=contract)
+
+    def newest(self, contract: Contract, version: DatasetVersion | None) -> datetime | None:
+        """The latest value of the freshness column; None where the files do not tell."""
+        if version is None or contract.freshness is None or contract.freshness.column is None:
+            return None
+        wanted = contract.freshness.column.lower()
+        for column in self.store.statistics(version.ref):
+            if column.name.lower() == wanted:
+                return moment_of(column.maximum)
+        return None
+
+    def _stays(self, name: DatasetName) -> DatasetVersion | None:
+        dataset = self.datasets.find(name)
+        return None if dataset is None else self.store.latest(dataset.id)
+
+    def _files(self, version: DatasetVersion) -> tuple[Path, ...]:
+        uris: Sequence[str] = self.store.files(version.ref).uris
+        return tuple(map(Path, uris))
+
+
+def contract_type(name: str) -> str | None:
+    """The type of a stored column as a contract names it; None for those that it cannot."""
+    return name if _TYPES.fullmatch(name) else None
+
+
+def moment_of(value: object) -> datetime | None:
+    """A date is its first moment; a moment without a zone is taken to be in UTC."""
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return None
+
+
+def _replayed_missing(contract: Contract) -> MissingColumns:
+    """Rows of several sources are replayed together: one may lack what another has."""
+    refuses = contract.missing_columns is MissingColumns.REFUSE
+    return MissingColumns.NULL if refuses else contract.missing_columns
+
+
+@dataclass(frozen=True, slots=True)
+class ContractStanding:
+    """`newest` is None where nothing tells how old the data is; `rejects` where nothing was rejected."""
+
+    stored: StoredContract
+    newest: datetime | None
+    age_s: float | None
+    rejects: Dataset | None
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeContract:
+    """The contract, how fresh the data is, and where its rejected rows are. Raises as `GetContract`."""
+
+    get_contract: GetContract
+    prepare: PrepareCheck
+    clock: Clock
+
+    def __call__(self, name: DatasetName, *, actor: Actor, version: int | None = None) -> ContractStanding:
+        stored = self.get_contract(name, actor=actor, version=version)
+        dataset = self.prepare.datasets.find(name)
+        freshness = stored.contract.freshness
+        newest = None
+        if dataset is not None and freshness is not None:
+            newest = (
+                dataset.current.committed_at
+                if freshness.column is None
+                else self.prepare.newest(stored.contract, dataset.current)
+            )
+        age_s = None if newest is None else (self.clock() - newest).total_seconds()
+        return ContractStanding(stored, newest, age_s, self.prepare.datasets.find(rejects_of(name)))

@@ -1,0 +1,139 @@
+"""A contract that the current rows keep, proposed from what their columns are like."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from flight_core.application.contracts.contracts import contract_type
+from flight_core.application.profiles.profile import ProfileDataset, VersionReader
+from flight_core.application.profiles.sql import TEXT_CHARS
+from flight_core.application.queries.cancellation import Cancellation
+from flight_core.domain.access import Actor
+from flight_core.domain.contract import ColumnContract, Contract, UniqueKey
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.job import Maintenance
+from flight_core.domain.profile import ColumnProfile
+from flight_core.domain.query import quoted
+
+_ROWS_A_MEMBER = 10  # that an enum is proposed for, on average
+_NEARLY = 0.9  # of the rows: so many distinct values, by estimate, may be all of them
+_MAX_KEYS = 3  # that are tried
+_KEY_ROWS = 20_000_000  # beyond that, somebody has to know
+_PATTERN_ROWS = 1_000_000
+# What texts often are; said in what all engines understand alike.
+_FORMS = (
+    "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+    "^[^@ ]+@[^@ ]+[.][^@ ]+$",
+    "^https?://[^ ]+$",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InferContract:
+    """A draft to go on from: what holds for the rows that are there need not hold for all. Where their
+    profile is not known and takes long, the job that computes it.
+
+    Raises as `ProfileDataset`.
+    """
+
+    profile: ProfileDataset
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Contract | Maintenance:
+        profile = self.profile(name, actor=actor)
+        if isinstance(profile, Maintenance):
+            return profile
+        rows = profile.version.row_count
+        columns = [_proposed(column, rows) for column in profile.columns]
+        read = VersionReader(name, profile.version, self.profile.compute.open_query, Cancellation())
+        patterns = _patterns(read, profile.columns, columns)
+        return Contract(
+            columns=tuple(
+                replace(column, pattern=patterns[column.name], min_length=None)
+                if column.name in patterns
+                else column
+                for column in columns
+            ),
+            unique=tuple(UniqueKey((key,)) for key in _keys(read, profile.columns)),
+        )
+
+
+def _patterns(
+    read: VersionReader, profiles: Sequence[ColumnProfile], columns: Sequence[ColumnContract]
+) -> Mapping[str, str]:
+    """By column, the first of the forms that its values have, as far as they are looked at."""
+    asked = [
+        (profile.name, form)
+        for profile, column in zip(profiles, columns, strict=True)
+        if column.type == "string" and not column.enum
+        for form in _forms(profile)
+    ]
+    if not asked:
+        return {}
+    tests = (f"bool_and(regexp_matches({quoted(column)}, '{form}'))" for column, form in asked)
+    rows = f"(SELECT * FROM {read.table} LIMIT {_PATTERN_ROWS})"
+    (held,) = read.rows(f"SELECT [{', '.join(tests)}] AS held FROM {rows}")
+    found = [pair for pair, holds in zip(asked, held["held"], strict=True) if holds]
+    return dict(reversed(found))
+
+
+def _keys(read: VersionReader, profiles: Sequence[ColumnProfile]) -> Iterator[str]:
+    """The first column whose values are all different, if there is one."""
+    rows = read.version.row_count
+    likely = [
+        profile.name
+        for profile in profiles
+        if profile.type.startswith(("int", "uint", "string"))
+        if 1 < rows <= _KEY_ROWS and not profile.nulls and profile.distinct >= _NEARLY * rows
+    ]
+    for column in likely[:_MAX_KEYS]:
+        name = quoted(column)
+        if not read.rows(f"SELECT {name} FROM {read.table} GROUP BY {name} HAVING count(*) > 1 LIMIT 1"):
+            yield column
+            return
+
+
+def _forms(profile: ColumnProfile) -> Iterator[str]:
+    lengths = profile.lengths
+    if lengths is None or not lengths.minimum:
+        return
+    yield from _FORMS
+    if lengths.minimum == lengths.maximum:
+        yield f"^[0-9]{{{lengths.minimum}}}$"
+
+
+def _proposed(profile: ColumnProfile, rows: int) -> ColumnContract:
+    type = contract_type(profile.type)
+    enum = _members(profile, rows - profile.nulls) if type == "string" else ()
+    lowest, highest = _bounds(profile)
+    within = type is not None and lowest is not None and lowest >= 0
+    return ColumnContract(
+        name=profile.name,
+        type=type,
+        nullable=profile.nulls > 0 or rows == 0,
+        ge=0 if within else None,
+        le=1
+        if within and highest is not None and highest <= 1 and not profile.type.startswith(("int", "uint"))
+        else None,
+        min_length=1
+        if not enum and profile.lengths is not None and type == "string" and profile.lengths.minimum
+        else None,
+        enum=enum,
+    )
+
+
+def _bounds(profile: ColumnProfile) -> tuple[Decimal | None, Decimal | None]:
+    """Of numbers, where no value is NaN."""
+    numeric = profile.type.startswith(("int", "uint", "float", "double", "decimal"))
+    if not numeric or profile.nans or profile.minimum is None or profile.maximum is None:
+        return None, None
+    return Decimal(profile.minimum), Decimal(profile.maximum)
+
+
+def _members(profile: ColumnProfile, values: int) -> tuple[str, ...]:
+    """All values, where they are few and come often."""
+    top = profile.top
+    whole = sum(member.count for member in top) == values
+    if not whole or len(top) < 2 or values < _ROWS_A_MEMBER * len(top):
+        return ()
+    members = tuple(sorted(member.value for member in top))
+    return members if all(len(member) <= TEXT_CHARS for member in members) else ()

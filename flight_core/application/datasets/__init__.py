@@ -1,0 +1,1 @@
+"""Datasets and their versions: looked at, described, named, dropped."""

@@ -1,0 +1,316 @@
+"""Listing, describing, writing and dropping datasets.
+
+A version exists once storage has committed it; the catalog follows and tells everybody. Where a
+process died between the two, the next write or `Reconcile` publishes what storage has.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from flight_core.application.access.rights import get_seen, require, require_granted
+from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import is_rejects
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.derivation import DerivationRepository, refuse_derived
+from flight_core.domain.errors import DatasetExists, TableExists
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.lineage import as_info
+from flight_core.domain.query import Pins
+from flight_core.domain.repositories import DatasetRepository, ProfileRepository
+from flight_core.domain.versions import VersionName
+
+_NO_PINS: Pins = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ListDatasets:
+    """The datasets that the actor sees, ordered by name."""
+
+    datasets: DatasetRepository
+
+    def __call__(self, *, actor: Actor) -> Sequence[Dataset]:
+        require(actor, Scope.READ)
+        return [dataset for dataset in self.datasets.list() if actor.sees(dataset.name)]
+
+
+@dataclass(frozen=True, slots=True)
+class GetDataset:
+    """One dataset. Raises DatasetNotFound."""
+
+    datasets: DatasetRepository
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
+        require(actor, Scope.READ)
+        return get_seen(self.datasets, name, actor)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDescription:
+    """What there is to know about one version, and which versions there are."""
+
+    dataset: Dataset
+    version: DatasetVersion  # the one described: rows, bytes, schema
+    columns: Sequence[ColumnStatistics]  # of that version, in order
+    distinct: Mapping[str, int]  # estimates by column; empty as long as the version has no profile
+    versions: Sequence[DatasetVersion]  # newest first
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeDataset:
+    """Columns, statistics and history of a dataset.
+
+    `at` None: the current version.
+
+    Raises:
+        DatasetNotFound
+        and as `FindVersion`.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    find: FindVersion
+    profiles: ProfileRepository
+
+    def __call__(
+        self, name: DatasetName, *, actor: Actor, at: VersionName | None = None
+    ) -> DatasetDescription:
+        require(actor, Scope.READ)
+        dataset = get_seen(self.datasets, name, actor)
+        version = self.find(dataset, at)
+        columns = self.store.statistics(version.ref)
+        distinct = {known.name: known.distinct for known in self.profiles.find(version.ref) or ()}
+        return DatasetDescription(dataset, version, columns, distinct, self.store.history(dataset.id))
+
+
+@dataclass(frozen=True, slots=True)
+class DropDataset:
+    """Forget a dataset's name. Its files stay until `SweepOrphans`, for those who are reading them."""
+
+    datasets: DatasetRepository
+    clock: Clock
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
+        require(actor, Scope.WRITE)
+        dataset = get_seen(self.datasets, name, actor)
+        data = {"dataset": str(dataset.name), "version": dataset.version, "actor": actor.name}
+        return self.datasets.drop(
+            name, Event(EventKind.DATASET_DROPPED, str(dataset.name), data, self.clock())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell the catalog, and through it everybody, about a version that storage has committed.
+
+    Repeating it is harmless. Raises as `DatasetRepository.publish`.
+    """
+
+    datasets: DatasetRepository
+    clock: Clock
+
+    def __call__(self, name: DatasetName, version: DatasetVersion) -> Dataset:
+        data: dict[str, object] = {
+            "dataset": str(name),
+            "version": version.ref.version,
+            "rows": version.row_count,
+            "added_rows": version.added_rows,
+            "operation": version.operation,
+            "size_bytes": version.size_bytes,
+        }
+        event = Event(EventKind.DATASET_COMMITTED, str(name), data, self.clock())
+        return self.datasets.publish(name, version, event)
+
+
+class DatasetWrite:
+    """New rows on their way into a dataset: put them into `staged`, then `commit`.
+
+    Use it with `with`: leaving without a commit deletes what was staged. `committed` is what the
+    job committed in an earlier attempt that died before it could say so: stage nothing then, `commit`
+    returns that version.
+    """
+
+    def __init__(
+        self,
+        name: DatasetName,
+        dataset_id: str,
+        staged: StagedWrite,
+        *,
+        publish: Publish,
+        info: Mapping[str, str],
+        job_id: str | None,
+        committed: DatasetVersion | None,
+    ) -> None:
+        self.name = name
+        self.dataset_id = dataset_id
+        self.staged = staged
+        self.committed = committed
+        self._publish = publish
+        self._info = info
+        self._job_id = job_id
+
+    def commit(
+        self,
+        info: Mapping[str, str] = MappingProxyType({}),
+        *,
+        base_version: int | None = None,
+        on_rows: OnStep = lambda _: None,
+    ) -> DatasetVersion:
+        """Make the staged rows a version that everybody sees; `info` is what history tells besides.
+
+        Raises as `StagedWrite.commit`, and CommitConflict when the dataset was dropped meanwhile."""
+        version = self.committed or self.staged.commit(
+            job_id=self._job_id, info={**self._info, **info}, base_version=base_version, on_rows=on_rows
+        )
+        self._publish(self.name, version)
+        return version
+
+    def close(self) -> None:
+        self.staged.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWrite:
+    """Begin a write to a dataset, new or not.
+
+    The name is bound to a dataset id before anything is written, so writers that race for a new name
+    meet in one table and its log decides between them.
+
+    `schema` None: the first batch or file decides. `source` tells the history where the rows came from,
+    `inputs` which versions they were made from, `message` why.
+    One `job_id` commits at most once, however often it is attempted. A derived dataset is written by
+    the run of its derivation.
+
+    Raises:
+        DatasetDerived: the job is no such run.
+        DatasetExists: mode CREATE, and it does.
+        TableExists: the dataset would be new, and a table of the users' has its name.
+        PermissionDenied: the name is none of the actor's.
+        LossyType, UnsupportedType, SchemaMismatch: see `TableStore.stage`.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    publish: Publish
+    new_id: NewId
+    derivations: DerivationRepository | None = None
+    has_own_table: Callable[[str], bool] = lambda _: False  # see `QueryEngine`
+
+    def __call__(
+        self,
+        name: DatasetName,
+        schema: pa.Schema | None,
+        mode: WriteMode,
+        *,
+        actor: Actor,
+        keys: Sequence[str] = (),
+        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
+        source: str = "",
+        inputs: Pins = _NO_PINS,
+        message: str = "",
+        allow_lossy: bool = False,
+        job_id: str | None = None,
+    ) -> DatasetWrite:
+        require(actor, Scope.WRITE)
+        require_granted(name, actor)
+        dataset_id = self.datasets.reserve(name, self.new_id())
+        found = self.datasets.find(name)
+        found = _catch_up(name, dataset_id, found, store=self.store, publish=self.publish) or found
+        committed = self.store.committed_by(dataset_id, job_id) if job_id else None
+        if self.derivations is not None and committed is None:
+            refuse_derived(self.derivations, name, job_id=job_id)
+        if found is None and committed is None and not is_rejects(name) and self.has_own_table(name.value):
+            raise TableExists(
+                f"there is a table '{name}', which would be found instead of a dataset of that name; drop or"
+                " rename it, or choose another name",
+                name=name.value,
+            )
+        if mode is WriteMode.CREATE and committed is None and found is not None:
+            raise DatasetExists(
+                f"dataset '{found.name}' exists already; append to it, replace it, or choose another name",
+                name=str(found.name),
+            )
+        info = {"actor": actor.name, "source": source, "mode": str(mode), **as_info(inputs)}
+        if keys:
+            info["keys"] = ", ".join(keys)
+        if message:
+            info["message"] = message
+        return DatasetWrite(
+            name if found is None else found.name,
+            dataset_id,
+            self.store.stage(
+                dataset_id, schema, mode, keys=keys, schema_policy=schema_policy, allow_lossy=allow_lossy
+            ),
+            publish=self.publish,
+            info=info,
+            job_id=job_id,
+            committed=committed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Publish the versions that storage has and the catalog lacks; the number of them.
+
+    Run it at start-up: a process may have died between the two.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    publish: Publish
+
+    def __call__(self) -> int:
+        known: list[tuple[DatasetName, str, Dataset | None]] = [
+            (dataset.name, dataset.id, dataset) for dataset in self.datasets.list()
+        ]
+        known += [(name, dataset_id, None) for name, dataset_id in self.datasets.reservations()]
+        published = [
+            _catch_up(name, dataset_id, dataset, store=self.store, publish=self.publish)
+            for name, dataset_id, dataset in known
+        ]
+        return sum(dataset is not None for dataset in published)
+
+
+def _catch_up(
+    name: DatasetName, dataset_id: str, dataset: Dataset | None, *, store: TableStore, publish: Publish
+) -> Dataset | None:
+    """Publish what storage has, if the catalog is behind; None if it is not."""
+    latest = store.latest(dataset_id)
+    if latest is None or (dataset is not None and dataset.version >= latest.ref.version):
+        return None
+    return publish(name, latest)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOrphans:
+    """Delete the files of datasets dropped, and of writes abandoned, more than `grace` ago.
+
+    The grace lets those who read a dropped dataset finish. Folders that the catalog has never
+    heard of are left alone: it may be the catalog that was lost.
+    """
+
+    datasets: DatasetRepository
+    store: TableStore
+    clock: Clock
+    grace: timedelta = timedelta(hours=24)
+
+    def __call__(self) -> None:
+        horizon = self.clock() - self.grace
+        for dataset_id in self.datasets.dropped(before=horizon):
+            self.store.delete(dataset_id)
+        self.store.sweep(before=horizon)

@@ -1,0 +1,86 @@
+"""Knowing how much datasets are asked for, from the queries that end in this process."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flight_core.application.access.rights import get_seen, require
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.errors import FlightCoreError
+from flight_core.domain.query import OWN_DOOR, QueryRecord
+from flight_core.domain.repositories import DatasetRepository, UsageRepository
+from flight_core.domain.usage import Usage, Use, usage_of
+
+logger = logging.getLogger(__name__)
+
+
+class UsageLedger:
+    """Gathers what ended queries have read, to be stored many at a time. Thread-safe.
+
+    What is not stored yet when the process is killed is lost.
+    """
+
+    def __init__(self, usage: UsageRepository) -> None:
+        self._usage = usage
+        self._lock = threading.Lock()
+        self._noted: dict[tuple[str, str], Use] = {}
+
+    def note(self, record: QueryRecord) -> None:
+        if record.door == OWN_DOOR:
+            return
+        at = record.finished_at or record.created_at
+        with self._lock:
+            for ref in record.pins.values():
+                self._add(ref.dataset_id, Use(record.actor, 1, at))
+
+    def flush(self) -> None:
+        """Store what was noted. Where that fails it is kept for the next time."""
+        with self._lock:
+            noted, self._noted = self._noted, {}
+        if not noted:
+            return
+        try:
+            self._usage.add(noted)
+        except BaseException:
+            with self._lock:
+                for (dataset_id, _), use in noted.items():
+                    self._add(dataset_id, use)
+            raise
+
+    def _add(self, dataset_id: str, use: Use) -> None:
+        key = dataset_id, use.actor
+        earlier = self._noted.get(key)
+        self._noted[key] = use if earlier is None else earlier.plus(use)
+
+
+@dataclass(frozen=True, slots=True)
+class GetUsage:
+    """Of one dataset: in all, and of those identities that the actor oversees, the most eager first.
+
+    Raises DatasetNotFound.
+    """
+
+    datasets: DatasetRepository
+    usage: UsageRepository
+    flush: Callable[[], None]  # so that queries of this process that have just ended count
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> tuple[Usage, Sequence[Use]]:
+        require(actor, Scope.READ)
+        dataset = get_seen(self.datasets, name, actor)
+        self._count_latest()
+        uses = self.usage.of(dataset.id)
+        seen = [use for use in uses if actor.oversees(use.actor)]
+        return usage_of(uses), sorted(seen, key=lambda use: (-use.queries, use.actor))
+
+    def of_all(self) -> Mapping[str, Usage]:
+        """By the ids of those datasets that were ever asked for."""
+        self._count_latest()
+        return self.usage.totals()
+
+    def _count_latest(self) -> None:
+        try:
+            self.flush()
+        except FlightCoreError:  # on a full disk what can be read is read
+            logger.warning("the latest use of datasets could not be stored", exc_info=True)

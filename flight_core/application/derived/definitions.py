@@ -1,0 +1,139 @@
+"""Saying what makes a dataset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flight_core.application.access.rights import get_seen, require, require_granted
+from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.derived.derivations import STEP_KIND, derivation_not_found
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.engine import ScanningEngine
+from flight_core.application.ports.sources import RowSource
+from flight_core.application.ports.steps import Steps
+from flight_core.application.queries.reads import PlanQuery
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import refuse_rejects
+from flight_core.domain.dataset import DatasetName, VersionRef
+from flight_core.domain.derivation import Derivation, DerivationRepository, RefreshPolicy, refuse_cycle
+from flight_core.domain.errors import InvalidOption
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.query import Parameters, Pins, Statement
+from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.versions import version_named
+
+
+@dataclass(frozen=True, slots=True)
+class DerivationRequest:
+    """Either `sql`, which names its inputs, or `step` and `inputs`: names, with a version or not."""
+
+    target: DatasetName
+    sql: str | None = None
+    step: str | None = None
+    inputs: Sequence[str] = ()
+    params: Sequence[object] | dict[str, object] = ()
+    policy: RefreshPolicy = RefreshPolicy.AUTO
+    incremental: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DefineDerivation:
+    """Say what makes a dataset; replaces what was said before. With the policy AUTO the first run follows.
+
+    The inputs of a statement are those that the engine binds it to.
+
+    Raises:
+        As `QueryEngine.plan`: the statement cannot be bound, or is no read.
+        As `RowSource.check`: there is no such step, or it has other parameters.
+        DatasetNotFound, VersionNotFound, ...: an input of a step does not exist.
+        InvalidOption: it is to be incremental, and more than the new rows would have to be read.
+        DerivationCycle, Conflict, PermissionDenied.
+    """
+
+    derivations: DerivationRepository
+    plan_query: PlanQuery
+    clock: Clock
+    datasets: DatasetRepository
+    find: FindVersion
+    steps: RowSource
+    installed: Steps
+    engine: ScanningEngine
+
+    def __call__(self, request: DerivationRequest, *, actor: Actor) -> Derivation:
+        require(actor, Scope.WRITE)
+        require_granted(request.target, actor)
+        refuse_rejects(request.target)
+        pins = self._pins(request, actor)
+        if request.incremental and not self._can_append(request, pins):
+            raise InvalidOption(
+                "it cannot be refreshed by appending: each row has to come from one row of one dataset,"
+                " without aggregates, joins, windows, DISTINCT, ORDER BY or LIMIT; leave out 'incremental'",
+                option="incremental",
+            )
+        before = self.derivations.find(request.target)
+        derivation = Derivation(
+            target=request.target,
+            sql=request.sql,
+            step=request.step,
+            params=request.params,
+            policy=request.policy,
+            inputs=frozenset(DatasetName(key) for key in pins if "@" not in key),
+            fixed={key: ref for key, ref in pins.items() if "@" in key},
+            actor=actor.name,
+            created_at=self.clock(),
+            run=None if before is None else before.run,  # what runs ends before the next one begins
+            revision=0 if before is None else before.revision,
+            incremental=request.incremental,
+        )
+        refuse_cycle(derivation, self.derivations.list())
+        return self.derivations.put(
+            derivation, _event(EventKind.DERIVATION_SET, derivation.target, actor, self)
+        )
+
+    def _can_append(self, request: DerivationRequest, pins: Pins) -> bool:
+        if len(pins) != 1 or any("@" in key for key in pins):
+            return False
+        if request.sql is None:
+            return any(step.name == request.step and step.row_wise for step in self.installed.list())
+        return self.engine.is_scan(Statement(request.sql, _parameters(request.params)), pins)
+
+    def _pins(self, request: DerivationRequest, actor: Actor) -> Pins:
+        """What it reads, as of now."""
+        if request.sql is not None:
+            statement = Statement(request.sql, _parameters(request.params))
+            return self.plan_query(statement, actor=actor).pins
+        pins = {text.lower(): self._input(text, actor) for text in request.inputs}
+        fields = {"step": request.step, "params": request.params, "pins": pins}
+        self.steps.check(SourceSpec(STEP_KIND, fields), actor=actor)
+        return pins
+
+    def _input(self, text: str, actor: Actor) -> VersionRef:
+        name, _, version = text.partition("@")
+        dataset = get_seen(self.datasets, DatasetName(name), actor)
+        return self.find(dataset, version_named(version) if version else None).ref
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDerivation:
+    """Leave the dataset as it is from now on. Raises DerivationNotFound."""
+
+    derivations: DerivationRepository
+    clock: Clock
+
+    def __call__(self, target: DatasetName, *, actor: Actor) -> None:
+        require(actor, Scope.WRITE)
+        require_granted(target, actor)
+        if not self.derivations.remove(target, _event(EventKind.DERIVATION_REMOVED, target, actor, self)):
+            raise derivation_not_found(target)
+
+
+def _parameters(params: object) -> Parameters:
+    if isinstance(params, dict):
+        return dict(params)
+    return tuple(params) if isinstance(params, list | tuple) else ()
+
+
+def _event(
+    kind: EventKind, target: DatasetName, actor: Actor, at: DefineDerivation | RemoveDerivation
+) -> Event:
+    return Event(kind, target.value, {"dataset": target.value, "actor": actor.name}, at.clock())

@@ -1,0 +1,64 @@
+"""Bringing a dataset up to date: ingesting again what made it what it is."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from flight_core.application.access.rights import get_seen, require
+from flight_core.application.derived.derivations import Refresh
+from flight_core.application.ingestion.ingestions import StartIngestion
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.errors import DerivationNotFound, InvalidRequest
+from flight_core.domain.ingestion import Ingestion, IngestionRequest
+from flight_core.domain.job import JobFilter, JobState, Task
+from flight_core.domain.repositories import DatasetRepository, JobRepository
+from flight_core.domain.source_state import fingerprint_of
+
+_LATEST = 1000
+_STARTING_OVER = (WriteMode.CREATE, WriteMode.REPLACE)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshDataset:
+    """Make a derived dataset anew; of any other one, ingest each of its sources again, in their order:
+    those of the jobs that succeeded since the last one that replaced everything. Sources that have
+    nothing new change nothing.
+
+    Raises:
+        DatasetNotFound
+        InvalidRequest: no source of it is known.
+        and whatever `StartIngestion` refuses.
+    """
+
+    datasets: DatasetRepository
+    jobs: JobRepository
+    start: StartIngestion
+    derive: Refresh
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Sequence[Ingestion]:
+        require(actor, Scope.INGEST)
+        with suppress(DerivationNotFound):
+            return [self.derive(name, actor=actor)]
+        dataset = get_seen(self.datasets, name, actor)
+        requests = list(self._requests(dataset.name))[::-1]
+        if not requests:
+            raise InvalidRequest(
+                f"nothing that was ingested into '{dataset.name}' is known; ingest a source first",
+                name=dataset.name.value,
+            )
+        return [self.start(request, actor=actor) for request in requests]
+
+    def _requests(self, name: DatasetName) -> Iterator[IngestionRequest]:
+        """Newest first, each source once."""
+        wanted = JobFilter(name, frozenset({JobState.SUCCEEDED}), frozenset({Task.INGEST}))
+        seen: set[str] = set()
+        for job in self.jobs.list(wanted, limit=_LATEST):
+            assert isinstance(job, Ingestion)
+            request, fingerprint = job.request, fingerprint_of(job.request.source)
+            if fingerprint not in seen:
+                seen.add(fingerprint)
+                again = WriteMode.REPLACE if request.mode is WriteMode.CREATE else request.mode
+                yield replace(request, mode=again, force=False)
+            if request.mode in _STARTING_OVER:
+                return

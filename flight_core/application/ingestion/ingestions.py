@@ -1,0 +1,194 @@
+"""Asking for ingestions. What holds for jobs of every kind is in `jobs.jobs`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from flight_core.application.access.rights import require, require_granted, seen_job
+from flight_core.application.jobs.jobs import Wakeup, event_of, require_owner
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.sources import OwnedSource, RowSource, Source
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import refuse_rejects
+from flight_core.domain.dataset import WriteMode
+from flight_core.domain.derivation import DerivationRepository, refuse_derived
+from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, NotRetryable
+from flight_core.domain.idempotency import IdempotencyKey
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.job import JobState
+from flight_core.domain.repositories import DatasetRepository, IngestionRepository
+
+# The registered source kinds.
+Sources = Mapping[str, Source]
+RowSources = Mapping[str, RowSource]
+
+
+@dataclass(frozen=True, slots=True)
+class StartIngestion:
+    """Queue a job. What can be refused without touching the source is refused here.
+
+    With an `idempotency_key` that came with the same request before, within a day and from the same
+    actor, the answer is the job of that time.
+
+    Raises:
+        IdempotencyKeyReused: the key came with another request before.
+        InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption: the request cannot work.
+        InvalidSql, StatementNotAllowed, ...: likewise, where the source is a query.
+        DatasetExists: mode CREATE and the name is taken.
+        DatasetDerived
+        PermissionDenied
+    """
+
+    ingestions: IngestionRepository
+    datasets: DatasetRepository
+    sources: Sources
+    parser: Parser
+    clock: Clock
+    new_id: NewId
+    wakeup: Wakeup
+    row_sources: RowSources
+    derivations: DerivationRepository
+
+    def __call__(
+        self,
+        request: IngestionRequest,
+        *,
+        actor: Actor,
+        idempotency_key: str | None = None,
+        retry_of: str | None = None,
+    ) -> Ingestion:
+        require(actor, Scope.INGEST)
+        require_granted(request.dataset, actor)
+        key = None if idempotency_key is None else _key(idempotency_key, request, actor)
+        if key is not None and (earlier := self.ingestions.started_with(key)) is not None:
+            return earlier
+        self.check_all(request, actor=actor)
+        ingestion = Ingestion(
+            id=self.new_id(),
+            request=request,
+            state=JobState.QUEUED,
+            created_at=self.clock(),
+            actor=actor.name,
+            retry_of=retry_of,
+        )
+        queued = event_of(JobState.QUEUED, ingestion, self.clock)
+        ingestion = self.ingestions.add(ingestion, queued, key=key)
+        self.wakeup.notify()
+        return ingestion
+
+    def check_all(self, request: IngestionRequest, *, actor: Actor) -> None:
+        """What can be refused without touching the source."""
+        self.check(request, actor=actor)
+        self._check_source(request, actor)
+
+    def check(self, request: IngestionRequest, *, actor: Actor) -> None:
+        """What can be refused without a look at the source, which may not be complete yet."""
+        require(actor, Scope.INGEST)
+        require_granted(request.dataset, actor)
+        _ = request.rule
+        refuse_rejects(request.dataset)
+        refuse_derived(self.derivations, request.dataset)
+        if request.source.kind in self.row_sources:
+            check_row_options(request)
+        else:
+            self.parser.check(format=request.format, options=request.options)
+        refuse_existing(self.datasets, request)
+
+    def _check_source(self, request: IngestionRequest, actor: Actor) -> None:
+        rows = self.row_sources.get(request.source.kind)
+        if rows is not None:
+            rows.check(request.source, actor=actor)
+            return
+        source = source_of(self.sources, request.source)
+        source.check(request.source)
+        if isinstance(source, OwnedSource):
+            source.check_owner(request.source, actor=actor)
+
+
+@dataclass(frozen=True, slots=True)
+class GetIngestion:
+    """The job as it is now; raises IngestionNotFound."""
+
+    ingestions: IngestionRepository
+
+    def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
+        require(actor, Scope.READ)
+        ingestion = self.ingestions.get(ingestion_id)
+        seen_job(ingestion, actor)
+        return ingestion
+
+
+@dataclass(frozen=True, slots=True)
+class RetryIngestion:
+    """Queue a job that failed or was cancelled once more, as a new job with the same request.
+
+    Raises:
+        IngestionNotFound
+        NotRetryable: it has not ended, or it succeeded.
+        PermissionDenied: it is somebody else's.
+        As `StartIngestion`.
+    """
+
+    ingestions: IngestionRepository
+    start: StartIngestion
+
+    def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
+        require(actor, Scope.INGEST)
+        ingestion = self.ingestions.get(ingestion_id)
+        seen_job(ingestion, actor)
+        require_owner(ingestion, actor)
+        if ingestion.state not in (JobState.FAILED, JobState.CANCELLED):
+            raise NotRetryable(
+                f"ingestion '{ingestion_id}' is {ingestion.state}; only failed or cancelled ones can be",
+                state=str(ingestion.state),
+            )
+        return self.start(ingestion.request, actor=actor, retry_of=ingestion_id)
+
+
+def _key(value: str, request: IngestionRequest, actor: Actor) -> IdempotencyKey:
+    asked = json.dumps(asdict(request), sort_keys=True, default=str)
+    return IdempotencyKey.of(value, asked.encode(errors="surrogatepass"), actor=actor.name)
+
+
+def source_of(sources: Sources, spec: SourceSpec) -> Source:
+    """
+    Raises:
+        InvalidSource: no source of that kind is registered.
+    """
+    kind = spec.kind
+    if kind not in sources:
+        raise InvalidSource(f"'{kind[:40]}' is not a source kind; use one of: {', '.join(sorted(sources))}")
+    return sources[kind]
+
+
+def check_row_options(request: IngestionRequest) -> None:
+    """Rows need no reading: of all the options of formats, `allow_lossy` alone means anything.
+
+    Raises:
+        InvalidOption
+    """
+    kind = request.source.kind
+    if request.format is not None:
+        raise InvalidOption(f"a source of kind '{kind}' has no format; leave it out", option="format")
+    unknown = sorted(set(request.options) - {"allow_lossy"})
+    if unknown:
+        raise InvalidOption(
+            f"'{unknown[0][:40]}' is not an option for a source of kind '{kind}'; it has: allow_lossy",
+            option=unknown[0][:40],
+        )
+    if not isinstance(request.options.get("allow_lossy", False), bool):
+        raise InvalidOption("the option 'allow_lossy' has to be true or false", option="allow_lossy")
+
+
+def refuse_existing(datasets: DatasetRepository, request: IngestionRequest) -> None:
+    """
+    Raises:
+        DatasetExists: the mode is CREATE and the name is taken.
+    """
+    if request.mode is WriteMode.CREATE and datasets.find(request.dataset) is not None:
+        raise DatasetExists(
+            f"dataset '{request.dataset}' exists; drop it, choose another name, or use the mode"
+            " 'append' or 'replace'",
+            name=request.dataset.value,
+        )

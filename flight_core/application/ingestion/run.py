@@ -1,0 +1,139 @@
+"""One ingestion from its source to a committed version: fetch, parse, commit, publish."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio.from_thread
+import anyio.to_thread
+
+from flight_core.application.ingestion.ingestions import Sources, source_of
+from flight_core.application.ingestion.rows import ROWS_FORMAT, StoreRows
+from flight_core.application.ingestion.source_memory import Recollection, RememberSources
+from flight_core.application.ports.sources import Fetched, FetchedFile, OwnedSource, Report
+from flight_core.application.writes.checked_commit import (
+    CHECKS,
+    CheckedCommit,
+    CheckedRows,
+    Taken,
+    keys_kept_changing,
+)
+from flight_core.domain.contract import CheckReport, report_in, report_of
+from flight_core.domain.dataset import DatasetVersion
+from flight_core.domain.errors import FlightCoreError
+from flight_core.domain.ingestion import Ingestion, IngestionRequest, Reading
+from flight_core.domain.job import Phase, Progress
+from flight_core.domain.source_state import SourceState
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job that succeeded ended.
+
+    `version` is None if the source had nothing new, `reading` also if an earlier attempt committed.
+    """
+
+    version: DatasetVersion | None
+    reading: Reading | None = None
+
+    @property
+    def check(self) -> CheckReport | None:
+        """What the commit says of the rows that were not in it."""
+        return None if self.version is None else report_in(self.version.commit_info)
+
+    def onto(self, ingestion: Ingestion) -> Ingestion:
+        return replace(ingestion, reading=self.reading, check=self.check)
+
+
+@dataclass(frozen=True, slots=True)
+class RunIngestion:
+    """Fetch, parse, commit and publish one job, using `folder` for scratch.
+
+    Safe to repeat: a job that has committed already answers with that version. Cancelling it leaves
+    the dataset as it was, up to the moment the commit begins.
+    """
+
+    commit: CheckedCommit
+    sources: Sources
+    memory: RememberSources
+    store_rows: StoreRows
+
+    async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> Outcome:
+        """Raises as `Source.fetch`, `Parser.parse`, `StoreRows`, `RememberSources`, `OpenWrite` and
+        `StagedWrite`."""
+        committed = await anyio.to_thread.run_sync(self.committed_before, ingestion)
+        if committed is not None:
+            return committed
+        known = await anyio.to_thread.run_sync(self.memory.recall, ingestion)
+        taken = await self._take(ingestion, _subfolder(folder, "fetched"), report, known.state)
+        if taken.fetched.unchanged:
+            return Outcome(None)
+        for attempt in range(CHECKS):
+            checked = await self.commit.check(ingestion, taken, folder / f"parsed-{attempt}", report)
+            size_bytes = sum(file.size_bytes for file in taken.fetched.files)
+            await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, checked.parsed.row_count))
+            # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
+            version = await anyio.to_thread.run_sync(self._finish, checked, known)
+            if version is not None:
+                await anyio.to_thread.run_sync(self._let_go, ingestion.request)
+                return Outcome(version, checked.parsed.reading)
+        raise keys_kept_changing()
+
+    async def _take(
+        self, ingestion: Ingestion, folder: Path, report: Report, state: SourceState | None
+    ) -> Taken:
+        request = ingestion.request
+        if request.source.kind in self.store_rows.sources:
+            stored = await self.store_rows(ingestion, folder, report)
+            return Taken(Fetched(stored.files), stored.label, ROWS_FORMAT, stored.row_count, stored.inputs)
+        source = source_of(self.sources, request.source)
+        fetched = await source.fetch(request.source, folder, report, state=state)
+        return Taken(fetched, _describe(fetched.files))
+
+    def _let_go(self, request: IngestionRequest) -> None:
+        source = self.sources.get(request.source.kind)
+        if isinstance(source, OwnedSource):
+            source.spent(request.source)
+
+    def committed_before(self, ingestion: Ingestion) -> Outcome | None:
+        """What an earlier attempt committed, published by now.
+
+        Raises:
+            DatasetExists: what the commit would refuse as well.
+        """
+        with self.commit.open(ingestion) as write:
+            version = write.commit() if write.committed else None
+        if version is None:
+            return None
+        self.commit.quarantine.settle(ingestion, version)
+        return Outcome(version)
+
+    def explained(self, ingestion: Ingestion, error: FlightCoreError) -> Ingestion:
+        """The record of a job that failed, with what a check has found."""
+        report = error.details.get("report")
+        return replace(ingestion, check=report_of(report)) if isinstance(report, Mapping) else ingestion
+
+    def _finish(self, checked: CheckedRows, known: Recollection) -> DatasetVersion | None:
+        """Commit the rows, and with them the state of their source; None: the check has to be repeated."""
+        self.commit.judge(checked)
+        ingestion, state = checked.ingestion, checked.taken.fetched.state
+        memory = self.memory.prepare(known, state, ingestion) if state != SourceState() else None
+        version = self.commit(checked, on_rows=lambda _: anyio.from_thread.check_cancelled())
+        if version is not None:
+            if memory is not None:
+                self.memory.settle(memory, version)
+            self.commit.quarantine.settle(ingestion, version)
+        return version
+
+
+def _subfolder(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.mkdir(parents=True)
+    return path
+
+
+def _describe(fetched: Sequence[FetchedFile]) -> str:
+    if not fetched:
+        return ""
+    more = f" and {len(fetched) - 1} more" if len(fetched) > 1 else ""
+    return f"{fetched[0].label}{more}"

@@ -1,0 +1,221 @@
+"""Ingestions that repeat: making, changing and running schedules."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from flight_core.application.access.rights import require, seen_schedule
+from flight_core.application.ingestion.ingestions import StartIngestion
+from flight_core.application.jobs.jobs import Wakeup, event_of
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import WriteMode
+from flight_core.domain.errors import Conflict, InvalidOption, PermissionDenied
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.ingestion import Ingestion, IngestionRequest
+from flight_core.domain.job import JobState
+from flight_core.domain.repositories import ScheduleRepository
+from flight_core.domain.schedule import Cron, Interval, Schedule, Timing
+
+# When a cron expression comes up next after a moment; raises InvalidOption where it is none, or never does.
+CronTimes = Callable[[Cron, datetime], datetime]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleDesk:
+    """What all use cases around schedules need."""
+
+    schedules: ScheduleRepository
+    start: StartIngestion
+    cron_times: CronTimes
+    clock: Clock
+    new_id: NewId
+    wakeup: Wakeup
+
+    def owned(self, name: str, actor: Actor) -> Schedule:
+        """
+        Raises:
+            ScheduleNotFound
+            PermissionDenied: it is somebody else's, and the actor is no administrator.
+        """
+        require(actor, Scope.INGEST)
+        schedule = seen_schedule(self.schedules.get(name), actor)
+        if not actor.looks_after(schedule.actor):
+            raise PermissionDenied(f"schedule '{schedule.name}' belongs to another user")
+        return schedule
+
+    def next_at(self, timing: Timing, created_at: datetime) -> datetime:
+        """When it is due next, from now."""
+        if isinstance(timing, Interval):
+            return timing.next_after(self.clock(), anchor=created_at)
+        return self.cron_times(timing, self.clock())
+
+    def check(self, request: IngestionRequest, actor: Actor) -> None:
+        """Raises as `StartIngestion`: what could not be started once cannot be repeated."""
+        if request.mode is WriteMode.CREATE:
+            raise InvalidOption("a schedule repeats, so its mode cannot be 'create'; use another one")
+        self.start.check_all(request, actor=actor)
+
+    def job(self, schedule: Schedule) -> tuple[Ingestion, Event]:
+        ingestion = Ingestion(
+            id=self.new_id(),
+            request=schedule.request,
+            state=JobState.QUEUED,
+            created_at=self.clock(),
+            actor=schedule.actor,
+            schedule=schedule.name,
+        )
+        return ingestion, event_of(JobState.QUEUED, ingestion, self.clock)
+
+    def event(self, kind: EventKind, schedule: Schedule) -> Event:
+        dataset, next_at = schedule.request.dataset.value, schedule.next_at
+        data = {
+            "schedule": schedule.name,
+            "dataset": dataset,
+            "paused": schedule.paused,
+            "next_at": None if next_at is None else next_at.isoformat(),
+        }
+        return Event(kind, dataset, data, self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class AddSchedule:
+    """One by interval is due at once, one by cron when its time comes; neither if it starts paused.
+
+    Raises:
+        ScheduleExists: the name is taken.
+        InvalidOption: the timing is not one, or the mode is 'create'.
+        and whatever `StartIngestion` refuses.
+    """
+
+    desk: ScheduleDesk
+
+    def __call__(
+        self, name: str, request: IngestionRequest, timing: Timing, *, actor: Actor, paused: bool = False
+    ) -> Schedule:
+        require(actor, Scope.INGEST)
+        if not _NAME.fullmatch(name):
+            raise InvalidOption(
+                f"{name[:140]!r} is not the name of a schedule: use 1 to 128 letters, digits, '_' or '-',"
+                " starting with a letter or '_'"
+            )
+        self.desk.check(request, actor)
+        now = self.desk.clock()
+        due = now if isinstance(timing, Interval) else self.desk.next_at(timing, now)
+        schedule = Schedule(name, request, timing, now, actor.name, None if paused else due)
+        self.desk.schedules.add(schedule, self.desk.event(EventKind.SCHEDULE_ADDED, schedule))
+        return schedule
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSchedule:
+    """What is None stays. Resuming counts from now: nothing was missed while it was paused.
+
+    Raises:
+        ScheduleNotFound, PermissionDenied, InvalidOption; and whatever `StartIngestion` refuses.
+    """
+
+    desk: ScheduleDesk
+
+    def __call__(
+        self,
+        name: str,
+        *,
+        actor: Actor,
+        request: IngestionRequest | None = None,
+        timing: Timing | None = None,
+        paused: bool | None = None,
+    ) -> Schedule:
+        old = self.desk.owned(name, actor)
+        if request is not None:
+            self.desk.check(request, actor)
+        new = replace(old, request=request or old.request, timing=timing or old.timing)
+        due = self.desk.next_at(new.timing, old.created_at)
+        if old.paused if paused is None else paused:
+            new = replace(new, next_at=None)
+        elif old.next_at is None or timing is not None:
+            new = replace(new, next_at=due)
+        return self.desk.schedules.save(new, self.desk.event(EventKind.SCHEDULE_CHANGED, new))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSchedule:
+    """Its jobs stay. Raises ScheduleNotFound, PermissionDenied."""
+
+    desk: ScheduleDesk
+
+    def __call__(self, name: str, *, actor: Actor) -> None:
+        schedule = self.desk.owned(name, actor)
+        self.desk.schedules.remove(schedule.name, self.desk.event(EventKind.SCHEDULE_REMOVED, schedule))
+
+
+@dataclass(frozen=True, slots=True)
+class GetSchedule:
+    """Raises ScheduleNotFound."""
+
+    schedules: ScheduleRepository
+
+    def __call__(self, name: str, *, actor: Actor) -> Schedule:
+        require(actor, Scope.READ)
+        return seen_schedule(self.schedules.get(name), actor)
+
+
+@dataclass(frozen=True, slots=True)
+class ListSchedules:
+    """Those of datasets that the actor sees, by name."""
+
+    schedules: ScheduleRepository
+
+    def __call__(self, *, actor: Actor) -> Sequence[Schedule]:
+        require(actor, Scope.READ)
+        return [each for each in self.schedules.list() if actor.sees(each.request.dataset)]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSchedule:
+    """Queue a job now, paused or not; when it is due next stays as it is.
+
+    Raises:
+        ScheduleNotFound, PermissionDenied.
+        ScheduleRunning: its last job has not ended.
+    """
+
+    desk: ScheduleDesk
+
+    def __call__(self, name: str, *, actor: Actor) -> Ingestion:
+        schedule = self.desk.owned(name, actor)
+        ingestion, event = self.desk.job(schedule)
+        fired = replace(schedule, last_job=ingestion.id, last_at=ingestion.created_at)
+        self.desk.schedules.fire(fired, ingestion, event)
+        self.desk.wakeup.notify()
+        return ingestion
+
+
+@dataclass(frozen=True, slots=True)
+class FireDueSchedules:
+    """Queue a job for each schedule that is due; how many. Call it often, from any number of processes.
+
+    Each due time is taken by one of them. Times that passed while nobody looked make one run.
+    """
+
+    desk: ScheduleDesk
+
+    def __call__(self) -> int:
+        due = self.desk.schedules.due(self.desk.clock())
+        fired = sum(self._fire(schedule) for schedule in due)
+        if fired:
+            self.desk.wakeup.notify()
+        return fired
+
+    def _fire(self, schedule: Schedule) -> bool:
+        ingestion, event = self.desk.job(schedule)
+        following = self.desk.next_at(schedule.timing, schedule.created_at)
+        fired = replace(schedule, next_at=following, last_job=ingestion.id, last_at=ingestion.created_at)
+        try:
+            self.desk.schedules.fire(fired, ingestion, event)
+        except Conflict:  # another process was faster, or somebody changed it
+            return False
+        return True

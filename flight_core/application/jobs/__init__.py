@@ -1,0 +1,1 @@
+"""Work that outlives the request it was asked for by."""

@@ -1,0 +1,168 @@
+"""Watching jobs of every kind, and stopping them. `worker` claims and runs them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from flight_core.application.access.rights import require, seen_job
+from flight_core.application.ports.clock import Clock
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.errors import PermissionDenied
+from flight_core.domain.events import Event, EventKind
+from flight_core.domain.ingestion import Ingestion
+from flight_core.domain.job import Job, JobFilter, JobState, LogLine
+from flight_core.domain.repositories import EVERY_JOB, EventRepository, JobRepository
+
+
+class Wakeup:
+    """Tells this process's worker that there may be something to do. `notify` works from any thread."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event = asyncio.Event()
+
+    def listen(self) -> None:
+        """Called by the worker, once, in its event loop, before it looks for work."""
+        self._loop = asyncio.get_running_loop()
+
+    def notify(self) -> None:
+        """Harmless when nobody listens."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until the next notice (or the last one that nobody waited for), or `timeout_s` seconds."""
+        with anyio.move_on_after(timeout_s):
+            await self._event.wait()
+        self._event.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class GetJob:
+    """The job as it is now; raises IngestionNotFound."""
+
+    jobs: JobRepository
+
+    def __call__(self, job_id: str, *, actor: Actor) -> Job:
+        require(actor, Scope.READ)
+        return _seen(self.jobs, job_id, actor)
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs:
+    """Those of datasets that the actor sees, newest first. Raises as `JobRepository.list`."""
+
+    jobs: JobRepository
+
+    def __call__(
+        self, wanted: JobFilter = EVERY_JOB, *, actor: Actor, limit: int = 100, before: str | None = None
+    ) -> Sequence[Job]:
+        require(actor, Scope.READ)
+        found: list[Job] = []
+        while len(found) < limit:
+            page = self.jobs.list(wanted, limit=limit, before=before)
+            found += [job for job in page if actor.sees(job.dataset)]
+            if len(page) < limit:
+                break
+            before = page[-1].id
+        return found[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadJobLog:
+    """What a job had to say, oldest first. Raises as `JobRepository.read_log`."""
+
+    jobs: JobRepository
+
+    def __call__(
+        self, job_id: str, *, actor: Actor, after: int = 0, limit: int = 1000
+    ) -> Sequence[tuple[int, LogLine]]:
+        require(actor, Scope.READ)
+        _seen(self.jobs, job_id, actor)
+        return self.jobs.read_log(job_id, after=after, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Ask a job to stop: a queued one is cancelled at once, a running one within two seconds.
+
+    A job that is already committing may still succeed.
+
+    Raises:
+        IngestionNotFound, IngestionFinished.
+        PermissionDenied: it is somebody else's.
+    """
+
+    jobs: JobRepository
+    events: EventRepository
+    clock: Clock
+    wakeup: Wakeup
+
+    def __call__(self, job_id: str, *, actor: Actor) -> Job:
+        require(actor, Scope.INGEST)
+        require_owner(_seen(self.jobs, job_id, actor), actor)
+        job = self.jobs.request_cancel(job_id)
+        if job.state is JobState.CANCELLED:
+            self.events.append(event_of(JobState.CANCELLED, job, self.clock))
+        self.wakeup.notify()
+        return job
+
+
+def _seen(jobs: JobRepository, job_id: str, actor: Actor) -> Job:
+    job = jobs.get(job_id)
+    seen_job(job, actor)
+    return job
+
+
+def require_owner(job: Job, actor: Actor) -> None:
+    """
+    Raises:
+        PermissionDenied: it is somebody else's, and the actor is no administrator.
+    """
+    if not actor.looks_after(job.actor):
+        raise PermissionDenied(f"ingestion '{job.id}' belongs to another user")
+
+
+def event_of(happened: str, job: Job, clock: Clock) -> Event:
+    """What subscribers learn about a job: the same fields in every event, None where unknown.
+
+    `happened` is what follows the dot in the kinds of event.
+    """
+    progress, dataset = job.progress, job.dataset.value
+    more: dict[str, object] = {}
+    if isinstance(job, Ingestion):
+        more = {
+            "ingestion": job.id,
+            "schedule": job.schedule,
+            "rejected_rows": 0 if job.check is None else job.check.rejected_rows,
+        }
+    return Event(
+        kind=EventKind(f"{'ingestion' if more else 'maintenance'}.{happened}"),
+        subject=dataset,
+        data={
+            "job": job.id,
+            "task": str(job.task),
+            "dataset": dataset,
+            "state": str(job.state),
+            "phase": None if progress.phase is None else str(progress.phase),
+            "done_bytes": progress.done_bytes,
+            "total_bytes": progress.total_bytes,
+            "rows": progress.rows,
+            "bytes_per_s": _rounded(progress.bytes_per_s),
+            "rows_per_s": _rounded(progress.rows_per_s),
+            "eta_s": _rounded(progress.eta_s),
+            "version": job.version,
+            "unchanged": job.unchanged,
+            "error_code": job.error_code,
+            "error_message": job.error_message,
+            **more,
+        },
+        occurred_at=clock(),
+    )
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)

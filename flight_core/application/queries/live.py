@@ -1,0 +1,114 @@
+"""Queries whose result is read again when what they read has changed."""
+
+from dataclasses import dataclass, field
+
+from flight_core.application.access.rights import require
+from flight_core.application.ports.engine import ScanningEngine
+from flight_core.application.ports.storage import TableStore
+from flight_core.application.queries.added_rows import added_rows
+from flight_core.application.queries.reader import Reader
+from flight_core.application.queries.reads import OpenQuery, RunningQuery
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import LakeState, VersionRef
+from flight_core.domain.errors import NotFound
+from flight_core.domain.query import Pins, Statement
+
+_KEEPS_ROWS = "compact"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveResult:
+    """`pins` are the versions that the client has once it has read `running`, which it owns.
+
+    `added`: the rows come on top of those of the results before; else they are all there are.
+    """
+
+    running: RunningQuery
+    pins: Pins
+    added: bool
+
+
+@dataclass(slots=True)
+class LiveQuery:
+    """One query that is followed. Holds nothing while nothing is read. Calls block; one at a time."""
+
+    reader: Reader
+    store: TableStore
+    engine: ScanningEngine
+    open_query: OpenQuery
+    statement: Statement
+    actor: Actor
+    door: str
+    whole: bool
+    _pins: Pins | None = field(default=None, init=False)
+
+    @property
+    def datasets(self) -> frozenset[str]:
+        """The keys of the names it reads; nothing before the first result."""
+        return frozenset(key.partition("@")[0] for key in self._pins or ())
+
+    def changed(self) -> bool:
+        """Whether another result is due: always before the first one. Cheap where nothing has changed.
+
+        Versions that hold the same rows in other files are no change.
+        """
+        if self._pins is None:
+            return True
+        lake = self.reader.lake(self.actor)
+        now = {key: self._same_rows(key, ref, lake) for key, ref in self._pins.items()}
+        if None in now.values():
+            return True
+        self._pins = {key: ref for key, ref in now.items() if ref is not None}
+        return False
+
+    def open(self, query_id: str | None = None) -> LiveResult:
+        """Begin to read the next result. Raises as `OpenQuery`."""
+        added = self._added_rows()
+        running = self.open_query(
+            self.statement, actor=self.actor, door=self.door, pins=added, query_id=query_id
+        )
+        read = {key: VersionRef(ref.dataset_id, ref.version) for key, ref in running.pins.items()}
+        self._pins = read
+        return LiveResult(running, read, added is not None)
+
+    def _same_rows(self, key: str, ref: VersionRef, lake: LakeState) -> VersionRef | None:
+        """The version that a name stands for now, if its rows are those of `ref`."""
+        name, _, version = key.partition("@")
+        entry = lake.datasets.get(name)
+        if entry is None or entry.ref.dataset_id != ref.dataset_id:
+            return None
+        if version:
+            return ref if entry.version_tags.get(version, ref.version) == ref.version else None
+        newer = self.store.history(ref.dataset_id) if entry.ref != ref else ()
+        between = [each for each in newer if ref.version < each.ref.version <= entry.ref.version]
+        return entry.ref if all(each.operation == _KEEPS_ROWS for each in between) else None
+
+    def _added_rows(self) -> Pins | None:
+        """What to read if the rows that came since the last result are all the news; else None."""
+        if self._pins is None or len(self._pins) != 1 or self.whole or self.actor.guarded:
+            return None
+        ((key, ref),) = self._pins.items()
+        entry = self.reader.lake(self.actor).datasets.get(key)
+        if entry is None or entry.ref.dataset_id != ref.dataset_id or entry.ref == ref:
+            return None
+        try:
+            if not self.engine.is_scan(self.statement, self._pins):
+                return None
+        except NotFound:  # expired meanwhile
+            return None
+        added = added_rows(self.store, ref, entry.ref)
+        return None if added is None else {key: added}
+
+
+@dataclass(frozen=True, slots=True)
+class FollowQuery:
+    """A live query, which has read nothing yet. `whole`: each result shall hold all rows."""
+
+    reader: Reader
+    store: TableStore
+    engine: ScanningEngine
+    open_query: OpenQuery
+
+    def __call__(self, statement: Statement, *, actor: Actor, door: str, whole: bool = False) -> LiveQuery:
+        require(actor, Scope.READ)
+        return LiveQuery(self.reader, self.store, self.engine, self.open_query, statement, actor, door, whole)

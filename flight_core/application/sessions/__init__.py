@@ -1,0 +1,1 @@
+"""What clients keep on the server between calls."""

@@ -1,0 +1,157 @@
+"""Finds the session of a call, and ends those that nobody uses any more."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from flight_core.application.ports.engine import QueryEngine
+from flight_core.application.sessions.session import ClientSession, SessionLimits, session_id
+from flight_core.domain.errors import HandleNotFound, TooManySessions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Entry:
+    key: str
+    actor: str
+    session: ClientSession
+    used_at: float
+    calls: int = 0  # that are using it now
+
+
+class SessionRegistry:
+    """Thread-safe. One thread looks after idle sessions; `close` ends it."""
+
+    def __init__(
+        self,
+        engine: QueryEngine,
+        limits: SessionLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits or SessionLimits()
+        self._engine = engine
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._by_key: OrderedDict[str, _Entry] = OrderedDict()  # the latest use comes last
+        self._by_id: dict[str, _Entry] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="session-expiry", daemon=True)
+        self._thread.start()
+
+    def enter(self, key: str, actor: str) -> ClientSession:
+        """The session of that key, new if need be. `leave` it after the call.
+
+        A key that ends in `/` and a session's id finds that session, whatever key it was made with.
+
+        Raises:
+            TooManySessions: and every one of them holds something.
+        """
+        with self._changed:
+            entry = self._by_key.get(key) or self._of_id(key.rpartition("/")[2], actor)
+            if entry is None:
+                self._make_room()
+                session = ClientSession(self._engine, self.limits, self._clock)
+                entry = _Entry(key, actor, session, self._clock())
+                self._by_key[key] = self._by_id[session.id] = entry
+            return self._use(entry)
+
+    def enter_by_handle(self, handle: bytes, actor: str) -> ClientSession:
+        """The session that issued the handle: the same client may come on another connection.
+
+        Raises:
+            HandleNotFound: it ended, or belongs to somebody else.
+        """
+        with self._changed:
+            entry = self._by_id.get(session_id(handle))
+            if entry is None or entry.actor != actor:
+                raise HandleNotFound("the handle is unknown here: its session was closed, or expired")
+            return self._use(entry)
+
+    def leave(self, session: ClientSession) -> None:
+        with self._changed:
+            entry = self._by_id.get(session.id)
+            if entry is not None:
+                entry.calls -= 1
+                entry.used_at = self._clock()
+
+    def end(self, key: str, actor: str) -> None:
+        """Close a session; fine if there is none."""
+        with self._changed:
+            entry = self._by_key.get(key) or self._of_id(key.rpartition("/")[2], actor)
+            if entry is None:
+                return
+            self._remove(entry)
+        entry.session.close()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def expire(self) -> None:
+        """Close idle sessions and roll back idle transactions."""
+        now = self._clock()
+        with self._changed:
+            idle = [e for e in self._by_key.values() if not e.calls and now - e.used_at > self.limits.idle_s]
+            for entry in idle:
+                self._remove(entry)
+            quiet = [entry for entry in self._by_key.values() if not entry.calls]
+        for entry in idle:
+            logger.info("session expired", extra={"actor": entry.actor})
+            entry.session.close()
+        for entry in quiet:
+            entry.session.connections.roll_back_idle(self.limits.transaction_idle_s)
+
+    def in_transaction_since(self) -> datetime | None:
+        """When the oldest transaction that is still open began; None: none is."""
+        with self._changed:
+            sessions = [entry.session for entry in self._by_key.values()]
+        began = [session.connections.in_transaction_since for session in sessions]
+        return min((moment for moment in began if moment is not None), default=None)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            entries = list(self._by_key.values())
+            self._by_key.clear()
+            self._by_id.clear()
+            self._changed.notify()
+        self._thread.join()
+        for entry in entries:
+            entry.session.close()
+
+    def _of_id(self, session_id: str, actor: str) -> _Entry | None:
+        entry = self._by_id.get(session_id)
+        return entry if entry is not None and entry.actor == actor else None
+
+    def _use(self, entry: _Entry) -> ClientSession:
+        self._by_key.move_to_end(entry.key)
+        entry.calls += 1
+        return entry.session
+
+    def _make_room(self) -> None:
+        if len(self._by_key) < self.limits.max_sessions:
+            return
+        for entry in self._by_key.values():
+            if not entry.calls and not entry.session.holds_state:
+                self._remove(entry)
+                return
+        raise TooManySessions(
+            f"{len(self._by_key)} sessions are open; close some, wait for idle ones to expire, or raise"
+            " SKEIN_MAX_SESSIONS"
+        )
+
+    def _remove(self, entry: _Entry) -> None:
+        del self._by_key[entry.key]
+        del self._by_id[entry.session.id]
+
+    def _run(self) -> None:
+        pause_s = min(30.0, self.limits.idle_s / 4, self.limits.transaction_idle_s / 4)
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closed, timeout=pause_s):
+                    return
+            self.expire()

@@ -1,0 +1,146 @@
+"""What clients keep on the server between calls: connections, prepared statements, results to fetch.
+
+A session begins with the first call that names it and costs little until it holds something.
+"""
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from flight_core.application.ports.engine import QueryEngine, Session
+from flight_core.application.sessions.connections import SessionConnections
+from flight_core.domain.errors import HandleNotFound, LimitExceeded
+from flight_core.domain.query import StatementInfo
+
+_SEPARATOR = b"."
+
+# Rows of parameters, the columns named as the statement's parameters are; None: it has none.
+Bindings: TypeAlias = "pa.Table | None"
+
+# Told how to cancel what is about to run.
+Started = Callable[[Callable[[], None]], None]
+
+Held: TypeAlias = "SessionRead | pa.Table"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """A session that nobody uses for `idle_s` is closed; a transaction, for its own time, rolled back."""
+
+    max_sessions: int = 1000
+    idle_s: float = 3600.0
+    transaction_idle_s: float = 900.0
+    max_prepared: int = 10_000  # a session
+    max_held: int = 1000  # reads and results that wait to be fetched, a session
+    max_held_bytes: int = 256 << 20  # of results, a session
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A statement to be run many times. Each run takes the parameters that were bound last."""
+
+    handle: bytes
+    sql: str
+    info: StatementInfo
+    transaction: bytes | None
+    bindings: Bindings = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRead:
+    """A read that depends on the state of its session; one run a row of parameters."""
+
+    query_id: str
+    sql: str
+    bindings: Bindings
+    connection: Session
+
+
+class ClientSession:
+    """One client's share of the server. Thread-safe."""
+
+    def __init__(self, engine: QueryEngine, limits: SessionLimits, clock: Callable[[], float]) -> None:
+        self.id = secrets.token_hex(16)
+        self.announced = False  # the client was told the id
+        self.parallel_endpoints = 1  # the client's wish for results that can be split
+        self.connections = SessionConnections(engine, self._new_handle, clock)
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._prepared: dict[bytes, Prepared] = {}
+        self._held: OrderedDict[bytes, Held] = OrderedDict()
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether the client would miss anything if the session were closed."""
+        return bool(self._prepared) or self.connections.holds_state
+
+    def prepare(self, sql: str, info: StatementInfo, transaction: bytes | None) -> Prepared:
+        with self._lock:
+            if len(self._prepared) >= self._limits.max_prepared:
+                raise LimitExceeded(
+                    f"{len(self._prepared)} prepared statements are open in this session; close some"
+                )
+            prepared = Prepared(self._new_handle(), sql, info, transaction)
+            self._prepared[prepared.handle] = prepared
+            return prepared
+
+    def prepared(self, handle: bytes) -> Prepared:
+        with self._lock:
+            prepared = self._prepared.get(handle)
+            if prepared is None:
+                raise HandleNotFound("there is no such prepared statement; it was closed, or its session was")
+            if prepared.transaction:
+                prepared.transaction = self.connections.lasting(prepared.transaction)
+            return prepared
+
+    def unprepare(self, handle: bytes) -> None:
+        self._prepared.pop(handle, None)
+
+    def hold(self, held: Held) -> bytes:
+        """A handle to fetch a result by. Others push it out when they become too many.
+
+        Raises:
+            LimitExceeded: it is too large to be kept.
+        """
+        limit = self._limits.max_held_bytes
+        if _size(held) > limit:
+            raise LimitExceeded(
+                f"the statement was carried out, but returned {_size(held)} bytes; statements that change"
+                f" data can return {limit} at most: read the rows with a SELECT"
+            )
+        with self._lock:
+            handle = self._new_handle()
+            self._held[handle] = held
+            while len(self._held) > self._limits.max_held or sum(map(_size, self._held.values())) > limit:
+                self._held.popitem(last=False)
+            return handle
+
+    def held(self, handle: bytes) -> Held:
+        held = self._held.get(handle)
+        if held is None:
+            raise HandleNotFound("there is no such result; it is too old, or its session was closed")
+        return held
+
+    def close(self) -> None:
+        """Roll back, and forget everything."""
+        with self._lock:
+            self._prepared.clear()
+            self._held.clear()
+        self.connections.close()
+
+    def _new_handle(self) -> bytes:
+        return self.id.encode() + _SEPARATOR + secrets.token_hex(8).encode()
+
+
+def _size(held: Held) -> int:
+    return held.nbytes if isinstance(held, pa.Table) else 0
+
+
+def session_id(handle: bytes) -> str:
+    """The session a handle belongs to."""
+    return handle.partition(_SEPARATOR)[0].decode("ascii", errors="replace")

@@ -1,0 +1,264 @@
+"""Looking at, running and reading statements in a client's session."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flight_core.application.access.rights import require, require_unguarded
+from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.engine import Session
+from flight_core.application.ports.metadata import Metadata, SqlVocabulary
+from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.queries.log import QueryLog
+from flight_core.application.queries.reader import Reader
+from flight_core.application.queries.reads import OpenQuery, PlanQuery, RunningQuery
+from flight_core.application.sessions.session import Bindings, ClientSession, SessionRead, Started
+from flight_core.application.sessions.writes import WriteDatasetInSession
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import LakeState
+from flight_core.domain.errors import InvalidParameters
+from flight_core.domain.query import (
+    Outcome,
+    Pins,
+    QueryPlan,
+    QueryRecord,
+    Statement,
+    StatementInfo,
+    StatementKind,
+    row_of,
+)
+from flight_core.domain.repositories import DatasetRepository
+
+DOOR = "flight_sql"
+
+
+@dataclass(frozen=True, slots=True)
+class InspectInSession:
+    """What a statement is and returns where it would run, without running it. Raises as `Session.inspect`."""
+
+    reader: Reader
+
+    def __call__(
+        self, session: ClientSession, sql: str, transaction: bytes | None, *, actor: Actor
+    ) -> StatementInfo:
+        require(actor, Scope.READ)
+        statement = Statement(sql)
+        if actor.guarded or session.connections.reading(transaction) is None:
+            return self.reader.inspect(statement, actor=actor)
+        with session.connections.use(transaction) as connection:
+            return connection.inspect(statement, self.reader.lake(actor))
+
+
+@dataclass(frozen=True, slots=True)
+class BrowseCatalog:
+    """The metadata a client sees: with its temporary tables, if it has any, and inside its transaction."""
+
+    reader: Reader
+
+    def __call__(self, session: ClientSession, *, actor: Actor) -> Metadata:
+        require(actor, Scope.READ)
+        home = session.connections.home
+        if actor.guarded or home is None:
+            return self.reader.metadata(actor=actor)
+        return home.metadata(self.reader.lake(actor))
+
+    def vocabulary(self) -> SqlVocabulary:
+        return self.reader.engine.vocabulary()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """A read that was planned in a session; `handle` is good for as long as the session holds it."""
+
+    query_id: str
+    handle: bytes
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResult:
+    """What a statement that ran left behind."""
+
+    query_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInSession:
+    """Plan a read; run anything else at once, exactly once.
+
+    Only a read that depends on its session is planned there; any replica can run the other ones.
+    Guarded actors have nothing in their sessions, and can do no more than read.
+    `started` is told how to cancel what runs. Raises as `QueryEngine.plan` and `Session.execute`.
+    """
+
+    plan_query: PlanQuery
+    write_dataset: WriteDatasetInSession
+    log: QueryLog
+    clock: Clock
+
+    def __call__(
+        self,
+        session: ClientSession,
+        sql: str,
+        bindings: Bindings,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        started: Started,
+    ) -> QueryPlan | SessionPlan | SessionResult:
+        if self.plan_query.reader.classify(sql, actor=actor) is not StatementKind.READ:
+            return self.run(session, sql, bindings, transaction, actor=actor, started=started)
+        require(actor, Scope.READ)
+        first = _first(sql, bindings)
+        one_run = bindings is None or bindings.num_rows == 1
+        if actor.guarded and not one_run:
+            raise InvalidParameters("send one row of parameters at a time")
+        if actor.guarded or (one_run and session.connections.reading(transaction) is None):
+            return self.plan_query(first, actor=actor)
+        with session.connections.use(transaction) as connection:
+            schema = connection.inspect(first, self._lake()).schema
+            assert schema is not None, "a read has a schema"
+            read = SessionRead(self.plan_query.new_id(), sql, bindings, connection)
+            return SessionPlan(read.query_id, session.hold(read), schema)
+
+    def run(
+        self,
+        session: ClientSession,
+        sql: str,
+        bindings: Bindings,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        started: Started,
+    ) -> SessionResult:
+        """Run any statement now, once a row of parameters, all or nothing."""
+        require_unguarded(actor)
+        local = self.plan_query.reader.classify(sql, actor=actor) in (StatementKind.READ, StatementKind.LOCAL)
+        require(actor, Scope.READ if local else Scope.WRITE)
+        record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, self.clock())
+        record.at_once = actor.limits.queries
+        cancellation = Cancellation()
+        with (
+            session.connections.use(transaction) as connection,
+            self.log.running(record, cancellation.request),
+        ):
+            started(cancellation.request)
+            outcome = self._execute(
+                session, connection, sql, bindings, transaction, actor=actor, cancellation=cancellation
+            )
+            record.rows, record.size_bytes = outcome.table.num_rows, outcome.table.nbytes
+        return SessionResult(record.query_id, outcome)
+
+    def _execute(
+        self,
+        session: ClientSession,
+        connection: Session,
+        sql: str,
+        bindings: Bindings,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        cancellation: Cancellation,
+    ) -> Outcome:
+        lake = self._lake()
+        one_run = bindings is None or bindings.num_rows == 1
+        of_dataset = connection.dataset_statement(sql, lake)
+        if of_dataset is not None:
+            if not one_run:
+                raise InvalidParameters(
+                    "send the rows of a dataset in bulk, or with one INSERT, not row by row"
+                )
+            return self.write_dataset.run(
+                session,
+                connection,
+                of_dataset,
+                _first(sql, bindings).parameters,
+                lake,
+                transaction,
+                actor=actor,
+                cancellation=cancellation,
+            )
+        if one_run:
+            return connection.execute(_first(sql, bindings), lake, cancellation)
+        assert bindings is not None
+        return connection.execute_many(sql, bindings, lake, cancellation)
+
+    def _lake(self) -> LakeState:
+        return self.plan_query.reader.datasets.lake_state()
+
+
+def _first(sql: str, bindings: Bindings) -> Statement:
+    """Raises InvalidParameters: parameters were bound, but no row of them."""
+    if bindings is None:
+        return Statement(sql)
+    if bindings.num_rows == 0:
+        raise InvalidParameters("no row of parameters was bound; bind one at least")
+    return Statement(sql, row_of(bindings, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadInSession:
+    """Start a read that was planned in a session. Raises as `Session.plan`, and TooManyStreams."""
+
+    datasets: DatasetRepository
+    open_query: OpenQuery
+
+    def __call__(self, read: SessionRead, *, actor: Actor) -> RunningQuery:
+        require(actor, Scope.READ)
+        self.open_query.admission.acquire()
+        try:
+            query = _Runs(read, self.datasets.lake_state())
+        except BaseException:
+            self.open_query.admission.release()
+            raise
+        return self.open_query.admitted(query, read.sql, actor=actor, door=DOOR, query_id=read.query_id)
+
+
+class _Runs:
+    """Implements `Query`: one run a row of parameters, the results one after the other."""
+
+    def __init__(self, read: SessionRead, lake: LakeState) -> None:
+        self._read = read
+        self._lake = lake
+        self._cancelled = False
+        self._current = read.connection.plan(_first(read.sql, read.bindings), lake)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._current.schema
+
+    @property
+    def pins(self) -> Pins:
+        return self._current.pins
+
+    @property
+    def fingerprint(self) -> None:
+        """A session's own state may be in the result."""
+        return None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        schema = self.schema
+        yield from self._current
+        for statement in self._more():
+            self._current.close()
+            self._current = self._read.connection.plan(statement, self._lake)
+            if self._cancelled:
+                self._current.cancel()
+            if self._current.schema != schema:
+                raise InvalidParameters("the rows of parameters give results of different types")
+            yield from self._current
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._current.cancel()
+
+    def close(self) -> None:
+        self._current.close()
+
+    def _more(self) -> Iterator[Statement]:
+        bindings = self._read.bindings
+        if bindings is not None:
+            for row in range(1, bindings.num_rows):
+                yield Statement(self._read.sql, row_of(bindings, row))

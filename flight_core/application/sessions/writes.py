@@ -1,0 +1,248 @@
+"""Writing tables and datasets from a session: bulk loads, INSERT, CREATE TABLE, DROP TABLE.
+
+A dataset's new version is published when its statement ends, or when the transaction that the
+statement belongs to is committed. Until then nobody sees it, not even that transaction.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flight_core.application.access.rights import require, require_granted, require_unguarded
+from flight_core.application.datasets.catalog import DropDataset
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.engine import Query, Session
+from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.queries.log import QueryLog
+from flight_core.application.sessions.connections import Deferred
+from flight_core.application.sessions.session import ClientSession, Started
+from flight_core.application.writes.deletions import FindRowsToDelete, counted
+from flight_core.application.writes.rows import TakeRows
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName, LakeState, WriteMode, dataset_not_found
+from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidRequest
+from flight_core.domain.ingestion import IngestionRequest, SourceSpec
+from flight_core.domain.query import (
+    DatasetStatement,
+    DatasetVerb,
+    IfExists,
+    LoadMode,
+    LoadOptions,
+    Outcome,
+    Parameters,
+    QueryRecord,
+    Statement,
+    TableTarget,
+)
+from flight_core.domain.repositories import DatasetRepository
+
+_SOURCE = "flight_sql"
+_AS_USUAL = LoadOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDatasetInSession:
+    """Rows into a dataset, within the transaction if one is named; how many there were.
+
+    Raises as `TakeRows`; DatasetNotFound or DatasetExists where the mode says so.
+    """
+
+    datasets: DatasetRepository
+    take_rows: TakeRows
+    drop_dataset: DropDataset
+
+    def load(
+        self,
+        session: ClientSession,
+        name: DatasetName,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        mode: LoadMode,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        cancellation: Cancellation,
+        how: LoadOptions = _AS_USUAL,
+    ) -> int:
+        require_granted(name, actor)
+        if how.rule.mode.needs_keys and mode.if_exists is not IfExists.APPEND:
+            raise InvalidOption(
+                f"the mode '{how.rule.mode}' goes with appending to a table that exists,"
+                f" not with the mode '{mode.if_exists}'; choose one of them"
+            )
+        write_mode = self._mode(session, name, mode, transaction)
+        request = IngestionRequest(
+            name,
+            SourceSpec(_SOURCE, {}),
+            how.rule.mode if how.rule.mode.needs_keys else write_mode,
+            options={"allow_lossy": how.allow_lossy},
+            keys=how.rule.keys,
+            schema_policy=how.rule.schema_policy,
+            message=how.message,
+        )
+        rows = self.take_rows(request, batches, schema, actor=actor, cancellation=cancellation)
+        session.connections.defer(transaction, Deferred(name.key, rows.commit, rows.close))
+        return rows.row_count
+
+    def run(
+        self,
+        session: ClientSession,
+        connection: Session,
+        statement: DatasetStatement,
+        parameters: Parameters,
+        lake: LakeState,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        cancellation: Cancellation,
+    ) -> Outcome:
+        if statement.verb is DatasetVerb.DROP:
+            return self._drop(session, statement, transaction, actor=actor)
+        if statement.verb is DatasetVerb.DELETE:
+            deletion = FindRowsToDelete(self.take_rows.open_write)(
+                connection, statement, parameters, lake, actor=actor, door=_SOURCE, cancellation=cancellation
+            )
+            change = Deferred(statement.dataset.key, deletion.commit, deletion.close)
+            session.connections.defer(transaction, change)
+            return counted(deletion.rows)
+        exists = self._exists(session, statement.dataset, transaction)
+        if statement.verb is DatasetVerb.CREATE and statement.lenient and exists:
+            return Outcome(pa.table({}), 0)
+        query = connection.plan(Statement(statement.source, parameters), lake)
+        try:
+            rows = self.load(
+                session,
+                statement.dataset,
+                query.schema,
+                _interrupted(query, cancellation),
+                _mode_of(statement),
+                transaction,
+                actor=actor,
+                cancellation=cancellation,
+            )
+        finally:
+            query.close()
+        return counted(rows)
+
+    def _drop(
+        self, session: ClientSession, statement: DatasetStatement, transaction: bytes | None, *, actor: Actor
+    ) -> Outcome:
+        name = statement.dataset
+        if not self._exists(session, name, transaction):
+            if not statement.lenient:
+                raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
+        else:
+            session.connections.defer(
+                transaction, Deferred(name.key, lambda: self.drop_dataset(name, actor=actor), drops=True)
+            )
+        return Outcome(pa.table({}), None)
+
+    def _mode(
+        self, session: ClientSession, name: DatasetName, mode: LoadMode, transaction: bytes | None
+    ) -> WriteMode:
+        exists = self._exists(session, name, transaction)
+        if not exists:
+            if not mode.create:
+                raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
+            dropped = self.datasets.find(name) is not None
+            return WriteMode.REPLACE if dropped or mode.if_exists is IfExists.REPLACE else WriteMode.CREATE
+        if mode.if_exists is IfExists.FAIL:
+            raise DatasetExists(
+                f"dataset '{name}' exists already; append to it, replace it, or choose another name",
+                name=name.value,
+            )
+        return WriteMode.REPLACE if mode.if_exists is IfExists.REPLACE else WriteMode.APPEND
+
+    def _exists(self, session: ClientSession, name: DatasetName, transaction: bytes | None) -> bool:
+        """As the transaction sees it, with what it wrote and dropped so far."""
+        last = [one for one in session.connections.deferred(transaction) if one.dataset == name.key][-1:]
+        return not last[0].drops if last else self.datasets.find(name) is not None
+
+
+def _mode_of(statement: DatasetStatement) -> LoadMode:
+    if statement.verb is DatasetVerb.INSERT:
+        return LoadMode(create=False, if_exists=IfExists.APPEND)
+    return LoadMode(create=True, if_exists=IfExists.REPLACE if statement.replace else IfExists.FAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadInSession:
+    """Bulk load an Arrow stream into a table of the users' or a dataset; how many rows there were.
+
+    The batches have been validated. Raises as `Session.load` and `WriteDatasetInSession`.
+    """
+
+    write_dataset: WriteDatasetInSession
+    log: QueryLog
+    clock: Clock
+    new_id: NewId
+
+    def __call__(
+        self,
+        session: ClientSession,
+        target: TableTarget,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        mode: LoadMode,
+        transaction: bytes | None,
+        *,
+        actor: Actor,
+        started: Started,
+        how: LoadOptions = _AS_USUAL,
+    ) -> int:
+        require(actor, Scope.WRITE)
+        if not len(schema):
+            raise InvalidRequest("the data has no columns; a table needs at least one")
+        record = QueryRecord(self.new_id(), f"LOAD {target.table}", actor.name, _SOURCE, self.clock())
+        record.at_once = actor.limits.queries
+        cancellation = Cancellation()
+        started(cancellation.request)
+        with self.log.running(record, cancellation.request):
+            if _names_dataset(target, session):
+                record.rows = self.write_dataset.load(
+                    session,
+                    DatasetName(target.table),
+                    schema,
+                    batches,
+                    mode,
+                    transaction,
+                    actor=actor,
+                    cancellation=cancellation,
+                    how=how,
+                )
+            else:
+                require_unguarded(actor)
+                if how.rule.mode.needs_keys:
+                    raise InvalidOption(
+                        f"the mode '{how.rule.mode}' is for datasets; name the schema 'datasets'"
+                    )
+                reader = pa.RecordBatchReader.from_batches(schema, _heeding(batches, cancellation))
+                lake = self.write_dataset.datasets.lake_state()
+                with session.connections.use(transaction) as connection:
+                    record.rows = connection.load(target, reader, mode, lake, cancellation)
+        return record.rows
+
+
+def _names_dataset(target: TableTarget, session: ClientSession) -> bool:
+    if target.temporary:
+        return False
+    catalog, schema = target.catalog, target.schema
+    if catalog is None and schema is None:
+        home = session.connections.home
+        options = home.options() if home and not home.pristine else {}
+        catalog, schema = options.get("catalog"), options.get("schema")  # type: ignore[assignment]
+    if catalog is None:
+        return schema is not None and schema.lower() == LAKE_SCHEMA
+    return catalog.lower() == LAKE and (schema or LAKE_SCHEMA).lower() == LAKE_SCHEMA
+
+
+def _interrupted(query: Query, cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
+    with cancellation.interrupting(query.cancel):
+        yield from query
+
+
+def _heeding(batches: Iterable[pa.RecordBatch], cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        cancellation.check()
+        yield batch

@@ -1,0 +1,146 @@
+"""Deleting rows of a dataset for which a condition holds."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flight_core.application.access.rights import get_seen, require, require_unguarded
+from flight_core.application.datasets.catalog import DatasetWrite, OpenWrite
+from flight_core.application.ports.engine import QueryEngine, Session
+from flight_core.application.queries.admission import Admission
+from flight_core.application.queries.cancellation import Cancellation
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, dataset_not_found
+from flight_core.domain.errors import CommitConflict, InvalidSql
+from flight_core.domain.query import DatasetStatement, DatasetVerb, Outcome, Parameters, Statement
+from flight_core.domain.repositories import DatasetRepository
+
+_ATTEMPTS = 5
+_MAX_CONDITION = 1000  # characters that the history tells
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Rows that were found and are still there. `commit` makes them go, `close` lets them be."""
+
+    write: DatasetWrite
+    rows: int
+    condition: str
+
+    def commit(self) -> object:
+        if self.rows == 0:
+            return None
+        info = {"mode": "delete", "where": self.condition[:_MAX_CONDITION]}
+        return self.write.commit(info)
+
+    def close(self) -> None:
+        self.write.close()
+
+
+@dataclass(frozen=True, slots=True)
+class FindRowsToDelete:
+    """The rows that a DELETE names, of the version that `lake` has. Raises as `Session.plan`."""
+
+    open_write: OpenWrite
+
+    def __call__(
+        self,
+        connection: Session,
+        statement: DatasetStatement,
+        parameters: Parameters,
+        lake: LakeState,
+        *,
+        actor: Actor,
+        door: str,
+        cancellation: Cancellation,
+    ) -> Deletion:
+        entry = lake.datasets.get(statement.dataset.key)
+        if entry is None:
+            raise dataset_not_found(statement.dataset.value, lake.datasets)
+        query = connection.plan(Statement(statement.source, parameters), lake)
+        try:
+            with cancellation.interrupting(query.cancel):
+                write = self.open_write(entry.name, None, WriteMode.APPEND, actor=actor, source=door)
+                try:
+                    rows = write.staged.remove(entry.ref, _heeding(query, cancellation))
+                except BaseException:
+                    write.close()
+                    raise
+        finally:
+            query.close()
+        return Deletion(write, rows, statement.condition)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRows:
+    """Delete the rows of a dataset for which the SQL condition holds; how many they were.
+
+    Where others rewrite the same rows meanwhile, it looks for them again. Raises as `Session.plan`.
+
+    Raises:
+        DatasetNotFound
+        InvalidSql: it is not one condition.
+        CommitConflict: others kept rewriting the rows.
+    """
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+    admission: Admission
+    find: FindRowsToDelete
+
+    def __call__(
+        self,
+        name: DatasetName,
+        condition: str,
+        parameters: Parameters = (),
+        *,
+        actor: Actor,
+        door: str,
+        cancellation: Cancellation | None = None,
+    ) -> int:
+        dataset = get_seen(self.datasets, name, actor)
+        require(actor, Scope.WRITE)
+        require_unguarded(actor)
+        quoted = dataset.name.value.replace('"', '""')
+        sql = f'DELETE FROM datasets."{quoted}" WHERE (\n{condition}\n)'
+        cancellation = cancellation or Cancellation()
+        statement = Statement(sql, parameters)
+        with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
+            outcome = self.run(session, statement, actor=actor, door=door, cancellation=cancellation)
+        if outcome is None:
+            raise InvalidSql("the condition is not a single one; write what follows WHERE")
+        return outcome.affected_rows or 0
+
+    def run(
+        self, session: Session, statement: Statement, *, actor: Actor, door: str, cancellation: Cancellation
+    ) -> Outcome | None:
+        """Run a DELETE of a dataset; None if the statement is something else."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            lake = self.datasets.lake_state()
+            found = session.dataset_statement(statement.sql, lake)
+            if found is None or found.verb is not DatasetVerb.DELETE:
+                return None
+            parameters = statement.parameters
+            deletion = self.find(
+                session, found, parameters, lake, actor=actor, door=door, cancellation=cancellation
+            )
+            with closing(deletion):
+                try:
+                    deletion.commit()
+                    return counted(deletion.rows)
+                except CommitConflict:
+                    if attempt == _ATTEMPTS:
+                        raise
+        return None
+
+
+def counted(rows: int) -> Outcome:
+    return Outcome(pa.table({"Count": pa.array([rows], pa.int64())}), rows)
+
+
+def _heeding(batches: Iterable[pa.RecordBatch], cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        cancellation.check()
+        yield batch

@@ -1,0 +1,254 @@
+"""Rows that clients send: into a dataset as they are, or by way of a check where it has a contract."""
+
+import asyncio
+import errno
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Semaphore
+
+import anyio
+import pyarrow as pa
+
+from flight_core.application.access.rights import require, require_granted
+from flight_core.application.datasets.catalog import OpenWrite
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.sources import Fetched, FetchedFile
+from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.writes.checked_commit import (
+    CHECKS,
+    CheckedCommit,
+    CheckedRows,
+    Taken,
+    keys_kept_changing,
+)
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import refuse_rejects
+from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
+from flight_core.domain.job import JobState, Progress
+from flight_core.domain.repositories import ContractRepository
+
+_SPOOL_FORMAT = "arrow"
+_PATIENCE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRows:
+    """Rows that one `commit` makes a version. `close` lets go of them, and is harmless after that."""
+
+    row_count: int
+    commit: Callable[[], DatasetVersion]
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRows:
+    """Keep rows in a file, hold it against the contract of their dataset, and leave the commit to the caller.
+
+    Memory is bounded, and no more checks run at a time than there are `slots`. Rows that are rejected reach
+    the quarantine with the commit of the good ones; if there are too many of them, at once.
+
+    Raises as `OpenWrite` and `Parser.parse`, and:
+        ContractViolated: there are too many bad rows.
+        Cancelled, OutOfDisk
+    """
+
+    commit: CheckedCommit
+    contracts: ContractRepository
+    scratch: Path
+    slots: Semaphore
+    clock: Clock
+    new_id: NewId
+
+    def __call__(
+        self,
+        request: IngestionRequest,
+        batches: Iterable[pa.RecordBatch],
+        schema: pa.Schema,
+        *,
+        actor: Actor,
+        cancellation: Cancellation,
+    ) -> PendingRows:
+        ingestion = Ingestion(
+            id=WRITE_ID_PREFIX + self.new_id(),
+            state=JobState.RUNNING,
+            created_at=self.clock(),
+            actor=actor.name,
+            request=request,
+        )
+        self.commit.open(ingestion).close()
+        check = _Check(self.commit, ingestion, self.scratch / ingestion.id, self.slots, cancellation)
+        try:
+            row_count = check.begin(batches, schema)
+        except BaseException:
+            check.close()
+            raise
+        return PendingRows(row_count, check.finish, check.close)
+
+
+@dataclass(slots=True)
+class _Check:
+    commit: CheckedCommit
+    ingestion: Ingestion
+    folder: Path
+    slots: Semaphore
+    cancellation: Cancellation
+    _taken: Taken = field(init=False)
+    _rows: CheckedRows = field(init=False)
+
+    def begin(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+        """The number of good rows."""
+        self.folder.mkdir(parents=True)
+        label = self.ingestion.request.source.kind
+        path = self.folder / "rows.arrow"
+        row_count = _spool(batches, schema, path)
+        file = FetchedFile(path, label, path.stat().st_size, temporary=True)
+        self._taken = Taken(Fetched([file]), label, _SPOOL_FORMAT, row_count)
+        return self._checked("checked-0")
+
+    def finish(self) -> DatasetVersion:
+        for attempt in range(1, CHECKS):
+            version = self.commit(self._rows)
+            if version is not None:
+                self.commit.quarantine.settle(self.ingestion, version)
+                return version
+            self._checked(f"checked-{attempt}")
+        raise keys_kept_changing()
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _checked(self, name: str) -> int:
+        while not self.slots.acquire(timeout=_PATIENCE_S):
+            self.cancellation.check()
+        try:
+            rows = anyio.run(self._check, self.folder / name)
+        finally:
+            self.slots.release()
+        self.cancellation.check()
+        assert rows is not None
+        self.commit.judge(rows)
+        self._rows = rows
+        return rows.parsed.row_count
+
+    async def _check(self, folder: Path) -> CheckedRows | None:
+        """None: it was cancelled."""
+        with anyio.CancelScope() as scope:
+            loop = asyncio.get_running_loop()
+            with self.cancellation.interrupting(lambda: loop.call_soon_threadsafe(scope.cancel)):
+                return await self.commit.check(self.ingestion, self._taken, folder, _unreported)
+        return None
+
+
+async def _unreported(_progress: Progress) -> None:
+    """The client waits."""
+
+
+def _spool(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    """How many rows there are."""
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    row_count = 0
+    try:
+        with path.open("wb") as file, pa.ipc.new_stream(file, schema, options=options) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                row_count += batch.num_rows
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OutOfDisk("the disk is full; free some space, or write less at a time") from None
+        raise
+    return row_count
+
+
+@dataclass(frozen=True, slots=True)
+class TakeRows:
+    """Take rows in up to where one `commit` makes them a version: all of them, or nothing.
+
+    The batches have been validated in full at the door they came through. The kind of the request's
+    source names that door. `check` None: there are no contracts.
+
+    Raises as `OpenWrite`, `StagedWrite.write` and `CheckRows`, and:
+        InvalidDatasetName: the name is kept for rows that were rejected.
+    """
+
+    open_write: OpenWrite
+    check: CheckRows | None = None
+
+    def __call__(
+        self,
+        request: IngestionRequest,
+        batches: Iterable[pa.RecordBatch],
+        schema: pa.Schema,
+        *,
+        actor: Actor,
+        cancellation: Cancellation,
+    ) -> PendingRows:
+        require(actor, Scope.WRITE)
+        require_granted(request.dataset, actor)
+        refuse_rejects(request.dataset)
+        if self.check is not None and self.check.contracts.find(request.dataset) is not None:
+            return self.check(request, batches, schema, actor=actor, cancellation=cancellation)
+        write = self.open_write(
+            request.dataset,
+            schema,
+            request.mode,
+            actor=actor,
+            keys=request.keys,
+            schema_policy=request.schema_policy,
+            source=request.source.kind,
+            message=request.message,
+            allow_lossy=bool(request.options.get("allow_lossy")),
+        )
+        try:
+            for batch in batches:
+                cancellation.check()
+                write.staged.write(batch)
+        except BaseException:
+            write.close()
+            raise
+        return PendingRows(write.staged.row_count, write.commit, write.close)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDataset:
+    """Write batches as one new version. Blocks until it is on disk.
+
+    Raises as `TakeRows` and `PendingRows.commit`.
+    """
+
+    take_rows: TakeRows
+
+    def __call__(
+        self,
+        name: DatasetName,
+        batches: Iterable[pa.RecordBatch],
+        schema: pa.Schema,
+        mode: WriteMode,
+        *,
+        actor: Actor,
+        keys: Sequence[str] = (),
+        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
+        source: str = "",
+        message: str = "",
+        allow_lossy: bool = False,
+        cancellation: Cancellation | None = None,
+    ) -> DatasetVersion:
+        request = IngestionRequest(
+            name,
+            SourceSpec(source, {}),
+            mode,
+            options={"allow_lossy": allow_lossy},
+            keys=tuple(keys),
+            schema_policy=schema_policy,
+            message=message,
+        )
+        rows = self.take_rows(
+            request, batches, schema, actor=actor, cancellation=cancellation or Cancellation()
+        )
+        try:
+            return rows.commit()
+        finally:
+            rows.close()

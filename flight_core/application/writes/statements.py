@@ -1,0 +1,89 @@
+"""Statements that change something: run at once, exactly once."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from flight_core.application.access.rights import require, require_unguarded
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.engine import QueryEngine
+from flight_core.application.queries.admission import Admission
+from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.queries.log import QueryLog
+from flight_core.application.queries.reader import Reader
+from flight_core.application.writes.deletions import DeleteRows
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.query import (
+    Outcome,
+    QueryRecord,
+    QueryState,
+    Statement,
+    StatementInfo,
+    StatementKind,
+)
+from flight_core.domain.repositories import DatasetRepository
+
+
+@dataclass(frozen=True, slots=True)
+class InspectStatement:
+    """What a statement is and returns, without running it. Raises as `QueryEngine.inspect`."""
+
+    reader: Reader
+
+    def __call__(self, statement: Statement, *, actor: Actor) -> StatementInfo:
+        require(actor, Scope.READ)
+        return self.reader.inspect(statement, actor=actor)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyStatement:
+    """How a statement has to be handled. Cheap. Raises as `QueryEngine.classify`."""
+
+    reader: Reader
+
+    def __call__(self, sql: str, *, actor: Actor) -> StatementKind:
+        require(actor, Scope.READ)
+        return self.reader.classify(sql, actor=actor)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatement:
+    """Run any statement in a session of its own and keep its (small) result.
+
+    `started` is told how to cancel it, before it waits for a slot. Raises as `Session.execute`, and
+    TooManyStreams when no slot comes free.
+    """
+
+    datasets: DatasetRepository
+    engine: QueryEngine
+    admission: Admission
+    log: QueryLog
+    clock: Clock
+    new_id: NewId
+    delete_rows: DeleteRows
+
+    def __call__(
+        self,
+        statement: Statement,
+        *,
+        actor: Actor,
+        door: str,
+        started: Callable[[Callable[[], None]], None],
+        query_id: str | None = None,
+    ) -> Outcome:
+        require(actor, Scope.WRITE)
+        require_unguarded(actor)
+        cancellation = Cancellation()
+        record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
+        record.at_once = actor.limits.queries
+        with self.log.until_open(record, cancellation.request):
+            started(cancellation.request)
+            with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
+                record.state = QueryState.RUNNING
+                outcome = self.delete_rows.run(
+                    session, statement, actor=actor, door=door, cancellation=cancellation
+                ) or session.execute(statement, self.datasets.lake_state(), cancellation)
+            record.rows = outcome.table.num_rows
+            record.size_bytes = outcome.table.nbytes
+        self.log.end(record, QueryState.SUCCEEDED, None)
+        return outcome

@@ -1,0 +1,1 @@
+"""Talking to a server, and telling of its failures."""

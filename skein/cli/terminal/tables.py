@@ -1,0 +1,110 @@
+"""Tables on standard output: cut to the terminal, in full where the output goes elsewhere."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import typer
+from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from skein.cli.remote.failures import printable
+
+# Columns of the terminal.
+_MAX_CELL = 60
+_GAP = 3
+
+_MORE = "…"
+
+Row = Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`type` goes below the name; numbers stand to the right."""
+
+    name: str
+    type: str = ""
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A column with what is to be seen of it."""
+
+    head: Text
+    cells: Sequence[Text]
+    right: bool = False
+
+    @property
+    def width(self) -> int:
+        lines = (line for text in (self.head, *self.cells) for line in text.plain.split("\n"))
+        return max(map(cell_len, lines)) + _GAP
+
+
+def show_table(columns: Sequence[Column], rows: Iterable[Row], *, null: str = "") -> int:
+    """Print them, with `null` for None; returns how many columns in the middle did not fit."""
+    console = Console(highlight=False)
+    limit = _MAX_CELL if console.is_terminal else None
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    filled = [
+        _Filled(_head(column, limit), [_cell(value, limit, null) for value in cells], column.right)
+        for column, cells in zip(columns, values, strict=True)
+    ]
+    front, back = _fitting(filled, console.width + _GAP) if console.is_terminal else (filled, [])
+    hidden = len(filled) - len(front) - len(back)
+    more = [_Filled(Text(_MORE), [Text(_MORE)] * len(filled[0].cells))] if hidden else []
+    shown = [*front, *more, *back]
+    console.width = sum(column.width for column in shown)
+    with console.capture() as printed:
+        console.print(_table(shown))
+    for line in printed.get().splitlines():
+        typer.echo(line.rstrip())
+    return hidden
+
+
+def _fitting(columns: Sequence[_Filled], room: int) -> tuple[list[_Filled], list[_Filled]]:
+    """As many of the first and of the last columns as there is room for, but one at least."""
+    if sum(column.width for column in columns) <= room:
+        return list(columns), []
+    front: list[_Filled] = []
+    back: list[_Filled] = []
+    rest = deque(columns)
+    room -= cell_len(_MORE) + _GAP
+    while rest:
+        from_front = len(front) <= len(back)
+        room -= (rest[0] if from_front else rest[-1]).width
+        if room < 0 and front:
+            break
+        if from_front:
+            front.append(rest.popleft())
+        else:
+            back.append(rest.pop())
+    return front, back[::-1]
+
+
+def _table(columns: Sequence[_Filled]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column.head, justify="right" if column.right else "left", no_wrap=True)
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _head(column: Column, limit: int | None) -> Text:
+    name = Text(_cut(printable(column.name), limit), style="bold")
+    return Text.assemble(name, "\n", (_cut(column.type, limit), "dim not bold")) if column.type else name
+
+
+def _cell(value: str | None, limit: int | None, null: str) -> Text:
+    return Text(null, style="dim") if value is None else Text(_cut(printable(value), limit))
+
+
+def _cut(text: str, limit: int | None) -> str:
+    if limit is None or cell_len(text) <= limit:
+        return text
+    return set_cell_size(text, limit - 1).rstrip() + _MORE
