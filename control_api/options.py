@@ -33,7 +33,7 @@ from flight_core.application.datasets.versions import (
     SetRetention,
     TagVersion,
 )
-from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation
+from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation, ResumeDerivation
 from flight_core.application.derived.derivations import InspectDerivations, Refresh
 from flight_core.application.derived.refresh import RefreshDataset
 from flight_core.application.follow_events import FollowEvents
@@ -138,6 +138,7 @@ class DerivationUseCases:
     define: DefineDerivation
     inspect: InspectDerivations
     remove: RemoveDerivation
+    resume: ResumeDerivation
     refresh: Refresh
     lineage: TraceLineage
     steps: Steps

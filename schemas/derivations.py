@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.http import Ingestion, Page, Request
 
-DerivationState = Literal["new", "fresh", "stale", "running", "failed", "broken"]
+DerivationState = Literal["new", "fresh", "stale", "running", "failed", "broken", "paused"]
 
 _EXAMPLE_SQL = "SELECT origin, avg(delay) AS delay FROM flights GROUP BY ALL"
 _EXAMPLE_TIME = "2026-01-31T12:00:00Z"
@@ -84,7 +84,8 @@ class DerivationInput(BaseModel):
 
 class Derivation(BaseModel):
     """`state`: `new` had no run yet, `fresh` is made from the current inputs, `stale` is not, `running` is
-    being made, `failed` says why in `run`, `broken` lacks an input."""
+    being made, `failed` says why in `run`, `broken` lacks an input. `paused` says why in `pause_reason`: its
+    owner may not make it any more."""
 
     dataset: str = Field(examples=["delays"])
     href: str = Field(examples=["/api/v1/datasets/delays/derivation"])
@@ -94,6 +95,7 @@ class Derivation(BaseModel):
     params: list[Any] | dict[str, Any] = Field(default_factory=list)
     refresh: Literal["auto", "manual"] = "auto"
     state: DerivationState
+    pause_reason: str | None = None
     version: int | None = Field(None, description="Of the dataset; null before the first run.")
     inputs: list[DerivationInput]
     missing: list[str] = Field(default_factory=list, description="Inputs that do not exist.")

@@ -99,7 +99,8 @@ class LastRun(BaseModel):
 
 
 class Schedule(BaseModel):
-    """`source` is without credentials. `next_at` is null while it is paused."""
+    """`source` is without credentials. `next_at` is null while it is paused. `pause_reason` tells why Skein
+    itself paused it: its owner may not write to the dataset any more."""
 
     name: str = Field(examples=["zipcodes-daily"])
     href: str = Field(examples=["/api/v1/schedules/zipcodes-daily"])
@@ -112,6 +113,7 @@ class Schedule(BaseModel):
     cron: str | None = Field(None, examples=["0 6 * * *"])
     timezone: str | None = Field(None, examples=["Europe/Berlin"])
     paused: bool
+    pause_reason: str | None = None
     next_at: datetime | None = Field(None, examples=[_EXAMPLE_TIME])
     last_run: LastRun | None = None
     actor: str = Field(examples=["local"])

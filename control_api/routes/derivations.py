@@ -15,7 +15,6 @@ from control_api.routes.datasets import VersionText
 from flight_core.application.datasets.lineage import Direction, Lineage
 from flight_core.application.derived.derivations import DerivationStatus
 from flight_core.domain.dataset import VersionRef
-from flight_core.domain.derivation import RefreshPolicy
 from flight_core.domain.job import JobState
 from schemas import derivations, http
 
@@ -85,6 +84,14 @@ async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queue
     return await queued.ingestion(partial(use_cases.derivations.refresh, name, actor=caller))
 
 
+@router.post("/datasets/{name}/derivation/resume")
+def resume_derivation(name: Name, use_cases: UseCases, caller: Caller) -> derivations.Derivation:
+    """Have it made anew by itself again, after it was paused because its owner had lost the rights. It
+    belongs to the caller from then on."""
+    use_cases.derivations.resume(name, actor=caller)
+    return get_derivation(name, use_cases, caller)
+
+
 @router.get("/datasets/{name}/lineage")
 def trace_lineage(
     name: Name,
@@ -106,7 +113,7 @@ def trace_lineage(
 def _derivation(status: DerivationStatus) -> derivations.Derivation:
     derivation = status.derivation
     used = {each.name.key: each.ref.version for each in status.used}
-    waits = derivation.policy is RefreshPolicy.AUTO and status.stale
+    waits = derivation.by_itself and status.stale
     return derivations.Derivation(
         dataset=derivation.target.value,
         href=f"{mapping.API}/datasets/{derivation.target}/derivation",
@@ -116,6 +123,7 @@ def _derivation(status: DerivationStatus) -> derivations.Derivation:
         params=dict(derivation.params) if isinstance(derivation.params, dict) else list(derivation.params),
         refresh=derivation.policy.value,
         state=_state(status),
+        pause_reason=derivation.pause_reason or None,
         version=None if status.target is None else status.target.version,
         inputs=[
             derivations.DerivationInput(
@@ -137,6 +145,8 @@ def _state(status: DerivationStatus) -> derivations.DerivationState:
     run = None if status.run is None else status.run.state
     if run is not None and not run.final:
         return "running"
+    if status.derivation.pause_reason:
+        return "paused"
     if status.missing:
         return "broken"
     if status.derivation.attempted is None:

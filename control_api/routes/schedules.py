@@ -69,7 +69,8 @@ def get_schedule(name: str, use_cases: UseCases, caller: Caller) -> wire.Schedul
 def change_schedule(
     name: str, request: wire.ScheduleChange, use_cases: UseCases, caller: Caller
 ) -> wire.Schedule:
-    """Pause it, resume it, or give it another timing or ingestion. What is left out stays."""
+    """Pause it, resume it, or give it another timing or ingestion. What is left out stays. One that has a
+    `pause_reason` belongs to whoever resumes it."""
     changed = use_cases.schedules.change(
         name,
         actor=caller,
@@ -106,6 +107,7 @@ def _reply(schedule: Schedule, use_cases: ControlUseCases, caller: Actor) -> wir
         cron=timing.expression if isinstance(timing, Cron) else None,
         timezone=timing.timezone if isinstance(timing, Cron) else None,
         paused=schedule.paused,
+        pause_reason=schedule.pause_reason or None,
         next_at=schedule.next_at,
         last_run=_last_run(schedule, use_cases, caller),
         actor=schedule.actor,

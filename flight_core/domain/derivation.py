@@ -25,7 +25,8 @@ class Derivation:
 
     `fixed` are the inputs that are named with a version; they never change. `attempted` are
     the versions of the inputs that the latest run was given, whatever became of it; None: there was no
-    run of this definition. `revision` grows with every change of the record.
+    run of this definition. `revision` grows with every change of the record. While there is a
+    `pause_reason`, it is not made anew by itself: its owner may not do that any more.
     """
 
     target: DatasetName
@@ -41,6 +42,7 @@ class Derivation:
     revision: int = 0
     step: str | None = None
     incremental: bool = False  # where the input has only got more rows, those are all that a run makes
+    pause_reason: str = ""
 
     @property
     def key(self) -> str:
@@ -49,6 +51,16 @@ class Derivation:
     @property
     def input_keys(self) -> frozenset[str]:
         return frozenset(name.key for name in self.inputs)
+
+    @property
+    def reads(self) -> frozenset[DatasetName]:
+        """All that a run reads, also what never changes."""
+        return self.inputs | {DatasetName(key.partition("@")[0]) for key in self.fixed}
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether runs follow without anybody asking."""
+        return self.policy is RefreshPolicy.AUTO and not self.pause_reason
 
 
 class DerivationRepository(Protocol):
@@ -95,12 +107,10 @@ def due(derivations: Iterable[Derivation], current: Versions, active: frozenset[
 
     A derivation waits until nothing above it is out of date or running, so that a change goes through
     the graph in order and reaches each one once. What has failed is not tried again before its inputs
-    change, and holds nobody up.
+    change; like what is paused, it holds nobody up.
     """
     known = {each.key: each for each in derivations}
-    pending = {
-        key for key, each in known.items() if each.policy is RefreshPolicy.AUTO and is_stale(each, current)
-    }
+    pending = {key for key, each in known.items() if each.by_itself and is_stale(each, current)}
     busy = pending | active
     return [known[key] for key in sorted(pending - active) if not _above(known[key], known) & busy]
 

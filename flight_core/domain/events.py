@@ -11,6 +11,7 @@ class EventKind(StrEnum):
     DATASET_DROPPED = "dataset.dropped"
     DATASET_ANNOTATED = "dataset.annotated"
     DERIVATION_SET = "derivation.set"
+    DERIVATION_CHANGED = "derivation.changed"  # paused or resumed
     DERIVATION_REMOVED = "derivation.removed"
     CONTRACT_SET = "contract.set"
     CONTRACT_WITHDRAWN = "contract.withdrawn"

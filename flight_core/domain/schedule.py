@@ -45,7 +45,8 @@ Timing = Interval | Cron
 class Schedule:
     """Replaced, never changed in place: `revision` grows with every change.
 
-    `next_at` is when it is due; None while it is paused. One that is due while its last job has not
+    `next_at` is when it is due; None while it is paused. `pause_reason` tells why Skein itself paused it: its
+    owner may not do what it does any more. One that is due while its last job has not
     ended waits for that: its runs never overlap, and those that were missed are made up for by one.
     """
 
@@ -58,6 +59,7 @@ class Schedule:
     last_job: str | None = None
     last_at: datetime | None = None
     revision: int = 1
+    pause_reason: str = ""
 
     @property
     def paused(self) -> bool:

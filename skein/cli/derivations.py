@@ -32,6 +32,11 @@ def derive(api: Api, name: str, what: Mapping[str, object], *, manual: bool, jso
     )
 
 
+def resume(api: Api, name: str, *, json: bool) -> None:
+    resumed = api.post(Derivation, path_of("datasets", name, "derivation", "resume"))
+    typer.echo(as_json(resumed) if json else f"'{resumed.dataset}' is made anew by itself again")
+
+
 def show_steps(api: Api, *, json: bool) -> None:
     found = api.get(StepList, path_of("steps")).items
     if json:
@@ -88,6 +93,8 @@ def _input(name: str, used: int | None, current: int | None) -> str:
 
 def _run(derivation: Derivation) -> str:
     run = derivation.run
+    if derivation.pause_reason is not None:
+        return derivation.pause_reason
     if run is None:
         return ""
     if run.error is not None:

@@ -72,6 +72,8 @@ def _next(schedule: Schedule) -> str:
 
 def _outcome(schedule: Schedule) -> str:
     run = schedule.last_run
+    if schedule.pause_reason is not None:
+        return schedule.pause_reason
     if run is None:
         return ""
     if run.error is not None:

@@ -19,7 +19,7 @@ from flight_core.application.contracts.contracts import (
 )
 from flight_core.application.contracts.proposal import InferContract
 from flight_core.application.datasets.lineage import TraceLineage
-from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation
+from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation, ResumeDerivation
 from flight_core.application.derived.derivations import (
     STEP_KIND,
     InspectDerivations,
@@ -137,6 +137,7 @@ def derivation_use_cases(parts: Parts) -> DerivationUseCases:
         ),
         inspect=InspectDerivations(repository, parts.datasets, parts.ingestions),
         remove=RemoveDerivation(repository, utc_now),
+        resume=ResumeDerivation(repository, utc_now),
         refresh=Refresh(
             repository, parts.datasets, parts.ingestions, utc_now, new_id, parts.wakeup, parts.store
         ),

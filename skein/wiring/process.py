@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from control_api.app import create_app
 from control_api.options import ControlOptions, ControlUseCases
 from flight_core.application.access.audited import audited
+from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.datasets.catalog import Reconcile, SweepOrphans
 from flight_core.application.derived.derivations import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
@@ -30,6 +31,7 @@ from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
 from skein.settings import Settings
 from skein.tls import tls_options
+from skein.wiring.access import holders
 from skein.wiring.control import control_use_cases
 from skein.wiring.flight import flight_sql_use_cases, flight_use_cases
 from skein.wiring.ingestion import job_worker, schedule_desk, start_ingestion, upload_limits
@@ -84,6 +86,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
         parts = open_parts(settings, directory, roles, stack)
         flight = flight_use_cases(parts)
         control = control_use_cases(parts, flight)
+        act_as_owner = ActAsOwner(holders(parts))
         yield Skein(
             settings=settings,
             directory=directory,
@@ -92,7 +95,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             flight=audited(flight, parts.audit),
             flight_sql=audited(flight_sql_use_cases(parts, flight), parts.audit),
             control=audited(control, parts.audit),
-            refresh_due=RefreshDue(control.derivations.refresh, settings.refresh_delay_s),
+            refresh_due=RefreshDue(control.derivations.refresh, act_as_owner, settings.refresh_delay_s),
             new_worker=partial(job_worker, parts),
             reconcile=Reconcile(parts.datasets, parts.store, parts.open_write.publish),
             recover_rejects=Quarantine(parts.open_write, parts.store).recover,
@@ -108,7 +111,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             ),
             events=parts.events,
             jobs=parts.jobs,
-            fire_schedules=FireDueSchedules(schedule_desk(parts, start_ingestion(parts))),
+            fire_schedules=FireDueSchedules(schedule_desk(parts, start_ingestion(parts)), act_as_owner),
         )
 
 

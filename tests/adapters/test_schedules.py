@@ -80,7 +80,7 @@ class Desk:
         self.change = ChangeSchedule(desk)
         self.remove = RemoveSchedule(desk)
         self.run = RunSchedule(desk)
-        self.fire = FireDueSchedules(desk)
+        self.fire = FireDueSchedules(desk, stack.act_as_owner)
         self.list = ListSchedules(self.schedules)
         stack.file("a.csv", b"n\n1\n")
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.datasets.catalog import Reconcile
 from flight_core.application.derived.derivations import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
@@ -22,6 +23,7 @@ from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.job import Task
 from skein.directory import DataDirectory, Role
 from skein.settings import load_settings
+from skein.wiring.access import holders
 from skein.wiring.flight import flight_use_cases
 from skein.wiring.ingestion import derivation_use_cases, job_worker, schedule_desk, start_ingestion
 from skein.wiring.parts import open_parts
@@ -54,8 +56,9 @@ class WholeProcess:
         self.start_maintenance = start_maintenance(self.parts)
         self.vacuum = replace(vacuum(self.parts), options=NO_GRACE)
         self.reconcile = Reconcile(parts.datasets, parts.store, parts.open_write.publish)
-        self.fire_schedules = FireDueSchedules(self.desk)
-        self.refresh_due = RefreshDue(self.derivations.refresh, delay_s=0)
+        act_as_owner = ActAsOwner(holders(self.parts))
+        self.fire_schedules = FireDueSchedules(self.desk, act_as_owner)
+        self.refresh_due = RefreshDue(self.derivations.refresh, act_as_owner, delay_s=0)
 
     def worker(self, **options) -> JobWorker:
         worker = job_worker(self.parts)

@@ -30,6 +30,7 @@ DERIVATION = Derivation(
     fixed={"airports@v3": VersionRef("id2", 3)},
     step="resample",
     incremental=True,
+    pause_reason="gone",
 )
 
 

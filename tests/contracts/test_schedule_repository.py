@@ -68,7 +68,7 @@ def told(database):
 
 def test_a_schedule_comes_back_as_it_was_added(schedules, told):
     by_interval = schedule("Interval", timing=Interval(90.5), last_job="j0", last_at=NOON)
-    by_cron = schedule("cron", None, Cron("0 6 * * *", "Europe/Berlin"))
+    by_cron = schedule("cron", None, Cron("0 6 * * *", "Europe/Berlin"), pause_reason="gone")
     for each in (by_interval, by_cron):
         schedules.add(each, event(EventKind.SCHEDULE_ADDED))
     assert schedules.get("INTERVAL") == by_interval

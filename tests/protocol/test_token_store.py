@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from flight_core.application.ports.authentication import API_TOKEN_PREFIX
 from flight_core.domain.access import Scope
 from flight_core.domain.tokens import ApiToken
+from tests.e2e.commands import skein
 from tests.protocol.flight_stack import until
 from tests.stack import Stack, skein_stack
 
@@ -173,35 +174,67 @@ def run_of_schedule(client, name: str) -> dict:
     return job["error"] or {"code": job["state"]}
 
 
-def last_error(client, name: str) -> dict | None:
-    jobs = client.get("/api/v1/jobs", params={"dataset": name, "limit": 1}).json()["items"]
-    return jobs[0]["error"] if jobs else None
-
-
 def test_work_goes_on_for_as_long_as_its_owner_may_do_it(stack):
     scopes = {"scopes": ["read", "write"], "datasets": ["sales*"]}
     first, second = (create(stack, "analyst", **scopes) for _ in range(2))
     source = {"kind": "sql", "sql": "SELECT sum(id) AS total FROM sales_eu"}
     ingestion = {"dataset": "sales_total", "source": source, "mode": "replace"}
     schedule = {"name": "totals", "ingestion": ingestion, "cron": "0 6 1 1 *"}
-    derivation = {"sql": "SELECT max(total) AS most FROM sales_total"}
     with stack.http(headers={"Authorization": f"Bearer {first['token']}"}) as client:
         assert client.post("/api/v1/schedules", json=schedule).status_code == 201
         assert run_of_schedule(client, "totals") == {"code": "succeeded"}
-        assert client.put("/api/v1/datasets/sales_most/derivation", json=derivation).is_success
     with stack.http(headers=ADMIN) as client:
         client.delete(f"/api/v1/tokens/{first['id']}")
         assert run_of_schedule(client, "totals") == {"code": "succeeded"}
         client.delete(f"/api/v1/tokens/{second['id']}")
         create(stack, "analyst", scopes=["read", "write"], datasets=["orders*"])
         refused = run_of_schedule(client, "totals")
-        derived = {"dataset": "sales_total", "source": source, "mode": "append"}
-        client.post("/api/v1/ingestions", json=derived, headers={"Prefer": "wait=60"})
-        until(lambda: last_error(client, "sales_most"))
-        assert last_error(client, "sales_most")["code"] == "permission_denied"
     assert refused["code"] == "permission_denied"
     assert "'analyst'" in refused["message"]
     assert "'sales_total'" in refused["message"]
+
+
+def test_what_its_owner_may_not_do_any_more_is_paused_until_somebody_who_may_resumes_it(stack):
+    made = create(stack, "leaver", scopes=["read", "write"], datasets=["sales*"])
+    source = {"kind": "sql", "sql": "SELECT sum(id) AS total FROM sales_eu"}
+    ingestion = {"dataset": "sales_hourly", "source": source, "mode": "replace"}
+    schedule = {"name": "hourly", "ingestion": ingestion, "every_s": 1, "paused": True}
+    paths = ("/api/v1/schedules/hourly", "/api/v1/datasets/sales_max/derivation")
+    with stack.http(headers={"Authorization": f"Bearer {made['token']}"}) as client:
+        assert client.post("/api/v1/schedules", json=schedule).status_code == 201
+        assert client.put(paths[1], json={"sql": "SELECT max(id) AS m FROM sales_eu"}).is_success
+        until(lambda: client.get(paths[1]).json()["state"] == "fresh")
+    with stack.http(headers=ADMIN) as client:
+        client.delete(f"/api/v1/tokens/{made['id']}")
+        assert client.patch(paths[0], json={"paused": False}).json()["actor"] == "leaver"
+        stack.write("sales_eu", ROWS)
+        for path in paths:
+            until(lambda path=path: client.get(path).json()["pause_reason"])
+            assert "'leaver'" in client.get(path).json()["pause_reason"]
+        schedule, derivation = (client.get(path).json() for path in paths)
+        assert (schedule["paused"], schedule["next_at"]) == (True, None)
+        assert (derivation["state"], derivation["will_refresh"]) == ("paused", False)
+        assert told_of_pauses(stack) == {("schedule.changed", True), ("derivation.changed", True)}
+        environment = {"SKEIN_SERVER": stack.http_url, "SKEIN_TOKEN": "r00t"}
+        for command in (("schedule", "list"), ("derived",)):
+            assert "'leaver'" in skein(*command, **environment, COLUMNS="300").stdout
+    with stack.http(headers={"Authorization": "Bearer wr1ter"}) as client:
+        assert client.patch(paths[0], json={"paused": False}).json()["code"] == "permission_denied"
+    resumed = skein("schedule", "resume", "hourly", **environment)
+    assert resumed.returncode == 0, resumed.stderr
+    resumed = skein("derive", "sales_max", "--resume", **environment)
+    assert resumed.returncode == 0, resumed.stderr
+    with stack.http(headers=ADMIN) as client:
+        until(lambda: client.get(paths[1]).json()["state"] == "fresh")
+        until(lambda: (client.get(paths[0]).json()["last_run"] or {}).get("state") == "succeeded")
+        assert {client.get(path).json()["actor"] for path in paths} == {"root"}
+        assert client.get(paths[0]).json()["pause_reason"] is None
+        assert client.delete(paths[0]).is_success
+
+
+def told_of_pauses(stack: Stack) -> set[tuple[str, bool]]:
+    events = [stored.event for stored in stack.skein.events.after(0)]
+    return {(event.kind.value, event.data["paused"]) for event in events if event.data.get("pause_reason")}
 
 
 def test_the_first_token_closes_a_server_that_was_open(tmp_path):

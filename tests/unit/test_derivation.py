@@ -91,6 +91,12 @@ def test_what_is_made_by_hand_waits_for_a_hand():
     assert is_stale(world.derivations["b"], world.current)
 
 
+def test_what_is_paused_is_not_made_and_holds_nobody_up():
+    paused = replace(derived("b", "a"), pause_reason="its owner has left")
+    world = World(paused, derived("c", "a", "b"), sources=["a", "b"])
+    assert [each.key for each in world.due()] == ["c"]
+
+
 def test_nothing_is_due_while_an_input_is_missing():
     world = World(derived("b", "a"), sources=[])
     assert world.due() == []

@@ -87,6 +87,7 @@ def _values(derivation: Derivation) -> dict[str, object]:
         "attempted": None if derivation.attempted is None else _document(derivation.attempted),
         "run": derivation.run,
         "revision": derivation.revision,
+        "pause_reason": derivation.pause_reason or None,
     }
 
 
@@ -106,6 +107,7 @@ def _derivation(row: sa.Row[Any]) -> Derivation:
         attempted=None if row.attempted is None else _pins(row.attempted),
         run=row.run,
         revision=row.revision,
+        pause_reason=row.pause_reason or "",
     )
 
 

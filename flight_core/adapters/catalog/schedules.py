@@ -125,6 +125,7 @@ def _values(schedule: Schedule) -> dict[str, object]:
         "last_job": schedule.last_job,
         "last_at": schedule.last_at,
         "revision": schedule.revision,
+        "pause_reason": schedule.pause_reason or None,
     }
 
 
@@ -139,6 +140,7 @@ def _schedule(row: sa.Row[Any]) -> Schedule:
         last_job=row.last_job,
         last_at=row.last_at,
         revision=row.revision,
+        pause_reason=row.pause_reason or "",
     )
 
 

@@ -158,6 +158,7 @@ schedules = sa.Table(
     sa.Column("last_job", sa.String(64)),
     sa.Column("last_at", Moment),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("pause_reason", sa.Text),
 )
 
 job_log = sa.Table(
@@ -226,6 +227,7 @@ derivations = sa.Table(
     sa.Column("attempted", sa.JSON(none_as_null=True)),
     sa.Column("run", sa.String(64)),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("pause_reason", sa.Text),
 )
 
 api_tokens = sa.Table(

@@ -1,9 +1,11 @@
 """Work that is done long after it was asked for, with the rights that its owner has by then."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from flight_core.application.ports.authentication import Credentials
 from flight_core.domain.access import ITSELF, LOCAL, Actor, Scope
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import PermissionDenied
 from flight_core.domain.job import Job, Task
 from flight_core.domain.limits import NO_LIMITS
@@ -24,15 +26,21 @@ class ActAsOwner:
     credentials: Credentials
 
     def __call__(self, job: Job) -> Actor:
+        return self.allowed(job.actor, _NEEDED.get(job.task, Scope.WRITE), job.dataset)
+
+    def allowed(
+        self, owner: str, scope: Scope, dataset: DatasetName, inputs: Iterable[DatasetName] = ()
+    ) -> Actor:
+        """The same of work that there is no job for yet, and that reads `inputs`."""
         for itself in (LOCAL, ITSELF):
-            if job.actor == itself.name:
+            if owner == itself.name:
                 return itself
-        scope = _NEEDED.get(job.task, Scope.WRITE)
-        for actor in self.credentials.holders(job.actor):
-            if actor.may(scope) and actor.sees(job.dataset):
+        names = (dataset, *inputs)
+        for actor in self.credentials.holders(owner):
+            if actor.may(scope) and all(map(actor.sees, names)):
                 return replace(actor, limits=NO_LIMITS)
         raise PermissionDenied(
-            f"'{job.actor}', who asked for this, may not do it to '{job.dataset}' any more; somebody who may"
-            " has to ask for it",
-            name=job.dataset.value,
+            f"'{owner}', who asked for this, may not do it to '{dataset}' any more; somebody who may has to"
+            " ask for it",
+            name=dataset.value,
         )

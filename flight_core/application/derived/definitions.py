@@ -1,11 +1,11 @@
 """Saying what makes a dataset."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flight_core.application.access.rights import get_seen, require, require_granted
 from flight_core.application.datasets.find_version import FindVersion
-from flight_core.application.derived.derivations import STEP_KIND, derivation_not_found
+from flight_core.application.derived.derivations import STEP_KIND, changed, derivation_not_found
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import ScanningEngine
 from flight_core.application.ports.sources import RowSource
@@ -111,6 +111,32 @@ class DefineDerivation:
         name, _, version = text.partition("@")
         dataset = get_seen(self.datasets, DatasetName(name), actor)
         return self.find(dataset, version_named(version) if version else None).ref
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeDerivation:
+    """Have a derivation made anew by itself again that was paused because its owner had lost the rights. It
+    belongs to the actor from then on, who needs them.
+
+    Raises:
+        DerivationNotFound: there is none, or it reads what is out of sight.
+        PermissionDenied
+        Conflict: somebody else changes it.
+    """
+
+    derivations: DerivationRepository
+    clock: Clock
+
+    def __call__(self, target: DatasetName, *, actor: Actor) -> Derivation:
+        require(actor, Scope.WRITE)
+        require_granted(target, actor)
+        derivation = self.derivations.find(target)
+        if derivation is None or not all(map(actor.sees, derivation.reads)):
+            raise derivation_not_found(target)
+        if not derivation.pause_reason:
+            return derivation
+        resumed = replace(derivation, actor=actor.name, pause_reason="")
+        return self.derivations.put(resumed, changed(resumed, self.clock))
 
 
 @dataclass(frozen=True, slots=True)

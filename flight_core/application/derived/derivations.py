@@ -3,11 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.to_thread
 
+from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.access.rights import require, require_granted
 from flight_core.application.jobs.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
@@ -35,7 +37,9 @@ from flight_core.domain.errors import (
     DatasetNotFound,
     DerivationNotFound,
     IngestionNotFound,
+    PermissionDenied,
 )
+from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.lineage import Input, from_info
@@ -195,9 +199,11 @@ class _Waiting:
 @dataclass(frozen=True, slots=True)
 class RefreshDue:
     """Start the runs that are due: once the inputs have been quiet for `delay_s` seconds, or after ten
-    times that long. Any number of processes may do this on one catalog. Called again and again."""
+    times that long. Any number of processes may do this on one catalog. Called again and again. What its
+    owner may not do any more is paused instead."""
 
     refresh: Refresh
+    act_as_owner: ActAsOwner
     delay_s: float = 1.0
     monotonic: Callable[[], float] = time.monotonic
     _waiting: dict[str, _Waiting] = field(default_factory=dict)
@@ -217,9 +223,21 @@ class RefreshDue:
 
     def _start(self, derivation: Derivation) -> bool:
         try:
+            self.act_as_owner.allowed(
+                derivation.actor, Scope.INGEST, derivation.target, inputs=derivation.reads
+            )
             return self.refresh.start(derivation, actor=derivation.actor) is not None
         except DatasetNotFound:  # dropped this moment
             return False
+        except PermissionDenied as refusal:
+            self._pause(derivation, refusal.message)
+            return False
+
+    def _pause(self, derivation: Derivation, reason: str) -> None:
+        paused = replace(derivation, pause_reason=reason)
+        with suppress(Conflict):  # somebody changed it
+            self.refresh.derivations.put(paused, changed(paused, self.refresh.clock))
+            logger.warning("a derivation is paused", extra={"dataset": str(paused.target), "reason": reason})
 
     def _is_quiet(self, derivation: Derivation, current: Versions) -> bool:
         now, inputs = self.monotonic(), current_inputs(derivation, current)
@@ -257,13 +275,15 @@ def _document(ref: VersionRef) -> list[object]:
 
 
 def _seen(derivation: Derivation, actor: Actor) -> bool:
-    """With all that its statement names."""
-    names = {
-        derivation.target,
-        *derivation.inputs,
-        *(DatasetName(key.partition("@")[0]) for key in derivation.fixed),
-    }
-    return all(map(actor.sees, names))
+    """Whether all that it tells of is in sight: what its statement names, and what it makes."""
+    return all(map(actor.sees, (derivation.target, *derivation.reads)))
+
+
+def changed(derivation: Derivation, clock: Clock) -> Event:
+    """It was paused or resumed."""
+    reason = derivation.pause_reason or None
+    data = {"dataset": derivation.target.value, "paused": reason is not None, "pause_reason": reason}
+    return Event(EventKind.DERIVATION_CHANGED, derivation.target.value, data, clock())
 
 
 def run_of(derivation: Derivation, ingestions: IngestionRepository) -> Ingestion | None:

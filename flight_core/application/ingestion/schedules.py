@@ -1,22 +1,27 @@
 """Ingestions that repeat: making, changing and running schedules."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.access.rights import require, seen_schedule
 from flight_core.application.ingestion.ingestions import StartIngestion
 from flight_core.application.jobs.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import WriteMode
-from flight_core.domain.errors import Conflict, InvalidOption, PermissionDenied
+from flight_core.domain.errors import Conflict, InvalidOption, PermissionDenied, ScheduleNotFound
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
 from flight_core.domain.job import JobState
 from flight_core.domain.repositories import ScheduleRepository
 from flight_core.domain.schedule import Cron, Interval, Schedule, Timing
+
+logger = logging.getLogger(__name__)
 
 # When a cron expression comes up next after a moment; raises InvalidOption where it is none, or never does.
 CronTimes = Callable[[Cron, datetime], datetime]
@@ -76,6 +81,7 @@ class ScheduleDesk:
             "schedule": schedule.name,
             "dataset": dataset,
             "paused": schedule.paused,
+            "pause_reason": schedule.pause_reason or None,
             "next_at": None if next_at is None else next_at.isoformat(),
         }
         return Event(kind, dataset, data, self.clock())
@@ -112,7 +118,8 @@ class AddSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSchedule:
-    """What is None stays. Resuming counts from now: nothing was missed while it was paused.
+    """What is None stays. Resuming counts from now: nothing was missed while it was paused. What was
+    paused because its owner had lost the rights belongs to whoever resumes it, who needs them.
 
     Raises:
         ScheduleNotFound, PermissionDenied, InvalidOption; and whatever `StartIngestion` refuses.
@@ -130,9 +137,12 @@ class ChangeSchedule:
         paused: bool | None = None,
     ) -> Schedule:
         old = self.desk.owned(name, actor)
-        if request is not None:
-            self.desk.check(request, actor)
         new = replace(old, request=request or old.request, timing=timing or old.timing)
+        taken_over = paused is False and bool(old.pause_reason)
+        if taken_over:
+            new = replace(new, actor=actor.name, pause_reason="")
+        if taken_over or request is not None:
+            self.desk.check(new.request, actor)
         due = self.desk.next_at(new.timing, old.created_at)
         if old.paused if paused is None else paused:
             new = replace(new, next_at=None)
@@ -198,10 +208,12 @@ class RunSchedule:
 class FireDueSchedules:
     """Queue a job for each schedule that is due; how many. Call it often, from any number of processes.
 
-    Each due time is taken by one of them. Times that passed while nobody looked make one run.
+    Each due time is taken by one of them. Times that passed while nobody looked make one run. What its
+    owner may not do any more is paused instead.
     """
 
     desk: ScheduleDesk
+    act_as_owner: ActAsOwner
 
     def __call__(self) -> int:
         due = self.desk.schedules.due(self.desk.clock())
@@ -211,6 +223,11 @@ class FireDueSchedules:
         return fired
 
     def _fire(self, schedule: Schedule) -> bool:
+        try:
+            self.act_as_owner.allowed(schedule.actor, Scope.INGEST, schedule.request.dataset)
+        except PermissionDenied as refusal:
+            self._pause(schedule, refusal.message)
+            return False
         ingestion, event = self.desk.job(schedule)
         following = self.desk.next_at(schedule.timing, schedule.created_at)
         fired = replace(schedule, next_at=following, last_job=ingestion.id, last_at=ingestion.created_at)
@@ -219,3 +236,9 @@ class FireDueSchedules:
         except Conflict:  # another process was faster, or somebody changed it
             return False
         return True
+
+    def _pause(self, schedule: Schedule, reason: str) -> None:
+        paused = replace(schedule, next_at=None, pause_reason=reason)
+        with suppress(Conflict, ScheduleNotFound):  # as above
+            self.desk.schedules.save(paused, self.desk.event(EventKind.SCHEDULE_CHANGED, paused))
+            logger.warning("a schedule is paused", extra={"schedule": schedule.name, "reason": reason})

@@ -29,22 +29,29 @@ def derive(
     incremental: Annotated[
         bool, typer.Option("--incremental", help="Append what comes from new rows, where that is enough.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Instead: go on with what was paused; it is yours from then on.")
+    ] = False,
     json: Json = False,
     server: Server = None,
     data: Data = None,
 ) -> None:
     """Say what makes a dataset; it is made anew whenever an input changes."""
+    from skein.cli import derivations
     from skein.cli.arguments import named_values, value_of
-    from skein.cli.derivations import derive
     from skein.cli.remote.client import connect
 
+    if resume:
+        with connect(server, data) as api:
+            derivations.resume(api, name, json=json)
+        return
     given = param or []
     named = step is not None
     params = named_values(given, option="--param") if named else [value_of(each) for each in given]
     what = {"sql": sql, "step": step, "inputs": input or [], "params": params}
     what["incremental"] = "append" if incremental else None
     with connect(server, data) as api:
-        derive(api, name, what, manual=manual, json=json)
+        derivations.derive(api, name, what, manual=manual, json=json)
 
 
 def steps(*, json: Json = False, server: Server = None, data: Data = None) -> None:
