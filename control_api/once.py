@@ -43,16 +43,23 @@ class Once:
         self._key = key
 
     async def __call__(
-        self, make: Callable[[], Awaitable[T]], *, id_of: Callable[[T], str], again: Callable[[str], T]
+        self,
+        make: Callable[[], Awaitable[T]],
+        *,
+        id_of: Callable[[T], str],
+        again: Callable[[str], T],
+        body: bytes | None = None,
     ) -> T:
         """What `make` makes; what it made before, if it did: `again` looks it up (in a thread) by `id_of`.
+
+        A digest of the body is stored: where there are secrets in it, `body` is what stands for it.
 
         Raises:
             InvalidOption, IdempotencyKeyReused, IdempotencyKeyPending; and whatever `make` raises.
         """
         if self._key is None:
             return await make()
-        key = IdempotencyKey.of(self._key, await self._asked(), actor=self._caller.name)
+        key = IdempotencyKey.of(self._key, await self._asked(body), actor=self._caller.name)
         keys = self._use_cases.idempotency
         earlier = await to_thread.run_sync(keys.claim, key, self._use_cases.clock())
         if earlier is not None:
@@ -68,14 +75,21 @@ class Once:
         return made
 
     async def in_thread(
-        self, make: Callable[[], T], *, id_of: Callable[[T], str], again: Callable[[str], T]
+        self,
+        make: Callable[[], T],
+        *,
+        id_of: Callable[[T], str],
+        again: Callable[[str], T],
+        body: bytes | None = None,
     ) -> T:
         """The same of what blocks."""
-        return await self(partial(to_thread.run_sync, make), id_of=id_of, again=again)
+        return await self(partial(to_thread.run_sync, make), id_of=id_of, again=again, body=body)
 
-    async def _asked(self) -> bytes:
+    async def _asked(self, body: bytes | None) -> bytes:
         url, headers = self._request.url, self._request.headers
         line = f"{self._request.method} {url.path}?{url.query}\n"
+        if body is not None:
+            return line.encode() + body
         if self._request.scope["route"].body_field is not None:  # FastAPI has read it already
             return line.encode() + await self._request.body()
         return (line + "\n".join(headers.get(name, "") for name in _OF_BODIES)).encode()

@@ -1,11 +1,13 @@
 """Users who log in with a password. For administrators, but for one's own password."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends
 
 from control_api import mapping
 from control_api.dependencies import Caller, UseCases, json_body
+from control_api.once import OnceOnly
 from flight_core.domain.access import Scope
 from flight_core.domain.limits import Limits
 from flight_core.domain.users import User
@@ -16,15 +18,24 @@ router = APIRouter(prefix=f"{mapping.API}/users", tags=["users"])
 
 
 @router.post("", status_code=201, dependencies=[Depends(json_body)])
-def add_user(request: wire.UserRequest, use_cases: UseCases, caller: Caller) -> wire.User:
+async def add_user(
+    request: wire.UserRequest, use_cases: UseCases, caller: Caller, once: OnceOnly
+) -> wire.User:
     """Somebody who can log in from now on, at every door."""
-    user = use_cases.access.add_user(
-        request.name,
-        password=request.password.get_secret_value(),
-        actor=caller,
-        scopes=frozenset(map(Scope, request.scopes)),
-        datasets=tuple(request.datasets),
-        limits=Limits(**request.limits.model_dump()),
+    add, password = use_cases.access.add_user, request.password.get_secret_value()
+    user = await once.in_thread(
+        partial(
+            add,
+            request.name,
+            password=password,
+            actor=caller,
+            scopes=frozenset(map(Scope, request.scopes)),
+            datasets=tuple(request.datasets),
+            limits=Limits(**request.limits.model_dump()),
+        ),
+        id_of=lambda made: made.name,
+        again=partial(add.again, password=password, actor=caller),
+        body=request.model_dump_json().encode(),  # where the password is asterisks
     )
     return _wire(user)
 

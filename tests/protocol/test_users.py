@@ -1,7 +1,11 @@
 """Users with passwords, at every door, until they are removed."""
 
 import base64
+import hashlib
+import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import adbc_driver_flightsql.dbapi as dbapi
 import httpx
@@ -120,3 +124,25 @@ def test_what_cannot_be_is_refused_and_repeats_no_password(stack):
         assert odd.status_code == 422
         assert "s3cret" not in short.text + odd.text
         assert client.delete("/api/v1/users/eve").json()["code"] == "user_not_found"
+
+
+def test_a_request_that_comes_again_with_its_key_adds_nobody_and_leaves_no_trace_of_the_password(stack):
+    user = {"name": "once", "password": PASSWORD, "scopes": ["read"]}
+    with stack.http(headers=ADMIN | {"Idempotency-Key": "a user"}) as client:
+        first, again = (client.post("/api/v1/users", json=user) for _ in range(2))
+        assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+        for change in ({"password": "another one"}, {"scopes": ["read", "write"]}):
+            other = client.post("/api/v1/users", json=user | change)
+            assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+        request = json.loads(first.request.content)
+        client.delete("/api/v1/users/once")
+        assert client.post("/api/v1/users", json=user).json()["code"] == "user_not_found"
+    with closing(sqlite3.connect(stack.data / "catalog.sqlite")) as catalog:
+        (kept,) = catalog.execute("SELECT * FROM idempotency_keys WHERE value = 'a user'").fetchall()
+    line = b"POST /api/v1/users?\n"
+    guesses = [PASSWORD.encode(), first.request.content, line + first.request.content]
+    guesses += [json.dumps(request, separators=(",", ":")).encode()]
+    digests = {hashlib.sha256(guess).hexdigest() for guess in guesses}
+    assert not digests & {str(value) for value in kept}
+    assert PASSWORD not in str(kept)
+    assert "argon2" not in str(kept)

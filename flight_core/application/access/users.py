@@ -9,7 +9,7 @@ from flight_core.application.access.tokens import refuse_reserved, require_admin
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.passwords import PasswordHasher
 from flight_core.domain.access import EVERYTHING, Actor, Scope
-from flight_core.domain.errors import InvalidOption, PermissionDenied, UserNotFound
+from flight_core.domain.errors import IdempotencyKeyReused, InvalidOption, PermissionDenied, UserNotFound
 from flight_core.domain.limits import NO_LIMITS, Limits
 from flight_core.domain.users import User, UserRepository
 
@@ -51,6 +51,26 @@ class AddUser:
         user = User(name, scopes, datasets, now, actor.name, now, hash, limits)
         self.users.add(user)
         logger.info("user added", extra={"user": name, "actor": actor.name})
+        return user
+
+    def again(self, name: str, *, password: str, actor: Actor) -> User:
+        """Whom the same call added before.
+
+        Raises:
+            UserNotFound: and somebody has removed since.
+            IdempotencyKeyReused: the password is another one: it was, or was changed since.
+            PermissionDenied
+        """
+        require_administrator(actor)
+        user = self.users.by_name().get(name)
+        if user is None:
+            raise UserNotFound(f"user '{name}' was added, and removed since; use a new key to add them again")
+        if len(password) > MAX_PASSWORD or not self.hasher.verify(user.password_hash, password):
+            raise IdempotencyKeyReused(
+                f"the idempotency key came with another password before, or '{name}' has another one by now;"
+                " use a new key for a new request",
+                resource=name,
+            )
         return user
 
 
