@@ -374,6 +374,8 @@ class ClientSettings(BaseSettings):
     server: str | None = Field(None, description="URL of the HTTP server; a local one if left out.")
     data: Path = Field(Path("skein-data"), description="The data directory of the local server.")
     token: SecretStr = Field(SecretStr(""), description="The API token to show.")
+    user: str | None = Field(None, description="Who logs in with a password, instead of a token.")
+    password: SecretStr = Field(SecretStr(""), description="Of that user; asked for if left out.")
     ca: Path | None = Field(None, description="The CA (PEM) that signed the server's certificate.")
 
 

@@ -26,7 +26,7 @@ from skein.cli.terminal.wording import size
 from skein.directory import DataDirectory
 from skein.ports import bind
 from skein.runtime import RuntimeFile
-from skein.settings import Settings, load_client_settings, load_settings
+from skein.settings import Settings, load_settings
 
 _LIBRARIES = ("pyarrow", "duckdb", "polars", "deltalake", "fastapi", "pydantic", "sqlalchemy")
 _PACKAGES = ("flight_core", "flight_server", "control_api", "schemas", "skein")
@@ -171,8 +171,9 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 def _server(server: str | None, data: Path | None) -> Iterator[Finding]:
     from schemas.http import Readiness
     from skein.cli.remote.client import find_server, open_api
+    from skein.cli.remote.login import client_settings
 
-    settings = load_client_settings(server=server, data=data)
+    settings = client_settings(server, data)
     try:
         address = find_server(settings)
     except CliError:

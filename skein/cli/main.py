@@ -46,8 +46,19 @@ def skein(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
     ] = False,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Log in as this user; the password is SKEIN_PASSWORD, or asked for. SKEIN_USER if left out.",
+        ),
+    ] = None,
 ) -> None:
     """Keep big tables as versioned Parquet, ask them in SQL, stream the answers as Arrow."""
+    if user is not None:
+        from skein.cli.remote.login import log_in_as
+
+        log_in_as(user)
 
 
 def doctor(*, server: Server = None, data: Data = None) -> None:

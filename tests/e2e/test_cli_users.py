@@ -1,9 +1,10 @@
 """`skein user`, beside a server and through it."""
 
 import httpx
+import pyarrow as pa
 
-from tests.e2e.commands import skein
-from tests.stack import skein_process
+from tests.e2e.commands import Terminal, skein
+from tests.stack import skein_process, skein_stack
 
 
 def test_a_public_server_begins_with_a_user_who_was_added_offline(tmp_path):
@@ -33,3 +34,22 @@ def test_a_public_server_begins_with_a_user_who_was_added_offline(tmp_path):
         refused = skein("user", "remove", "ann", **known)
         assert refused.returncode == 1
         assert "[user_not_found]" in refused.stderr
+
+
+def test_commands_log_in_with_a_name_and_a_password_at_both_doors(tmp_path):
+    with skein_stack(tmp_path / "data", users="änn/read@sales*=corréct horse") as stack:
+        stack.write("sales", pa.table({"id": [1, 2]}))
+        stack.write("orders", pa.table({"id": [1]}))
+        server = {"SKEIN_SERVER": stack.http_url}
+        known = {**server, "SKEIN_PASSWORD": "corréct horse"}
+        listed = skein("datasets", SKEIN_USER="änn", SKEIN_TOKEN="worthless", **known)
+        assert ("sales" in listed.stdout, "orders" in listed.stdout) == (True, False), listed.stderr
+        refused = skein("--user", "änn", "datasets", **server)
+        assert (refused.returncode, "SKEIN_PASSWORD" in refused.stderr) == (1, True)
+        with Terminal("--user", "änn", "query", "SELECT sum(id) AS s FROM sales", **server) as terminal:
+            terminal.wait_for("Password of änn")
+            terminal.type("corréct horse\n")
+            assert terminal.wait() == 0
+            assert "3" in terminal.screen
+            assert "horse" not in terminal.screen
+            assert terminal.screen.count("Password of") == 1

@@ -1,7 +1,9 @@
 import pytest
 
+from flight_core.domain.errors import InvalidOption
 from skein.cli.remote.client import Address, find_server, flight_uri, path_of, seen_from_here
 from skein.cli.remote.failures import CliError
+from skein.cli.remote.login import authorization
 from skein.runtime import Endpoints, RuntimeFile
 from skein.settings import load_client_settings
 
@@ -22,6 +24,16 @@ def test_a_local_server_without_flight_is_told_apart(tmp_path):
 
     with pytest.raises(CliError, match="skein serve-flight"):
         flight_uri(settings, find_server(settings))
+
+
+def test_a_user_is_shown_instead_of_a_token_and_has_no_colon():
+    token = load_client_settings(token="t0ken")
+    assert authorization(load_client_settings()) == ""
+    assert authorization(token) == "Bearer t0ken"
+    user = load_client_settings(token="t0ken", user="Aladdin", password="open sesame")
+    assert authorization(user) == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    with pytest.raises(InvalidOption, match="colon"):
+        authorization(load_client_settings(user="a:b", password="c"))
 
 
 @pytest.mark.parametrize(

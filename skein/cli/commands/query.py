@@ -32,7 +32,7 @@ def query(
 ) -> None:
     """Run SQL; show the result, or stream it into a file or a pipe."""
     from skein.cli.query import query
-    from skein.settings import load_client_settings
+    from skein.cli.remote.login import client_settings
 
-    settings = load_client_settings(server=server, data=data)
+    settings = client_settings(server, data)
     query(sql, settings, format=format, output=output, limit=limit, max_rows=max_rows, params=param or [])

@@ -15,9 +15,10 @@ from flight_core.domain.errors import InvalidOption
 from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
 from schemas.http import About, Page
 from skein.cli.remote.failures import CliError
+from skein.cli.remote.login import authorization, client_settings
 from skein.directory import DataDirectory
 from skein.runtime import RuntimeFile
-from skein.settings import ClientSettings, load_client_settings
+from skein.settings import ClientSettings
 
 _TIMEOUT_S = 60.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -161,17 +162,18 @@ def open_api(settings: ClientSettings, address: Address) -> Iterator[Api]:
     """
     Raises:
         CliError: the server has no HTTP door.
-        InvalidOption: the URL or the CA file is not one.
+        InvalidOption: the URL or the CA file is not one, or a password is missing.
     """
     if address.http is None:
         raise CliError(
             "no_server",
             "only the Flight server is running; start the HTTP server with 'skein serve-control'",
         )
+    shown = authorization(settings)
     try:
         http = httpx.Client(
             base_url=address.http,
-            headers=_authorization(settings),
+            headers={"Authorization": shown} if shown else {},
             timeout=_TIMEOUT_S,
             trust_env=not address.local,
             verify=_verification(address.http, settings.ca),
@@ -185,7 +187,7 @@ def open_api(settings: ClientSettings, address: Address) -> Iterator[Api]:
 @contextmanager
 def connect(server: str | None, data: Path | None) -> Iterator[Api]:
     """The API of the server that flags and environment name. Raises as `find_server` and `open_api`."""
-    settings = load_client_settings(server=server, data=data)
+    settings = client_settings(server, data)
     with open_api(settings, find_server(settings)) as api:
         yield api
 
@@ -218,11 +220,6 @@ def seen_from_here(uri: str, http: str) -> str:
     if flight.hostname not in _LOOPBACK or host in _LOOPBACK:
         return uri
     return f"{flight.scheme}://{f'[{host}]' if ':' in host else host}:{flight.port}"
-
-
-def _authorization(settings: ClientSettings) -> dict[str, str]:
-    token = settings.token.get_secret_value()
-    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _verification(url: str, ca: Path | None) -> ssl.SSLContext | bool:

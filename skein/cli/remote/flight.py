@@ -16,6 +16,7 @@ from flight_core.domain.errors import InvalidOption
 from schemas.flight import InfoMetadata, SqlCommand
 from skein.cli.remote.client import find_server, flight_uri
 from skein.cli.remote.failures import CliError
+from skein.cli.remote.login import authorization
 from skein.settings import ClientSettings
 
 T = TypeVar("T")
@@ -109,8 +110,8 @@ def _root_certs(ca: Path | None) -> bytes | None:
 
 
 def _options(settings: ClientSettings) -> fl.FlightCallOptions:
-    token = settings.token.get_secret_value()
-    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+    shown = authorization(settings)
+    headers = [(b"authorization", shown.encode())] if shown else []
     return fl.FlightCallOptions(headers=headers)  # type: ignore[arg-type] # the stubs are wrong
 
 
