@@ -75,6 +75,24 @@ def test_a_function_of_the_users_ends_what_was_known(engine, lake):
     assert [read(engine, lake)[0] for _ in range(2)] == [DuckDbQuery, DuckDbQuery]
 
 
+def test_a_function_that_is_replaced_before_a_planned_query_runs_keeps_its_meaning(engine, lake):
+    session = engine.open_session()
+    session.execute(Statement("CREATE MACRO answer() AS 42"), lake.state)
+    planned = engine.plan(Statement("SELECT answer() AS x"), lake.state)
+    session.execute(Statement("CREATE OR REPLACE MACRO answer() AS 'another'"), lake.state)
+    assert pa.Table.from_batches(list(planned), planned.schema).to_pylist() == [{"x": 42}]
+    planned.close()
+    session.close()
+
+
+@pytest.mark.parametrize("sql", [SQL, "SELECT 1 AS one", "SELECT range AS x FROM range(3) WHERE range > 1"])
+def test_what_was_looked_at_is_known(engine, lake, sql):
+    info = engine.inspect(Statement(sql), lake.state)
+    planned = engine.plan(Statement(sql), lake.state)
+    assert (type(planned), planned.schema) == (KnownQuery, info.schema)
+    planned.close()
+
+
 def test_a_known_plan_is_cancelled_and_closed_at_any_time(engine, lake):
     sql = "SELECT * FROM range(100_000_000)"
     engine.plan(Statement(sql), lake.state).close()

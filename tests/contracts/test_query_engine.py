@@ -300,6 +300,11 @@ def test_inspecting_tells_kind_schema_and_parameters_without_running(engine, lak
         pa.schema([("name", pa.utf8())]),
         1,
     )
+    typed_later = engine.inspect(Statement("SELECT unnest(?) AS x"), lake.state)
+    assert (typed_later.kind, typed_later.parameters) == (StatementKind.READ, info.parameters)
+    for sql in ("SELECT nothing FROM birds", "SELECT nothing FROM birds WHERE name = ?"):
+        with pytest.raises(InvalidSql, match="nothing"):
+            engine.inspect(Statement(sql), lake.state)
     session = engine.open_session()
     session.execute(Statement("CREATE TABLE t (i INTEGER)"), lake.state)
     session.close()

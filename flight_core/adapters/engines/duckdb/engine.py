@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from functools import partial
 
 import duckdb
@@ -12,7 +13,13 @@ from flight_core.adapters.engines.duckdb.binding import Bound
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.known_plans import KnownPlan, KnownQuery
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
-from flight_core.adapters.engines.duckdb.parameters import Runnable, forget
+from flight_core.adapters.engines.duckdb.parameters import (
+    Runnable,
+    forget,
+    nulls,
+    placeholder_names,
+    untyped,
+)
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts, names_only_columns
 from flight_core.adapters.engines.duckdb.pinning import names_version
 from flight_core.adapters.engines.duckdb.plain_scan import PlainScan, ScanPlan, scan_plan
@@ -84,17 +91,22 @@ class DuckDbEngine:
         mark = instance.own_tables.mark()
         cursor = pool.take()
         own_tables = partial(instance.own_tables.names, cursor, mark)
+        alone = instance.stands_alone(parsed)
+        release = partial(self._release, pool, in_transaction=not alone)
         try:
-            bound = self._bind(instance, cursor, parsed, statement, lake, pins)
+            if alone:
+                bound = instance.bind(cursor, parsed, statement, {})
+            else:
+                bound = self._bind(instance, cursor, parsed, statement, lake, pins)
             scan = self._scan(parsed, statement, bound, own_tables)
             fingerprint = instance.fingerprint(parsed, bound.pins, own_tables())
         except BaseException:
-            self._release(pool, cursor)
+            release(cursor)
             raise
         if key is not None and fingerprint is not None:
             instance.plans.keep(key, KnownPlan(bound.schema, bound.pins, fingerprint, scan))
         if scan is not None:
-            self._release(pool, cursor, bound.runnable)
+            release(cursor, bound.runnable)
             return self._plain(scan, bound.pins, statement)
         query = DuckDbQuery(
             cursor,
@@ -103,7 +115,7 @@ class DuckDbEngine:
             bound.pins,
             batch_bytes=self._batch_bytes,
             failures=instance.failures,
-            release=lambda used: self._release(pool, used, bound.runnable),
+            release=lambda used: release(used, bound.runnable),
             fingerprint=fingerprint,
         )
         instance.track(query)
@@ -158,11 +170,19 @@ class DuckDbEngine:
         return names_only_columns(parsed, self._store.files(ref).schema.names)
 
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
-        session = self.open_session()
-        try:
+        """Reads are planned, and their plans remembered; a session of its own looks at anything else."""
+        (*before, last) = self._ready().parse(statement.sql)
+        if not before and last.kind is StatementKind.READ:
+            names = placeholder_names(last.sql)
+            probe = replace(statement, parameters=statement.parameters or nulls(names))
+            try:
+                with contextlib.closing(self.plan(probe, lake)) as query:
+                    return StatementInfo(last.kind, query.schema, untyped(names))
+            except InvalidSql:
+                if not names:
+                    raise
+        with contextlib.closing(self.open_session()) as session:
             return session.inspect(statement, lake)
-        finally:
-            session.close()
 
     def open_session(self) -> DuckDbSession:
         instance = self._ready()
@@ -244,12 +264,19 @@ class DuckDbEngine:
         raise EngineUnavailable("the datasets of this query change faster than it can be planned; try again")
 
     @staticmethod
-    def _release(pool: CursorPool, cursor: duckdb.DuckDBPyConnection, used: Runnable | None = None) -> None:
+    def _release(
+        pool: CursorPool,
+        cursor: duckdb.DuckDBPyConnection,
+        used: Runnable | None = None,
+        *,
+        in_transaction: bool,
+    ) -> None:
         try:
             if used is not None:
                 forget(cursor, used)
-            with contextlib.suppress(duckdb.TransactionException):
-                cursor.execute("ROLLBACK")
+            if in_transaction:
+                with contextlib.suppress(duckdb.TransactionException):
+                    cursor.execute("ROLLBACK")
         except duckdb.Error:
             cursor.close()
         else:

@@ -99,6 +99,10 @@ class Instance:
             return None
         return normal_form(parsed, self._steady_functions)
 
+    def stands_alone(self, parsed: ParsedStatement) -> bool:
+        """Whether nothing that anybody makes or drops changes what a read means: it needs no transaction."""
+        return parsed.tree is not None and not parsed.tables and not self._own_code
+
     @property
     def lasting_functions(self) -> frozenset[str]:
         """Those of `row_functions` whose value for a row stays as it is when others are added; none where

@@ -6,7 +6,7 @@ connection, and the statement's placeholders become look-ups of those.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,18 @@ def placeholder_names(sql: str) -> list[str]:
     for _, _, name in _placeholders(sql):
         names.setdefault(name)
     return sorted(names, key=int) if all(name.isdigit() for name in names) else list(names)
+
+
+def untyped(names: Sequence[str]) -> pa.Schema:
+    """Parameters whose types are for whoever binds them."""
+    return pa.schema([pa.field(name, pa.null()) for name in names])
+
+
+def nulls(names: Sequence[str]) -> Parameters:
+    """A value for each, to find out what a statement returns."""
+    if all(name.isdigit() for name in names):
+        return (None,) * len(names)
+    return dict.fromkeys(names)
 
 
 def _numbered(parameters: tuple[object, ...]) -> list[tuple[str, object]]:

@@ -15,7 +15,14 @@ from flight_core.adapters.engines.duckdb.dataset_statements import ROWS, dataset
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.loading import load, resolve
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
-from flight_core.adapters.engines.duckdb.parameters import Runnable, forget, placeholder_names, runnable
+from flight_core.adapters.engines.duckdb.parameters import (
+    Runnable,
+    forget,
+    nulls,
+    placeholder_names,
+    runnable,
+    untyped,
+)
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.targets import (
@@ -90,7 +97,7 @@ class DuckDbSession:
         statements = self._parse(statement.sql)
         last = statements[-1]
         names = placeholder_names(last.sql)
-        parameters = pa.schema([pa.field(name, pa.null()) for name in names])
+        parameters = untyped(names)
         if len(statements) > 1:
             return StatementInfo(StatementKind.COMMAND, None, parameters)
         if last.kind is not StatementKind.READ:
@@ -99,7 +106,7 @@ class DuckDbSession:
             return StatementInfo(last.kind, returned, parameters, rows)
         with self._turn():
             pins = self._show([last], lake)
-            probe = Statement(statement.sql, statement.parameters or _nulls(names))
+            probe = Statement(statement.sql, statement.parameters or nulls(names))
             try:
                 made = self._instance.bind(self._connection, last, probe, pins)
             except InvalidSql:
@@ -437,12 +444,6 @@ class DuckDbSession:
         while self._own_views:
             with contextlib.suppress(duckdb.Error):
                 self._connection.execute(f"DROP VIEW IF EXISTS temp.{identifier(self._own_views.pop())}")
-
-
-def _nulls(names: list[str]) -> Parameters:
-    if all(name.isdigit() for name in names):
-        return tuple(None for _ in names)
-    return dict.fromkeys(names)
 
 
 def _outcome(parsed: ParsedStatement, table: pa.Table) -> Outcome:

@@ -17,6 +17,7 @@ from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, 
 from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel
 from flight_core.adapters.engines.duckdb.lake import scan, scan_window, version_of
+from flight_core.adapters.engines.duckdb.parameters import nulls, untyped
 from flight_core.adapters.engines.duckdb.pinning import to_rename
 from flight_core.adapters.engines.duckdb.statements import TableName
 from flight_core.application.ports.engine import Principal
@@ -62,8 +63,7 @@ class GuardedDuckDbEngine:
             bound = conversation.step(
                 lambda: self._bind(conversation.channel, statement, lake, None, probe=True)
             )
-        parameters = pa.schema([pa.field(name, pa.null()) for name in bound.parameters])
-        return StatementInfo(StatementKind.READ, bound.schema, parameters)
+        return StatementInfo(StatementKind.READ, bound.schema, untyped(bound.parameters))
 
     def metadata(self, whole: Metadata, lake: LakeState) -> Metadata:
         return GuardedMetadata(whole, lake)
@@ -100,7 +100,7 @@ class GuardedDuckDbEngine:
             row_limit=statement.row_limit,
             narrow_decimals=statement.narrow_decimals,
         )
-        values = statement.parameters or (_nulls(heard["parameters"]) if probe else ())
+        values = statement.parameters or (nulls(heard["parameters"]) if probe else ())
         channel.send(ARROW, _serialized(values))
         schema = pa.ipc.read_schema(pa.py_buffer(channel.expect(ARROW)))
         return _Bound(schema, read, heard["parameters"], heard["form"])
@@ -161,9 +161,3 @@ def _scalar(value: Any) -> "pa.Scalar[Any]":
             f"the parameter {str(value)[:60]!r} has no Arrow type; cast it first"
         ) from None
     return scalar
-
-
-def _nulls(names: Sequence[str]) -> Parameters:
-    if all(name.isdigit() for name in names):
-        return (None,) * len(names)
-    return dict.fromkeys(names)
