@@ -51,7 +51,7 @@ class Query(Protocol):
 
 @runtime_checkable
 class Measured(Protocol):
-    """A query that can tell how far it is."""
+    """A query, or a session while it executes, that can tell how far it is."""
 
     def progress(self) -> float | None:
         """From 0 to 1, as far as the engine knows; None where it does not. From any thread, at any time."""

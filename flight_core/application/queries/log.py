@@ -58,17 +58,13 @@ class QueryLog:
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
         self._cache_uses: Counter[CacheUse] = Counter()
 
-    def begin(
-        self, record: QueryRecord, cancel: Callable[[], None], *, measured: Measured | None = None
-    ) -> None:
+    def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
         """
         Raises:
             TooManyQueries: the actor has as many as they may.
         """
         with self._lock:
             self._require_room(record)
-            if measured is not None:
-                self._measured[record.query_id] = measured
             self._records[record.query_id] = record
             self._records.move_to_end(record.query_id)
             self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
@@ -79,6 +75,12 @@ class QueryLog:
             refused = record.query_id in self._refused
         if refused:
             cancel()
+
+    def measure(self, record: QueryRecord, worker: object) -> None:
+        """What runs is done by `worker`: ask it how far that is, if it is one that can tell."""
+        if isinstance(worker, Measured):
+            with self._lock:
+                self._measured[record.query_id] = worker
 
     def _begun(self, record: QueryRecord) -> Span:
         return self._tracer.start("query", {**_identity(record), "sql": record.sql})

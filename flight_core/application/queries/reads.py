@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from flight_core.application.access.rights import require
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.engine import Measured, Query
+from flight_core.application.ports.engine import Query
 from flight_core.application.ports.results import Recording, ResultCache
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
@@ -61,7 +61,8 @@ class RunningQuery:
         self._exhausted = False
         self._error: str | None = None
         record.pins = query.pins
-        log.begin(record, self.cancel, measured=query if isinstance(query, Measured) else None)
+        log.begin(record, self.cancel)
+        log.measure(record, query)
 
     @property
     def query_id(self) -> str:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_unguarded
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.engine import Session
+from flight_core.application.ports.engine import Measured, Session
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
@@ -144,6 +144,7 @@ class AnswerInSession:
             session.connections.use(transaction) as connection,
             self.log.running(record, cancellation.request),
         ):
+            self.log.measure(record, connection)
             started(cancellation.request)
             outcome = self._execute(
                 session, connection, sql, bindings, transaction, actor=actor, cancellation=cancellation
@@ -249,6 +250,10 @@ class _Runs:
             if self._current.schema != schema:
                 raise InvalidParameters("the rows of parameters give results of different types")
             yield from self._current
+
+    def progress(self) -> float | None:
+        """See `Measured`; of the present run."""
+        return self._current.progress() if isinstance(self._current, Measured) else None
 
     def cancel(self) -> None:
         self._cancelled = True

@@ -80,6 +80,7 @@ class RunStatement:
             started(cancellation.request)
             with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
                 record.state = QueryState.RUNNING
+                self.log.measure(record, session)
                 outcome = self.delete_rows.run(
                     session, statement, actor=actor, door=door, cancellation=cancellation
                 ) or session.execute(statement, self.datasets.lake_state(), cancellation)

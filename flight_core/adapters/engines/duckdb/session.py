@@ -24,7 +24,7 @@ from flight_core.adapters.engines.duckdb.parameters import (
     untyped,
 )
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName
-from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
+from flight_core.adapters.engines.duckdb.stream import DuckDbQuery, progress_of
 from flight_core.adapters.engines.duckdb.targets import (
     Target,
     attached_name,
@@ -247,6 +247,10 @@ class DuckDbSession:
             session_options.write(self._connection, name, value)
             self._keep_lake_in_sight()
             self._changed = True
+
+    def progress(self) -> float | None:
+        """See `Measured`."""
+        return progress_of(self._connection)
 
     def cancel(self) -> None:
         query = self._open

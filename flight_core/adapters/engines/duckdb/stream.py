@@ -62,13 +62,7 @@ class DuckDbQuery:
 
     def progress(self) -> float | None:
         """See `Measured`."""
-        if self._closed:
-            return None
-        try:
-            percent = self._cursor.query_progress()
-        except duckdb.Error:  # closed meanwhile
-            return None
-        return percent / 100 if 0 <= percent <= 100 else None
+        return None if self._closed else progress_of(self._cursor)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         batch = self._step(self._open)
@@ -157,3 +151,12 @@ class DuckDbQuery:
         while not self._busy.acquire(timeout=_REPEAT_S):
             self._cursor.interrupt()
         self._busy.release()
+
+
+def progress_of(connection: duckdb.DuckDBPyConnection) -> float | None:
+    """See `Measured`."""
+    try:
+        percent = connection.query_progress()
+    except duckdb.Error:  # closed meanwhile
+        return None
+    return percent / 100 if 0 <= percent <= 100 else None

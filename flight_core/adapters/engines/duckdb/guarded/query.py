@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedProcess
-from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, ERROR, Channel, Gone, failure_of
+from flight_core.adapters.engines.duckdb.guarded.wire import (
+    ARROW,
+    ERROR,
+    PROGRESS,
+    Channel,
+    Gone,
+    failure_of,
+    progress_of,
+)
 from flight_core.domain.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -97,6 +105,7 @@ class GuardedQuery:
         self._lock = threading.Lock()
         self._cancelled = False
         self._closed = False
+        self._frames = _Frames(conversation.channel)
 
     @property
     def schema(self) -> pa.Schema:
@@ -110,9 +119,13 @@ class GuardedQuery:
     def fingerprint(self) -> str | None:
         return self._fingerprint
 
+    def progress(self) -> float | None:
+        """See `Measured`; as the process told when it was last listened to."""
+        return None if self._closed else self._frames.progress
+
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self._step(lambda: self._conversation.channel.tell(run=True))
-        frames = _Frames(self._conversation.channel)
+        frames = self._frames
         reader = self._step(lambda: frames.use(lambda: pa.ipc.open_stream(pa.PythonFile(frames, mode="r"))))
         while (batch := self._step(lambda: frames.use(lambda: next(reader, None)))) is not None:
             yield batch
@@ -150,6 +163,7 @@ class _Frames(io.RawIOBase):
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self.progress: float | None = None
         self._rest = memoryview(b"")
         self._failure: Exception | None = None
 
@@ -174,7 +188,9 @@ class _Frames(io.RawIOBase):
 
     def _read(self, size: int) -> memoryview:
         if not self._rest:
-            kind, self._rest = self._channel.receive()
+            while (frame := self._channel.receive())[0] == PROGRESS:
+                self.progress = progress_of(frame[1])
+            kind, self._rest = frame
             if kind == ERROR:
                 raise failure_of(self._rest)
             if kind != ARROW:

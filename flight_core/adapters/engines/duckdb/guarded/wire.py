@@ -4,8 +4,11 @@ A frame is one byte that tells its kind, eight bytes of length (big endian), and
 """
 
 import json
+import math
+import select
 import socket
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +17,11 @@ from flight_core.domain.errors import FlightCoreError
 JSON = b"J"
 ARROW = b"A"  # a piece of an Arrow IPC stream
 ERROR = b"E"
+PROGRESS = b"P"  # a double, see `Measured`; not a number where it is not known
 END = b"Z"
 
 _HEADER = struct.Struct(">cQ")
+_PROGRESS = struct.Struct(">d")
 
 
 class Gone(Exception):
@@ -24,16 +29,33 @@ class Gone(Exception):
 
 
 class Channel:
-    """One end of a connection. A frame is sent and received whole."""
+    """One end of a connection. A frame is sent and received whole. Threads may send at the same time."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+        self._sending = threading.Lock()
 
     def send(self, kind: bytes, payload: bytes | memoryview = b"") -> None:
         self.send_pieces(kind, [payload])
 
     def send_pieces(self, kind: bytes, pieces: Sequence[bytes | memoryview]) -> None:
         """One frame, without putting its pieces together first."""
+        with self._sending:
+            self._send(kind, pieces)
+
+    def mention(self, progress: float | None) -> bool:
+        """Send a short frame, unless somebody else sends or is slow to read; whether it was sent."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            if not select.select([], [self.connection], [], 0)[1]:
+                return False
+            self._send(PROGRESS, [_PROGRESS.pack(math.nan if progress is None else progress)])
+            return True
+        finally:
+            self._sending.release()
+
+    def _send(self, kind: bytes, pieces: Sequence[bytes | memoryview]) -> None:
         try:
             self.connection.sendall(_HEADER.pack(kind, sum(map(len, pieces))))
             for piece in pieces:
@@ -90,6 +112,12 @@ class Channel:
                 raise Gone
             filled += count
         return buffer
+
+
+def progress_of(payload: memoryview) -> float | None:
+    """What is in a PROGRESS frame."""
+    (progress,) = _PROGRESS.unpack(payload)
+    return None if math.isnan(progress) else progress
 
 
 def failure_of(payload: memoryview) -> FlightCoreError:

@@ -164,7 +164,7 @@ class Worker:
 
     def _stream(self, query: DuckDbQuery, channel: Channel) -> None:
         clock = _Clock(self._limits.timeout_s)
-        threading.Thread(target=_watch, args=(channel.connection, query, clock), daemon=True).start()
+        threading.Thread(target=_watch, args=(channel, query, clock), daemon=True).start()
         pieces: list[bytes | memoryview] = []
         sink = _Sink(pieces)
         writer = pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), query.schema)
@@ -232,11 +232,14 @@ class _Clock:
         )
 
 
-def _watch(connection: socket.socket, query: DuckDbQuery, clock: _Clock) -> None:
-    """Stop the query when the other side hangs up, or when its time is over."""
-    with suppress(OSError, ValueError):  # it was closed: the query has ended
-        while not (select.select([connection], [], [], _LOOK_S)[0] or clock.over):
-            pass
+def _watch(channel: Channel, query: DuckDbQuery, clock: _Clock) -> None:
+    """Stop the query when the other side hangs up, or when its time is over. Tell how far it is meanwhile."""
+    told: float | None = None
+    with suppress(OSError, ValueError, Gone):  # it was closed: the query has ended
+        while not (select.select([channel.connection], [], [], _LOOK_S)[0] or clock.over):
+            progress = query.progress()
+            if progress != told and channel.mention(progress):
+                told = progress
     query.cancel()
 
 
