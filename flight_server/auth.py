@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from typing import Self
 from urllib.parse import unquote
@@ -81,8 +82,18 @@ class AuthMiddleware(fl.ServerMiddlewareFactory):
             if isinstance(shown, Password):
                 answer["authorization"] = f"Bearer {self._gate.session_token(actor)}"
             scope = CallScope(actor, headers, answer)
+            if isinstance(shown, Password):
+                self._note_login(scope, handshake=info.method == fl.FlightMethod.HANDSHAKE)
             scope.on_end(self._gate.hold(shown, scope.refuse))
             return scope
+
+    def _note_login(self, scope: CallScope, *, handshake: bool) -> None:
+        """Where the client is only handlers of calls are told: no handshake is."""
+        note = partial(self._gate.logged_in, scope.actor)
+        if handshake:
+            note()
+        else:
+            scope.once_located(note)
 
 
 def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
@@ -91,7 +102,9 @@ def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
     assert isinstance(scope, CallScope)
     scope.attach(context, watcher)
     peer = context.peer()
-    actor = replace(scope.actor, origin=replace(scope.actor.origin, address=_address(peer)))
+    address = _address(peer)
+    scope.located(address)
+    actor = replace(scope.actor, origin=replace(scope.actor.origin, address=address))
     return Call(actor, _session_key(actor, scope.headers, peer), peer, context, scope.headers, scope)
 
 

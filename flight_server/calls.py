@@ -32,6 +32,7 @@ class CallScope(fl.ServerMiddleware):
         self._watcher: Watcher | None = None
         self._ended = False
         self._refusal: Unauthenticated | None = None
+        self._note: Callable[[str], None] | None = None
         self._probes: list[Callable[[bool], None]] = []
         self._releases: list[Callable[[], None]] = []
 
@@ -40,6 +41,16 @@ class CallScope(fl.ServerMiddleware):
         self._context = context
         self._watcher = watcher
         watcher.enter()
+
+    def once_located(self, note: Callable[[str], None]) -> None:
+        """Call `note` once, with the client's address: when a handler knows it, else with "" at the end."""
+        self._note = note
+
+    def located(self, address: str) -> None:
+        """Called by the handler, as `attach`."""
+        note, self._note = self._note, None
+        if note is not None:
+            note(address)
 
     def probe(self, probe: Callable[[bool], None]) -> None:
         """Have the watcher call `probe(the client has gone)` every 50 ms until the RPC is over.
@@ -99,6 +110,7 @@ class CallScope(fl.ServerMiddleware):
     def call_completed(self, exception: Exception | None) -> None:
         with self._lock:
             self._ended = True
+        _harmless(self.located, "")
         for release in reversed(self._releases):
             _harmless(release)
         if self._watcher is not None:

@@ -19,8 +19,9 @@ ADMIN = {"Authorization": "Bearer r00t"}
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    users = "bob/read=p4ssword"
     tokens = "root=r00t,emea/read@sales*=em3a,clerk/read+admin@sales*=cl3rk,nobody/ingest=n0body"
-    with skein_stack(tmp_path_factory.mktemp("audit") / "data", tokens=tokens) as made:
+    with skein_stack(tmp_path_factory.mktemp("audit") / "data", tokens=tokens, users=users) as made:
         made.write("sales_eu", pa.table({"id": pa.array([1, 2], pa.int64())}))
         made.write("secret_plans", pa.table({"id": pa.array([1], pa.int64())}))
         yield made
@@ -58,6 +59,21 @@ def test_a_query_over_http_is_noted_with_its_statement_and_datasets(stack):
         assert (entry["action"], entry["code"]) == ("drop_dataset", "permission_denied")
         assert entry["datasets"] == ["sales_eu"]
         assert "tell me" not in str(entries(stack, limit=1000))
+
+
+def test_a_login_over_flight_tells_the_address_once_that_is_known(stack):
+    basic = base64.b64encode(b"bob:p4ssword")
+    with stack.flight() as client:
+        list(
+            client.list_flights(options=fl.FlightCallOptions(headers=[(b"authorization", b"Basic " + basic)]))
+        )
+        entry = newest(stack, actor="bob", action="log_in")
+        assert (entry["door"], entry["address"], entry["decision"]) == ("flight", "127.0.0.1", "allowed")
+        options = fl.FlightCallOptions(headers=[client.authenticate_basic_token("bob", "p4ssword")])
+        assert newest(stack, actor="bob", action="log_in")["address"] == ""  # nobody tells it
+        list(client.list_flights(options=options))
+    assert newest(stack, actor="bob", action="list_datasets")["address"] == "127.0.0.1"
+    assert len(entries(stack, actor="bob", action="log_in")) == 2
 
 
 def test_flight_and_flight_sql_tell_the_address(stack):

@@ -65,8 +65,11 @@ class Gate:
 
     def session_token(self, actor: Actor) -> str:
         """For somebody who has just shown a password, see `Authenticator.issue_token`."""
-        self._note(actor.name, actor.origin, None)
         return self.authenticator.issue_token(actor)
+
+    def logged_in(self, actor: Actor, address: str = "") -> None:
+        """Note it, with the address if the door has learned it."""
+        self._note(actor.name, replace(actor.origin, address=address), None)
 
     def hold(self, shown: Shown, end: Callable[[Unauthenticated], None]) -> Callable[[], None]:
         """Have `end` called, from another thread, should what was shown become worthless before what this
