@@ -15,6 +15,7 @@ from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
+from flight_core.adapters.catalog.seen import SqlSeenRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.catalog.users import SqlUserRepository
@@ -168,7 +169,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         tokens=tokens,
         users=users,
         audit=audit,
-        oidc=_oidc(settings, stack),
+        oidc=_oidc(settings, database, stack),
         ingestions=SqlIngestionRepository(database, utc_now),
         jobs=SqlJobRepository(database, utc_now),
         admission=admission,
@@ -201,7 +202,7 @@ def catalog_url(settings: Settings, directory: DataDirectory) -> str:
     return settings.catalog_url.get_secret_value() if settings.catalog_url else directory.catalog_url
 
 
-def _oidc(settings: Settings, stack: ExitStack) -> OidcTokens | None:
+def _oidc(settings: Settings, database: Database, stack: ExitStack) -> OidcTokens | None:
     if settings.oidc_issuer is None or settings.oidc_audience is None:
         return None
     keys = stack.enter_context(closing(IssuerKeys(settings.oidc_issuer, settings.oidc_jwks_url)))
@@ -213,7 +214,7 @@ def _oidc(settings: Settings, stack: ExitStack) -> OidcTokens | None:
         grants=settings.claim_grants,
         remember_s=settings.session_ttl_s,
     )
-    return OidcTokens(options, keys)
+    return OidcTokens(options, keys, SqlSeenRepository(database), utc_now)
 
 
 def _duckdb_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DuckDbOptions:

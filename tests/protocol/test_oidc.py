@@ -58,6 +58,36 @@ def test_claims_give_scopes_and_datasets_and_the_first_grant_counts(stack, issue
     assert audit.json()["items"][0]["credential"] == "oidc/t1"
 
 
+def test_work_of_somebody_of_the_issuer_goes_on_after_a_restart_with_what_is_granted_then(issuer, tmp_path):
+    known = {"oidc_issuer": issuer.url, "oidc_audience": AUDIENCE}
+    source = {"kind": "sql", "sql": "SELECT 1 AS one"}
+    job = {"dataset": "sales_ones", "source": source, "mode": "replace"}
+    schedule = {"name": "ones", "ingestion": job, "cron": "0 6 1 1 *"}
+
+    def run(stack: Stack) -> str:
+        path = "/api/v1/schedules/ones/run"
+        with stack.http(headers={"Authorization": f"Bearer {token('admins')}"}, timeout=90) as client:
+            ended = client.post(path, headers={"Prefer": "wait=60"}).json()
+        return ended["error"]["code"] if ended["error"] else ended["state"]
+
+    def token(group: str) -> str:
+        return issuer.token(groups=[group], sub={"admins": "root"}.get(group, "ann"))
+
+    grants = "admins/read+write+admin,loaders/read+write@sales*"
+    loader = {"Authorization": f"Bearer {token('loaders')}"}
+    with skein_stack(tmp_path / "data", oidc_grants=grants, **known) as stack, stack.http() as client:
+        assert client.post("/api/v1/schedules", json=schedule, headers=loader).status_code == 201
+    with skein_stack(tmp_path / "data", oidc_grants=grants, **known) as stack:
+        assert run(stack) == "succeeded"
+        assert ask(stack, token("strangers")).status_code == 403
+        assert run(stack) == "permission_denied"
+        assert ask(stack, token("loaders")).status_code == 200
+        assert run(stack) == "succeeded"
+    less = grants.replace("loaders/read+write", "loaders/read")
+    with skein_stack(tmp_path / "data", oidc_grants=less, **known) as stack:
+        assert run(stack) == "permission_denied"
+
+
 @pytest.mark.parametrize("subject", ["local", "skein"])
 def test_a_subject_called_like_somebody_inside_has_only_what_its_claims_give(stack, issuer, subject):
     token = issuer.token(groups=["analysts"], sub=subject)

@@ -1,23 +1,29 @@
 """Tokens of an OpenID Connect issuer: who holds them, and what the operator grants for their claims."""
 
+import logging
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
 
 from flight_core.adapters.authentication.issuer_keys import IssuerKeys
 from flight_core.adapters.authentication.static import ClaimGrant
+from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import OIDC_PREFIX, Actor, Origin
-from flight_core.domain.errors import PermissionDenied, Unauthenticated
+from flight_core.domain.errors import FlightCoreError, PermissionDenied, Unauthenticated
+from flight_core.domain.seen import Seen, SeenRepository
+
+logger = logging.getLogger(__name__)
 
 # Keys of issuers are public: with a symmetric algorithm everybody could sign.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _LEEWAY_S = 30.0
 _REMEMBERED = 10_000
+_NOTED_EVERY = timedelta(minutes=1)
 _MAX_TOKEN = 16 << 10
 
 
@@ -38,14 +44,13 @@ class OidcOptions:
 class OidcTokens:
     """Checks signature, issuer, audience and times of bearer tokens. Thread-safe; may fetch keys."""
 
-    def __init__(
-        self, options: OidcOptions, keys: IssuerKeys, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, options: OidcOptions, keys: IssuerKeys, seen: SeenRepository, clock: Clock) -> None:
         self._options = options
         self._keys = keys
-        self._now = now
+        self._seen = seen
+        self._clock = clock
         self._lock = threading.Lock()
-        self._seen: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
+        self._noted: OrderedDict[str, tuple[str, datetime]] = OrderedDict()
 
     def actor(self, token: str) -> Actor:
         """
@@ -60,17 +65,23 @@ class OidcTokens:
             raise Unauthenticated(
                 f"the token of the issuer has no claim '{self._options.name_claim}' that names somebody"
             )
-        grant = self._grant(name, _values(claims, self._options.grant_claim))
+        try:
+            grant = self._grant(name, _values(claims, self._options.grant_claim))
+        except PermissionDenied:
+            self._forget(OIDC_PREFIX + name)
+            raise
         origin = Origin(credential=f"oidc/{claims.get('jti', '')}"[:80])
-        actor = Actor(OIDC_PREFIX + name, grant.scopes, grant.datasets, origin)
-        self._remember(actor)
-        return actor
+        self._remember(OIDC_PREFIX + name, grant)
+        return Actor(OIDC_PREFIX + name, grant.scopes, grant.datasets, origin)
 
     def holders(self, name: str) -> Sequence[Actor]:
-        """Who somebody was when they last showed a good token, if that was not too long ago."""
-        with self._lock:
-            actor, until = self._seen.get(name, (None, 0.0))
-        return [replace(actor, origin=Origin())] if actor is not None and self._now() < until else []
+        """Who somebody was when they last showed a good token, here or to another process, if that was not
+        too long ago; with what the settings grant them now."""
+        seen = self._seen.find(name)
+        if seen is None or seen.issuer != self._options.issuer or seen.until <= self._clock():
+            return []
+        grant = next((each for each in self._options.grants if each.value == seen.grant), None)
+        return [] if grant is None else [Actor(name, grant.scopes, grant.datasets)]
 
     def _claims(self, token: str) -> Mapping[str, Any]:
         if len(token) > _MAX_TOKEN:
@@ -98,12 +109,27 @@ class OidcTokens:
             f" '{self._options.grant_claim}' of the token holds; ask the operator"
         )
 
-    def _remember(self, actor: Actor) -> None:
+    def _remember(self, name: str, grant: ClaimGrant) -> None:
+        now = self._clock()
         with self._lock:
-            self._seen[actor.name] = (actor, self._now() + self._options.remember_s)
-            self._seen.move_to_end(actor.name)
-            while len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
+            value, at = self._noted.get(name, ("", now))
+            if value == grant.value and now - at < _NOTED_EVERY:
+                return
+            self._noted[name] = (grant.value, now)
+            self._noted.move_to_end(name)
+            while len(self._noted) > _REMEMBERED:
+                self._noted.popitem(last=False)
+        until = now + timedelta(seconds=self._options.remember_s)
+        try:
+            self._seen.put(Seen(name, self._options.issuer, grant.value, until), now)
+        except FlightCoreError:  # nobody is kept out because of it
+            logger.warning("who was seen was not noted", extra={"actor": name})
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._noted.pop(name, None)
+        if self._seen.find(name) is not None:
+            self._seen.remove(name)
 
 
 def _values(claims: Mapping[str, Any], path: str) -> list[str]:

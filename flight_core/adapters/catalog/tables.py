@@ -260,6 +260,15 @@ users = sa.Table(
     sa.Column("limits", sa.JSON(none_as_null=True)),
 )
 
+seen = sa.Table(
+    "seen",
+    metadata,
+    sa.Column("name", sa.String(160), primary_key=True),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.Column("grant", sa.Text, nullable=False),
+    sa.Column("until", Moment, nullable=False),
+)
+
 audit = sa.Table(
     "audit",
     metadata,
