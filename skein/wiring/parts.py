@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from flight_core.adapters.authentication.issuer_keys import IssuerKeys
@@ -31,9 +32,11 @@ from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.access.audit import AuditLog
 from flight_core.application.datasets.catalog import OpenWrite, Publish
 from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.datasets.system_tables import ReadSystemTable
 from flight_core.application.datasets.usage import UsageLedger
+from flight_core.application.datasets.versions import ReadHistory
 from flight_core.application.ingestion.ingestions import RowSources, Sources
-from flight_core.application.jobs.jobs import Wakeup
+from flight_core.application.jobs.jobs import ListJobs, Wakeup
 from flight_core.application.maintenance.open_reads import OpenReads, ReadBeacon
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser, Previewer
@@ -45,6 +48,7 @@ from flight_core.application.queries.reader import Reader
 from flight_core.application.queries.reads import OpenQuery, PlanQuery
 from flight_core.application.sessions.registry import SessionRegistry
 from flight_core.application.sessions.session import SessionLimits
+from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.derivation import DerivationRepository
 from flight_core.domain.errors import InvalidOption
@@ -126,13 +130,15 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     stack.callback(audit.close)
     options = _duckdb_options(settings, directory, roles)
     store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
-    engine = DuckDbEngine(options, store)
+    datasets, versions = SqlDatasetRepository(database), SqlVersionRepository(database)
+    jobs = SqlJobRepository(database, utc_now)
+    system_tables = ReadSystemTable(datasets, ReadHistory(datasets, store, versions), ListJobs(jobs))
+    engine = DuckDbEngine(options, store, system_table=partial(system_tables, actor=LOCAL))
     stack.callback(engine.close)
     guarded = GuardedDuckDbEngine(_guarded_options(settings, directory, roles), store)
     stack.callback(guarded.close)
     sessions = SessionRegistry(engine, _session_limits(settings))
     stack.callback(sessions.close)
-    datasets = SqlDatasetRepository(database)
     derivations = SqlDerivationRepository(database)
     usage = UsageLedger(SqlUsageRepository(database))
     log = QueryLog(utc_now, ended=usage.note, tracer=traces.tracer)
@@ -142,7 +148,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     beacon = ReadBeacon(reads, readers, usage, utc_now, process=min(roles))
     stack.callback(beacon.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
-    reader = Reader(datasets, engine, guarded)
+    reader = Reader(datasets, engine, guarded, system_tables)
     results = _results(settings, directory, roles)
     plan_query = PlanQuery(reader, new_id, results)
     open_query = OpenQuery(reader, admission, log, utc_now, new_id, results)
@@ -161,7 +167,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         reader=reader,
         sessions=sessions,
         datasets=datasets,
-        versions=SqlVersionRepository(database),
+        versions=versions,
         reads=reads,
         beacon=beacon,
         usage=usage,
@@ -171,7 +177,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         audit=audit,
         oidc=_oidc(settings, database, stack),
         ingestions=SqlIngestionRepository(database, utc_now),
-        jobs=SqlJobRepository(database, utc_now),
+        jobs=jobs,
         admission=admission,
         log=log,
         telemetry=traces,

@@ -112,12 +112,15 @@ def test_schemas_are_exact_whether_there_are_rows_or_not(client, command, schema
 
 
 def test_catalogs(client):
-    assert client.metadata(CommandGetCatalogs()).to_pydict() == {"catalog_name": ["lake", "workspace"]}
+    assert client.metadata(CommandGetCatalogs()).to_pydict() == {
+        "catalog_name": ["lake", "skein", "workspace"]
+    }
 
 
 def test_the_catalog_of_temporary_tables_shows_when_there_are_some(client):
     client.execute("CREATE TEMP TABLE mine (i INTEGER)")
-    assert client.metadata(CommandGetCatalogs()).column(0).to_pylist() == ["lake", "temp", "workspace"]
+    catalogs = client.metadata(CommandGetCatalogs()).column(0).to_pylist()
+    assert catalogs == ["lake", "skein", "temp", "workspace"]
     found = client.metadata(CommandGetTables(catalog="temp")).to_pylist()
     assert [(row["table_name"], row["table_type"]) for row in found] == [("mine", "LOCAL TEMPORARY")]
 
@@ -126,18 +129,18 @@ def pairs(table: pa.Table) -> list[tuple]:
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-EVERY_SCHEMA = [("lake", "datasets"), ("workspace", "attic"), ("workspace", "main")]
+EVERY_SCHEMA = [("lake", "datasets"), ("skein", "main"), ("workspace", "attic"), ("workspace", "main")]
 
 
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
         ({}, EVERY_SCHEMA),
-        ({"catalog": "workspace"}, EVERY_SCHEMA[1:]),
+        ({"catalog": "workspace"}, EVERY_SCHEMA[2:]),
         ({"catalog": "work%"}, []),
         ({"catalog": ""}, []),
         ({"db_schema_filter_pattern": "%a%"}, EVERY_SCHEMA),
-        ({"db_schema_filter_pattern": "ma_n"}, [("workspace", "main")]),
+        ({"db_schema_filter_pattern": "ma_n"}, [("skein", "main"), ("workspace", "main")]),
         ({"db_schema_filter_pattern": ""}, []),
         ({"catalog": "lake", "db_schema_filter_pattern": "main"}, []),
     ],
@@ -148,6 +151,10 @@ def test_schemas_are_filtered_and_ordered(client, filters, expected):
 
 EVERY_TABLE = [
     ("lake", "datasets", "birds", "TABLE"),
+    ("skein", "main", "datasets", "VIEW"),
+    ("skein", "main", "jobs", "VIEW"),
+    ("skein", "main", "lineage", "VIEW"),
+    ("skein", "main", "versions", "VIEW"),
     ("workspace", "attic", "b%x", "TABLE"),
     ("workspace", "attic", "b_x", "TABLE"),
     ("workspace", "attic", "box", "TABLE"),
@@ -165,12 +172,12 @@ EVERY_TABLE = [
         ({}, EVERY_TABLE),
         ({"catalog": "lake"}, EVERY_TABLE[:1]),
         ({"catalog": ""}, []),
-        ({"db_schema_filter_pattern": "att%"}, EVERY_TABLE[1:4]),
-        ({"table_name_filter_pattern": "b_x"}, EVERY_TABLE[1:4]),
-        ({"table_name_filter_pattern": r"b\_x"}, EVERY_TABLE[2:3]),
-        ({"table_name_filter_pattern": r"b\%x"}, EVERY_TABLE[1:2]),
+        ({"db_schema_filter_pattern": "att%"}, EVERY_TABLE[5:8]),
+        ({"table_name_filter_pattern": "b_x"}, EVERY_TABLE[5:8]),
+        ({"table_name_filter_pattern": r"b\_x"}, EVERY_TABLE[6:7]),
+        ({"table_name_filter_pattern": r"b\%x"}, EVERY_TABLE[5:6]),
         ({"table_name_filter_pattern": "BIRDS"}, []),
-        ({"table_types": ["VIEW"]}, EVERY_TABLE[5:6]),
+        ({"table_types": ["VIEW"]}, EVERY_TABLE[1:5] + EVERY_TABLE[9:10]),
         ({"table_types": ["BASE TABLE"], "catalog": "lake"}, EVERY_TABLE[:1]),
         ({"table_types": ["view", "TABLE"]}, EVERY_TABLE),
         ({"table_types": ["SYNONYM"]}, []),

@@ -17,6 +17,7 @@ from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import Cancelled, PermissionDenied, QueryFailed, TooManyStreams
 from flight_core.domain.query import QueryRecord, QueryState, Statement
+from flight_core.domain.system import no_rows
 
 SCHEMA = pa.schema([("i", pa.int64())])
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -64,7 +65,7 @@ def opener(
 ) -> OpenQuery:
     admission = Admission(AdmissionLimits(max_streams, max_queue, timeout_s))
     return OpenQuery(
-        Reader(NoDatasets(), FakeEngine(query), FakeEngine(query)),
+        Reader(NoDatasets(), FakeEngine(query), FakeEngine(query), lambda table, **_: no_rows(table)),
         admission,
         QueryLog(lambda: NOW),
         lambda: NOW,

@@ -10,7 +10,7 @@ from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
-from flight_core.domain.lineage import from_info
+from flight_core.domain.lineage import Input, from_info
 from flight_core.domain.repositories import DatasetRepository
 from flight_core.domain.versions import VersionName
 
@@ -18,6 +18,9 @@ MAX_NODES = 10_000
 
 # Operations whose version still holds rows of the one before.
 _ADDING = frozenset({"append", "upsert", "delete", "replace_partitions", "compact"})
+
+
+Kind = Literal["input", "previous"]
 
 
 class Direction(StrEnum):
@@ -38,7 +41,7 @@ class LineageNode:
 class LineageEdge:
     source: VersionRef
     target: VersionRef
-    kind: Literal["input", "previous"]
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,16 @@ class Lineage:
     nodes: tuple[LineageNode, ...]
     edges: tuple[LineageEdge, ...]
     truncated: bool
+
+
+def parents(version: DatasetVersion, name: DatasetName, actor: Actor) -> Iterable[tuple[Input, Kind]]:
+    """What a version of the dataset of that name was made from, as far as the actor may know."""
+    for each in from_info(version.commit_info):
+        if actor.sees(each.name):
+            yield each, "input"
+    ref = version.ref
+    if version.operation in _ADDING and ref.version > 0:
+        yield Input(name, VersionRef(ref.dataset_id, ref.version - 1)), "previous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +116,15 @@ class _Known:
         self._below: dict[VersionRef, list[LineageEdge]] | None = None
 
     def node(self, ref: VersionRef) -> LineageNode:
-        return LineageNode(self._names.get(ref.dataset_id, DatasetName("dropped")), ref, self._version(ref))
+        return LineageNode(self._name(ref), ref, self._version(ref))
 
     def above(self, ref: VersionRef) -> Iterable[LineageEdge]:
         version = self._version(ref)
         if version is None:
             return
-        for each in from_info(version.commit_info):
-            if self._actor.sees(each.name):
-                self._names.setdefault(each.ref.dataset_id, each.name)
-                yield LineageEdge(each.ref, ref, "input")
-        if version.operation in _ADDING and ref.version > 0:
-            yield LineageEdge(VersionRef(ref.dataset_id, ref.version - 1), ref, "previous")
+        for parent, kind in parents(version, self._name(ref), self._actor):
+            self._names.setdefault(parent.ref.dataset_id, parent.name)
+            yield LineageEdge(parent.ref, ref, kind)
 
     def below(self, ref: VersionRef) -> Iterable[LineageEdge]:
         if self._below is None:
@@ -124,6 +134,9 @@ class _Known:
                     for edge in self.above(VersionRef(dataset_id, number)):
                         self._below.setdefault(edge.source, []).append(edge)
         return self._below.get(ref, ())
+
+    def _name(self, ref: VersionRef) -> DatasetName:
+        return self._names.get(ref.dataset_id, DatasetName("dropped"))
 
     def _version(self, ref: VersionRef) -> DatasetVersion | None:
         return self._history(ref.dataset_id).get(ref.version)

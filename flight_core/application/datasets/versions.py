@@ -43,7 +43,11 @@ class ReadHistory:
         self, name: DatasetName, *, actor: Actor, before: int | None = None, limit: int | None = None
     ) -> Sequence[HistoryEntry]:
         require(actor, Scope.READ)
-        dataset = get_seen(self.datasets, name, actor)
+        return self.of(get_seen(self.datasets, name, actor), before=before, limit=limit)
+
+    def of(
+        self, dataset: Dataset, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[HistoryEntry]:
         tags: dict[int, list[TagName]] = {}
         for tag in self.versions.tags(dataset.id):
             tags.setdefault(tag.version, []).append(tag.name)

@@ -1,7 +1,7 @@
 """Running SQL over datasets and over the users' own tables."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ from flight_core.domain.query import (
     StatementKind,
     TableTarget,
 )
+from flight_core.domain.system import no_rows
 
 
 class Query(Protocol):
@@ -57,11 +58,16 @@ class Measured(Protocol):
         """From 0 to 1, as far as the engine knows; None where it does not. From any thread, at any time."""
 
 
+# The rows of one of the tables in `flight_core.domain.system`, as they are now. From any thread.
+SystemTable = Callable[[str], pa.Table]
+
+
 class QueryEngine(Protocol):
     """Plans reads over one state of the lake; opens sessions for everything else.
 
     Thread-safe. In SQL a dataset is the table `name` (also `datasets.name`), and `"name@v3"` or
-    `"name@2026-01-31T12:00:00Z"` one of its versions; other tables are the users' own.
+    `"name@2026-01-31T12:00:00Z"` one of its versions; `skein.versions` and others are what the server knows,
+    see `flight_core.domain.system`; other tables are the users' own.
     """
 
     def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> Query:
@@ -97,10 +103,14 @@ class QueryEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has a process of their own. `memory_bytes` None: as much as anybody."""
+    """Somebody who has a process of their own. `memory_bytes` None: as much as anybody.
+
+    `system_table` gives what they may know of the server.
+    """
 
     name: str
     memory_bytes: int | None = None
+    system_table: SystemTable = field(default=no_rows, compare=False)
 
 
 class GuardedEngine(Protocol):

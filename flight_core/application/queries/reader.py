@@ -1,6 +1,10 @@
 """Reads, with the engine and the part of the lake that each actor is to have."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import pyarrow as pa
 
 from flight_core.application.ports.engine import GuardedEngine, Principal, Query, QueryEngine
 from flight_core.application.ports.metadata import Metadata
@@ -8,6 +12,11 @@ from flight_core.domain.access import Actor
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
 from flight_core.domain.repositories import DatasetRepository
+
+
+class SystemTables(Protocol):
+    def __call__(self, table: str, *, actor: Actor) -> pa.Table:
+        """As much of one of `SYSTEM_TABLES` as the actor may know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +29,7 @@ class Reader:
     datasets: DatasetRepository
     engine: QueryEngine
     guarded: GuardedEngine
+    system_tables: SystemTables
 
     def lake(self, actor: Actor) -> LakeState:
         """What the actor sees of the lake."""
@@ -28,13 +38,13 @@ class Reader:
     def plan(self, statement: Statement, *, actor: Actor, pins: Pins | None = None) -> Query:
         lake = self.lake(actor)
         if actor.guarded:
-            return self.guarded.plan(statement, lake, principal=principal_of(actor), pins=pins)
+            return self.guarded.plan(statement, lake, principal=self._principal(actor), pins=pins)
         return self.engine.plan(statement, lake, pins=pins)
 
     def inspect(self, statement: Statement, *, actor: Actor) -> StatementInfo:
         lake = self.lake(actor)
         if actor.guarded:
-            return self.guarded.inspect(statement, lake, principal=principal_of(actor))
+            return self.guarded.inspect(statement, lake, principal=self._principal(actor))
         return self.engine.inspect(statement, lake)
 
     def classify(self, sql: str, *, actor: Actor) -> StatementKind:
@@ -46,6 +56,5 @@ class Reader:
         whole = self.engine.metadata(self.datasets.lake_state())
         return self.guarded.metadata(whole, lake) if actor.guarded else whole
 
-
-def principal_of(actor: Actor) -> Principal:
-    return Principal(actor.name, actor.limits.memory_bytes)
+    def _principal(self, actor: Actor) -> Principal:
+        return Principal(actor.name, actor.limits.memory_bytes, partial(self.system_tables, actor=actor))

@@ -27,12 +27,13 @@ from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
-from flight_core.application.ports.engine import Query
+from flight_core.application.ports.engine import Query, SystemTable
 from flight_core.application.ports.metadata import SqlVocabulary
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
+from flight_core.domain.system import no_rows
 from flight_core.infrastructure.duckdb_pool import CursorPool, DuckDbOptions
 
 _ATTEMPTS = 10
@@ -41,13 +42,21 @@ _ATTEMPTS = 10
 class DuckDbEngine:
     """Implements `QueryEngine`. A fatal failure of DuckDB costs the running work, not the server."""
 
-    def __init__(self, options: DuckDbOptions, store: TableStore, *, batch_bytes: int = 2 << 20) -> None:
+    def __init__(
+        self,
+        options: DuckDbOptions,
+        store: TableStore,
+        *,
+        system_table: SystemTable = no_rows,
+        batch_bytes: int = 2 << 20,
+    ) -> None:
         self._options = options
         self._store = store
+        self._system_table = system_table
         self._batch_bytes = batch_bytes
         self._lock = threading.Lock()
         self._closed = False
-        self._instance = Instance(options, store)
+        self._instance = Instance(options, store, system_table)
         self._vocabulary: SqlVocabulary | None = None
 
     def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> Query:
@@ -224,7 +233,7 @@ class DuckDbEngine:
                 raise EngineUnavailable("the engine is closed; the server is stopping")
             if self._instance.broken:
                 self._instance.close()
-                self._instance = Instance(self._options, self._store)
+                self._instance = Instance(self._options, self._store, self._system_table)
             return self._instance
 
     @staticmethod

@@ -24,7 +24,9 @@ from flight_core.adapters.engines.duckdb.repeatable import (
     steady_functions,
 )
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, TableName
+from flight_core.adapters.engines.duckdb.system_tables import show_system_tables
 from flight_core.adapters.engines.duckdb.types import ArrowFields
+from flight_core.application.ports.engine import SystemTable
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, UnreadableData
@@ -59,7 +61,7 @@ class Closable(Protocol):
 class Instance:
     """Thread-safe. Once `broken`, every use fails until the engine opens another instance."""
 
-    def __init__(self, options: DuckDbOptions, store: TableStore) -> None:
+    def __init__(self, options: DuckDbOptions, store: TableStore, system_table: SystemTable) -> None:
         folders = {str(folder): "<lake>" for folder in options.readable} | {str(options.temp): "<temp>"}
         if options.workspace:
             folders[str(options.workspace)] = "<workspace>"
@@ -68,6 +70,7 @@ class Instance:
         self.broken = False
         self.temp = options.temp
         self.root = _opened(options)
+        show_system_tables(self.root, system_table)
         self.pool = CursorPool(self.root)
         self.views = LakeViews(self.root.cursor(), store)
         self.parser = Parser()

@@ -13,6 +13,7 @@ from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Pars
 from flight_core.domain.dataset import LAKE
 from flight_core.domain.errors import StatementNotAllowed
 from flight_core.domain.query import StatementKind
+from flight_core.domain.system import SYSTEM
 from flight_core.infrastructure.duckdb_pool import WORKSPACE
 
 _TYPES = {
@@ -136,11 +137,13 @@ def _opens_statement(tokens: list[Token], index: int) -> bool:
 def _check_attach(words: list[str]) -> None:
     if "':memory:'" not in words[1:6]:
         raise _refused("only ':memory:' can be attached")
+    _check_detach(words)
 
 
 def _check_detach(words: list[str]) -> None:
-    if {word.strip('"') for word in words} & {LAKE, WORKSPACE}:
-        raise _refused("the lake and the workspace stay attached")
+    taken = {word.strip('"') for word in words} & {LAKE, WORKSPACE, SYSTEM}
+    if taken:
+        raise _refused(f"the catalog '{min(taken)}' stays attached as it is; choose another name")
 
 
 def _check_pragma(words: list[str]) -> None:

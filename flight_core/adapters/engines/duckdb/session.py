@@ -30,6 +30,7 @@ from flight_core.adapters.engines.duckdb.targets import (
     attached_name,
     counts_rows,
     in_lake,
+    in_system,
     may_return_rows,
     returning,
     target,
@@ -50,6 +51,7 @@ from flight_core.domain.query import (
     StatementKind,
     TableTarget,
 )
+from flight_core.domain.system import SYSTEM
 from flight_core.infrastructure.duckdb_pool import DATASETS, WORKSPACE, WORKSPACE_SCHEMA
 
 _OWN_TABLE = """
@@ -170,7 +172,7 @@ class DuckDbSession:
             return None
         with self._turn():
             self._show(statements, lake)
-            if not self._is_dataset(changed):
+            if not self._is_dataset(changed, self._here()):
                 return None
             found = dataset_statement(statements[0], self._connection)
             if found is not None and found.verb is DatasetVerb.DELETE:
@@ -191,6 +193,8 @@ class DuckDbSession:
                 raise StatementNotAllowed(
                     f"'{target.table[:140]}' would be a dataset; those are not loaded here"
                 )
+            if in_system(TableName(*place), self._here()):
+                raise _system_stays()
             if mode.create:
                 self._instance.show((), lake)
                 self._refuse_to_hide(target)
@@ -382,10 +386,13 @@ class DuckDbSession:
         changed = target(parsed)
         if changed is None or changed.temporary:
             return
+        here = self._here()
+        if in_system(changed.name, here):
+            raise _system_stays()
         if (changed.verb, changed.kind) in (("create", "table"), ("create", "view")):
             new = changed.name
             self._refuse_to_hide(TableTarget(new.name, new.schema or None, new.catalog or None))
-        if self._is_dataset(changed):
+        if self._is_dataset(changed, here):
             name = changed.name.name or changed.name.schema
             raise StatementNotAllowed(
                 f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
@@ -402,15 +409,16 @@ class DuckDbSession:
                 name=name,
             )
 
-    def _in_lake(self, name: TableName) -> bool:
+    def _here(self) -> TableName:
+        """Catalog and schema of names that say neither."""
         ((catalog, schema),) = self._connection.execute(
             "SELECT current_database(), current_schema()"
         ).fetchall()
-        return in_lake(name, current_catalog=catalog, current_schema=schema)
+        return TableName(catalog, schema, "")
 
-    def _is_dataset(self, changed: Target) -> bool:
+    def _is_dataset(self, changed: Target, here: TableName) -> bool:
         """Whether a statement is aimed at a dataset. A new table is one only if its name says so."""
-        if self._in_lake(changed.name):
+        if in_lake(changed.name, here):
             return True
         if changed.verb == "create" or not self._instance.means_dataset(changed.name):
             return False
@@ -448,6 +456,12 @@ class DuckDbSession:
         while self._own_views:
             with contextlib.suppress(duckdb.Error):
                 self._connection.execute(f"DROP VIEW IF EXISTS temp.{identifier(self._own_views.pop())}")
+
+
+def _system_stays() -> StatementNotAllowed:
+    return StatementNotAllowed(
+        f"the name '{SYSTEM}' stands for what the server knows, which SQL only reads; choose another schema"
+    )
 
 
 def _outcome(parsed: ParsedStatement, table: pa.Table) -> Outcome:

@@ -18,6 +18,7 @@ from duckdb import StatementType
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import StatementKind
+from flight_core.domain.system import SYSTEM, SYSTEM_SCHEMA
 
 MAX_SQL_BYTES = 4 << 20
 
@@ -49,6 +50,10 @@ class TableName:
     def may_be_dataset(self) -> bool:
         catalog, schema = self.catalog.lower(), self.schema.lower()
         return catalog in ("", LAKE) and (schema in ("", LAKE_SCHEMA) or (not catalog and schema == LAKE))
+
+    @property
+    def is_system(self) -> bool:
+        return (self.catalog.lower(), self.schema.lower()) in (("", SYSTEM), (SYSTEM, SYSTEM_SCHEMA))
 
 
 @dataclass(frozen=True, slots=True)

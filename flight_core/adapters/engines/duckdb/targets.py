@@ -12,6 +12,7 @@ from duckdb import StatementType
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName, Token
 from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
+from flight_core.domain.system import SYSTEM
 
 _DDL = {"create", "drop", "alter", "comment"}
 _DML = {"insert": "into", "merge": "into", "delete": "from", "update": "", "truncate": ""}
@@ -75,14 +76,21 @@ def target(statement: ParsedStatement) -> Target | None:
     return _ddl(verb, words, rest) if verb in _DDL else _dml(verb, words, rest)
 
 
-def in_lake(name: TableName, *, current_catalog: str, current_schema: str) -> bool:
-    """Whether a name says that it is a dataset; an unqualified name says so only after USE."""
+def in_lake(name: TableName, here: TableName) -> bool:
+    """Whether a name says that it is a dataset; an unqualified name says so only after USE, which leads
+    to the catalog and schema `here`."""
     catalog, schema = name.catalog.lower(), name.schema.lower()
     if catalog:
         return catalog == LAKE
     if schema:
         return schema in (LAKE, LAKE_SCHEMA)
-    return (current_catalog, current_schema) == (LAKE, LAKE_SCHEMA)
+    return (here.catalog, here.schema) == (LAKE, LAKE_SCHEMA)
+
+
+def in_system(name: TableName, here: TableName) -> bool:
+    """Whether a name belongs to the system tables, or to a schema that would be found instead of them."""
+    place = name if name.catalog or name.schema else here
+    return SYSTEM in (place.catalog.lower(), place.schema.lower())
 
 
 def returning(statement: ParsedStatement) -> str | None:

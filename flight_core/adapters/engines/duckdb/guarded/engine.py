@@ -26,6 +26,7 @@ from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import EngineUnavailable, InvalidParameters
 from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind, Window
+from flight_core.domain.system import SYSTEM_TABLES
 
 
 class GuardedDuckDbEngine:
@@ -49,10 +50,12 @@ class GuardedDuckDbEngine:
     ) -> GuardedQuery:
         with ExitStack() as undo:
             conversation, release = self._conversation(principal, undo)
-            bound = conversation.step(lambda: self._bind(conversation.channel, statement, lake, pins))
+            bound = conversation.step(
+                lambda: self._bind(conversation.channel, statement, lake, pins, principal)
+            )
             undo.pop_all()
             # The process that found it out runs foreign SQL: what it says counts for its own principal.
-            fingerprint = f"{principal.name}:{bound.form}" if bound.form else None
+            fingerprint = f"{principal.name}:{bound.form}" if bound.form and not bound.reads_system else None
             return GuardedQuery(
                 conversation, bound.schema, bound.pins, fingerprint=fingerprint, release=release
             )
@@ -61,7 +64,7 @@ class GuardedDuckDbEngine:
         with ExitStack() as undo:
             conversation, _ = self._conversation(principal, undo)
             bound = conversation.step(
-                lambda: self._bind(conversation.channel, statement, lake, None, probe=True)
+                lambda: self._bind(conversation.channel, statement, lake, None, principal, probe=True)
             )
         return StatementInfo(StatementKind.READ, bound.schema, untyped(bound.parameters))
 
@@ -86,24 +89,30 @@ class GuardedDuckDbEngine:
         statement: Statement,
         lake: LakeState,
         pins: Pins | None,
+        principal: Principal,
         *,
         probe: bool = False,
     ) -> "_Bound":
         """Have the statement bound; `probe` stands NULLs in for parameters that have no values."""
         channel.tell(sql=statement.sql)
         heard = channel.hear()
-        read = self._pins((TableName(*table) for table in heard["tables"]), lake, pins)
+        tables = [TableName(*table) for table in heard["tables"]]
+        system = _system_tables(tables, principal)
+        read = self._pins((table for table in tables if not table.is_system), lake, pins)
         files = {key: self._store.files(ref) for key, ref in read.items()}
         channel.tell(
             views={key: _scan(each, statement.window) for key, each in files.items()},
             files=[uri for each in files.values() for uri in each.uris],
             row_limit=statement.row_limit,
             narrow_decimals=statement.narrow_decimals,
+            system=list(system),
         )
+        for rows in system.values():
+            channel.send(ARROW, memoryview(_stream(rows)))
         values = statement.parameters or (nulls(heard["parameters"]) if probe else ())
         channel.send(ARROW, _serialized(values))
         schema = pa.ipc.read_schema(pa.py_buffer(channel.expect(ARROW)))
-        return _Bound(schema, read, heard["parameters"], heard["form"])
+        return _Bound(schema, read, heard["parameters"], heard["form"], bool(system))
 
     def _pins(self, tables: Iterable[TableName], lake: LakeState, pins: Pins | None) -> Pins:
         if pins is not None:
@@ -127,6 +136,14 @@ class _Bound:
     pins: Pins
     parameters: Sequence[str]
     form: str | None
+    reads_system: bool
+
+
+def _system_tables(tables: Iterable[TableName], principal: Principal) -> Mapping[str, pa.Table]:
+    names = {table.name.lower() for table in tables if table.is_system}
+    for name in names - SYSTEM_TABLES.keys():
+        raise dataset_not_found(name, SYSTEM_TABLES)
+    return {name: principal.system_table(name) for name in names}
 
 
 def _scan(files: TableFiles, window: Window | None) -> str:
@@ -140,11 +157,14 @@ def _serialized(parameters: Parameters) -> memoryview:
     named = parameters if isinstance(parameters, Mapping) else _numbered(parameters)
     scalars: list[Any] = [_scalar(value) for value in named.values()]
     arrays: list[Any] = [pa.repeat(scalar, 1) for scalar in scalars]
-    row = pa.RecordBatch.from_arrays(arrays, list(named))
+    return memoryview(_stream(pa.table(arrays, list(named))))
+
+
+def _stream(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, row.schema) as writer:
-        writer.write_batch(row)
-    return memoryview(sink.getvalue())
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
 
 
 def _numbered(values: tuple[object, ...]) -> Mapping[str, object]:

@@ -1,32 +1,38 @@
-"""What those who may only read can see of the catalog: the datasets that are theirs, and nothing else."""
+"""What those who may only read can see of the catalog: their datasets, and the system tables."""
+
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flight_core.application.ports.metadata import Metadata, TableFilter, TableName
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeState, dataset_not_found
+from flight_core.domain.system import SYSTEM
 
 
 class GuardedMetadata:
-    """Implements `Metadata` over another one, of which it lets through the datasets of `lake`."""
+    """Implements `Metadata` over another one, of which it lets through the datasets of `lake` and the
+    system tables."""
 
     def __init__(self, whole: Metadata, lake: LakeState) -> None:
         self._whole = whole
         self._lake = lake
 
     def catalogs(self) -> pa.Table:
-        return _where(self._whole.catalogs(), catalog_name=LAKE)
+        found = self._whole.catalogs()
+        return found.filter(pc.is_in(found["catalog_name"], pa.array([LAKE, SYSTEM])))
 
     def schemas(self, catalog: str | None, pattern: str | None) -> pa.Table:
-        return _where(self._whole.schemas(catalog, pattern), catalog_name=LAKE, db_schema_name=LAKE_SCHEMA)
+        return _in_sight(self._whole.schemas(catalog, pattern))
 
     def tables(self, wanted: TableFilter) -> pa.Table:
-        tables = _where(self._whole.tables(wanted), catalog_name=LAKE, db_schema_name=LAKE_SCHEMA)
-        known = pa.array(list(self._lake.datasets), pa.string())
-        return tables.filter(pc.is_in(pc.utf8_lower(tables["table_name"]), known))
+        known: Any = pa.array(list(self._lake.datasets), pa.string())
+        is_known = pc.utf8_lower(pc.field("table_name")).isin(known)
+        return _in_sight(self._whole.tables(wanted)).filter(is_known | (pc.field("catalog_name") == SYSTEM))
 
     def table_schema(self, table: TableName) -> pa.Schema:
-        if table.catalog != LAKE or table.table.lower() not in self._lake.datasets:
+        is_dataset = table.catalog == LAKE and table.table.lower() in self._lake.datasets
+        if not is_dataset and table.catalog != SYSTEM:
             raise dataset_not_found(table.table, self._lake.datasets)
         return self._whole.table_schema(table)
 
@@ -37,7 +43,6 @@ class GuardedMetadata:
         return self._whole.foreign_keys().slice(0, 0)
 
 
-def _where(table: pa.Table, **values: str) -> pa.Table:
-    for column, value in values.items():
-        table = table.filter(pc.field(column) == value)
-    return table
+def _in_sight(table: pa.Table) -> pa.Table:
+    lake = (pc.field("catalog_name") == LAKE) & (pc.field("db_schema_name") == LAKE_SCHEMA)
+    return table.filter(lake | (pc.field("catalog_name") == SYSTEM))

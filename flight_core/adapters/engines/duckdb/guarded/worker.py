@@ -32,6 +32,7 @@ from flight_core.adapters.engines.duckdb.parameters import placeholder_names
 from flight_core.adapters.engines.duckdb.repeatable import normal_form, steady_functions
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
+from flight_core.adapters.engines.duckdb.system_tables import show_system_tables
 from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
 from flight_core.domain.errors import DeadlineExceeded, FlightCoreError, InvalidSql, OutOfMemory
 from flight_core.domain.query import Parameters, Statement, row_of
@@ -60,7 +61,13 @@ class Limits:
 class Instance:
     """A database that holds the views of some dataset versions, and can open their files only."""
 
-    def __init__(self, views: Mapping[str, str], files: tuple[str, ...], limits: Limits) -> None:
+    def __init__(
+        self,
+        views: Mapping[str, str],
+        files: tuple[str, ...],
+        limits: Limits,
+        system: Mapping[str, pa.Table] | None = None,
+    ) -> None:
         self.root = open_database(
             DuckDbOptions(
                 workspace=None,
@@ -74,6 +81,8 @@ class Instance:
         )
         for name, view in views.items():
             self.root.execute(f"CREATE VIEW {DATASETS}.{identifier(name)} AS {view}")
+        if system:
+            show_system_tables(self.root, lambda name: system[name])
         self._cursors = {narrow: CursorPool(self.root, narrow_decimals=narrow) for narrow in (False, True)}
         self.fields = {narrow: ArrowFields() for narrow in (False, True)}
 
@@ -110,11 +119,13 @@ class Worker:
         form = normal_form(parsed, self._steady_functions)
         channel.tell(tables=tables, parameters=placeholder_names(parsed.sql), form=form)
         order = channel.hear()
+        system = {name: _received(channel) for name in order["system"]}
+        parameters = _parameters(channel)
         statement = Statement(
-            sql, _parameters(channel), row_limit=order["row_limit"], narrow_decimals=order["narrow_decimals"]
+            sql, parameters, row_limit=order["row_limit"], narrow_decimals=order["narrow_decimals"]
         )
         with self._failures.translated():
-            instance = self._instance(order["views"], tuple(order["files"]))
+            instance = self._instance(order["views"], tuple(order["files"]), system)
         with closing(self._planned(instance, parsed, statement)) as query:
             channel.send(ARROW, memoryview(query.schema.serialize()))
             channel.hear()
@@ -131,7 +142,11 @@ class Worker:
         tables_of(statements)
         return statements[0]
 
-    def _instance(self, views: Mapping[str, str], files: tuple[str, ...]) -> Instance:
+    def _instance(
+        self, views: Mapping[str, str], files: tuple[str, ...], system: Mapping[str, pa.Table]
+    ) -> Instance:
+        if system:  # they are as they are now
+            return Instance(views, files, self._limits, system)
         key = tuple(sorted(views.items()))
         with self._lock:
             instance = self._instances.get(key)
@@ -245,9 +260,15 @@ def _watch(channel: Channel, query: DuckDbQuery, clock: _Clock) -> None:
 
 def _parameters(channel: Channel) -> Parameters:
     _, payload = channel.receive()
-    if not payload:
-        return ()
-    return row_of(pa.ipc.open_stream(pa.py_buffer(payload)).read_all(), 0)
+    return row_of(_table(payload), 0) if payload else ()
+
+
+def _received(channel: Channel) -> pa.Table:
+    return _table(channel.expect(ARROW))
+
+
+def _table(payload: memoryview) -> pa.Table:
+    return pa.ipc.open_stream(pa.py_buffer(payload)).read_all()
 
 
 def _limit_memory(more_bytes: int) -> None:

@@ -1,0 +1,88 @@
+"""What the server itself knows, as tables for SQL: `skein.versions` and others."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+# The catalog that has them, in its schema `main`. In SQL either may be left out of `skein.main.versions`.
+SYSTEM = "skein"
+SYSTEM_SCHEMA = "main"
+
+_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
+_NUMBER, _TRUTH = pa.int64(), pa.bool_()
+_MOMENT = pa.timestamp("us", tz="UTC")
+
+
+def _columns(**types: pa.DataType) -> pa.Schema:
+    return pa.schema(list(types.items()))
+
+
+SYSTEM_TABLES: Mapping[str, pa.Schema] = {
+    # One row a dataset, with the state of its current version.
+    "datasets": _columns(
+        dataset=_TEXT,
+        id=_TEXT,
+        version=_NUMBER,
+        rows=_NUMBER,
+        size_bytes=_NUMBER,
+        created_at=_MOMENT,
+        updated_at=_MOMENT,
+        description=_TEXT,
+        tags=_TEXTS,
+        owners=_TEXTS,
+    ),
+    # One row a version, also of those that have expired.
+    "versions": _columns(
+        dataset=_TEXT,
+        version=_NUMBER,
+        committed_at=_MOMENT,
+        operation=_TEXT,
+        rows=_NUMBER,
+        added_rows=_NUMBER,
+        removed_rows=_NUMBER,
+        size_bytes=_NUMBER,
+        added_bytes=_NUMBER,
+        actor=_TEXT,
+        message=_TEXT,
+        source=_TEXT,
+        checksum=_TEXT,
+        job_id=_TEXT,
+        state=_TEXT,
+        tags=_TEXTS,
+        info=pa.map_(_TEXT, _TEXT),
+    ),
+    # One row for each version that another one was made from: `input` was read, `previous` is the version
+    # before, whose rows are still in it.
+    "lineage": _columns(
+        dataset=_TEXT,
+        version=_NUMBER,
+        parent_dataset=_TEXT,
+        parent_version=_NUMBER,
+        kind=_TEXT,
+        parent_dropped=_TRUTH,
+    ),
+    # One row a job, as long as it is remembered.
+    "jobs": _columns(
+        job_id=_TEXT,
+        task=_TEXT,
+        dataset=_TEXT,
+        state=_TEXT,
+        actor=_TEXT,
+        source_kind=_TEXT,
+        mode=_TEXT,
+        schedule=_TEXT,
+        version=_NUMBER,
+        unchanged=_TRUTH,
+        attempt=_NUMBER,
+        created_at=_MOMENT,
+        started_at=_MOMENT,
+        finished_at=_MOMENT,
+        error_code=_TEXT,
+        error_message=_TEXT,
+    ),
+}
+
+
+def no_rows(table: str) -> pa.Table:
+    """Of a server that knows nothing."""
+    return SYSTEM_TABLES[table].empty_table()
