@@ -10,9 +10,12 @@ import anyio
 import uvicorn
 from anyio.abc import TaskStatus
 from fastapi import FastAPI
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from skein.ports import bind, http_uri
 from skein.settings import Settings
+
+_FLUSH_S = 5.0
 
 
 class HttpServer:
@@ -25,6 +28,7 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ws=_WebSocket,
                 ws_per_message_deflate=False,  # results have their own codecs; a window costs 300 KB a socket
                 timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
                 ssl_certfile=settings.tls_cert,
@@ -46,6 +50,21 @@ class HttpServer:
                 await stop.wait()
                 self._app.state.stopping.set()  # event streams would never end by themselves
                 self._server.should_exit = True
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """Once the application has let go of a socket, its client has a moment to take what is left: uvicorn
+    would wait for it for ever."""
+
+    async def run_asgi(self) -> None:
+        try:
+            await super().run_asgi()
+        finally:
+            self.loop.call_later(_FLUSH_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.disconnected and self.transport.get_write_buffer_size():
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
