@@ -25,7 +25,8 @@ from flight_core.domain.ingestion import IngestionRequest
 from flight_core.domain.schedule import Cron, Interval, Schedule
 from flight_core.domain.versions import RetentionPolicy, TagName
 from schemas import catalog as wire
-from schemas import contracts, derivations, http, versions
+from schemas import contracts, derivations, ingestions
+from schemas.versions import RetentionRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,7 @@ class CatalogFiles:
         of = self.use_cases.versions
         tags = of.list_tags(dataset.name, actor=self.caller)
         retention = of.get_retention(dataset.name, actor=self.caller)
-        kept = versions.RetentionRequest(
-            keep_versions=retention.policy.keep_versions, keep_s=retention.policy.keep_s
-        )
+        kept = RetentionRequest(keep_versions=retention.policy.keep_versions, keep_s=retention.policy.keep_s)
         return wire.CatalogDataset(
             name=dataset.name.value,
             id=dataset.id,
@@ -166,7 +165,7 @@ class CatalogFiles:
                 option="source",
             )
         try:
-            return mapping.ingestion_request(http.IngestionRequest.model_validate(fields))
+            return mapping.ingestion_request(ingestions.IngestionRequest.model_validate(fields))
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(map(str, fault["loc"]))

@@ -23,7 +23,7 @@ from flight_core.domain.schedule import Cron, Interval, Timing
 from flight_core.domain.upload import Upload
 from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import TagName, VersionName, version_named
-from schemas import derivations, http, schedules
+from schemas import datasets, derivations, http, ingestions, jobs, queries, schedules, uploads, versions
 from schemas.audit import AuditEntry
 from schemas.sources import Source
 
@@ -44,19 +44,20 @@ _LINKS = (
 )
 
 
-def dataset(dataset: Dataset) -> http.Dataset:
-    return http.Dataset(**_dataset(dataset))
+def dataset(dataset: Dataset) -> datasets.Dataset:
+    return datasets.Dataset(**_dataset(dataset))
 
 
-def dataset_entry(dataset: Dataset, usage: Usage) -> http.DatasetEntry:
-    return http.DatasetEntry(usage=http.UsageSummary(**_usage(usage)), **_dataset(dataset))
+def dataset_entry(dataset: Dataset, usage: Usage) -> datasets.DatasetEntry:
+    return datasets.DatasetEntry(usage=datasets.UsageSummary(**_usage(usage)), **_dataset(dataset))
 
 
-def usage(name: DatasetName, usage: Usage, uses: Sequence[Use]) -> http.Usage:
+def usage(name: DatasetName, usage: Usage, uses: Sequence[Use]) -> datasets.Usage:
     by = [
-        http.IdentityUsage(actor=use.actor, queries=use.queries, last_queried_at=use.last_at) for use in uses
+        datasets.IdentityUsage(actor=use.actor, queries=use.queries, last_queried_at=use.last_at)
+        for use in uses
     ]
-    return http.Usage(dataset=name.value, by=by, **_usage(usage))
+    return datasets.Usage(dataset=name.value, by=by, **_usage(usage))
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 def _facts(dataset: Dataset, version: DatasetVersion) -> dict[str, Any]:
-    """The fields of `http.DatasetFacts`, as of a version."""
+    """The fields of `datasets.DatasetFacts`, as of a version."""
     href = f"{API}/datasets/{quote(dataset.name.value)}"
     return {
         "id": dataset.id,
@@ -98,14 +99,14 @@ def _dataset(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def description(description: DatasetDescription) -> http.DatasetDescription:
+def description(description: DatasetDescription) -> datasets.DatasetDescription:
     dataset, described = description.dataset, description.version
-    return http.DatasetDescription(
+    return datasets.DatasetDescription(
         **_facts(dataset, described),
         current_version=dataset.version,
         version=described.ref.version,
         columns=[
-            http.ColumnProfile(
+            datasets.DescribedColumn(
                 name=column.name,
                 description=dataset.column_descriptions.get(column.name, ""),
                 type=column.type,
@@ -122,12 +123,12 @@ def description(description: DatasetDescription) -> http.DatasetDescription:
     )
 
 
-def version(version: DatasetVersion) -> http.Version:
-    return http.Version(**_version(version))
+def version(version: DatasetVersion) -> versions.Version:
+    return versions.Version(**_version(version))
 
 
-def history_entry(entry: HistoryEntry) -> http.HistoryEntry:
-    return http.HistoryEntry(
+def history_entry(entry: HistoryEntry) -> versions.HistoryEntry:
+    return versions.HistoryEntry(
         **_version(entry.version), state=entry.state.value, tags=[tag.value for tag in entry.tags]
     )
 
@@ -156,7 +157,7 @@ def source_spec(source: Source) -> SourceSpec:
     return SourceSpec(source.kind, fields)
 
 
-def ingestion_request(request: http.IngestionRequest) -> IngestionRequest:
+def ingestion_request(request: ingestions.IngestionRequest) -> IngestionRequest:
     return IngestionRequest(
         dataset=DatasetName(request.dataset),
         source=source_spec(request.source),
@@ -171,10 +172,10 @@ def ingestion_request(request: http.IngestionRequest) -> IngestionRequest:
     )
 
 
-def ingestion(ingestion: Ingestion) -> http.Ingestion:
+def ingestion(ingestion: Ingestion) -> ingestions.Ingestion:
     """Without the source's fields: they may hold secrets."""
     request, reading = ingestion.request, ingestion.reading
-    return http.Ingestion(
+    return ingestions.Ingestion(
         kind=request.source.kind,
         schedule=ingestion.schedule,
         mode=request.mode.value,
@@ -185,19 +186,19 @@ def ingestion(ingestion: Ingestion) -> http.Ingestion:
     )
 
 
-def job(job: Job) -> http.Job:
+def job(job: Job) -> jobs.Job:
     options = dict(job.options) if isinstance(job, Maintenance) else None
-    return http.Job(options=options, **_of_job(job))
+    return jobs.Job(options=options, **_of_job(job))
 
 
-def failure(job: Job) -> http.Failure | None:
+def failure(job: Job) -> jobs.Failure | None:
     if job.error_code is None:
         return None
-    return http.Failure(code=job.error_code, message=job.error_message or "")
+    return jobs.Failure(code=job.error_code, message=job.error_message or "")
 
 
 def _of_job(job: Job) -> dict[str, Any]:
-    """The fields of `http.Job`."""
+    """The fields of `jobs.Job`."""
     progress = job.progress
     return {
         "id": job.id,
@@ -228,8 +229,8 @@ def _of_job(job: Job) -> dict[str, Any]:
     }
 
 
-def log_line(number: int, line: LogLine) -> http.JobLogLine:
-    return http.JobLogLine(
+def log_line(number: int, line: LogLine) -> jobs.JobLogLine:
+    return jobs.JobLogLine(
         number=number,
         time=line.at,
         level=line.level.value,
@@ -253,16 +254,16 @@ def _checked(report: CheckReport | None) -> dict[str, Any]:
     }
 
 
-def rule_count(count: RuleCount) -> http.RuleCount:
-    return http.RuleCount(
+def rule_count(count: RuleCount) -> jobs.RuleCount:
+    return jobs.RuleCount(
         rule=count.rule, column=count.column, severity=count.severity.value, rows=count.rows
     )
 
 
-def preview(preview: Preview) -> http.Preview:
+def preview(preview: Preview) -> ingestions.Preview:
     table = preview.rows
     head = ResultHead(table.schema, "")
-    return http.Preview(
+    return ingestions.Preview(
         format=preview.reading.format,
         options=dict(preview.reading.options),
         columns=[
@@ -275,8 +276,8 @@ def preview(preview: Preview) -> http.Preview:
     )
 
 
-def upload(upload: Upload, *, ttl: timedelta) -> http.Upload:
-    return http.Upload(
+def upload(upload: Upload, *, ttl: timedelta) -> uploads.Upload:
+    return uploads.Upload(
         id=upload.id,
         href=f"{API}/uploads/{upload.id}",
         name=upload.name,
@@ -295,9 +296,9 @@ def _fraction(progress: Progress) -> float | None:
     return min(1.0, progress.done_bytes / progress.total_bytes)
 
 
-def query(record: QueryRecord, now: datetime) -> http.Query:
+def query(record: QueryRecord, now: datetime) -> queries.Query:
     lag = None if record.unread_since is None else (now - record.unread_since).total_seconds()
-    return http.Query(
+    return queries.Query(
         id=record.query_id,
         sql=record.sql,
         actor=record.actor,

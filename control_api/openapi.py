@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from control_api.formats import ARROW_STREAM, PARQUET
 from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
-from schemas.http import QueryResult
+from schemas.queries import QueryResult
 
 DESCRIPTION = """\
 Datasets, ingestions, SQL and events over HTTP. Big results travel faster over Arrow Flight.

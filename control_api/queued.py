@@ -18,7 +18,7 @@ from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Job, Maintenance
-from schemas import http
+from schemas import ingestions, jobs
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 Found = TypeVar("Found")
@@ -49,22 +49,22 @@ class Waiting:
         self._caller = caller
         self._wait_s = wait_s
 
-    async def ingestion(self, found: Ingestion) -> http.Ingestion:
+    async def ingestion(self, found: Ingestion) -> ingestions.Ingestion:
         (reply,) = await self.ingestions([found])
         self._response.headers["Location"] = reply.href
         return reply
 
-    async def ingestions(self, found: Sequence[Ingestion]) -> list[http.Ingestion]:
+    async def ingestions(self, found: Sequence[Ingestion]) -> list[ingestions.Ingestion]:
         settled = await self._settled(found, self._use_cases.get_ingestion)
         return [mapping.ingestion(each) for each in settled]
 
-    async def job(self, found: Job) -> http.Job:
+    async def job(self, found: Job) -> jobs.Job:
         (settled,) = await self._settled([found], self._use_cases.get_job)
         reply = mapping.job(settled)
         self._response.headers["Location"] = reply.href
         return reply
 
-    async def computed(self, look: Callable[[], Found | Maintenance]) -> Found | http.Job:
+    async def computed(self, look: Callable[[], Found | Maintenance]) -> Found | jobs.Job:
         """What `look` finds, or, with 202, the job that has to end before it does. `look` blocks."""
         found = await to_thread.run_sync(look)
         if isinstance(found, Maintenance):
@@ -120,11 +120,11 @@ class Queue:
         self._get_ingestion = partial(use_cases.get_ingestion, actor=caller)
         self._get_job = partial(use_cases.get_job, actor=caller)
 
-    async def ingestion(self, start: Callable[[], Ingestion]) -> http.Ingestion:
+    async def ingestion(self, start: Callable[[], Ingestion]) -> ingestions.Ingestion:
         started = await self._once.in_thread(start, id_of=_id, again=self._get_ingestion)
         return await self._waiting.ingestion(started)
 
-    async def ingestions(self, start: Callable[[], Sequence[Ingestion]]) -> list[http.Ingestion]:
+    async def ingestions(self, start: Callable[[], Sequence[Ingestion]]) -> list[ingestions.Ingestion]:
         started = await self._once.in_thread(
             start,
             id_of=lambda made: " ".join(map(_id, made)),
@@ -132,7 +132,7 @@ class Queue:
         )
         return await self._waiting.ingestions(started)
 
-    async def job(self, start: Callable[[], Job]) -> http.Job:
+    async def job(self, start: Callable[[], Job]) -> jobs.Job:
         return await self._waiting.job(await self._once.in_thread(start, id_of=_id, again=self._get_job))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from control_api.errors import HttpProblem, unsupported_coding
 from flight_core.application.ingestion.uploads import Part
 from flight_core.domain.errors import InvalidRequest
-from schemas.http import Upload
+from schemas.uploads import Upload
 
 _DIGEST = re.compile(r"\s*([a-z0-9*-]+)=:([A-Za-z0-9+/=]*):\s*")
 _CODINGS = ("gzip", "zstd")

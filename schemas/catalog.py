@@ -5,9 +5,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.contracts import Contract
+from schemas.datasets import Text, Word
 from schemas.derivations import DerivationRequest
 from schemas.errors import Problem
-from schemas.http import IngestionFields, Request, Text, Word
+from schemas.http import Request
+from schemas.ingestions import IngestionFields
 from schemas.schedules import Scheduled
 from schemas.versions import RetentionRequest
 

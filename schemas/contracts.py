@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from schemas.http import Job
+from schemas.http import EXAMPLE_TIME
+from schemas.jobs import Job
 
 Severity = Literal["reject", "warn", "fail"]
 Value = bool | int | float | str
 Name = Annotated[str, Field(min_length=1, max_length=255)]
-_EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
 
 class _Part(BaseModel):
@@ -68,7 +68,7 @@ class Freshness(_Part):
     severity: Literal["warn", "fail"] = "warn"
 
 
-class Limits(_Part):
+class RejectLimits(_Part):
     """How many rows may be rejected before the job fails; null: any number, 0: none."""
 
     max_rejected_rows: Annotated[int, Field(ge=0)] | None = None
@@ -106,7 +106,7 @@ class Contract(_Part):
     missing_columns: Literal["refuse", "null", "default"] = Field(
         "refuse", description="Columns of the contract that the data lacks."
     )
-    limits: Limits = Limits()
+    limits: RejectLimits = RejectLimits()
 
 
 class ContractAnswer(RootModel[Contract | Job]):
@@ -126,7 +126,7 @@ class StoredContract(BaseModel):
 
     dataset: str = Field(examples=["orders"])
     version: int = Field(examples=[2])
-    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
     actor: str = Field(examples=["local"])
     contract: Contract
     freshness: FreshnessReport | None = Field(None, description="Null where the contract asks for none.")

@@ -5,12 +5,12 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.http import Ingestion, Page, Request
+from schemas.http import EXAMPLE_TIME, Page, Request
+from schemas.ingestions import Ingestion
 
 DerivationState = Literal["new", "fresh", "stale", "running", "failed", "broken", "paused"]
 
 _EXAMPLE_SQL = "SELECT origin, avg(delay) AS delay FROM flights GROUP BY ALL"
-_EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
 
 class DerivationRequest(Request):
@@ -102,7 +102,7 @@ class Derivation(BaseModel):
     will_refresh: bool = Field(description="Whether a run follows without anybody asking.")
     run: Ingestion | None = Field(None, description="The latest.")
     actor: str = Field(description="Who defined it; its runs are theirs.", examples=["local"])
-    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
 class DerivationPage(Page):
@@ -121,7 +121,7 @@ class LineageNode(BaseModel):
     source: str | None = Field(None, examples=["flights-3m.parquet"])
     job: str | None = None
     rows: int | None = Field(None, examples=[200000])
-    committed_at: datetime | None = Field(None, examples=[_EXAMPLE_TIME])
+    committed_at: datetime | None = Field(None, examples=[EXAMPLE_TIME])
 
 
 class LineageEdge(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, RootModel
 
-from schemas.http import Job
+from schemas.jobs import Job
 
 Point = Annotated[float | str, Field(description="A number; of dates and times the text.", examples=[12.5])]
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.http import Failure, IngestionRequest, Page
-
-_EXAMPLE_TIME = "2026-01-31T12:00:00Z"
+from schemas.http import EXAMPLE_TIME, Page
+from schemas.ingestions import IngestionRequest
+from schemas.jobs import Failure
 
 Every = Annotated[float, Field(ge=1, le=366 * 86_400, examples=[900])]
 Cron = Annotated[str, Field(min_length=1, max_length=200, examples=["0 6 * * MON-FRI"])]
@@ -91,7 +91,7 @@ class LastRun(BaseModel):
 
     ingestion: str = Field(examples=["6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
     href: str = Field(examples=["/api/v1/ingestions/6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
-    at: datetime = Field(examples=[_EXAMPLE_TIME])
+    at: datetime = Field(examples=[EXAMPLE_TIME])
     state: str | None = Field(None, examples=["succeeded"])
     version: int | None = Field(None, description="The version it committed.", examples=[3])
     unchanged: bool = False
@@ -114,10 +114,10 @@ class Schedule(BaseModel):
     timezone: str | None = Field(None, examples=["Europe/Berlin"])
     paused: bool
     pause_reason: str | None = None
-    next_at: datetime | None = Field(None, examples=[_EXAMPLE_TIME])
+    next_at: datetime | None = Field(None, examples=[EXAMPLE_TIME])
     last_run: LastRun | None = None
     actor: str = Field(examples=["local"])
-    created_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
 class SchedulePage(Page):

@@ -5,9 +5,34 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.http import Column, Page, Request
+from schemas.http import EXAMPLE_TIME, Column, Page, Request
 
-_EXAMPLE_TIME = "2026-01-31T12:00:00Z"
+
+class Version(BaseModel):
+    version: int = Field(examples=[3])
+    rows: int = Field(examples=[200000])
+    added_rows: int = Field(description="By this commit alone.", examples=[50000])
+    size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
+    operation: str = Field(examples=["append"])
+    committed_at: datetime = Field(examples=[EXAMPLE_TIME])
+    info: dict[str, str] = Field(default_factory=dict, description="What the writer said about it.")
+    removed_rows: int = Field(0, description="By this commit alone.", examples=[0])
+    added_bytes: int = Field(0, description="In new files.", examples=[459211])
+    actor: str = Field("", description="Who committed it.", examples=["local"])
+    source: str = Field("", description="Where the rows came from.", examples=["flights-3m.parquet"])
+    message: str = Field("", description="Why, in the writer's words.")
+    job_id: str | None = Field(None, description="The ingestion that committed it.")
+
+
+class HistoryEntry(Version):
+    """`expired` versions cannot be asked for any more, and those that are `deleted` have lost files."""
+
+    state: Literal["kept", "expired", "deleted"] = "kept"
+    tags: list[str] = Field(default_factory=list, examples=[["golden"]])
+
+
+class VersionPage(Page):
+    items: list[HistoryEntry]
 
 
 class RestoreRequest(Request):
@@ -29,7 +54,7 @@ class TagRequest(Request):
 class Tag(BaseModel):
     name: str = Field(examples=["golden"])
     version: int = Field(examples=[3])
-    tagged_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    tagged_at: datetime = Field(examples=[EXAMPLE_TIME])
     actor: str = Field(examples=["local"])
     message: str = ""
 
@@ -93,7 +118,7 @@ class Difference(BaseModel):
 class VersionSummary(BaseModel):
     version: int = Field(examples=[3])
     rows: int = Field(examples=[199880])
-    committed_at: datetime = Field(examples=[_EXAMPLE_TIME])
+    committed_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
 class DatasetDiff(BaseModel):

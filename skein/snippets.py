@@ -58,9 +58,8 @@ _CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    client: str
+    client: str  # `curl` is for a shell, the others for Python
     code: str
-    shell: bool  # for a shell; else for Python
 
 
 def snippets(endpoints: Endpoints, dataset: str | None, *, credentials: bool) -> list[Snippet]:
@@ -78,7 +77,7 @@ def snippets(endpoints: Endpoints, dataset: str | None, *, credentials: bool) ->
     }
     values["adbc"] = Template(_ADBC).substitute(values)
     return [
-        Snippet(client, Template(template).substitute(values), shell=client == "curl")
+        Snippet(client, Template(template).substitute(values))
         for client, template in _TEMPLATES.items()
         if _served(template, endpoints)
     ]

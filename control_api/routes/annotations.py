@@ -14,7 +14,7 @@ from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import FlightCoreError
-from schemas import http
+from schemas.datasets import BulkChange, BulkItem, BulkOutcome, BulkOutcomes, Dataset, DatasetChange
 
 router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
 
@@ -22,12 +22,12 @@ router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
 @router.patch("/{name}", dependencies=[Depends(json_body)])
 def change_dataset(
     name: Name,
-    change: http.DatasetChange,
+    change: DatasetChange,
     request: Request,
     response: Response,
     use_cases: UseCases,
     caller: Caller,
-) -> http.Dataset:
+) -> Dataset:
     """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
     replaced. Needs `If-Match`; rows and versions stay as they are."""
     require_condition(request)
@@ -38,17 +38,15 @@ def change_dataset(
 
 @router.patch("", dependencies=[Depends(json_body)])
 def change_datasets(
-    changes: http.BulkChange, request: Request, use_cases: UseCases, caller: Caller
-) -> http.BulkOutcomes:
+    changes: BulkChange, request: Request, use_cases: UseCases, caller: Caller
+) -> BulkOutcomes:
     """Say what many datasets are, each with a merge patch of its own. Each change is made or refused on
     its own, whatever becomes of the others; the answer tells of each."""
     outcomes = [_outcome(item, request.scope, use_cases, caller) for item in changes.items]
-    return http.BulkOutcomes(items=outcomes)
+    return BulkOutcomes(items=outcomes)
 
 
-def _outcome(
-    item: http.BulkItem, scope: Scope, use_cases: ControlUseCases, caller: Actor
-) -> http.BulkOutcome:
+def _outcome(item: BulkItem, scope: Scope, use_cases: ControlUseCases, caller: Actor) -> BulkOutcome:
     try:
         name = DatasetName(item.name)
         dataset = use_cases.get_dataset(name, actor=caller)
@@ -56,9 +54,9 @@ def _outcome(
         changed = use_cases.annotate_dataset(name, _fields(item.change), actor=caller, seen=dataset)
     except (FlightCoreError, HttpProblem) as error:
         problem = problem_of(scope, error)
-        return http.BulkOutcome(name=item.name, status=problem.status, problem=problem)
-    return http.BulkOutcome(name=changed.name.value, status=200, dataset=mapping.dataset(changed))
+        return BulkOutcome(name=item.name, status=problem.status, problem=problem)
+    return BulkOutcome(name=changed.name.value, status=200, dataset=mapping.dataset(changed))
 
 
-def _fields(change: http.DatasetChange) -> dict[str, Any]:
+def _fields(change: DatasetChange) -> dict[str, Any]:
     return change.model_dump(exclude_unset=True)

@@ -10,7 +10,9 @@ from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.queued import LOCATION, Queued, Waited
 from flight_core.application.contracts.contracts import ContractStanding
 from flight_core.domain.contract import contract_document, contract_of
-from schemas import contracts, http
+from schemas.contracts import Contract, FreshnessReport, StoredContract, as_document
+from schemas.ingestions import Ingestion
+from schemas.jobs import Job
 
 router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["contracts"])
 
@@ -21,19 +23,17 @@ def get_contract(
     use_cases: UseCases,
     caller: Caller,
     version: Annotated[int | None, Query(description="The one in force if left out.")] = None,
-) -> contracts.StoredContract:
+) -> StoredContract:
     """The contract, how fresh the data is by it, and where the rejected rows are."""
     return _standing(use_cases.contracts.describe(name, actor=caller, version=version))
 
 
 @router.put("/contract", dependencies=[Depends(json_body)])
-def set_contract(
-    name: Name, contract: contracts.Contract, use_cases: UseCases, caller: Caller
-) -> contracts.StoredContract:
+def set_contract(name: Name, contract: Contract, use_cases: UseCases, caller: Caller) -> StoredContract:
     """From the next ingestion on, rows are held against it. The dataset need not exist yet.
 
     Each change is a new version; the same contract again changes nothing."""
-    use_cases.contracts.set(name, contract_of(contracts.as_document(contract)), actor=caller)
+    use_cases.contracts.set(name, contract_of(as_document(contract)), actor=caller)
     return _standing(use_cases.contracts.describe(name, actor=caller))
 
 
@@ -43,17 +43,15 @@ def withdraw_contract(name: Name, use_cases: UseCases, caller: Caller) -> None:
     use_cases.contracts.withdraw(name, actor=caller)
 
 
-@router.post("/contract/infer", responses={202: {"model": http.Job, **LOCATION[202]}})
-async def infer_contract(
-    name: Name, use_cases: UseCases, caller: Caller, waiting: Waited
-) -> contracts.Contract | http.Job:
+@router.post("/contract/infer", responses={202: {"model": Job, **LOCATION[202]}})
+async def infer_contract(name: Name, use_cases: UseCases, caller: Caller, waiting: Waited) -> Contract | Job:
     """A contract that the current rows keep, as a draft: types, nulls, a key, bounds, and what texts look
     like. Nothing is stored. Where the profile of the version is not known and takes long to compute, the
     answer is 202 with the job that does it; ask again when it has ended."""
     proposed = await waiting.computed(partial(use_cases.contracts.infer, name, actor=caller))
-    if isinstance(proposed, http.Job):
+    if isinstance(proposed, Job):
         return proposed
-    return contracts.Contract.model_validate(contract_document(proposed))
+    return Contract.model_validate(contract_document(proposed))
 
 
 @router.post("/contract/check", status_code=202, responses=LOCATION)
@@ -63,35 +61,35 @@ async def check_contract(
     caller: Caller,
     queued: Queued,
     contract: Annotated[
-        contracts.Contract | None, Body(description="A contract on trial; the one in force if left out.")
+        Contract | None, Body(description="A contract on trial; the one in force if left out.")
     ] = None,
-) -> http.Job:
+) -> Job:
     """Queue a job that holds the rows that are there against the contract, and counts which rules they
     break. Its `result` has what was found; nothing is changed."""
-    trial = None if contract is None else contract_of(contracts.as_document(contract))
+    trial = None if contract is None else contract_of(as_document(contract))
     return await queued.job(partial(use_cases.contracts.check, name, trial, actor=caller))
 
 
 @router.post("/rejects/replay", status_code=202, responses=LOCATION)
-async def replay_rejects(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> http.Ingestion:
+async def replay_rejects(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> Ingestion:
     """Queue a job that holds the rejected rows against the contract as it is now. Good ones are appended
     and leave the quarantine; the others stay, with what they break now."""
     return await queued.ingestion(partial(use_cases.contracts.replay, name, actor=caller))
 
 
-def _standing(standing: ContractStanding) -> contracts.StoredContract:
+def _standing(standing: ContractStanding) -> StoredContract:
     stored, rejects = standing.stored, standing.rejects
     freshness = stored.contract.freshness
     age_s = standing.age_s
-    return contracts.StoredContract(
+    return StoredContract(
         dataset=stored.dataset.value,
         version=stored.version,
         created_at=stored.created_at,
         actor=stored.actor,
-        contract=contracts.Contract.model_validate(contract_document(stored.contract)),
+        contract=Contract.model_validate(contract_document(stored.contract)),
         freshness=None
         if freshness is None
-        else contracts.FreshnessReport(
+        else FreshnessReport(
             newest=standing.newest,
             age_s=age_s,
             fresh=None if age_s is None else age_s <= freshness.max_age_s,

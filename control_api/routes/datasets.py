@@ -18,7 +18,8 @@ from flight_core.domain.dataset import DatasetName
 from flight_core.domain.query import Statement, Window, quoted
 from flight_core.domain.usage import Usage
 from flight_core.domain.versions import VersionName
-from schemas import http
+from schemas import datasets as wire
+from schemas.ingestions import IngestionPage
 
 router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
 
@@ -49,7 +50,7 @@ def list_datasets(
     owner: Annotated[list[str] | None, Query(description="Only those that all of these own.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> http.DatasetPage:
+) -> wire.DatasetPage:
     """All datasets, ordered by name; with `q` those that have all its words, the best ones first."""
     words = (q or "").split()
     datasets = use_cases.list_datasets(actor=caller)
@@ -72,14 +73,14 @@ def list_datasets(
     )
     usage = use_cases.get_usage.of_all()
     items = [mapping.dataset_entry(each, usage.get(each.id, _NEVER_USED)) for each in page]
-    return http.DatasetPage(items=items, next=following)
+    return wire.DatasetPage(items=items, next=following)
 
 
 def _has_all(there: Sequence[str], wanted: Sequence[str] | None) -> bool:
     return {each.lower() for each in wanted or ()} <= {each.lower() for each in there}
 
 
-@router.get("/{name}", responses=NOT_MODIFIED, response_model=http.DatasetDescription)
+@router.get("/{name}", responses=NOT_MODIFIED, response_model=wire.DatasetDescription)
 def describe_dataset(
     name: Name,
     request: Request,
@@ -87,7 +88,7 @@ def describe_dataset(
     use_cases: UseCases,
     caller: Caller,
     version: VersionText = None,
-) -> http.DatasetDescription | Response:
+) -> wire.DatasetDescription | Response:
     """Columns with statistics, size and history of a dataset, as of one of its versions.
 
     The ETag of the current version is what `If-Match` of DELETE compares with.
@@ -114,25 +115,23 @@ def drop_dataset(name: Name, use_cases: UseCases, caller: Caller) -> None:
 
 @router.post("/{name}/delete", dependencies=[Depends(json_body)])
 def delete_rows(
-    name: Name, body: http.DeleteRequest, request: Request, use_cases: UseCases, caller: Caller
-) -> http.Deleted:
+    name: Name, body: wire.DeleteRequest, request: Request, use_cases: UseCases, caller: Caller
+) -> wire.Deleted:
     """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
     against newer versions."""
     require_match(request.headers.get("if-match"), etag_of_dataset(use_cases.get_dataset(name, actor=caller)))
     parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
     rows = use_cases.delete_rows(name, body.where, parameters, actor=caller, door="http")
     dataset = use_cases.get_dataset(name, actor=caller)
-    return http.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
+    return wire.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
 
 
 @router.post("/{name}/refresh", status_code=202)
-async def refresh_dataset(
-    name: Name, use_cases: UseCases, caller: Caller, queued: Queued
-) -> http.IngestionPage:
+async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> IngestionPage:
     """Make a derived dataset anew; of any other one, ingest its sources again, one job for each, in
     their order. Sources with nothing new change nothing."""
     items = await queued.ingestions(partial(use_cases.refresh_dataset, name, actor=caller))
-    return http.IngestionPage(items=items, next=None)
+    return IngestionPage(items=items, next=None)
 
 
 @router.get("/{name}/rows", responses=RESULT | NOT_MODIFIED, response_class=Response)
@@ -194,7 +193,7 @@ def sample_rows(
 
 
 @router.get("/{name}/usage")
-def get_usage(name: Name, use_cases: UseCases, caller: Caller) -> http.Usage:
+def get_usage(name: Name, use_cases: UseCases, caller: Caller) -> wire.Usage:
     """How many queries of how many identities have read the dataset, and when the last one did."""
     usage, uses = use_cases.get_usage(name, actor=caller)
     return mapping.usage(use_cases.get_dataset(name, actor=caller).name, usage, uses)

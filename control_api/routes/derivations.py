@@ -16,7 +16,8 @@ from flight_core.application.datasets.lineage import Direction, Lineage
 from flight_core.application.derived.derivations import DerivationStatus
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.job import JobState
-from schemas import derivations, http
+from schemas import derivations
+from schemas.ingestions import Ingestion
 
 router = APIRouter(prefix=mapping.API, tags=["derivations"])
 
@@ -78,7 +79,7 @@ def remove_derivation(name: Name, use_cases: UseCases, caller: Caller) -> None:
 
 
 @router.post("/datasets/{name}/derivation/refresh", status_code=202, responses=LOCATION)
-async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> http.Ingestion:
+async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> Ingestion:
     """Make a derived dataset anew, from what its inputs are now. While a run has not ended, the answer is
     that run."""
     return await queued.ingestion(partial(use_cases.derivations.refresh, name, actor=caller))

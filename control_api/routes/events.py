@@ -26,8 +26,6 @@ _EXAMPLE = (
     'id: 42\ndata: {"specversion": "1.0", "id": "42", "type": "skein.dataset.committed", "data": {}}\n\n'
 )
 
-Many = Annotated[list[str], Query(default_factory=list)]
-
 
 @router.websocket("")
 async def follow(socket: WebSocket, use_cases: UseCases, options: Options, caller: Caller) -> None:

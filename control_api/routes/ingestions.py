@@ -15,7 +15,7 @@ from control_api.routes.jobs import ListQuery, list_page
 from flight_core.application.ingestion.preview import PreviewRequest
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
-from schemas import http
+from schemas import ingestions as wire
 
 router = APIRouter(prefix=mapping.API, tags=["ingestions"])
 
@@ -27,12 +27,12 @@ router = APIRouter(prefix=mapping.API, tags=["ingestions"])
     responses=LOCATION,
 )
 async def start_ingestion(
-    request: http.IngestionRequest,
+    request: wire.IngestionRequest,
     use_cases: UseCases,
     caller: Caller,
     waiting: Waited,
     idempotency_key: KeyHeader = None,
-) -> http.Ingestion:
+) -> wire.Ingestion:
     """Queue a job. Follow `Location`, or the events, to see what becomes of it; `Prefer: wait=10`
     waits for the end, up to that many seconds. The same request with the same `Idempotency-Key`
     starts nothing again: it is answered with the job that it started, for 24 hours."""
@@ -43,8 +43,8 @@ async def start_ingestion(
 
 @router.post("/ingestions/preview", dependencies=[Depends(json_body)])
 async def preview_ingestion(
-    request: http.PreviewRequest, use_cases: UseCases, caller: Caller
-) -> http.Preview:
+    request: wire.PreviewRequest, use_cases: UseCases, caller: Caller
+) -> wire.Preview:
     """What an ingestion would make of a source: its format, its columns and the first rows. Nothing is
     written, and no more is fetched than is needed."""
     wanted = PreviewRequest(
@@ -61,18 +61,18 @@ def list_ingestions(
     request: Request,
     response: Response,
     wanted: Annotated[ListQuery, Depends()],
-) -> http.IngestionPage:
+) -> wire.IngestionPage:
     """Newest first."""
     ingestions = frozenset({Task.INGEST})
     found, following = list_page(use_cases, caller, request, response, wanted, tasks=ingestions)
     items = [mapping.ingestion(job) for job in found if isinstance(job, Ingestion)]
-    return http.IngestionPage(items=items, next=following)
+    return wire.IngestionPage(items=items, next=following)
 
 
 @router.get("/ingestions/{ingestion_id}")
 async def get_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited
-) -> http.Ingestion:
+) -> wire.Ingestion:
     """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds."""
     look = partial(use_cases.get_ingestion, ingestion_id, actor=caller)
     return await waiting.ingestion(await to_thread.run_sync(look))
@@ -81,7 +81,7 @@ async def get_ingestion(
 @router.post("/ingestions/{ingestion_id}/retry", status_code=202, responses=LOCATION)
 async def retry_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, queued: Queued
-) -> http.Ingestion:
+) -> wire.Ingestion:
     """Start a job that failed or was cancelled again: a new job with the same request."""
     return await queued.ingestion(partial(use_cases.retry_ingestion, ingestion_id, actor=caller))
 
@@ -90,7 +90,7 @@ async def retry_ingestion(
 @router.delete("/ingestions/{ingestion_id}", status_code=202, responses=LOCATION)
 async def cancel_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited
-) -> http.Ingestion:
+) -> wire.Ingestion:
     """Ask a job to stop. One that is committing already may still succeed; the record stays."""
 
     def cancel() -> Ingestion:
@@ -102,8 +102,8 @@ async def cancel_ingestion(
 
 
 @router.get("/sources")
-def list_sources(use_cases: UseCases, caller: Caller) -> http.SourcePage:
+def list_sources(use_cases: UseCases, caller: Caller) -> wire.SourcePage:
     """The kinds of source there are, with the JSON schema of their fields."""
-    return http.SourcePage(
-        items=[http.SourceKind(kind=kind, fields=dict(fields)) for kind, fields in use_cases.sources.items()]
+    return wire.SourcePage(
+        items=[wire.SourceKind(kind=kind, fields=dict(fields)) for kind, fields in use_cases.sources.items()]
     )

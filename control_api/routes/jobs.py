@@ -18,7 +18,7 @@ from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import IngestionNotFound, InvalidRequest
 from flight_core.domain.job import Job, JobFilter, JobState, Task
-from schemas import http
+from schemas import jobs as wire
 
 router = APIRouter(prefix=mapping.API, tags=["jobs"])
 
@@ -71,15 +71,15 @@ def list_jobs(
     response: Response,
     wanted: Annotated[ListQuery, Depends()],
     task: Annotated[list[Task] | None, Query(description="Only these; repeat it for more.")] = None,
-) -> http.JobPage:
+) -> wire.JobPage:
     """Ingestions and maintenance, newest first."""
     tasks = frozenset(task) if task else None
     found, following = list_page(use_cases, caller, request, response, wanted, tasks=tasks)
-    return http.JobPage(items=[mapping.job(job) for job in found], next=following)
+    return wire.JobPage(items=[mapping.job(job) for job in found], next=following)
 
 
 @router.get("/jobs/{job_id}")
-async def get_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> http.Job:
+async def get_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> wire.Job:
     """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds. `href` of
     an ingestion tells more."""
     return await waiting.job(await to_thread.run_sync(partial(use_cases.get_job, job_id, actor=caller)))
@@ -87,7 +87,7 @@ async def get_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Wai
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, responses=LOCATION)
 @router.delete("/jobs/{job_id}", status_code=202, responses=LOCATION)
-async def cancel_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> http.Job:
+async def cancel_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> wire.Job:
     """Ask a job to stop. One that is committing already may still succeed; the record stays."""
     return await waiting.job(await to_thread.run_sync(partial(use_cases.cancel_job, job_id, actor=caller)))
 
@@ -101,13 +101,13 @@ def read_log(
     caller: Caller,
     after: Annotated[int, Query(ge=0, description="Only lines with a larger number.")] = 0,
     limit: Limit = 1000,
-) -> http.JobLog:
+) -> wire.JobLog:
     """What a job had to say, oldest first, with all its attempts."""
     lines = use_cases.read_job_log(job_id, actor=caller, after=after, limit=limit + 1)
     following = None
     if len(lines) > limit:
         following = f"{request.url.path}?{urlencode({'after': lines[limit - 1][0], 'limit': limit})}"
-    return http.JobLog(items=[mapping.log_line(*line) for line in lines[:limit]], next=following)
+    return wire.JobLog(items=[mapping.log_line(*line) for line in lines[:limit]], next=following)
 
 
 @router.post("/datasets/{name}/compact", status_code=202, responses=LOCATION)
@@ -116,8 +116,8 @@ async def compact_dataset(
     use_cases: UseCases,
     caller: Caller,
     queued: Queued,
-    request: http.CompactionRequest | None = None,
-) -> http.Job:
+    request: wire.CompactionRequest | None = None,
+) -> wire.Job:
     """Queue a job that puts the rows of small files into few large ones, as a new version with the same
     rows. One that waits or runs already is the answer."""
     options = {} if request is None else request.model_dump(exclude_unset=True)
@@ -131,8 +131,8 @@ async def vacuum_dataset(
     use_cases: UseCases,
     caller: Caller,
     queued: Queued,
-    request: http.VacuumRequest | None = None,
-) -> http.Job:
+    request: wire.VacuumRequest | None = None,
+) -> wire.Job:
     """Queue a job that lets old versions expire by the dataset's policy, and deletes the files that
     nobody needs any more; or, with `dry_run`, tells what would go. One that waits or runs already is the
     answer."""

@@ -12,7 +12,7 @@ from control_api.queued import LOCATION, Waited
 from control_api.routes.datasets import VersionText
 from flight_core.application.profiles.profile import VersionProfile
 from flight_core.domain.dataset import DatasetName
-from schemas import http
+from schemas.jobs import Job
 from schemas.profiles import DatasetProfile
 
 router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["datasets"])
@@ -22,7 +22,7 @@ Columns = Annotated[
 ]
 
 
-@router.get("/profile", responses={202: {"model": http.Job, **LOCATION[202]}})
+@router.get("/profile", responses={202: {"model": Job, **LOCATION[202]}})
 async def profile_dataset(
     name: Name,
     use_cases: UseCases,
@@ -30,7 +30,7 @@ async def profile_dataset(
     waiting: Waited,
     version: VersionText = None,
     columns: Columns = None,
-) -> DatasetProfile | http.Job:
+) -> DatasetProfile | Job:
     """What the values of each column are like: nulls, distinct values, range, distribution, top values.
     It is computed when a version is first asked for, and kept from then on. Where that takes long a
     job does it: the answer is 202 with the job, or, with `Prefer: wait=10`, the profile if it is ready."""

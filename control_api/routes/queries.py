@@ -17,7 +17,7 @@ from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidOption, InvalidParameters, PermissionDenied
 from flight_core.domain.query import Parameters, QueryRecord, QueryState, Statement
-from schemas import http
+from schemas import queries as wire
 
 router = APIRouter(prefix=mapping.API, tags=["queries"])
 
@@ -32,7 +32,7 @@ _LIST_OR_RESULT: dict[int | str, dict[str, Any]] = {
 @router.post("/query", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
 @router.post("/queries", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
 def run_query(
-    request: http.QueryRequest, use_cases: UseCases, caller: Caller, streaming: Responses, format: Wanted
+    request: wire.QueryRequest, use_cases: UseCases, caller: Caller, streaming: Responses, format: Wanted
 ) -> Response:
     """Run a statement and stream its result as JSON, NDJSON, CSV, Parquet or Arrow, by `Accept`.
 
@@ -59,7 +59,7 @@ def _json(text: str | None) -> list[Any] | dict[str, Any]:
     return given
 
 
-@router.get("/queries", responses=_LIST_OR_RESULT, response_model=http.QueryPage)
+@router.get("/queries", responses=_LIST_OR_RESULT, response_model=wire.QueryPage)
 def list_queries(
     request: Request,
     response: Response,
@@ -81,7 +81,7 @@ def list_queries(
         Query(ge=0, lt=2**63, description="Rows of the result; in the list 1 to 1000, 100 if left out."),
     ] = None,
     cursor: Cursor = None,
-) -> http.QueryPage | Response:
+) -> wire.QueryPage | Response:
     """What runs or ran lately in this process, whichever door it came through; one's own without
     the scope `admin`.
 
@@ -109,7 +109,7 @@ def list_queries(
     page = found[:limit]
     following = link_after(_position(page[-1]) if len(found) > limit else None, request, response)
     now = use_cases.clock()
-    return http.QueryPage(items=[mapping.query(record, now) for record in page], next=following)
+    return wire.QueryPage(items=[mapping.query(record, now) for record in page], next=following)
 
 
 def _position(record: QueryRecord) -> Place:
@@ -118,7 +118,7 @@ def _position(record: QueryRecord) -> Place:
 
 
 @router.get("/queries/{query_id}")
-def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
+def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> wire.Query:
     """One of them, as it is now."""
     record = use_cases.queries.get(query_id)
     if not _may_see(caller, record):
@@ -129,7 +129,7 @@ def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> http.Query:
 @router.delete("/queries/{query_id}", status_code=202)
 async def cancel_query(
     query_id: str, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
-) -> http.Query:
+) -> wire.Query:
     """Stop a query. One that has ended stays as it is. `Prefer: wait=10` waits for its end."""
     await to_thread.run_sync(partial(use_cases.cancel_query, query_id, actor=caller))
     response.headers["Location"] = f"{mapping.API}/queries/{query_id}"

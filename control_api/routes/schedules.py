@@ -17,8 +17,8 @@ from flight_core.domain.access import Actor
 from flight_core.domain.errors import IngestionNotFound
 from flight_core.domain.job import Job
 from flight_core.domain.schedule import Cron, Interval, Schedule
-from schemas import http
 from schemas import schedules as wire
+from schemas.ingestions import Ingestion
 
 router = APIRouter(prefix=f"{mapping.API}/schedules", tags=["schedules"])
 
@@ -88,7 +88,7 @@ def remove_schedule(name: str, use_cases: UseCases, caller: Caller) -> None:
 
 
 @router.post("/{name}/run", status_code=202, responses=LOCATION)
-async def run_schedule(name: str, use_cases: UseCases, caller: Caller, queued: Queued) -> http.Ingestion:
+async def run_schedule(name: str, use_cases: UseCases, caller: Caller, queued: Queued) -> Ingestion:
     """Run it now, paused or not. Takes `Prefer: wait=10`, as `POST /api/v1/ingestions` does."""
     return await queued.ingestion(partial(use_cases.schedules.run, name, actor=caller))
 

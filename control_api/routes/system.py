@@ -14,7 +14,7 @@ from control_api.mapping import API
 from control_api.options import Check
 from flight_core.domain.errors import FlightCoreError, NotFound
 from schemas.errors import PROBLEM_TYPES, ProblemPage, ProblemType
-from schemas.http import About, Health, Readiness
+from schemas.system import About, Health, Readiness
 
 logger = logging.getLogger(__name__)
 

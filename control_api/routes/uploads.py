@@ -25,7 +25,8 @@ from flight_core.domain.dataset import SchemaPolicy, WriteMode
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, InvalidOption
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.upload import Upload
-from schemas import http
+from schemas import ingestions
+from schemas import uploads as wire
 
 router = APIRouter(prefix=mapping.API, tags=["uploads"])
 
@@ -47,7 +48,7 @@ async def create_upload(
     caller: Caller,
     once: OnceOnly,
     name: FileName = DEFAULT_NAME,
-) -> http.Upload:
+) -> wire.Upload:
     """Begin an upload. The body is its beginning, or all of it: it is complete unless there is no
     body, `Upload-Complete: ?0` says otherwise, or `Upload-Length` announces more. A request that comes
     again with its `Idempotency-Key` is answered with the upload as it is; its body is not looked at."""
@@ -79,7 +80,7 @@ def list_uploads(
     caller: Caller,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> http.UploadPage:
+) -> wire.UploadPage:
     """The caller's own, newest first; an admin sees all."""
     uploads = use_cases.uploads
     found = uploads.list(actor=caller)
@@ -87,7 +88,7 @@ def list_uploads(
         found, request, response, limit=limit, cursor=cursor, place=_place, like=(0.0, "")
     )
     items = [mapping.upload(upload, ttl=uploads.limits.ttl) for upload in page]
-    return http.UploadPage(items=items, next=following)
+    return wire.UploadPage(items=items, next=following)
 
 
 def _place(upload: Upload) -> Place:
@@ -95,7 +96,7 @@ def _place(upload: Upload) -> Place:
 
 
 @router.get("/uploads/{upload_id}")
-def get_upload(upload_id: str, response: Response, use_cases: UseCases, caller: Caller) -> http.Upload:
+def get_upload(upload_id: str, response: Response, use_cases: UseCases, caller: Caller) -> wire.Upload:
     """An upload as it is now. HEAD tells where to go on: `Upload-Offset`, and with `Upload-Complete`
     whether there is anything to go on with."""
     return _told(response, use_cases.uploads.get(upload_id, actor=caller), use_cases)
@@ -109,7 +110,7 @@ async def continue_upload(
     use_cases: UseCases,
     options: Options,
     caller: Caller,
-) -> http.Upload:
+) -> wire.Upload:
     """Send what follows at `Upload-Offset`. `Upload-Complete: ?1` says that nothing does after that;
     without it the upload is complete when `Upload-Length` is reached."""
     check_type(request.headers)
@@ -139,17 +140,19 @@ async def upload_to_dataset(
     caller: Caller,
     waiting: Waited,
     once: OnceOnly,
-    mode: Annotated[http.WriteMode, Query(description="What becomes of the rows that are there.")] = "append",
+    mode: Annotated[
+        ingestions.WriteMode, Query(description="What becomes of the rows that are there.")
+    ] = "append",
     keys: Annotated[
         list[str] | None, Query(description="Of the modes upsert and replace_partitions; once for each.")
     ] = None,
-    schema_policy: http.SchemaPolicy = "refuse",
+    schema_policy: ingestions.SchemaPolicy = "refuse",
     format: Annotated[
         str | None, Query(description="Found out from the content where it is left out.")
     ] = None,
     options: Annotated[str, Query(description="Of the format, as a JSON object.")] = "{}",
     filename: FileName = DEFAULT_NAME,
-) -> http.Ingestion:
+) -> ingestions.Ingestion:
     """Send a file as the body, and queue the job that ingests it. A connection that breaks leaves
     nothing: large files are better sent to `/uploads`."""
     check_type(request.headers)
@@ -213,7 +216,7 @@ async def _chunks(request: Request, stall_timeout_s: float) -> AsyncIterator[byt
         yield chunk
 
 
-def _told(response: Response, upload: Upload, use_cases: ControlUseCases) -> http.Upload:
+def _told(response: Response, upload: Upload, use_cases: ControlUseCases) -> wire.Upload:
     limits = use_cases.uploads.limits
     reply = mapping.upload(upload, ttl=limits.ttl)
     response.headers.update(headers_of(reply, max_bytes=limits.max_bytes))

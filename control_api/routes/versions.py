@@ -19,7 +19,23 @@ from flight_core.domain.errors import TagNotFound
 from flight_core.domain.query import Statement
 from flight_core.domain.versions import RetentionPolicy, TagName, version_named
 from flight_core.domain.versions import Tag as DomainTag
-from schemas import http, versions
+from schemas.http import Column
+from schemas.versions import (
+    ColumnChanges,
+    DatasetDiff,
+    Difference,
+    RestoreRequest,
+    Retention,
+    RetentionRequest,
+    RetypedColumn,
+    RowChanges,
+    Tag,
+    TagList,
+    TagRequest,
+    Version,
+    VersionPage,
+    VersionSummary,
+)
 
 router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["versions"])
 
@@ -42,13 +58,13 @@ def list_versions(
     caller: Caller,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> http.VersionPage:
+) -> VersionPage:
     """The history of a dataset, newest first: who made a version, why, and of what."""
     (before,) = place_of(cursor, like=(0,)) if cursor else (None,)
     entries = use_cases.versions.history(name, actor=caller, before=before, limit=limit + 1)
     last = (entries[limit - 1].version.ref.version,) if len(entries) > limit else None
     following = link_after(last, request, response)
-    return http.VersionPage(items=[mapping.history_entry(entry) for entry in entries[:limit]], next=following)
+    return VersionPage(items=[mapping.history_entry(entry) for entry in entries[:limit]], next=following)
 
 
 @router.get("/diff")
@@ -60,7 +76,7 @@ def compare_versions(
     to: To = None,
     key: Key = None,
     limit: Annotated[int, Query(ge=0, le=10_000, description="How many differences to show.")] = 100,
-) -> versions.DatasetDiff:
+) -> DatasetDiff:
     """What is different between two versions: columns, counts of rows, and a sample of the differences."""
     diff = use_cases.versions.diff(
         name,
@@ -99,22 +115,22 @@ def _key(given: list[str] | None) -> list[str] | None:
     return given if given is None else [column for column in given if column]
 
 
-def _diff(name: str, diff: VersionDiff) -> versions.DatasetDiff:
+def _diff(name: str, diff: VersionDiff) -> DatasetDiff:
     columns = diff.columns
-    return versions.DatasetDiff(
+    return DatasetDiff(
         dataset=name,
         before=_summary(diff.before),
         after=_summary(diff.after),
         key=list(diff.key),
-        columns=versions.ColumnChanges(
-            added=[http.Column(name=each.name, type=str(each.type)) for each in columns.added],
-            removed=[http.Column(name=each.name, type=str(each.type)) for each in columns.removed],
+        columns=ColumnChanges(
+            added=[Column(name=each.name, type=str(each.type)) for each in columns.added],
+            removed=[Column(name=each.name, type=str(each.type)) for each in columns.removed],
             retyped=[
-                versions.RetypedColumn(name=each.name, before=each.before, after=each.after)
+                RetypedColumn(name=each.name, before=each.before, after=each.after)
                 for each in columns.retyped
             ],
         ),
-        rows=versions.RowChanges(
+        rows=RowChanges(
             added=diff.rows.added,
             removed=diff.rows.removed,
             changed=diff.rows.changed,
@@ -125,26 +141,24 @@ def _diff(name: str, diff: VersionDiff) -> versions.DatasetDiff:
     )
 
 
-def _difference(row: Mapping[str, Any]) -> versions.Difference:
+def _difference(row: Mapping[str, Any]) -> Difference:
     """Of a comparison with a key, or without one."""
     if "row" not in row:
-        return versions.Difference.model_validate(row)
+        return Difference.model_validate(row)
     place = "after" if row["change"] == "added" else "before"
-    return versions.Difference.model_validate(
-        {"change": row["change"], "rows": row["rows"], place: row["row"]}
-    )
+    return Difference.model_validate({"change": row["change"], "rows": row["rows"], place: row["row"]})
 
 
-def _summary(version: DatasetVersion) -> versions.VersionSummary:
-    return versions.VersionSummary(
+def _summary(version: DatasetVersion) -> VersionSummary:
+    return VersionSummary(
         version=version.ref.version, rows=version.row_count, committed_at=version.committed_at
     )
 
 
 @router.post("/restore", dependencies=[Depends(json_body)])
 def restore_version(
-    name: Name, wanted: versions.RestoreRequest, request: Request, use_cases: UseCases, caller: Caller
-) -> http.Version:
+    name: Name, wanted: RestoreRequest, request: Request, use_cases: UseCases, caller: Caller
+) -> Version:
     """Make an older version current again, as a new version; no file is copied. `If-Match` with the
     dataset's ETag makes sure that nothing is undone that was written meanwhile."""
     dataset = use_cases.get_dataset(name, actor=caller)
@@ -169,17 +183,17 @@ def list_tags(
     caller: Caller,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> versions.TagList:
+) -> TagList:
     """The tags of a dataset's versions, ordered by name."""
     found = use_cases.versions.list_tags(name, actor=caller)
     page, following = paged(
         found, request, response, limit=limit, cursor=cursor, place=lambda tag: (tag.name.key,)
     )
-    return versions.TagList(items=[_tag(tag) for tag in page], next=following)
+    return TagList(items=[_tag(tag) for tag in page], next=following)
 
 
 @router.get("/tags/{tag}")
-def get_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> versions.Tag:
+def get_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> Tag:
     """The version that a tag names."""
     wanted = TagName(tag)
     for found in use_cases.versions.list_tags(name, actor=caller):
@@ -189,9 +203,7 @@ def get_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> versio
 
 
 @router.put("/tags/{tag}", dependencies=[Depends(json_body)])
-def tag_version(
-    name: Name, tag: str, wanted: versions.TagRequest, use_cases: UseCases, caller: Caller
-) -> versions.Tag:
+def tag_version(name: Name, tag: str, wanted: TagRequest, use_cases: UseCases, caller: Caller) -> Tag:
     """Give a version a name, or move the name to it. A version with a tag is kept."""
     at = mapping.parse_version(wanted.version)
     return _tag(use_cases.versions.tag(name, TagName(tag), at, actor=caller, message=wanted.message))
@@ -203,8 +215,8 @@ def remove_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> Non
     use_cases.versions.remove_tag(name, TagName(tag), actor=caller)
 
 
-def _tag(tag: DomainTag) -> versions.Tag:
-    return versions.Tag(
+def _tag(tag: DomainTag) -> Tag:
+    return Tag(
         name=tag.name.value,
         version=tag.version,
         tagged_at=tag.tagged_at,
@@ -214,17 +226,15 @@ def _tag(tag: DomainTag) -> versions.Tag:
 
 
 @router.get("/retention")
-def get_retention(name: Name, use_cases: UseCases, caller: Caller) -> versions.Retention:
+def get_retention(name: Name, use_cases: UseCases, caller: Caller) -> Retention:
     """Which versions of a dataset stay."""
     found = use_cases.versions.get_retention(name, actor=caller)
     policy = found.policy
-    return versions.Retention(keep_versions=policy.keep_versions, keep_s=policy.keep_s, own=found.own)
+    return Retention(keep_versions=policy.keep_versions, keep_s=policy.keep_s, own=found.own)
 
 
 @router.put("/retention", dependencies=[Depends(json_body)])
-def set_retention(
-    name: Name, wanted: versions.RetentionRequest, use_cases: UseCases, caller: Caller
-) -> versions.Retention:
+def set_retention(name: Name, wanted: RetentionRequest, use_cases: UseCases, caller: Caller) -> Retention:
     """Give a dataset a policy of its own. Versions that have expired do not come back."""
     policy = RetentionPolicy(wanted.keep_versions, wanted.keep_s)
     use_cases.versions.set_retention(name, policy, actor=caller)

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.contracts import Contract, ContractAnswer, StoredContract
-from schemas.http import CheckResult, Ingestion, Job
+from schemas.ingestions import Ingestion
+from schemas.jobs import CheckResult, Job
 from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.following import followed

@@ -7,7 +7,7 @@ from json import dumps
 import typer
 
 from flight_core.domain.errors import InvalidOption
-from schemas.http import Dataset, DatasetDescription, DatasetPage, Deleted, Usage
+from schemas.datasets import Dataset, DatasetDescription, DatasetPage, Deleted, Usage
 from skein.cli.remote.client import Api, path_of
 from skein.cli.terminal.tables import Column, show_table
 from skein.cli.terminal.wording import as_json, count, short, size, when

@@ -169,7 +169,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(server: str | None, data: Path | None) -> Iterator[Finding]:
-    from schemas.http import Readiness
+    from schemas.system import Readiness
     from skein.cli.remote.client import find_server, open_api
     from skein.cli.remote.login import client_settings
 

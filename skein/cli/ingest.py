@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from schemas.http import Ingestion
+from schemas.ingestions import Ingestion
 from skein.cli.arguments import UPLOAD, source_of
 from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of

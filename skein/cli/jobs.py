@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from schemas.http import CheckResult, Ingestion, Job, JobLog, JobPage
+from schemas.ingestions import Ingestion
+from schemas.jobs import CheckResult, Job, JobLog, JobPage
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.following import followed, seconds
 from skein.cli.terminal.tables import Column, show_table

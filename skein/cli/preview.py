@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from schemas.http import Preview
+from schemas.ingestions import Preview
 from skein.cli.remote.client import Api, path_of
 from skein.cli.terminal.tables import Column, show_table
 from skein.cli.terminal.wording import as_json

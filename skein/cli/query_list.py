@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from schemas.http import Query, QueryPage
+from schemas.queries import Query, QueryPage
 from skein.cli.remote.client import Api, path_of
 from skein.cli.terminal.tables import Column, show_table
 from skein.cli.terminal.wording import as_json, size, when

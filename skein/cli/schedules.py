@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import typer
 
-from schemas.http import Ingestion, IngestionPage
+from schemas.ingestions import Ingestion, IngestionPage
 from schemas.schedules import Schedule, SchedulePage
 from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of

@@ -7,8 +7,18 @@ from typing import Any
 import typer
 
 from flight_core.domain.errors import InvalidOption
-from schemas.http import HistoryEntry, Version, VersionPage
-from schemas.versions import ColumnChanges, DatasetDiff, Difference, Retention, RowChanges, Tag, TagList
+from schemas.versions import (
+    ColumnChanges,
+    DatasetDiff,
+    Difference,
+    HistoryEntry,
+    Retention,
+    RowChanges,
+    Tag,
+    TagList,
+    Version,
+    VersionPage,
+)
 from skein.cli.arguments import seconds_of
 from skein.cli.remote.client import Api, path_of
 from skein.cli.terminal.tables import Column, show_table

@@ -17,9 +17,9 @@ CLIENTS = ["Polars", "pandas", "ADBC", "pyarrow.flight", "Python's standard libr
 
 def run(snippet, **environment):
     """What the snippet prints."""
-    if snippet.shell and shutil.which("curl") is None:
+    if snippet.client == "curl" and shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    command = ["bash", "-c"] if snippet.shell else [sys.executable, "-W", "error", "-P", "-c"]
+    command = ["bash", "-c"] if snippet.client == "curl" else [sys.executable, "-W", "error", "-P", "-c"]
     result = subprocess.run(
         [*command, snippet.code],
         env={**os.environ, **environment},

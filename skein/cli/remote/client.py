@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
-from schemas.http import About, Page
+from schemas.http import Page
+from schemas.system import About
 from skein.cli.remote.failures import CliError
 from skein.cli.remote.login import authorization, client_settings
 from skein.directory import DataDirectory

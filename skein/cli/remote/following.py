@@ -8,7 +8,8 @@ from typing import TypeVar
 import typer
 from rich.progress import TextColumn
 
-from schemas.http import Ingestion, Job
+from schemas.ingestions import Ingestion
+from schemas.jobs import Job
 from skein.cli.remote.client import Api
 from skein.cli.remote.failures import INTERRUPTED, CliError
 from skein.cli.terminal.bars import bytes_bar

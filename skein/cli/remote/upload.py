@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import typer
 
 from flight_core.domain.errors import InvalidSource
-from schemas.http import Upload
+from schemas.uploads import Upload
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.failures import INTERRUPTED, CliError
 from skein.cli.terminal.bars import transfer_bar

@@ -62,7 +62,6 @@ class Target:
     kind: str
     name: TableName
     temporary: bool = False
-    replaces: bool = False
 
 
 def target(statement: ParsedStatement) -> Target | None:
@@ -156,7 +155,7 @@ def _ddl(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
             name = _schema_name(parts) if kind == "schema" else table_name_of(parts)
             before = words[:index]
             temporary = "temp" in before or "temporary" in before or name.catalog.lower() == "temp"
-            return Target(verb, kind, name, temporary=temporary, replaces="replace" in before)
+            return Target(verb, kind, name, temporary=temporary)
     return None
 
 

@@ -1,0 +1,165 @@
+"""Datasets over HTTP: listed, described, changed, rows deleted."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import Problem
+from schemas.http import EXAMPLE_TIME, Column, Page, Request
+from schemas.versions import Version
+
+
+class DescribedColumn(Column):
+    """Statistics are null where the files do not tell them exactly. `minimum` and `maximum` are
+    written as in JSON results."""
+
+    null_count: int | None = Field(None, examples=[0])
+    minimum: Any = Field(None, examples=[-91])
+    maximum: Any = Field(None, examples=[1127])
+    distinct: int | None = Field(None, description="An estimate, known once there is a profile.")
+    size_bytes: int = Field(description="Compressed, on disk.", examples=[183211])
+
+
+class DatasetFacts(BaseModel):
+    id: str = Field(examples=["0f8b6c0a7f0e4a8e8a4f4f7f3e2d1c0b"])
+    name: str = Field(examples=["flights"])
+    href: str = Field(examples=["/api/v1/datasets/flights"])
+    links: dict[str, str] = Field(
+        description="What else there is to know about it, by name.",
+        examples=[{"self": "/api/v1/datasets/flights", "sample": "/api/v1/datasets/flights/sample"}],
+    )
+    description: str = ""
+    tags: list[str] = Field(default_factory=list)
+    owners: list[str] = Field(default_factory=list)
+    rows: int = Field(examples=[200000])
+    size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    updated_at: datetime = Field(examples=[EXAMPLE_TIME])
+
+
+class Dataset(DatasetFacts):
+    version: int = Field(description="What readers get who name no other.", examples=[3])
+    etag: str = Field(description="What `If-Match` wants of a change.", examples=['"0f8b6c-3-0"'])
+    columns: list[Column]
+
+
+class UsageSummary(BaseModel):
+    """The queries that read a dataset, through any door."""
+
+    queries: int = Field(examples=[112])
+    identities: int = Field(description="How many different ones asked.", examples=[4])
+    last_queried_at: datetime | None = Field(None, examples=[EXAMPLE_TIME])
+
+
+class DatasetEntry(Dataset):
+    usage: UsageSummary
+
+
+class DatasetPage(Page):
+    items: list[DatasetEntry]
+
+
+class IdentityUsage(BaseModel):
+    actor: str = Field(examples=["dashboard"])
+    queries: int = Field(examples=[108])
+    last_queried_at: datetime = Field(examples=[EXAMPLE_TIME])
+
+
+class Usage(UsageSummary):
+    """`by` tells of the caller alone, unless they are an administrator of all datasets."""
+
+    dataset: str = Field(examples=["flights"])
+    by: list[IdentityUsage]
+
+
+Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S+$")]
+
+
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class DatasetChange(Request):
+    """A JSON merge patch: what is left out stays, null empties it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "description": "Flights of US carriers",
+                    "tags": ["aviation"],
+                    "owners": ["ops@example.org"],
+                    "columns": {"delay": "Minutes, negative if early", "date": None},
+                }
+            ]
+        }
+    )
+
+    description: Text | None = None
+    tags: list[Word] | None = Field(None, max_length=100)
+    owners: list[Word] | None = Field(None, max_length=100)
+    columns: dict[str, Text | None] | None = Field(None, description="Descriptions by column name.")
+
+
+class BulkItem(Request):
+    name: str = Field(examples=["flights"])
+    if_match: str = Field(description="The dataset's `etag`, or `*`.", examples=['"0f8b6c-3-0"'])
+    change: DatasetChange
+
+
+class BulkChange(Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {"name": "flights", "if_match": '"0f8b6c-3-0"', "change": {"tags": ["aviation"]}},
+                        {"name": "airports", "if_match": "*", "change": {"owners": ["ops@example.org"]}},
+                    ]
+                }
+            ]
+        }
+    )
+
+    items: list[BulkItem] = Field(min_length=1, max_length=1000)
+
+
+class BulkOutcome(BaseModel):
+    """`dataset` as it is then, or the `problem` that kept it as it was."""
+
+    name: str = Field(examples=["flights"])
+    status: int = Field(description="What PATCH of the dataset itself would answer.", examples=[200])
+    dataset: Dataset | None = None
+    problem: Problem | None = None
+
+
+class BulkOutcomes(BaseModel):
+    """In the order of the request."""
+
+    items: list[BulkOutcome]
+
+
+class DatasetDescription(DatasetFacts):
+    """One version of a dataset, the current one if none was named, and the versions there are."""
+
+    current_version: int = Field(examples=[3])
+    version: int = Field(description="The one described.", examples=[3])
+    columns: list[DescribedColumn]
+    versions: list[Version] = Field(description="Newest first.")
+
+
+class DeleteRequest(Request):
+    """`params` is a list for `?` and `$1`, an object for `$name`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"where": "id = ?", "params": [7]}]})
+
+    where: str = Field(description="A condition in SQL, as after WHERE.", examples=["delay IS NULL"])
+    params: list[Any] | dict[str, Any] = Field(default_factory=list)
+
+
+class Deleted(BaseModel):
+    """`version` is the current one once the rows were gone; the same as before if there were none."""
+
+    dataset: str = Field(examples=["flights"])
+    deleted_rows: int = Field(examples=[112])
+    version: int = Field(examples=[4])

@@ -1,0 +1,25 @@
+"""What runs here, and whether it works."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class About(BaseModel):
+    """What runs here. `flight_uri` is null where this process does not know of a Flight server."""
+
+    name: Literal["skein"] = "skein"
+    version: str = Field(examples=["0.1.0"])
+    flight_uri: str | None = Field(None, examples=["grpc://127.0.0.1:8815"])
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+    version: str = Field(examples=["0.1.0"])
+
+
+class Readiness(BaseModel):
+    """`checks` tells of each part whether it works: `ok`, or what is wrong."""
+
+    status: Literal["ready", "not ready"]
+    checks: dict[str, str] = Field(examples=[{"catalog": "ok", "engine": "ok", "disk": "ok"}])
