@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
+from flight_core.domain.system import SYSTEM_TABLES
 from tests.adapters.guarded_stack import CASES
 from tests.stack import Stack, skein_stack
 
@@ -111,7 +112,7 @@ def test_a_reader_browses_the_datasets_and_not_the_tables_of_others(stack):
             for schema in catalog["catalog_db_schemas"] or []
             for table in schema["db_schema_tables"] or []
         }
-        assert names == {"ds_a"}
+        assert names == {"ds_a", *SYSTEM_TABLES}
         assert connection.adbc_get_table_schema("ds_a").names == ["i", "t"]
         with connection.cursor() as cursor, pytest.raises(dbapi.Error, match=r"\[dataset_not_found\]"):
             cursor.execute("SELECT * FROM private")
