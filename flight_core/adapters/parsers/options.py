@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from flight_core.adapters.parsers.column_types.given import GivenTypes, given_type
+from flight_core.adapters.parsers.column_types.given import GivenType, given_type
 from flight_core.domain.errors import InvalidOption, UnknownFormat
 
 Format = Literal["csv", "tsv", "ndjson", "json", "parquet", "arrow", "avro", "excel"]
@@ -55,15 +55,11 @@ class FormatOptions(BaseModel):
     types: dict[str, Annotated[str | TypeOption, AfterValidator(_known_type)]] = {}
 
     @property
-    def given_types(self) -> GivenTypes | None:
-        if not self.types:
-            return None
-        return GivenTypes(
-            {
-                name: given_type(given) if isinstance(given, str) else given_type(given.type, given.format)
-                for name, given in self.types.items()
-            }
-        )
+    def given_types(self) -> dict[str, GivenType]:
+        return {
+            name: given_type(given) if isinstance(given, str) else given_type(given.type, given.format)
+            for name, given in self.types.items()
+        }
 
 
 class TableOptions(FormatOptions):

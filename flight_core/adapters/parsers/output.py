@@ -2,14 +2,15 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from flight_core.adapters.parsers.checks.inspection import Inspection
-from flight_core.adapters.parsers.column_types.given import GivenTypes, check_fit, coerced, misfit
+from flight_core.adapters.parsers.column_types.contract import Coercion
+from flight_core.adapters.parsers.column_types.given import GivenTypes, coerced, converted, misfit
 from flight_core.adapters.parsers.meter import Meter
 
 ROW_GROUP_ROWS = 61_440
@@ -48,7 +49,7 @@ class Target:
 
     folder: Path
     inspection: Inspection | None = None
-    types: GivenTypes | None = None
+    types: GivenTypes = field(default_factory=GivenTypes)
     nan_columns: set[str] = field(default_factory=set)
     _attempts: int = 0
 
@@ -81,10 +82,7 @@ class Target:
 
     def typed_columns(self, columns: Sequence[str]) -> dict[str, pl.DataType]:
         """Those of the data's columns whose types are not to be found out."""
-        given: dict[str, pl.DataType] = {}
-        if self.types is not None:
-            self.types.check_columns(columns)
-            given.update({name: given.type for name, given in self.types.by_column.items()})
+        given = {name: given.type for name, given in self.types.of(columns).items()}
         if self.inspection is not None:
             given.update(self.inspection.typed_columns(columns))
         return given
@@ -101,13 +99,13 @@ class _Misfit(Exception):
 def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> None:
     """Stream `frame` to `target`, in order and in bounded memory.
 
-    Values that are not of a type that the request gives are rejected as the contract says; an error
-    where there is no contract.
+    Values that are not of a type that the request or the dataset gives are rejected as the contract says;
+    an error where there is no contract.
     """
     if target.inspection is not None:
         _write_inspected(frame, target, target.inspection, counter)
-    elif target.types is not None:
-        _write_typed(frame, target, target.types, counter)
+    elif ways := target.types.coercions(frame.collect_schema()):
+        _write_typed(frame, ways, target, counter)
     else:
         _write(frame, target, counter)
 
@@ -115,7 +113,8 @@ def write_parquet(frame: pl.LazyFrame, target: Target, counter: RowCounter) -> N
 def _write_inspected(
     frame: pl.LazyFrame, target: Target, inspection: Inspection, counter: RowCounter
 ) -> None:
-    ways = {} if target.types is None else target.types.coercions(frame.collect_schema())
+    schema = frame.collect_schema()
+    ways = target.types.coercions(schema, inspection.typed_columns(schema.names()))
     typed = coerced(frame, ways).collect_schema()
     gate = inspection.begin(typed, ways)
 
@@ -132,22 +131,24 @@ def _write_inspected(
         raise
 
 
-def _write_typed(frame: pl.LazyFrame, target: Target, types: GivenTypes, counter: RowCounter) -> None:
-    schema = frame.collect_schema()
-    ways = types.coercions(schema)
+def _write_typed(
+    frame: pl.LazyFrame, ways: Mapping[str, Coercion], target: Target, counter: RowCounter
+) -> None:
     misfits = []
 
     def checked(batch: pl.DataFrame) -> pl.DataFrame:
-        if not check_fit(batch, ways):
+        typed = converted(batch, ways)
+        if typed is None:
             misfits.append(True)
             raise _Misfit
-        return batch
+        return typed
 
     try:
-        _write(coerced(_mapped(frame, checked, schema), ways), target, counter)
+        _write(_mapped(frame, checked, coerced(frame, ways).collect_schema()), target, counter)
     except BaseException:
         if misfits:
-            raise misfit(frame, ways, types) from None
+            columns = frame.collect_schema().names()
+            raise misfit(frame, ways, target.types.of(columns)) from None
         raise
 
 

@@ -102,9 +102,10 @@ class PolarsParser:
         format: str | None,
         options: Mapping[str, object],
         check: Check | None = None,
+        stored: pa.Schema | None = None,
     ) -> ParsedFiles:
         self.check(format=format, options=options)
-        request = self._request(files, folder, format, options)
+        request = self._request(files, folder, format, options, stored)
         request["check"] = None if check is None else _check_message(check)
         try:
             answer = await self._ask(request, files[0].label, report)
@@ -128,12 +129,14 @@ class PolarsParser:
         format: str | None,
         options: Mapping[str, object],
         rows: int,
+        stored: pa.Schema | None = None,
     ) -> Preview:
         self.check(format=format, options=options)
         whole = all(file.whole for file in files)
         if not whole and needs_whole_file(files[0].path):
             raise WholeFilesNeeded
-        request = self._request(files, folder, format, options) | {"preview": {"rows": rows, "whole": whole}}
+        request = self._request(files, folder, format, options, stored)
+        request["preview"] = {"rows": rows, "whole": whole}
         try:
             answer = await self._ask(request, files[0].label, _unreported)
         finally:
@@ -148,12 +151,14 @@ class PolarsParser:
         folder: Path,
         format: str | None,
         options: Mapping[str, object],
+        stored: pa.Schema | None,
     ) -> dict[str, object]:
         return {
             "files": [(str(file.path), file.label) for file in files],
             "folder": str(folder),
             "format": format,
             "options": dict(options),
+            "stored": None if stored is None else _encoded(stored),
             "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
         }
 
@@ -184,7 +189,6 @@ def _check_message(check: Check) -> dict[str, object]:
         "newest": None if check.newest is None else check.newest.isoformat(),
         "keeps_rows": check.keeps_rows,
         "present": [str(path) for path in check.present],
-        "stored": None if check.stored is None else _encoded(check.stored),
     }
 
 

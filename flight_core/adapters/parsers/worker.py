@@ -2,6 +2,7 @@
 `result` or `error`. What libraries print goes to the log of the job.
 """
 
+import base64
 import errno
 import threading
 import traceback
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flight_core.adapters.parsers.checks.verdict import CheckRequest, finish
+from flight_core.adapters.parsers.column_types.given import GivenTypes, stored_types
 from flight_core.adapters.parsers.formats.avro import parse_avro
 from flight_core.adapters.parsers.formats.columnar import ColumnarFile, parse_arrow, parse_parquet
 from flight_core.adapters.parsers.formats.delimited import SAMPLE_ROWS, parse_delimited
@@ -60,6 +62,13 @@ class Request:
     limits: UnpackLimits
     check: CheckRequest | None = None
     preview: PreviewOf | None = None
+    stored: pa.Schema | None = None  # of the dataset that the rows are added to
+
+    def types(self, options: FormatOptions) -> GivenTypes:
+        """Formats that say types themselves mean them."""
+        if self.stored is None or isinstance(options, ColumnarOptions):
+            return GivenTypes(options.given_types)
+        return GivenTypes(options.given_types, stored_types(self.stored))
 
 
 def parse(request: Request, meter: Meter) -> dict[str, object]:
@@ -71,7 +80,7 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     format = contents[0].format
     inspection = None if request.check is None else request.check.inspection
     options = options_for(format, request.options)
-    target = Target(request.folder, inspection, options.given_types)
+    target = Target(request.folder, inspection, request.types(options))
     used = _dispatch(files, contents, options, target, scratch, request.limits, meter)
     checked = None if request.check is None else finish(request.check, target)
     row_count = sum(pq.read_metadata(file).num_rows for file in target.files)
@@ -96,7 +105,7 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
     format = contents[0].format
     options = options_for(format, request.options)
     short = [heads.shortened(*pair, options, wanted.rows) for pair in zip(files, contents, strict=True)]
-    target = Target(request.folder, None, options.given_types)
+    target = Target(request.folder, None, request.types(options))
     kinds = [content for _, content in short]
     used = _dispatch(
         [file for file, _ in short],
@@ -248,6 +257,8 @@ def _disk_is_full(error: BaseException) -> bool:
 
 
 def _request(message: dict[str, Any]) -> Request:
+    stored, check = message.get("stored"), message.get("check")
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stored))) if stored else None
     return Request(
         files=[Unpacked(Path(path), label) for path, label in message["files"]],
         folder=Path(message["folder"]),
@@ -255,5 +266,6 @@ def _request(message: dict[str, Any]) -> Request:
         options=message["options"],
         limits=UnpackLimits(**message["limits"]),
         preview=PreviewOf(**message["preview"]) if message.get("preview") else None,
-        check=CheckRequest.of(message["check"], Path(message["folder"])) if message.get("check") else None,
+        check=CheckRequest.of(check, Path(message["folder"]), schema) if check else None,
+        stored=schema,
     )

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.types as pat
+
 from flight_core.application.access.rights import require, require_granted
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.parsing import Check, Parser
@@ -20,7 +23,7 @@ from flight_core.domain.contract import (
     refuse_rejects,
     rejects_of,
 )
-from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.errors import ContractNotFound
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.repositories import ContractRepository, DatasetRepository
@@ -96,10 +99,13 @@ class WithdrawContract:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCheck:
-    """`base_version` is the version that the check counts on, -1: there is none; None: any will do."""
+    """`base_version` is the version that the check counts on, -1: there is none; None: any will do.
+
+    `stored` are the columns that the rows are to go into, None where they bring their own."""
 
     check: Check | None
     base_version: int | None = None
+    stored: pa.Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +123,11 @@ class PrepareCheck:
         sets_apart = request.options.get("ragged") == "quarantine"
         if stored is None and (request.source.kind == REJECTS_KIND or sets_apart):
             stored = StoredContract(request.dataset, 0, Contract(), self.clock(), ingestion.actor)
+        kept = None if request.mode is WriteMode.REPLACE else self._stays(request.dataset)
+        columns = None if kept is None else guiding(kept.schema, request.schema_policy)
         if stored is None:
-            return PreparedCheck(None)
-        stays = self._stays(request.dataset) if request.mode is WriteMode.APPEND else None
+            return PreparedCheck(None, stored=columns)
+        stays = kept if request.mode is WriteMode.APPEND else None
         unique = bool(stored.contract.unique)
         replayed = request.source.kind == REJECTS_KIND
         check = Check(
@@ -128,11 +136,10 @@ class PrepareCheck:
             at=self.clock(),
             newest=self.newest(stored.contract, stays),
             present=self._files(stays) if stays and unique else (),
-            stored=stays.schema if stays and replayed else None,
         )
         if not (unique and request.mode is WriteMode.APPEND):
-            return PreparedCheck(check)
-        return PreparedCheck(check, -1 if stays is None else stays.ref.version)
+            return PreparedCheck(check, stored=columns)
+        return PreparedCheck(check, -1 if stays is None else stays.ref.version, columns)
 
     @staticmethod
     def _completed(stored: StoredContract, stays: DatasetVersion | None) -> StoredContract:
@@ -170,6 +177,17 @@ class PrepareCheck:
     def _files(self, version: DatasetVersion) -> tuple[Path, ...]:
         uris: Sequence[str] = self.store.files(version.ref).uris
         return tuple(map(Path, uris))
+
+
+def guiding(stored: pa.Schema, policy: SchemaPolicy) -> pa.Schema:
+    """The columns that say how new values are to be read: not numbers that may become wider by them."""
+    if policy is not SchemaPolicy.WIDEN:
+        return stored
+    return pa.schema([field for field in stored if not _is_number(field.type)])
+
+
+def _is_number(type: pa.DataType) -> bool:
+    return pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)
 
 
 def contract_type(name: str) -> str | None:

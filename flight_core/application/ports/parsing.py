@@ -27,7 +27,6 @@ class Check:
     newest: datetime | None = None
     present: tuple[Path, ...] = ()
     keeps_rows: bool = True  # False: only the report is wanted
-    stored: pa.Schema | None = None  # of the dataset, where its values come as text from the quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,7 @@ class Previewer(Protocol):
         format: str | None,
         options: Mapping[str, object],
         rows: int,
+        stored: pa.Schema | None = None,
     ) -> Preview:
         """Look at the beginnings of files, using `folder` for scratch.
 
@@ -112,8 +112,12 @@ class Parser(Protocol):
         format: str | None,
         options: Mapping[str, object],
         check: Check | None = None,
+        stored: pa.Schema | None = None,
     ) -> ParsedFiles:
         """Write the rows of `files` as Parquet into `folder`, those apart that `check` rejects.
+
+        `stored` are the columns of the dataset that the rows are added to. Formats that say no types, or
+        fewer than there are, are read by these, unless `options` say others.
 
         Runs in a process of its own, with bounded memory and time.
 

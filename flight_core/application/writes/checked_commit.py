@@ -87,6 +87,7 @@ class CheckedCommit:
             format=taken.written or request.format,
             options=request.options,
             check=prepared.check,
+            stored=prepared.stored,
         )
 
     def judge(self, rows: CheckedRows) -> None:

@@ -51,7 +51,7 @@ class Inspection:
         keeps_rows: bool = True,
         stored: Mapping[str, pl.DataType] = MappingProxyType({}),
     ) -> None:
-        """`stored` are the types of the dataset's columns, where their values come as text."""
+        """`stored` are the types of the dataset's columns: replayed values come as text."""
         self.contract = contract
         self._stored = {name.lower(): type for name, type in stored.items()}
         self.keeps_rows = keeps_rows
@@ -84,7 +84,7 @@ class Inspection:
         if self._gate is not None:
             self._gate.file.close()
         self.rejects.unlink(missing_ok=True)
-        plan = plan_of(self.contract, schema, self._stored)
+        plan = plan_of(self.contract, schema, self._stored if JOB in schema else {})
         file = RejectsFile(self.rejects, self._note)
         self._gate = Gate(plan, rules_of(self.contract), file, self._sources, given)
         return self._gate

@@ -1,6 +1,5 @@
 """What is to be said of all rows together, once they are in a file: keys, age, and how many were bad."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -40,7 +39,7 @@ class CheckRequest:
     version: int
 
     @classmethod
-    def of(cls, message: Mapping[str, Any], folder: Path) -> "CheckRequest":
+    def of(cls, message: Mapping[str, Any], folder: Path, stored: pa.Schema | None) -> "CheckRequest":
         at = datetime.fromisoformat(message["at"])
         note = RejectsNote(message["job"], message["version"], at)
         newest = message["newest"]
@@ -50,18 +49,13 @@ class CheckRequest:
                 note,
                 folder / "rejects.parquet",
                 keeps_rows=message["keeps_rows"],
-                stored=_types(message["stored"]) if message["stored"] else {},
+                stored={} if stored is None else pl.DataFrame(stored.empty_table()).schema,
             ),
             at=at,
             newest=None if newest is None else datetime.fromisoformat(newest),
             present=[Path(path) for path in message["present"]],
             version=message["version"],
         )
-
-
-def _types(schema: str) -> Mapping[str, pl.DataType]:
-    empty = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema))).empty_table()
-    return pl.DataFrame(empty).schema
 
 
 def finish(check: CheckRequest, target: Target) -> dict[str, object]:

@@ -1,11 +1,12 @@
-"""Types that the request gives to columns, instead of those that would be found out."""
+"""Types that the request or the dataset gives to columns, instead of those that would be found out."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from zoneinfo import available_timezones
 
 import polars as pl
+import pyarrow as pa
 
 from flight_core.adapters.parsers.column_types.contract import Coercion, coercion, type_of
 from flight_core.adapters.parsers.column_types.nested import nested_coercion, nested_type
@@ -17,6 +18,8 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MICROSECONDS = 1_000_000
 _ROW = "_row"
 _SHOWN_COLUMNS = 20
+_ASKED = "the option 'types' gives it"
+_STORED = "it has in the dataset; mend it, or say with the option 'types' how the column is to be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class GivenType:
     type: pl.DataType
     format: str | None = None
     unit: str = "us"
+    origin: str = _ASKED
 
 
 def given_type(name: str, format: str | None = None) -> GivenType:
@@ -42,6 +46,17 @@ def given_type(name: str, format: str | None = None) -> GivenType:
     if format is not None and type != pl.Date:
         raise ValueError("a format is for dates and timestamps")
     return GivenType(name, type, format)
+
+
+def stored_types(schema: pa.Schema) -> dict[str, GivenType]:
+    """Those of a dataset's columns, by their names in lower case. What is nested or binary has no form of
+    text, so that files have to bring it as it is."""
+    types = pl.DataFrame(schema.empty_table()).schema
+    return {
+        name.lower(): GivenType(str(schema.field(name).type), type, origin=_STORED)
+        for name, type in types.items()
+        if not type.is_nested() and type != pl.Binary
+    }
 
 
 def _moment(match: re.Match[str]) -> pl.Datetime:
@@ -66,16 +81,25 @@ def _simple(name: str) -> pl.DataType:
 
 @dataclass(frozen=True, slots=True)
 class GivenTypes:
-    """Columns of the data, by name, that are to have another type."""
+    """Columns of the data that are to have another type: those that were asked for, by name, and those that
+    the dataset has, by name in lower case. What was asked for wins."""
 
-    by_column: Mapping[str, GivenType]
+    asked: Mapping[str, GivenType] = field(default_factory=dict)
+    stored: Mapping[str, GivenType] = field(default_factory=dict)
 
-    def check_columns(self, columns: Sequence[str]) -> None:
+    def of(self, columns: Sequence[str]) -> dict[str, GivenType]:
         """
         Raises:
-            SchemaMismatch: there is no such column.
+            SchemaMismatch: a column was asked for that is not there.
         """
-        for name in self.by_column:
+        self._check_columns(columns)
+        return {name: given for name in columns if (given := self.get(name)) is not None}
+
+    def get(self, column: str) -> GivenType | None:
+        return self.asked.get(column) or self.stored.get(column.lower())
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        for name in self.asked:
             if name not in columns:
                 raise SchemaMismatch(
                     f"the option 'types' names a column '{name[:100]}' that is not there; there are:"
@@ -83,15 +107,23 @@ class GivenTypes:
                     column=name[:100],
                 )
 
-    def coercions(self, schema: Mapping[str, pl.DataType]) -> dict[str, Coercion]:
-        """
+    def coercions(
+        self, schema: Mapping[str, pl.DataType], contracted: Collection[str] = ()
+    ) -> dict[str, Coercion]:
+        """How columns become what they are to be, those that are not already. A contract says more of the
+        columns that it gives a type than the dataset does.
+
         Raises:
-            SchemaMismatch: a column is not there, or cannot become what it is to be.
+            SchemaMismatch: a column is not there, or cannot become what was asked for.
         """
-        self.check_columns(list(schema))
         found = {}
-        for name, given in self.by_column.items():
+        for name, given in self.of(list(schema)).items():
+            asked = name in self.asked
+            if schema[name] == given.type or (name in contracted and not asked):
+                continue
             way = _coercion(name, schema[name], given)
+            if way is None and not asked:
+                continue  # whoever stores it says so
             if way is None:
                 raise SchemaMismatch(
                     f"column '{name}' is {schema[name]}, which cannot be made {given.name}", column=name
@@ -133,12 +165,22 @@ def coerced(frame: pl.LazyFrame, ways: Mapping[str, Coercion]) -> pl.LazyFrame:
     return frame.with_columns(way.typed.alias(name) for name, way in ways.items())
 
 
-def check_fit(batch: pl.DataFrame, ways: Mapping[str, Coercion]) -> bool:
-    """Whether every value of the batch can have its type."""
-    return not any(batch.select(way.failed.any().alias(name) for name, way in ways.items()).row(0))
+def converted(batch: pl.DataFrame, ways: Mapping[str, Coercion]) -> pl.DataFrame | None:
+    """With the types that columns are to have; None if some value cannot have its own."""
+    typed = batch.with_columns(
+        (way.typed if way.quick is None else way.quick).alias(name) for name, way in ways.items()
+    )
+    for name, way in ways.items():
+        if typed[name].null_count() > batch[name].null_count():
+            if batch.select(way.failed.any()).item():
+                return None
+            typed = typed.with_columns(batch.select(way.typed.alias(name)))
+    return typed
 
 
-def misfit(frame: pl.LazyFrame, ways: Mapping[str, Coercion], types: GivenTypes) -> UnreadableData:
+def misfit(
+    frame: pl.LazyFrame, ways: Mapping[str, Coercion], types: Mapping[str, GivenType]
+) -> UnreadableData:
     """Where the first value is that does not fit."""
     columns = list(ways)
     failed = pl.any_horizontal(way.failed for way in ways.values())
@@ -150,7 +192,7 @@ def misfit(frame: pl.LazyFrame, ways: Mapping[str, Coercion], types: GivenTypes)
     name = columns[number]
     return UnreadableData(
         f"column '{name}', row {row}: {values[number]!r:.80} is not of the type"
-        f" {types.by_column[name].name}, which the option 'types' gives it",
+        f" {types[name].name}, which {types[name].origin}",
         column=name,
         row=row,
         value=str(values[number])[:80],

@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import fastexcel
@@ -43,7 +44,7 @@ def parse_excel(
         meter.working_on(file.label)
         _check_size(file, limits)
         with _damage_of(file):
-            sheets.append(_read(file.path, file.label, options))
+            sheets.append(_read(file.path, file.label, options, target))
     names = [sheet.frame.columns for sheet in sheets]
     columns = common_columns([sheet.label for sheet in sheets], names, options.columns)
     frame = pl.concat(
@@ -64,16 +65,21 @@ def _check_size(file: Unpacked, limits: UnpackLimits) -> None:
             check_members(archive, file.label, file.path.stat().st_size, limits)
 
 
-def _read(path: Path, label: str, options: ExcelOptions) -> _Sheet:
+def _read(path: Path, label: str, options: ExcelOptions, target: Target) -> _Sheet:
     book = fastexcel.read_excel(str(path))
     name = _chosen(book, label, options)
-    sheet = book.load_sheet(
+    load = partial(
+        book.load_sheet,
         name,
         header_row=options.header_row - 1 if options.header else None,
         schema_sample_rows=None,
         skip_whitespace_tail_rows=True,
     )
-    frame = sheet.to_polars()
+    frame = load().to_polars()
+    floats = [name for name, type in frame.schema.items() if type == pl.Float64]
+    texts = [name for name in floats if (given := target.types.get(name)) and given.type == pl.String]
+    if texts:  # as they are shown: 1 and 1.5, not 1.0 and 1.5
+        frame = load(dtypes=dict.fromkeys(texts, "string")).to_polars()
     if not frame.width:
         raise UnreadableData(f"the sheet '{name}' of {label} is empty")
     return _Sheet(label, name, _plain(frame))

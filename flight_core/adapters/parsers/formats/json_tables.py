@@ -85,9 +85,9 @@ def _parse(
     labels = [file.label for file in files] if len(paths) == len(files) else [_all(files)]
     try:
         try:
-            _read(paths, labels, _schema(_types(paths, meter), label), target, meter)
+            _read(paths, labels, _schema(_types(paths, meter), label, target), target, meter)
         except _Difficult:
-            schema = _schema(types_of(_records(files, record_path)), label)
+            schema = _schema(types_of(_records(files, record_path)), label, target)
             path = scratch / "conforming.ndjson"
             shape = pl.Struct(schema)
             _dump((conformed(record, shape) for record in _records(files, record_path)), path, label)
@@ -141,7 +141,8 @@ def _types_of_chunk(chunk: bytes) -> tuple[Types, int]:
     return {name: instance(type) for name, type in schema.items()}, len(chunk)
 
 
-def _schema(types: Types, label: str) -> dict[str, pl.DataType]:
+def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:
+    """Numbers are read as text at once where they are to be text: that keeps `1` and `1.5` as they are."""
     if not types:
         raise UnreadableData(f"{label} holds records without any fields")
     if len(types) > MAX_COLUMNS:
@@ -149,7 +150,11 @@ def _schema(types: Types, label: str) -> dict[str, pl.DataType]:
             f"{label} has {len(types)} different fields; a table has at most {MAX_COLUMNS} columns",
             limit=MAX_COLUMNS,
         )
-    return {name: storable(type) for name, type in types.items()}
+    texts = {name for name, type in target.typed_columns(list(types)).items() if type == pl.String}
+    return {
+        name: pl.String() if name in texts and not type.is_nested() else storable(type)
+        for name, type in types.items()
+    }
 
 
 def _read(paths: Sequence[Path], labels: Sequence[str], schema: Types, target: Target, meter: Meter) -> None:
