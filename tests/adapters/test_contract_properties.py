@@ -334,7 +334,6 @@ def parsed_csv(
         "newest": None,
         "keeps_rows": True,
         "present": [],
-        "stored": None,
     }
     source = folder / "f.csv"
     source.write_text(text)

@@ -219,9 +219,27 @@ def test_a_nullable_last_column_is_not_ragged():
     assert table["c"].to_pylist() == [None, None, 5]
 
 
-def test_an_open_quote_is_refused_with_its_line():
-    with pytest.raises(UnreadableData, match="line 3"):
-        parsed(b'a,b\n1,2\n3,"4\n5,6\n')
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        (b'a,b\n1,2\n3,"4\n5,6\n', 3, "not closed"),
+        (b'a,b\n1,"2\n2"\n3,"4\n5,"6"\n', 4, "closed in line 5, where text follows"),
+        (b'a,b\n"1\n1","2\n3,4\n', 3, "not closed"),
+        (b'a;b\r\n1;"2"x\r\n3;4\r\n', 2, "closed in line 2"),
+    ],
+)
+def test_a_quote_that_does_not_end_its_field_is_refused_with_its_line(content, line, reason):
+    with pytest.raises(UnreadableData, match=f"line {line}: .* {reason}.*'ragged' to 'quarantine'") as caught:
+        parsed(content)
+    assert caught.value.details["line"] == line
+
+
+def test_lines_with_open_quotes_can_be_left_out():
+    rows = [b'%d,"x"\n' % n for n in range(3000)]
+    for n in range(0, 3000, 2):
+        rows[n] = rows[n].replace(b'x"', b"x")  # alternately opened, and closed in the next line
+    table = parsed(b"a,b\n" + b"".join(rows), ragged="quarantine")
+    assert table["a"].to_pylist() == list(range(1, 3000, 2))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])

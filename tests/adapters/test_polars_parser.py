@@ -50,6 +50,20 @@ async def started(parent: int) -> psutil.Process:
 
 
 @pytest.mark.anyio
+async def test_what_follows_an_open_quote_does_not_fill_the_memory(tmp_path):
+    path = tmp_path / "open.csv"
+    with path.open("wb") as file:
+        file.write(b'a,b\n1,"2\n')
+        file.writelines([b'"3","%b"\n' % (b"4" * 1000)] * 150_000)
+    with pytest.raises(UnreadableData, match="line 2: the quote that begins a field here"):
+        await parse(
+            FetchedFile(path, "open.csv", path.stat().st_size, temporary=True),
+            tmp_path,
+            memory_bytes=400 << 20,
+        )
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("number", "failure", "text"),
     [

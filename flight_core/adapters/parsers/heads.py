@@ -15,7 +15,7 @@ from flight_core.adapters.parsers.formats.json_records import records
 from flight_core.adapters.parsers.formats.json_tables import with_path
 from flight_core.adapters.parsers.options import DelimitedOptions, FormatOptions, JsonOptions
 from flight_core.adapters.parsers.sniffing import Content, head
-from flight_core.adapters.parsers.text import fresh_file
+from flight_core.adapters.parsers.text import end_of_lines, fresh_file
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
 from flight_core.domain.errors import LimitExceeded, UnreadableData
 
@@ -136,16 +136,10 @@ def _text_of(path: Path, content: Content) -> bytes:
 
 
 def _whole_lines(text: bytes, quote: str | None) -> bytes:
-    """Up to the last end of a line that is not inside of quotes."""
-    mark = quote.encode() if quote else None
-    end = len(text)
-    for _ in range(1000):
-        line_end = max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end))
-        if line_end < 0:
-            break
-        if mark is None or text.count(mark, 0, line_end) % 2 == 0:
-            return text[: line_end + 1]
-        end = line_end
-    raise LimitExceeded(
-        f"the first line is longer than {HEAD_BYTES >> 20} MiB; is it a table?", limit=HEAD_BYTES
-    )
+    """Up to the last end of a line that is not inside of quotes; of any, if a quote stays open."""
+    end = end_of_lines(text, quote.encode() if quote else None) or end_of_lines(text, None)
+    if not end:
+        raise LimitExceeded(
+            f"the first line is longer than {HEAD_BYTES >> 20} MiB; is it a table?", limit=HEAD_BYTES
+        )
+    return text[:end]

@@ -18,6 +18,7 @@ from flight_core.domain.errors import UnreadableData
 MAX_LINE_BYTES = 64 << 20
 
 _CHUNK_BYTES = 1 << 20
+_LOOK_BACK_LINES = 100_000
 _WESTERN = "cp1252"
 _ASCII = 0x7F
 _SIGNS = "\N{NO-BREAK SPACE}–—‘’“”„…€£©®°·º«»¿¡§´"  # noqa: RUF001
@@ -45,6 +46,24 @@ def line_chunks(path: Path) -> Iterator[bytes]:
             end = enough + MAX_LINE_BYTES if line_end < 0 else line_end + 1
             yield text[start:end]
             start = end
+
+
+def end_of_lines(text: bytes, quote: bytes | None, *, inside: bool = False) -> int:
+    """Where the last line ends that does not do so within quotes; 0 if there is none, as far as one looks.
+
+    `inside`: the text begins within quotes."""
+    mark = b"\n" if b"\n" in text else b"\r"
+    end = len(text)
+    quotes = inside + (text.count(quote) if quote else 0)
+    for _ in range(_LOOK_BACK_LINES):
+        line_end = text.rfind(mark, 0, end)
+        if line_end < 0:
+            break
+        quotes -= text.count(quote, line_end, end) if quote else 0
+        if quotes % 2 == 0:
+            return line_end + 1
+        end = line_end
+    return 0
 
 
 def in_parallel(function: Callable[[bytes], _Result], chunks: Iterable[bytes]) -> Iterator[_Result]:

@@ -39,7 +39,7 @@ class CheckRequest:
     version: int
 
     @classmethod
-    def of(cls, message: Mapping[str, Any], folder: Path, stored: pa.Schema | None) -> "CheckRequest":
+    def of(cls, message: Mapping[str, Any], folder: Path, stored: pa.Schema | None = None) -> "CheckRequest":
         at = datetime.fromisoformat(message["at"])
         note = RejectsNote(message["job"], message["version"], at)
         newest = message["newest"]

@@ -21,7 +21,7 @@ from flight_core.adapters.parsers.column_types.inference import (
     plain_number_text,
 )
 from flight_core.adapters.parsers.formats.dialects import Table, Type, open_table, used_options
-from flight_core.adapters.parsers.formats.mending import fields_are_missing, mend
+from flight_core.adapters.parsers.formats.mending import fields_are_missing, mend, stays_open
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
@@ -58,6 +58,8 @@ def parse_delimited(
     tables = [open_table(file, options, scratch) for file in files]
     common_columns([table.label for table in tables], [table.columns for table in tables], options.columns)
     try:
+        if any(map(stays_open, tables)):
+            raise _Malformed
         _write(tables, options, target, meter)
         if not fields_are_missing(tables, target):
             return used_options(tables[0], options)

@@ -1,22 +1,45 @@
 """What Polars does not notice or does not forgive in CSV: ragged rows, blank lines, odd quoting."""
 
 import csv
-import io
-from collections.abc import Iterator, Sequence
+import mmap
+import re
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from flight_core.adapters.parsers.formats.dialects import Table, reader_of, transcoded
+from flight_core.adapters.parsers.formats.dialects import MAX_RECORD_BYTES, Table, reader_of, transcoded
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.output import Target
-from flight_core.adapters.parsers.text import fresh_file
+from flight_core.adapters.parsers.text import end_of_lines, fresh_file
 from flight_core.domain.contract import RAGGED_MARK
-from flight_core.domain.errors import UnreadableData
+from flight_core.domain.errors import LimitExceeded, UnreadableData
 
 _CHUNK_BYTES = 1 << 20
+_MAX_MIB = MAX_RECORD_BYTES >> 20
+
+
+def stays_open(table: Table) -> bool:
+    """Whether no line seems to end outside of quotes for longer than a record may be. Polars would read
+    all that into memory."""
+    size_bytes = table.path.stat().st_size
+    if table.quote is None or size_bytes <= MAX_RECORD_BYTES:
+        return False
+    quote = table.quote.encode()
+    with table.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        start = text.find(quote)
+        open_bytes, inside = 0, False
+        while 0 <= start < size_bytes and open_bytes <= MAX_RECORD_BYTES:
+            chunk = text[start : start + _CHUNK_BYTES]
+            open_bytes = 0 if end_of_lines(chunk, quote, inside=inside) else open_bytes + len(chunk)
+            inside ^= chunk.count(quote) % 2 == 1
+            start += len(chunk)
+    return open_bytes > MAX_RECORD_BYTES
 
 
 def fields_are_missing(tables: Sequence[Table], target: Target) -> bool:
@@ -88,7 +111,7 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path, *, checked: boo
     """A copy without blank lines, plainly quoted, every row of the same length.
 
     Where ragged rows are to be set apart, and rows are `checked`, it has one more column, with the text of
-    those; the others are left out where nobody checks.
+    those, and of lines with a quote that does not end its field; they are left out where nobody checks.
 
     Raises:
         UnreadableData: naming the line that is at fault.
@@ -103,10 +126,10 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path, *, checked: boo
         width = len(table.columns)
         sets_apart = options.ragged == "quarantine" or (options.ragged is None and checked)
         more = [""] if sets_apart and checked else []
-        for line, row, text in _numbered(source, table):
-            if len(row) == width:
+        for line, row, text in _numbered(source, table, sets_apart=sets_apart):
+            if row is not None and len(row) == width:
                 writer.writerow(row + more)
-            elif not sets_apart:
+            elif row is not None and not sets_apart:
                 _check_ragged(table, options, line, len(row))
                 writer.writerow([*row, *[""] * width][:width])
             elif checked:
@@ -116,27 +139,93 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path, *, checked: boo
     return replace(table, path=mended, encoding=encoding, columns=columns, quote='"', line_end="\n")
 
 
-def _numbered(source: io.TextIOBase, table: Table) -> Iterator[tuple[int, list[str], str]]:
-    """Every row that is not blank, with the number of the line it begins on, and its text."""
-    lines: list[str] = []
-    reader = reader_of(_remembered(source, lines), table.delimiter, table.quote, strict=True)
+def _numbered(
+    source: Iterable[str], table: Table, *, sets_apart: bool
+) -> Iterator[tuple[int, list[str] | None, str]]:
+    """Every row that is not blank, with the number of the line it begins on, and its text.
+
+    With `sets_apart` None stands for a line from which on quotes are wrong; the next one may be a row.
+    """
+    lines = _Lines(source)
     line = 1
-    try:
-        for row in reader:
-            if row:
-                yield line, row, "".join(lines)
-            lines.clear()
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UnreadableData(
-            f"{table.label}, line {line}: {error}; check the quotes, or set the option 'quote'", line=line
-        ) from None
+    while True:
+        reader = reader_of(lines, table.delimiter, table.quote, strict=True)
+        begin = line
+        try:
+            for row in reader:
+                if row:
+                    yield line, row, "".join(lines.read)
+                lines.read.clear()
+                line = begin + reader.line_num
+        except csv.Error:
+            broken = _broken(table, line, lines.read)
+            if not sets_apart or isinstance(broken, LimitExceeded):
+                raise broken from None
+            yield line, None, lines.read[0]
+            lines.go_back()
+            line += 1
+        else:
+            return
 
 
-def _remembered(source: io.TextIOBase, lines: list[str]) -> Iterator[str]:
-    for line in source:
-        lines.append(line)
-        yield line
+class _Lines:
+    """Lines of text. `read` are those of the row that is being read."""
+
+    def __init__(self, source: Iterable[str]) -> None:
+        self._source = iter(source)
+        self._again: deque[str] = deque()
+        self.read: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._source)
+        self.read.append(line)
+        return line
+
+    def go_back(self) -> None:
+        """To the line after the first of those that were read."""
+        self._again.extendleft(reversed(self.read[1:]))
+        self.read.clear()
+
+
+def _broken(table: Table, line: int, lines: Sequence[str]) -> UnreadableData | LimitExceeded:
+    """What is wrong with a row that begins on that line and goes on to the last of `lines` at least."""
+    text = "".join(lines)
+    place, closed = _last_quote(text, table.delimiter, table.quote or "")
+    if place is None:
+        return LimitExceeded(
+            f"{table.label}, line {line}: a field is longer than {_MAX_MIB} MiB; is it a table?",
+            limit=MAX_RECORD_BYTES,
+        )
+    ends = list(accumulate(map(len, lines)))
+    opens = line + bisect_right(ends, place)
+    what = f"is not closed within {_MAX_MIB} MiB" if len(text) > MAX_RECORD_BYTES else "is not closed"
+    if closed is not None:
+        what = f"is closed in line {line + bisect_right(ends, closed)}, where text follows"
+    return UnreadableData(
+        f"{table.label}, line {opens}: the quote that begins a field here {what}; mend it, set the option"
+        " 'quote' to null where quotes are characters, or 'ragged' to 'quarantine' to leave such lines out",
+        line=opens,
+    )
+
+
+def _last_quote(text: str, delimiter: str, quote: str) -> tuple[int | None, int | None]:
+    """Where the quote is that begins a field and does not end it, and where it is closed nevertheless."""
+    mark, end = re.escape(quote), rf"(?=[{re.escape(delimiter)}\r\n]|$)"
+    quoted = re.compile(rf"{mark}[^{mark}]*+(?:{mark}{mark}[^{mark}]*+)*+{mark}")
+    plain = re.compile(rf"(?!{mark})[^{re.escape(delimiter)}\r\n]*+{end}")
+    place = 0
+    while place <= len(text):
+        field = quoted.match(text, place) or plain.match(text, place)
+        if field is None:
+            return place, None
+        rest = field.end()
+        if rest < len(text) and text[rest] not in (delimiter, "\r", "\n"):
+            return place, rest
+        place = rest + 1
+    return None, None
 
 
 def _check_ragged(table: Table, options: DelimitedOptions, line: int, fields: int) -> None:
