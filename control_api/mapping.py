@@ -11,9 +11,10 @@ from control_api.formats import ResultHead, encode_json_array, json_value
 from flight_core.application.datasets.catalog import DatasetDescription
 from flight_core.application.datasets.versions import HistoryEntry
 from flight_core.application.derived.definitions import DerivationRequest
-from flight_core.application.ports.parsing import Preview
+from flight_core.application.ingestion.preview import PreviewRequest
+from flight_core.application.ports.parsing import Preview, Trial
 from flight_core.domain.audit import StoredAuditEntry
-from flight_core.domain.contract import CheckReport, RuleCount
+from flight_core.domain.contract import CheckReport, RuleCount, contract_of
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.derivation import RefreshPolicy
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
@@ -25,6 +26,7 @@ from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import TagName, VersionName, version_named
 from schemas import datasets, derivations, http, ingestions, jobs, queries, schedules, uploads, versions
 from schemas.audit import AuditEntry
+from schemas.contracts import as_document
 from schemas.sources import Source
 
 API = "/api/v1"
@@ -260,6 +262,17 @@ def rule_count(count: RuleCount) -> jobs.RuleCount:
     )
 
 
+def preview_request(request: ingestions.PreviewRequest) -> PreviewRequest:
+    return PreviewRequest(
+        source_spec(request.source),
+        request.format,
+        request.options,
+        request.rows,
+        None if request.dataset is None else DatasetName(request.dataset),
+        None if request.contract is None else contract_of(as_document(request.contract)),
+    )
+
+
 def preview(preview: Preview) -> ingestions.Preview:
     table = preview.rows
     head = ResultHead(table.schema, "")
@@ -273,6 +286,23 @@ def preview(preview: Preview) -> ingestions.Preview:
         rows=json.loads(b"".join(encode_json_array(head, table.to_batches()))),
         sampled=preview.sampled,
         warnings=list(preview.warnings),
+        check=None if preview.trial is None else _trial(preview.trial),
+    )
+
+
+def _trial(trial: Trial) -> ingestions.PreviewCheck:
+    return ingestions.PreviewCheck(
+        contract_version=trial.report.contract_version,
+        rows=trial.report.rows,
+        rejected_rows=trial.report.rejected_rows,
+        rules=[rule_count(count) for count in trial.report.rules],
+        violation=trial.violation,
+        rejected=[
+            ingestions.RejectedRow(
+                source=row["source"], row=row["row"], rules=row["rules"], raw=dict(row["raw"])
+            )
+            for row in trial.rejected.to_pylist()
+        ],
     )
 
 

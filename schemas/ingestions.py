@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.contracts import Contract
 from schemas.http import Column, Page, Request
 from schemas.jobs import Job, RuleCount
 from schemas.sources import Source
@@ -113,6 +114,35 @@ class PreviewRequest(Request):
     format: str | None = Field(None, description="Found out from the content where it is left out.")
     options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
     rows: int = Field(20, ge=0, le=1000, description="How many to show.")
+    dataset: str | None = Field(
+        None,
+        description="That the rows are to be added to: its types and its contract count.",
+        examples=["orders"],
+    )
+    contract: Contract | None = Field(None, description="On trial, instead of that of the dataset.")
+
+
+class RejectedRow(BaseModel):
+    """As in the quarantine: `raw` are the values as they were read; of lines that are no rows, `line`."""
+
+    source: str = Field(examples=["orders.csv"])
+    row: int | None = Field(description="Its number there, from 1.", examples=[17])
+    rules: list[str] = Field(description="That it breaks.", examples=[["price.ge"]])
+    raw: dict[str, str | None] = Field(examples=[{"id": "17", "price": "-1"}])
+
+
+class PreviewCheck(BaseModel):
+    """What a contract says of the rows that were looked at, which may be more than are shown.
+
+    Whether they are fresh, and whether the dataset has their keys already, is not looked at.
+    """
+
+    contract_version: int = Field(description="0: the contract that was sent along.", examples=[2])
+    rows: int = Field(description="That were looked at.", examples=[120])
+    rejected_rows: int = Field(examples=[1])
+    rules: list[RuleCount]
+    violation: str | None = Field(None, description="Why an ingestion of these rows would fail, if it would.")
+    rejected: list[RejectedRow] = Field(description="The first that would be, as many as are to be shown.")
 
 
 class Preview(BaseModel):
@@ -122,9 +152,10 @@ class Preview(BaseModel):
     format: str = Field(examples=["csv"])
     options: dict[str, Any] = Field(examples=[{"delimiter": ";", "header": True, "encoding": "utf-8"}])
     columns: list[Column]
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, Any]] = Field(description="The first that would be written.")
     sampled: bool = Field(description="Whether there is more than was looked at, which may change types.")
     warnings: list[str] = Field(description="Where a column may not be what it looks like.")
+    check: PreviewCheck | None = Field(None, description="Null where there is no contract.")
 
 
 class SourceKind(BaseModel):

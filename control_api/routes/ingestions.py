@@ -12,7 +12,6 @@ from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import KeyHeader
 from control_api.queued import LOCATION, Queued, Waited
 from control_api.routes.jobs import ListQuery, list_page
-from flight_core.application.ingestion.preview import PreviewRequest
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
 from schemas import ingestions as wire
@@ -46,11 +45,10 @@ async def preview_ingestion(
     request: wire.PreviewRequest, use_cases: UseCases, caller: Caller
 ) -> wire.Preview:
     """What an ingestion would make of a source: its format, its columns and the first rows. Nothing is
-    written, and no more is fetched than is needed."""
-    wanted = PreviewRequest(
-        mapping.source_spec(request.source), request.format, request.options, request.rows
-    )
-    preview = await use_cases.preview_ingestion(wanted, actor=caller)
+    written, and no more is fetched than is needed.
+
+    Where `dataset` has a contract, or one is given, `check` tells what that would reject, and why."""
+    preview = await use_cases.preview_ingestion(mapping.preview_request(request), actor=caller)
     return await to_thread.run_sync(mapping.preview, preview)
 
 

@@ -72,6 +72,11 @@ def _said(fresh: bool | None) -> str:
 def _contract(file: Path | None) -> dict[str, object]:
     if file is None:
         raise InvalidOption("name the file with the contract; 'skein contract infer NAME' proposes one")
+    return contract_in(file)
+
+
+def contract_in(file: Path) -> dict[str, object]:
+    """Raises InvalidOption: there is none."""
     try:
         text = file.read_text(encoding="utf-8")
         return Contract.model_validate_json(text).model_dump(mode="json", exclude_unset=True)

@@ -6,10 +6,12 @@ from pathlib import Path
 import psutil
 
 from control_api.options import ControlUseCases
+from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
+from flight_core.application.contracts.contracts import PrepareCheck
 from flight_core.application.datasets.annotations import AnnotateDataset
 from flight_core.application.datasets.usage import GetUsage
 from flight_core.application.derived.refresh import RefreshDataset
@@ -72,6 +74,8 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
             parts.sources,
             parts.row_sources,
             parts.previewer,
+            PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now),
+            parts.store,
             parts.directory.jobs,
             new_id,
         ),

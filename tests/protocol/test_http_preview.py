@@ -154,3 +154,63 @@ def test_the_first_rows_of_a_query_are_shown(client):
     source = {"kind": "sql", "sql": "SELECT i AS n, 'x' AS s FROM range(1000000) t(i)"}
     reply = client.post("/api/v1/ingestions/preview", json={"source": source, "rows": 2}).json()
     assert reply["rows"] == [{"n": 0, "s": "x"}, {"n": 1, "s": "x"}]
+
+
+CONTRACT = {"columns": [{"name": "id", "type": "int64"}, {"name": "price", "type": "int64", "ge": 0}]}
+ORDERS = b"zip,id,price\n12345,1,5\n12346,2,-5\n12347,x,5\n12348,4,5,6\n12349,5,7\n"
+BROKEN = {
+    2: (["price.ge"], {"zip": "12346", "id": "2", "price": "-5"}),
+    3: (["id.type"], {"zip": "12347", "id": "x", "price": "5"}),
+    4: (["ragged"], {"line": "12348,4,5,6"}),
+}
+
+
+def rejected(check):
+    return {row["row"]: (row["rules"], row["raw"]) for row in check["rejected"]}
+
+
+def test_a_contract_on_trial_tells_what_it_would_reject(client, inbox):
+    reply = preview(client, inbox, ORDERS, contract=CONTRACT).json()
+    assert [(row["id"], row["price"]) for row in reply["rows"]] == [(1, 5), (5, 7)]
+    check = reply["check"]
+    assert (check["contract_version"], check["rows"], check["rejected_rows"]) == (0, 5, 3)
+    assert {(rule["rule"], rule["rows"]) for rule in check["rules"]} == {
+        ("ge", 1),
+        ("type", 1),
+        ("ragged", 1),
+    }
+    assert rejected(check) == BROKEN
+    assert check["violation"] is None
+
+
+def test_the_dataset_that_is_named_brings_its_contract_and_its_types(client, inbox):
+    types = {"types": {"zip": "string"}}
+    job = {"dataset": "previewed", "source": {"kind": "file", "path": "file"}, "options": types}
+    (inbox / "file").write_bytes(b"zip,id,price\n00501,0,15\n")
+    done = client.post("/api/v1/ingestions", json=job, headers={"Prefer": "wait=30"}).json()
+    assert done["state"] == "succeeded"
+    limits = {"max_rejected_rows": 1}
+    client.put("/api/v1/datasets/previewed/contract", json=CONTRACT | {"limits": limits}).raise_for_status()
+    reply = preview(client, inbox, ORDERS, dataset="previewed", rows=2).json()
+    assert [row["zip"] for row in reply["rows"]] == ["12345", "12349"]
+    assert reply["check"]["contract_version"] == 1
+    assert rejected(reply["check"]) == {row: BROKEN[row] for row in (2, 3)}
+    assert "3" in reply["check"]["violation"]
+    assert (
+        preview(client, inbox, ORDERS, dataset="previewed", contract={}).json()["check"]["rejected_rows"] == 2
+    )
+
+
+def test_rows_of_a_query_are_held_against_a_contract_too(client):
+    source = {"kind": "sql", "sql": "SELECT range AS id, -range AS price FROM range(3) ORDER BY id"}
+    request = {"source": source, "contract": CONTRACT}
+    reply = client.post("/api/v1/ingestions/preview", json=request).json()
+    assert reply["rows"] == [{"id": 0, "price": 0}]
+    assert rejected(reply["check"]).keys() == {2, 3}
+    assert client.post("/api/v1/ingestions/preview", json={"source": source}).json()["check"] is None
+
+
+def test_a_contract_that_cannot_be_is_refused(client, inbox):
+    wrong = {"columns": [{"name": "id", "type": "money"}]}
+    reply = preview(client, inbox, ORDERS, contract=wrong)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_contract")

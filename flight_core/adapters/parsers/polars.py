@@ -22,7 +22,14 @@ from flight_core.adapters.parsers.processes import LOG, ParsingProcesses
 from flight_core.adapters.parsers.sniffing import needs_whole_file
 from flight_core.adapters.parsers.unpacking import UnpackLimits
 from flight_core.application.job_log import note
-from flight_core.application.ports.parsing import Check, Checked, ParsedFiles, Preview, WholeFilesNeeded
+from flight_core.application.ports.parsing import (
+    Check,
+    Checked,
+    ParsedFiles,
+    Preview,
+    Trial,
+    WholeFilesNeeded,
+)
 from flight_core.application.ports.sources import FetchedFile, Report
 from flight_core.domain.contract import Contract, contract_document, report_of
 from flight_core.domain.errors import (
@@ -129,6 +136,7 @@ class PolarsParser:
         format: str | None,
         options: Mapping[str, object],
         rows: int,
+        check: Check | None = None,
         stored: pa.Schema | None = None,
     ) -> Preview:
         self.check(format=format, options=options)
@@ -137,13 +145,14 @@ class PolarsParser:
             raise WholeFilesNeeded
         request = self._request(files, folder, format, options, stored)
         request["preview"] = {"rows": rows, "whole": whole}
+        request["check"] = None if check is None else _check_message(check)
         try:
             answer = await self._ask(request, files[0].label, _unreported)
         finally:
             _log_tail(folder / LOG, {str(file.path): file.label for file in files})
-        with pa.OSFile(str(folder / answer["rows"]), "r") as source, pa.ipc.open_stream(source) as reader:
-            table = reader.read_all()
-        return Preview(table, Reading(**answer["reading"]), answer["sampled"], answer["warnings"])
+        table = _read_arrow(folder / answer["rows"])
+        trial = None if answer["checked"] is None else _trial(answer["checked"], folder)
+        return Preview(table, Reading(**answer["reading"]), answer["sampled"], answer["warnings"], trial)
 
     def _request(
         self,
@@ -199,6 +208,15 @@ def _encoded(schema: pa.Schema) -> str:
 def _checked(answer: Mapping[str, Any], folder: Path) -> Checked:
     rejects = None if answer["rejects"] is None else folder / answer["rejects"]
     return Checked(report_of(answer["report"]), rejects, answer["violation"])
+
+
+def _trial(answer: Mapping[str, Any], folder: Path) -> Trial:
+    return Trial(report_of(answer["report"]), answer["violation"], _read_arrow(folder / answer["rejected"]))
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    with pa.OSFile(str(path), "r") as source, pa.ipc.open_stream(source) as reader:
+        return reader.read_all()
 
 
 class _NotStarted(Exception):

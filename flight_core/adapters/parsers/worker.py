@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flight_core.adapters.parsers.checks.rejects import REJECTS_SCHEMA
 from flight_core.adapters.parsers.checks.verdict import CheckRequest, finish
 from flight_core.adapters.parsers.column_types.given import GivenTypes, stored_types
 from flight_core.adapters.parsers.formats.avro import parse_avro
@@ -105,7 +105,8 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
     format = contents[0].format
     options = options_for(format, request.options)
     short = [heads.shortened(*pair, options, wanted.rows) for pair in zip(files, contents, strict=True)]
-    target = Target(request.folder, None, request.types(options))
+    inspection = None if request.check is None else request.check.inspection
+    target = Target(request.folder, inspection, request.types(options))
     kinds = [content for _, content in short]
     used = _dispatch(
         [file for file, _ in short],
@@ -120,15 +121,27 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
     told |= used.model_dump(mode="json", exclude_unset=True)
     if contents[0].encoding not in (None, "utf-8"):
         told["encoding"] = contents[0].encoding
+    checked = None if request.check is None else _tried(request.check, target, wanted.rows)
     first = target.scan().head(SAMPLE_ROWS).collect()
     rows = request.folder / "preview.arrow"
-    _write_arrow(first.head(wanted.rows), rows)
+    _write_arrow(first.head(wanted.rows).to_arrow(), rows)
     return {
         "rows": rows.name,
         "reading": {"format": format, "options": told},
         "sampled": heads.cut,
         "warnings": list(hints(first)),
+        "checked": checked,
     }
+
+
+def _tried(check: CheckRequest, target: Target, rows: int) -> dict[str, object]:
+    """What a check has found, and the first rows that it has rejected, in `rejected`.arrow."""
+    found = finish(check, target)
+    rejects = check.inspection.rejects
+    table = pq.read_table(rejects) if rejects.exists() else REJECTS_SCHEMA.empty_table()
+    path = target.folder / "rejected.arrow"
+    _write_arrow(table.sort_by([("source", "ascending"), ("row", "ascending")]).slice(0, rows), path)
+    return {**found, "rejected": path.name}
 
 
 def _options_as(content: Content, options: FormatOptions) -> FormatOptions:
@@ -140,8 +153,7 @@ def _options_as(content: Content, options: FormatOptions) -> FormatOptions:
     return model.model_construct(_fields_set=options.model_fields_set & known.keys(), **known)
 
 
-def _write_arrow(frame: pl.DataFrame, path: Path) -> None:
-    table = frame.to_arrow()
+def _write_arrow(table: pa.Table, path: Path) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
 

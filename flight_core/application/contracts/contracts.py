@@ -28,6 +28,7 @@ from flight_core.domain.errors import ContractNotFound
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.repositories import ContractRepository, DatasetRepository
 
+_NOWHERE = DatasetName("preview")
 # The stored types that a contract can name.
 _TYPES = re.compile(
     r"bool|int(8|16|32|64)|float|double|string|date32\[day\]|timestamp\[us(, tz=UTC)?\]"
@@ -140,6 +141,20 @@ class PrepareCheck:
         if not (unique and request.mode is WriteMode.APPEND):
             return PreparedCheck(check, stored=columns)
         return PreparedCheck(check, -1 if stays is None else stays.ref.version, columns)
+
+    def tried(self, name: DatasetName | None, trial: Contract | None) -> PreparedCheck:
+        """For rows that are only looked at, before they go into `name`: by the contract on trial, or else by
+        that of the dataset. Not asked: how new they are, and which keys are there already."""
+        stays = None if name is None else self._stays(name)
+        columns = None if stays is None else stays.schema
+        known = None if name is None or trial is not None else self.contracts.find(name)
+        contract = trial if known is None else known.contract
+        if contract is None:
+            return PreparedCheck(None, stored=columns)
+        version = 0 if known is None else known.version
+        lasting = replace(contract, freshness=None)
+        stored = StoredContract(name or _NOWHERE, version, lasting, self.clock(), "")
+        return PreparedCheck(Check(stored, job_id="preview", at=self.clock()), stored=columns)
 
     @staticmethod
     def _completed(stored: StoredContract, stays: DatasetVersion | None) -> StoredContract:

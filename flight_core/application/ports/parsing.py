@@ -57,19 +57,36 @@ class WholeFilesNeeded(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What a contract says of the rows that were looked at. `violation` as in `Checked`.
+
+    `rejected` are the first of those that would be: `source` and `rules` as text and a list of texts, `row`
+    its number in the source, `raw` a map of its values as text.
+    """
+
+    report: CheckReport
+    violation: str | None
+    rejected: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """The first rows of a source, as an ingestion would write them. `sampled`: there is more, which
-    was not looked at and may change types."""
+    was not looked at and may change types. `trial` is None where there is no contract."""
 
     rows: pa.Table
     reading: Reading
     sampled: bool
     warnings: Sequence[str]
+    trial: Trial | None = None
 
 
 class Previewer(Protocol):
     def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
         """As `Parser.check`."""
+
+    def check_contract(self, contract: Contract) -> None:
+        """As `Parser.check_contract`."""
 
     async def preview(
         self,
@@ -79,6 +96,7 @@ class Previewer(Protocol):
         format: str | None,
         options: Mapping[str, object],
         rows: int,
+        check: Check | None = None,
         stored: pa.Schema | None = None,
     ) -> Preview:
         """Look at the beginnings of files, using `folder` for scratch.

@@ -1,5 +1,6 @@
 """`skein ingest` and `preview` with their options."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -69,15 +70,29 @@ def preview(
     format: Format = None,
     options: FormatOptions = None,
     types: Types = None,
+    into: Annotated[
+        str | None,
+        typer.Option("--as", metavar="DATASET", help="By the types and contract of this dataset."),
+    ] = None,
+    contract: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="By the contract in this file.", dir_okay=False)
+    ] = None,
     json: Json = False,
     server: Server = None,
     data: Data = None,
 ) -> None:
     """Show what an ingestion would make of a source: format, columns, first rows. Nothing is written."""
     from skein.cli.arguments import options_of, source_of
+    from skein.cli.contracts import contract_in
     from skein.cli.preview import preview
     from skein.cli.remote.client import connect
 
-    request = {"format": format, "options": options_of(options or [], types=types or []), "rows": rows}
+    request = {
+        "format": format,
+        "options": options_of(options or [], types=types or []),
+        "rows": rows,
+        "dataset": into,
+        "contract": None if contract is None else contract_in(contract),
+    }
     with connect(server, data) as api:
         preview(api, source_of(source), request, as_json_=json)
