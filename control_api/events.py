@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
+from flight_core.application.ports.tracing import UNTRACED, Tracer
 from flight_core.domain.access import EVERYTHING, LOCAL, Actor
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import FlightCoreError, InvalidDatasetName
@@ -145,20 +146,28 @@ class SocketFollower:
     """
 
     def __init__(
-        self, socket: WebSocket, subscription: Subscription, resubscribe: Resubscribe, *, timeout_s: float
+        self,
+        socket: WebSocket,
+        subscription: Subscription,
+        resubscribe: Resubscribe,
+        *,
+        timeout_s: float,
+        tracer: Tracer = UNTRACED,
     ) -> None:
+        self._tracer = tracer
         self._socket = socket
         self._subscription = subscription
         self._resubscribe = resubscribe
         self._timeout_s = timeout_s
         self._position = 0
+        self._messages = 0  # of the present subscription
         self._next: Subscription | None = None
         self._gone = False
 
     async def run(self) -> None:
         slow = False
         while not (slow or self._gone):
-            slow = await _deliver(self._subscription, self._take, (self._listen,), self._timeout_s)
+            slow = await self._follow()
             if self._next is None:
                 break
             self._subscription, self._next = self._next, None
@@ -166,10 +175,23 @@ class SocketFollower:
         with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
             await self._socket.close(RESUMABLE, reason)
 
+    async def _follow(self) -> bool:
+        """The present subscription, until it ends; whether the client was too slow for it."""
+        self._messages = 0
+        span = self._tracer.start("events", {"actor": self._subscription.wanted.actor.name})
+        slow = False
+        try:
+            with span.current():
+                slow = await _deliver(self._subscription, self._take, (self._listen,), self._timeout_s)
+        finally:
+            span.end({"messages": self._messages, "slow": slow})
+        return slow
+
     async def _take(self, message: Message) -> None:
         with suppress(WebSocketDisconnect):  # `_listen` ends the delivery
             await self._socket.send_text(message.json)
             self._position = message.id
+            self._messages += 1
 
     async def _listen(self) -> None:
         """Until the client leaves, or wants something else."""

@@ -96,7 +96,9 @@ class Live:
         self.channel = channel
         self.interval_s = asked.interval_ms / 1000
         self.scope = anyio.CancelScope()
+        self.sql = asked.sql
         self.number = 0
+        self.rows = 0  # of all results
         self.reading: Reading | None = None
         self.paused = False
         self._credits = math.inf if asked.credits is None else asked.credits
@@ -145,6 +147,7 @@ class LiveSocket:
         self._socket = socket
         self._use_cases = use_cases
         self._stall_timeout_s = options.stall_timeout_s
+        self._tracer = options.tracer
         self._streaming = streaming
         self._actor = actor
         self._subscriptions: dict[str, Live] = {}
@@ -227,6 +230,22 @@ class LiveSocket:
 
     async def _serve(self, live: Live) -> None:
         failure: FlightCoreError | None = None
+        span = self._tracer.start("live query", {"actor": self._actor.name, "door": DOOR, "sql": live.sql})
+        try:
+            with span.current():
+                failure = await self._until_over(live)
+        finally:
+            code = None if failure is None else failure.code
+            span.end({"results": live.number, "rows": live.rows}, error=code)
+        del self._subscriptions[live.id]
+        if failure is None:
+            await self._say(wire.LiveState(type="unsubscribed", id=live.id))
+        else:
+            await self._refuse(live.id, failure, ended=True)
+
+    async def _until_over(self, live: Live) -> FlightCoreError | None:
+        """What made it end; None if it was stopped."""
+        failure: FlightCoreError | None = None
         try:
             with live.scope:
                 await self._results(live)
@@ -236,11 +255,7 @@ class LiveSocket:
             reference = uuid4().hex[:12]
             logger.exception("unexpected failure", extra={"reference": reference})
             failure = FlightCoreError(f"internal error; the server's log tells more under {reference}")
-        del self._subscriptions[live.id]
-        if failure is None or live.scope.cancel_called:  # then the query failed because it was stopped
-            await self._say(wire.LiveState(type="unsubscribed", id=live.id))
-        else:
-            await self._refuse(live.id, failure, ended=True)
+        return None if live.scope.cancel_called else failure  # the query failed because it was stopped
 
     async def _results(self, live: Live) -> None:
         while True:
@@ -273,6 +288,7 @@ class LiveSocket:
                 await self._send(frame)
         finally:
             live.reading = None
+            live.rows += reading.rows
             with anyio.CancelScope(shield=True):
                 await self._streaming.in_thread(reading.close)
         await self._say(

@@ -62,6 +62,7 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.ports.results import ResultCache
 from flight_core.application.ports.steps import Steps
+from flight_core.application.ports.tracing import UNTRACED, Tracer
 from flight_core.application.profiles.profile import ProfileDataset
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.live import FollowQuery
@@ -96,6 +97,7 @@ class ControlOptions:
     check_timeout_s: float = 5.0
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     telemetry: TelemetryConfig | None = None  # of FastAPI, for traces of requests
+    tracer: Tracer = UNTRACED
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,10 @@ async def follow(socket: WebSocket, use_cases: UseCases, options: Options, calle
             jobs=wanted.jobs,
         )
 
-    await SocketFollower(socket, subscription, resubscribe, timeout_s=options.event_timeout_s).run()
+    follower = SocketFollower(
+        socket, subscription, resubscribe, timeout_s=options.event_timeout_s, tracer=options.tracer
+    )
+    await follower.run()
 
 
 async def accept(socket: WebSocket) -> None:

@@ -141,5 +141,6 @@ def http_app(skein: Skein, *, flight_uri: str) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         stall_timeout_s=settings.stall_timeout_s,
         telemetry=skein.telemetry.http,
+        tracer=skein.telemetry.tracer,
     )
     return create_app(skein.control, options)

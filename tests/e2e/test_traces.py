@@ -20,15 +20,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from websockets.sync.client import connect
 
 from flight_core.domain.errors import InvalidOption
 from skein.settings import load_settings
 from skein.wiring.telemetry import Telemetry, telemetry
+from tests.protocol.live_client import live_client
 from tests.stack import skein_process
 
 SECRET = "sesame"
 SQL = f"SELECT i, '{SECRET}' AS word FROM range(10) t(i)"
 TRACES = {"flight": "a" * 32, "adbc": "b" * 32, "http": "c" * 32}  # by client
+SOCKETS = "d" * 32  # the trace of what is done over WebSockets
 WAIT = {"Prefer": "wait=60"}
 CALLER = "1234567890abcdef"  # the span of the client
 
@@ -113,6 +116,7 @@ def seen(request, tmp_path_factory):
             answers = read_with_flight(flight_uri)
             read_with_adbc(flight_uri)
             job_ids = use_http(http_url)
+            use_sockets(http_url)
             assert server.stop() == 0
         logs = [json.loads(line) for line in "".join(server.errors).splitlines() if line.startswith("{")]
         yield Seen(received, logs, answers, *job_ids)
@@ -159,6 +163,20 @@ def use_http(url: str) -> tuple[str, str]:
         derived = client.post("/api/v1/datasets/derived/derivation/refresh", headers=WAIT).json()
         assert (ingested["state"], derived["state"]) == ("succeeded", "succeeded")
         return ingested["id"], derived["id"]
+
+
+def use_sockets(url: str) -> None:
+    headers = {"traceparent": traceparent(SOCKETS)}
+    with live_client(url, additional_headers=headers) as client:
+        client.follow("SELECT i FROM range(3) t(i)")
+        assert client.result().table.num_rows == 3
+        client.say(unsubscribe={"id": "q"})
+        assert client.hear()["type"] == "unsubscribed"
+    with connect(f"{url.replace('http', 'ws', 1)}/api/v1/events", additional_headers=headers) as socket:
+        for _ in range(2):
+            assert json.loads(socket.recv(timeout=30))["type"] == "skein.hello"
+            socket.send(json.dumps({"subscribe": {"datasets": ["none"]}}))
+        socket.recv(timeout=30)
 
 
 REQUESTS = {
@@ -227,6 +245,21 @@ def test_the_queries_of_a_job_are_parts_of_it(seen):
     job = seen.collector.one("job ingest", **{"skein.job_id": seen.derived_id})
     (query,) = [span for span in seen.collector.spans() if span.parent_span_id == job.span_id]
     assert (query.name, values(query)["skein.door"], values(query)["skein.rows"]) == ("query", "ingestion", 2)
+
+
+def test_subscriptions_over_sockets_are_spans_and_their_queries_parts_of_them(seen):
+    spans = [span for span in seen.collector.spans() if span.trace_id.hex() == SOCKETS]
+    (live,) = [span for span in spans if span.name == "live query"]
+    told = values(live)
+    assert (told["skein.results"], told["skein.rows"], told["skein.door"]) == (1, 3, "websocket")
+    (query,) = [span for span in spans if span.name == "query"]
+    assert query.parent_span_id == live.span_id
+    events = [span for span in spans if span.name == "events"]
+    assert [values(span)["skein.messages"] for span in events] == [1, 1, 1]
+    sockets = {span.span_id: span for span in spans if span.kind == Span.SPAN_KIND_SERVER}
+    assert len(sockets) == 2
+    assert {live.parent_span_id, *(span.parent_span_id for span in events)} == set(sockets)
+    assert all(span.parent_span_id.hex() == CALLER for span in sockets.values())
 
 
 def test_flight_answers_with_the_spans_of_its_calls(seen):
