@@ -1,6 +1,7 @@
 """Rows of databases, through drivers that run in a process of their own."""
 
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -172,6 +173,30 @@ def test_only_drivers_that_are_allowed_and_there_are_used():
         source().check(spec, actor=LOCAL)
     with pytest.raises(InvalidSource, match="pip install adbc-driver-snowflake"):
         source(drivers=("snowflake",)).check(spec, actor=LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("uri", "sent"),
+    [
+        ("db://localhost:1234/shop?tls=1", r"db://(127\.0\.0\.1|\[::1\]):1234/shop\?tls=1"),
+        ("db://[::1]:1234", r"db://\[::1\]:1234"),
+    ],
+)
+def test_a_driver_that_an_operator_adds_gets_the_address_that_was_checked(uri, sent, tmp_path, monkeypatch):
+    """A package like those of drivers: this is about what it is told."""
+    (tmp_path / "adbc_driver_added.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    wanted = {"driver": "added", "uri": uri, "sql": "SELECT 1", "options": {"colour": "red"}}
+    spec = SourceSpec("adbc", wanted)
+    found = source(drivers=("added",))
+    request, label, _ = found._request(found._wanted(spec))
+    assert re.fullmatch(sent, request["options"]["uri"])
+    assert request["options"]["colour"] == "red"
+    assert label.endswith(":1234")
+    free = source(drivers=("added",), policy=AddressPolicy(allow_private=True))
+    assert free._request(free._wanted(spec))[0]["options"]["uri"] == uri
+    with pytest.raises(SourceNotAllowed):
+        opened(source(drivers=("added",), policy=AddressPolicy()), spec)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ class AdbcSource:
         driver = driver_of(wanted.driver)
         server = driver.server(wanted.uri, wanted.driver)
         address = checked_address(server.host, server.port, self.options.policy)
+        if self.options.policy.allow_private and not driver.knows_hosts:
+            address = server.host  # whatever that will mean, it may be reached
         hidden: list[str] = []
         options = {name: self._value(value, server.host, hidden) for name, value in wanted.options.items()}
         request |= {"parts": driver.parts, "options": driver.connected(server, address, options)}

@@ -51,12 +51,14 @@ class Driver:
     `options` are those that it may get: others read files or open connections of their own.
     `connected` gives all that it gets, for the address that was checked.
     `parts`: results are asked for in parts, so that no server sends the driver elsewhere.
+    `knows_hosts`: it connects to the address that it is told, and still knows the host, as TLS needs it.
     """
 
     connected: Callable[[Server, str, Options], Options]
     schemes: Mapping[str, int | None]
     options: re.Pattern[str]
     parts: bool = False
+    knows_hosts: bool = True
 
     def server(self, given: str, name: str) -> Server:
         """
@@ -110,8 +112,8 @@ def _postgresql(server: Server, address: str, options: Options) -> Options:
     return {"uri": server.uri_at(server.host, urlencode(parameters, quote_via=quote), "postgresql")}
 
 
-def _other(server: Server, _address: str, options: Options) -> Options:
-    return {**options, "uri": urlunsplit(server.uri)}
+def _other(server: Server, address: str, options: Options) -> Options:
+    return {**options, "uri": server.uri_at(address)}
 
 
 _KNOWN = {
@@ -122,11 +124,11 @@ _KNOWN = {
         _postgresql, {"postgresql": 5432, "postgres": 5432}, re.compile("username|password")
     ),
 }
-_OTHER = Driver(_other, {}, re.compile("(?!uri$).+"))
+_OTHER = Driver(_other, {}, re.compile("(?!uri$).+"), knows_hosts=False)
 
 
 def driver_of(name: str) -> Driver:
-    """That of a server. What an operator adds gets its URI and its options as they are."""
+    """That of a server. What an operator adds gets its options as they are, and in its URI the address."""
     return _KNOWN.get(name, _OTHER)
 
 
