@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import AfterValidator, Field, ValidationError, create_model
 
+from flight_core.adapters.parsers.checks.contract_rules import check_contract, column_types
 from flight_core.adapters.parsers.checks.inspection import Inspection
 from flight_core.adapters.parsers.checks.rejects import RejectsNote
 from flight_core.adapters.parsers.checks.verdict import CheckRequest
-from flight_core.adapters.parsers.contract_rules import check_contract, column_types
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.unpacking import Unpacked
 from flight_core.adapters.parsers.worker import Request, parse

@@ -96,7 +96,9 @@ class PolarsParser:
             options_for(known_format(format), options)
 
     def check_contract(self, contract: Contract) -> None:
-        from flight_core.adapters.parsers.contract_rules import check_contract  # Polars, only if needed
+        from flight_core.adapters.parsers.checks.contract_rules import (
+            check_contract,  # Polars, only if needed
+        )
 
         check_contract(contract)
 

@@ -13,10 +13,10 @@ from types import MappingProxyType
 import polars as pl
 import polars.selectors as cs
 
+from flight_core.adapters.parsers.checks.contract_rules import Rule, column_types, default_of, rules_of
 from flight_core.adapters.parsers.checks.nested_texts import as_text, restoring
 from flight_core.adapters.parsers.checks.rejects import RejectsFile, RejectsNote
 from flight_core.adapters.parsers.column_types.contract import Coercion, coercion
-from flight_core.adapters.parsers.contract_rules import Rule, column_types, default_of, rules_of
 from flight_core.domain.contract import (
     RAGGED_MARK,
     RAGGED_RULE,
