@@ -21,7 +21,7 @@ from flight_core.adapters.parsers.options import check_for_any, known_format, op
 from flight_core.adapters.parsers.processes import LOG, ParsingProcesses
 from flight_core.adapters.parsers.sniffing import needs_whole_file
 from flight_core.adapters.parsers.unpacking import UnpackLimits
-from flight_core.application.job_log import note
+from flight_core.application.jobs.log import note
 from flight_core.application.ports.parsing import (
     Check,
     Checked,
@@ -96,9 +96,8 @@ class PolarsParser:
             options_for(known_format(format), options)
 
     def check_contract(self, contract: Contract) -> None:
-        from flight_core.adapters.parsers.checks.contract_rules import (
-            check_contract,  # Polars, only if needed
-        )
+        # Loads Polars, so only when it is needed.
+        from flight_core.adapters.parsers.checks.contract_rules import check_contract
 
         check_contract(contract)
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from flight_core.application.job_log import JobLog
+from flight_core.application.jobs.log import JobLog
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.tracing import Span
 from flight_core.domain.job import Job, Progress
