@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-Worker = Callable[[Path, int], int | None]
+Worker = Callable[..., int | None]
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    """Call it with the step at which the next process dies; the steps of one that has come to an end."""
+    """Call it with a folder, the step at which the next process dies, and what it does, see `forking_worker`:
+    the steps of one that has come to an end."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "tests.adapters.forking_worker"],
         cwd=ROOT,
@@ -24,8 +25,8 @@ def worker() -> Iterator[Worker]:
         text=True,
     )
 
-    def run(folder: Path, last_step: int) -> int | None:
-        process.stdin.write(f"{last_step} {folder}\n")
+    def run(folder: Path, last_step: int, do: str = "work") -> int | None:
+        process.stdin.write(f"{do} {last_step} {folder}\n")
         process.stdin.flush()
         answer = process.stdout.readline().split()
         assert answer != ["failed"], "see what it printed"

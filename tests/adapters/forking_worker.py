@@ -1,13 +1,14 @@
 """A process that can be killed cheaply: `python -m tests.adapters.forking_worker`.
 
-Each line on standard input is a folder and a number. A child is forked that does the work of the folder
-until none is left, or kills itself with SIGKILL at the step of that number (0: never). The answer is a line:
-how it ended, and the steps it took. Steps are what an outside observer can tell apart: calls of the file
-system, and statements and commits of the catalog.
+Each line on standard input is what to do, a number and a folder. A child is forked that does it to the
+end, or kills itself with SIGKILL at the step of that number (0: never). The answer is a line: how it ended,
+and the steps it took. Steps are what an outside observer can tell apart: calls of the file system, and
+statements and commits of the catalog.
 
-Work is what `WholeProcess` does by itself, and the chores of the folder: what a user asks for and waits for.
-Files are parsed in the child itself, by the code of the parsing process: starting that takes longer than
-everything else together. What happens when it dies is tested elsewhere.
+`work` is what `WholeProcess` does by itself until none is left, and the chores of the folder: what a user
+asks for and waits for. `serve` is what `skein serve-flight` does, until SIGTERM. Files are parsed in the
+child itself, by the code of the parsing process: starting that takes longer than everything else together.
+What happens when it dies is tested elsewhere.
 """
 
 import gc
@@ -32,7 +33,9 @@ from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import CommitConflict
 from flight_core.domain.job import JobFilter, JobState
 from skein.directory import Role
-from tests.adapters.whole_process import WholeProcess, whole_process
+from skein.lifecycle import run
+from skein.settings import load_settings
+from tests.adapters.whole_process import WholeProcess, data_of, whole_process
 
 CHORES = "chores.json"
 
@@ -80,7 +83,7 @@ async def work(process: WholeProcess, chores: list[list]) -> None:
         worker = process.worker(max_attempts=1000, poll_s=0.05, progress_s=0.02)
         tasks.start_soon(worker.run)
         for chore in chores:
-            await anyio.to_thread.run_sync(do, process, *chore)
+            await anyio.to_thread.run_sync(ask, process, *chore)
         while await anyio.to_thread.run_sync(busy, process):
             await anyio.sleep(0.01)
         worker.stop()
@@ -91,7 +94,7 @@ def busy(process: WholeProcess) -> bool:
     return bool(process.fire_schedules() + process.refresh_due() or unfinished)
 
 
-def do(process: WholeProcess, what: str, name: str, *arguments) -> None:
+def ask(process: WholeProcess, what: str, name: str, *arguments) -> None:
     """As somebody does who was not answered, and asks again."""
     if what == "delete":
         process.delete_rows(DatasetName(name), *arguments, actor=LOCAL, door="test")
@@ -101,12 +104,23 @@ def do(process: WholeProcess, what: str, name: str, *arguments) -> None:
             process.versions.restore(DatasetName(name), version, actor=LOCAL, expected=expected)
 
 
-def child(folder: Path, last_step: int, answer: int) -> None:
+def do_work(folder: Path, steps: Steps) -> None:
     with whole_process(folder, Role.CONTROL, InProcessParser(ParserOptions())) as process:
-        steps = Steps(last_step)
         steps.watch()
         anyio.run(work, process, json.loads((process.inputs / CHORES).read_text()))
-        os.write(answer, b"%d" % steps.taken)
+
+
+def serve(folder: Path, steps: Steps) -> None:
+    PolarsParser._ask = InProcessParser._ask
+    steps.watch()
+    settings = load_settings(data=data_of(folder), flight_port=0, memory_limit="512MB", threads=1)
+    run(settings, {Role.FLIGHT}, prepare=lambda _: None, announce=lambda *_: None)
+
+
+def child(do: str, folder: Path, last_step: int, answer: int) -> None:
+    steps = Steps(last_step)
+    {"work": do_work, "serve": serve}[do](folder, steps)
+    os.write(answer, b"%d" % steps.taken)
 
 
 def say(text: str) -> None:
@@ -118,12 +132,12 @@ def main() -> None:
     gc.freeze()
     say("ready")
     for line in sys.stdin:
-        last_step, folder = line.rstrip("\n").split(" ", 1)
+        do, last_step, folder = line.rstrip("\n").split(" ", 2)
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                child(Path(folder), int(last_step), writer)
+                child(do, Path(folder), int(last_step), writer)
             finally:
                 os._exit(1)
         os.close(writer)

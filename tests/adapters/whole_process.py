@@ -19,7 +19,7 @@ from flight_core.application.maintenance.maintenance import VacuumOptions
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode
 from flight_core.domain.job import Task
 from skein.directory import DataDirectory, Role
 from skein.settings import load_settings
@@ -32,13 +32,17 @@ from skein.wiring.versions import start_maintenance, vacuum, version_use_cases
 NO_GRACE = VacuumOptions(grace=timedelta(0), orphan_grace=timedelta(0))
 
 
+def data_of(folder: Path) -> Path:
+    return folder / "data"
+
+
 class WholeProcess:
     """Files of the folder `inputs` can be ingested. Vacuum deletes at once what nobody reads."""
 
     def __init__(self, folder: Path, role: Role, stack: ExitStack, parser: Parser | None = None) -> None:
         self.inputs = folder / "inputs"
         self.inputs.mkdir(exist_ok=True)
-        directory = DataDirectory(folder / "data")
+        directory = DataDirectory(data_of(folder))
         directory.prepare()
         settings = load_settings(
             data=directory.root, ingest_roots=str(self.inputs), ingest_jobs=8, memory_limit="512MB", threads=1
@@ -74,8 +78,17 @@ class WholeProcess:
         yield from ((dataset.name.value, dataset.id) for dataset in self.parts.datasets.list())
         yield from ((name.value, id) for name, id in self.parts.datasets.reservations())
 
-    def sweep(self) -> None:
-        self.parts.store.sweep(before=utc_now() + timedelta(days=1))
+    def expect_nothing_left_behind(self) -> None:
+        """Once it is swept, storage has the files of versions that can be read, and no others."""
+        assert list(self.directory.jobs.iterdir()) == []
+        store = self.parts.store
+        store.sweep(before=utc_now() + timedelta(days=1))
+        for name, id in self.ids():
+            kept = {version.ref.version for version in store.history(id)} - set(store.vacuumed(id))
+            listed = {uri for version in kept for uri in store.files(VersionRef(id, version)).uris}
+            folder = self.directory.lake / id
+            there = {str(path) for path in folder.rglob("*.parquet") if "_delta_log" not in path.parts}
+            assert there == listed, name
 
 
 @contextmanager
