@@ -8,6 +8,7 @@ import pytest
 
 from control_api.errors import status_of
 from flight_core.domain.errors import FlightCoreError
+from flight_core.domain.system import SYSTEM_TABLES
 from flight_server.errors import to_wire
 from schemas.errors import PROBLEM_TYPES
 from schemas.sources import SOURCES
@@ -33,6 +34,15 @@ def named_in_headings(page):
     """What the headings name that hold nothing but one piece of code: `name`."""
     named = [re.fullmatch(r"`([^`]+)`", heading) for heading in documents.headings(page)]
     return [match.group(1) for match in named if match]
+
+
+def test_every_system_table_has_a_heading_and_a_line_for_each_column():
+    sections = documents.sections(REFERENCE / "system-tables.md")
+    headings = named_in_headings(REFERENCE / "system-tables.md")
+    assert headings == [f"skein.{table}" for table in SYSTEM_TABLES]
+    for heading, columns in zip(headings, SYSTEM_TABLES.values(), strict=True):
+        cells = re.findall(r"^\| (`[^|]*`) \|", sections[f"`{heading}`"], re.MULTILINE)
+        assert re.findall(r"`(\w+)`", " ".join(cells)) == columns.names
 
 
 def all_failures(root=FlightCoreError):
