@@ -10,7 +10,9 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from flight_core.adapters.engines.duckdb.known_plans import KnownQuery
 from flight_core.application.ports.engine import Principal
+from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import (
     Cancelled,
     DatasetNotFound,
@@ -23,7 +25,7 @@ from flight_core.domain.errors import (
     TooManyStreams,
     VersionNotFound,
 )
-from flight_core.domain.query import Statement
+from flight_core.domain.query import Pins, Statement
 from tests.adapters.guarded_stack import CASES, SECRET, GuardedStack, guarded_stack
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) t(i) WHERE i % 7 = 3"
@@ -163,6 +165,41 @@ def test_a_pin_gives_no_right_to_a_dataset(stack):
     pins = {"ds_b": stack.lake.state.datasets["ds_b"].ref}
     with pytest.raises(DatasetNotFound):
         stack.engine.plan(Statement("FROM ds_b"), stack.view, principal=ME, pins=pins)
+
+
+def test_a_known_plan_holds_for_its_principal_its_versions_and_its_rights_alone(tmp_path):
+    def planned(principal: Principal = ME, **options: Pins) -> tuple[bool, list[dict[str, int]]]:
+        query = stack.engine.plan(query_statement(), stack.view, principal=principal, **options)
+        try:
+            known = isinstance(query, KnownQuery)
+            return known, pa.Table.from_batches(list(query), query.schema).to_pylist()
+        finally:
+            query.close()
+
+    with guarded_stack(tmp_path) as stack:
+        first = {"ds_a": stack.view.datasets["ds_a"].ref}
+        stack.engine.inspect(query_statement(), stack.view, principal=ME)
+        assert planned() == planned(pins=first) == (True, [{"n": 20}])
+        assert planned(Principal("other")) == (False, [{"n": 20}])
+        stack.lake.commit("ds_a", pa.table({"i": [1]}))
+        assert [planned(), planned()] == [(False, [{"n": 1}]), (True, [{"n": 1}])]
+        assert planned(pins=first) == (False, [{"n": 20}])
+        with pytest.raises(DatasetNotFound):
+            stack.engine.plan(query_statement(), LakeState(9, {}), principal=ME)
+
+
+def test_a_known_plan_is_stopped_at_any_time(stack):
+    statement = Statement("SELECT * FROM range(100_000_000)")
+    stack.engine.plan(statement, stack.view, principal=ME).close()
+    for stop in ("cancel", "close"):
+        begun = stack.engine.plan(statement, stack.view, principal=ME)
+        batches = iter(begun)
+        next(batches)
+        getattr(begun, stop)()
+        with pytest.raises(Cancelled):
+            list(batches)
+        begun.close()
+    assert stack.rows("SELECT 1 AS one").to_pylist() == [{"one": 1}]
 
 
 def test_a_statement_can_be_inspected_without_its_parameters(stack):

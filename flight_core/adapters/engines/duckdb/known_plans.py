@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.plain_scan import ScanPlan
-from flight_core.application.ports.engine import Query
+from flight_core.application.ports.engine import Measured, Query
 from flight_core.domain.errors import Cancelled
 from flight_core.domain.query import Pins
 
@@ -22,7 +22,7 @@ class KnownPlan:
 
     schema: pa.Schema
     pins: Pins
-    fingerprint: str
+    fingerprint: str | None
     scan: ScanPlan | None
 
 
@@ -55,6 +55,11 @@ class KnownQuery:
         self._lock = threading.Lock()
         self._bound: Query | None = None
         self._stopped = False
+
+    def progress(self) -> float | None:
+        """See `Measured`."""
+        bound = self._bound
+        return bound.progress() if isinstance(bound, Measured) else None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         bound = self._bind()

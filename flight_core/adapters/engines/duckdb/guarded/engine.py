@@ -15,18 +15,21 @@ import pyarrow as pa
 from flight_core.adapters.engines.duckdb.guarded.metadata import GuardedMetadata
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, GuardedProcesses
 from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
-from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel
+from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel, frame, message
+from flight_core.adapters.engines.duckdb.known_plans import KnownPlan, KnownPlans, KnownQuery
 from flight_core.adapters.engines.duckdb.lake import scan, scan_window, version_of
 from flight_core.adapters.engines.duckdb.parameters import nulls, untyped
 from flight_core.adapters.engines.duckdb.pinning import to_rename
 from flight_core.adapters.engines.duckdb.statements import TableName
-from flight_core.application.ports.engine import Principal
+from flight_core.application.ports.engine import Principal, Query
 from flight_core.application.ports.metadata import Metadata
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import EngineUnavailable, InvalidParameters
 from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind, Window
 from flight_core.domain.system import SYSTEM_TABLES
+
+_KNOWN_BYTES = 64 << 10  # of a statement and its schema, to be remembered
 
 
 class GuardedDuckDbEngine:
@@ -36,14 +39,51 @@ class GuardedDuckDbEngine:
         self._timeout_s = options.timeout_s
         self._processes = GuardedProcesses(options)
         self._store = store
+        self._plans = KnownPlans()
 
     def plan(
         self, statement: Statement, lake: LakeState, *, principal: Principal, pins: Pins | None = None
-    ) -> GuardedQuery:
+    ) -> Query:
+        known = self._known(statement, lake, pins, principal)
+        if known is None:
+            return self._restarting(lambda: self._planned(statement, lake, pins, principal))
+        return KnownQuery(known, lambda: self._restarting(lambda: self._run(statement, known, principal)))
+
+    def inspect(self, statement: Statement, lake: LakeState, *, principal: Principal) -> StatementInfo:
+        known = self._known(statement, lake, None, principal)
+        if known is not None:
+            return StatementInfo(StatementKind.READ, known.schema, untyped(()))
+        with ExitStack() as undo:
+            conversation, _ = self._conversation(principal, undo)
+            bound = conversation.step(
+                lambda: self._bind(conversation.channel, statement, lake, None, principal, probe=True)
+            )
+        self._remember(statement, bound, principal)
+        return StatementInfo(StatementKind.READ, bound.schema, untyped(bound.parameters))
+
+    def _known(
+        self, statement: Statement, lake: LakeState, pins: Pins | None, principal: Principal
+    ) -> KnownPlan | None:
+        """What planning would find out, if it has for these versions. Raises where they cannot be read."""
+        known = self._plans.get((principal.name, statement)) if not statement.parameters else None
+        if known is None or known.pins != self._pins(map(_unqualified, known.pins), lake, pins):
+            return None
+        return known
+
+    def _remember(self, statement: Statement, bound: "_Bound", principal: Principal) -> None:
+        """Not what is large: a process that runs foreign SQL chose it."""
+        if bound.parameters or bound.reads_system:
+            return
+        if len(statement.sql) + bound.schema_bytes <= _KNOWN_BYTES:
+            plan = KnownPlan(bound.schema, bound.pins, bound.fingerprint(principal), scan=None)
+            self._plans.keep((principal.name, statement), plan)
+
+    @staticmethod
+    def _restarting(start: Callable[[], GuardedQuery]) -> GuardedQuery:
         try:
-            return self._planned(statement, lake, pins, principal)
+            return start()
         except EngineUnavailable:  # a query of before took the process down; a new one is not to blame
-            return self._planned(statement, lake, pins, principal)
+            return start()
 
     def _planned(
         self, statement: Statement, lake: LakeState, pins: Pins | None, principal: Principal
@@ -54,19 +94,34 @@ class GuardedDuckDbEngine:
                 lambda: self._bind(conversation.channel, statement, lake, pins, principal)
             )
             undo.pop_all()
-            # The process that found it out runs foreign SQL: what it says counts for its own principal.
-            fingerprint = f"{principal.name}:{bound.form}" if bound.form and not bound.reads_system else None
+            self._remember(statement, bound, principal)
+            fingerprint = bound.fingerprint(principal)
             return GuardedQuery(
                 conversation, bound.schema, bound.pins, fingerprint=fingerprint, release=release
             )
 
-    def inspect(self, statement: Statement, lake: LakeState, *, principal: Principal) -> StatementInfo:
+    def _run(self, statement: Statement, known: KnownPlan, principal: Principal) -> GuardedQuery:
+        """Say at once all that there is to say."""
         with ExitStack() as undo:
-            conversation, _ = self._conversation(principal, undo)
-            bound = conversation.step(
-                lambda: self._bind(conversation.channel, statement, lake, None, principal, probe=True)
+            conversation, release = self._conversation(principal, undo)
+            channel = conversation.channel
+
+            def start() -> pa.Schema:
+                sql, order = message(sql=statement.sql), self._order(statement, known.pins)
+                channel.send_frames(sql, order, frame(ARROW), message(run=True))
+                channel.hear()
+                return _schema(channel.expect(ARROW))
+
+            schema = conversation.step(start)
+            undo.pop_all()
+            return GuardedQuery(
+                conversation,
+                schema,
+                known.pins,
+                fingerprint=known.fingerprint,
+                release=release,
+                running=True,
             )
-        return StatementInfo(StatementKind.READ, bound.schema, untyped(bound.parameters))
 
     def metadata(self, whole: Metadata, lake: LakeState) -> Metadata:
         return GuardedMetadata(whole, lake)
@@ -94,25 +149,27 @@ class GuardedDuckDbEngine:
         probe: bool = False,
     ) -> "_Bound":
         """Have the statement bound; `probe` stands NULLs in for parameters that have no values."""
-        channel.tell(sql=statement.sql)
+        channel.send_frames(message(sql=statement.sql))
         heard = channel.hear()
         tables = [TableName(*table) for table in heard["tables"]]
         system = _system_tables(tables, principal)
         read = self._pins((table for table in tables if not table.is_system), lake, pins)
+        rows = (frame(ARROW, memoryview(_stream(each))) for each in system.values())
+        values = statement.parameters or (nulls(heard["parameters"]) if probe else ())
+        order = self._order(statement, read, system)
+        channel.send_frames(order, *rows, frame(ARROW, _serialized(values)))
+        schema = channel.expect(ARROW)
+        return _Bound(_schema(schema), len(schema), read, heard["parameters"], heard["form"], bool(system))
+
+    def _order(self, statement: Statement, read: Pins, system: Iterable[str] = ()) -> bytes:
         files = {key: self._store.files(ref) for key, ref in read.items()}
-        channel.tell(
+        return message(
             views={key: _scan(each, statement.window) for key, each in files.items()},
             files=[uri for each in files.values() for uri in each.uris],
             row_limit=statement.row_limit,
             narrow_decimals=statement.narrow_decimals,
             system=list(system),
         )
-        for rows in system.values():
-            channel.send(ARROW, memoryview(_stream(rows)))
-        values = statement.parameters or (nulls(heard["parameters"]) if probe else ())
-        channel.send(ARROW, _serialized(values))
-        schema = pa.ipc.read_schema(pa.py_buffer(channel.expect(ARROW)))
-        return _Bound(schema, read, heard["parameters"], heard["form"], bool(system))
 
     def _pins(self, tables: Iterable[TableName], lake: LakeState, pins: Pins | None) -> Pins:
         if pins is not None:
@@ -133,10 +190,15 @@ class GuardedDuckDbEngine:
 @dataclass(frozen=True, slots=True)
 class _Bound:
     schema: pa.Schema
+    schema_bytes: int
     pins: Pins
     parameters: Sequence[str]
     form: str | None
     reads_system: bool
+
+    def fingerprint(self, principal: Principal) -> str | None:
+        """The process that found it out runs foreign SQL: what it says counts for its own principal."""
+        return f"{principal.name}:{self.form}" if self.form and not self.reads_system else None
 
 
 def _system_tables(tables: Iterable[TableName], principal: Principal) -> Mapping[str, pa.Table]:
@@ -144,6 +206,14 @@ def _system_tables(tables: Iterable[TableName], principal: Principal) -> Mapping
     for name in names - SYSTEM_TABLES.keys():
         raise dataset_not_found(name, SYSTEM_TABLES)
     return {name: principal.system_table(name) for name in names}
+
+
+def _unqualified(name: str) -> TableName:
+    return TableName("", "", name)
+
+
+def _schema(payload: memoryview) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(payload))
 
 
 def _scan(files: TableFiles, window: Window | None) -> str:

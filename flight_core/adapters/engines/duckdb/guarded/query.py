@@ -17,6 +17,7 @@ from flight_core.adapters.engines.duckdb.guarded.wire import (
     Channel,
     Gone,
     failure_of,
+    message,
     progress_of,
 )
 from flight_core.domain.errors import (
@@ -86,7 +87,8 @@ class Conversation:
 
 
 class GuardedQuery:
-    """Implements `Query`. `release` is called once, when nothing runs for it any more."""
+    """Implements `Query`. `release` is called once, when nothing runs for it any more. `running`: it was
+    told to run already."""
 
     def __init__(
         self,
@@ -96,7 +98,9 @@ class GuardedQuery:
         *,
         fingerprint: str | None,
         release: Callable[[], None],
+        running: bool = False,
     ) -> None:
+        self._running = running
         self._conversation = conversation
         self._schema = schema
         self._pins = pins
@@ -124,7 +128,8 @@ class GuardedQuery:
         return None if self._closed else self._frames.progress
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        self._step(lambda: self._conversation.channel.tell(run=True))
+        if not self._running:
+            self._step(lambda: self._conversation.channel.send_frames(message(run=True)))
         frames = self._frames
         reader = self._step(lambda: frames.use(lambda: pa.ipc.open_stream(pa.PythonFile(frames, mode="r"))))
         while (batch := self._step(lambda: frames.use(lambda: next(reader, None)))) is not None:

@@ -24,6 +24,14 @@ _HEADER = struct.Struct(">cQ")
 _PROGRESS = struct.Struct(">d")
 
 
+def frame(kind: bytes, payload: bytes | memoryview = b"") -> bytes:
+    return _HEADER.pack(kind, len(payload)) + payload
+
+
+def message(**content: Any) -> bytes:
+    return frame(JSON, json.dumps(content).encode())
+
+
 class Gone(Exception):
     """The other side has closed the connection, or its process has died."""
 
@@ -35,8 +43,13 @@ class Channel:
         self.connection = connection
         self._sending = threading.Lock()
 
-    def send(self, kind: bytes, payload: bytes | memoryview = b"") -> None:
-        self.send_pieces(kind, [payload])
+    def send_frames(self, *frames: bytes) -> None:
+        """What is small in one go: each time wakes the other side."""
+        with self._sending:
+            try:
+                self.connection.sendall(b"".join(frames))
+            except OSError as error:
+                raise Gone from error
 
     def send_pieces(self, kind: bytes, pieces: Sequence[bytes | memoryview]) -> None:
         """One frame, without putting its pieces together first."""
@@ -62,9 +75,6 @@ class Channel:
                 self.connection.sendall(piece)
         except OSError as error:
             raise Gone from error
-
-    def tell(self, **message: Any) -> None:
-        self.send(JSON, json.dumps(message).encode())
 
     def receive(self) -> tuple[bytes, memoryview]:
         kind, size = _HEADER.unpack(self._exactly(_HEADER.size))
@@ -93,7 +103,7 @@ class Channel:
 
     def fail(self, failure: FlightCoreError) -> None:
         details = {"code": failure.code, "message": failure.message, "details": dict(failure.details)}
-        self.send(ERROR, json.dumps(details, default=str).encode())
+        self.send_frames(frame(ERROR, json.dumps(details, default=str).encode()))
 
     def close(self) -> None:
         self.connection.close()

@@ -27,7 +27,7 @@ import pyarrow as pa
 from flight_core.adapters.engines.duckdb.binding import bind
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.guarded.allowed import MAX_SQL_BYTES, tables_of
-from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, END, Channel, Gone
+from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, END, Channel, Gone, frame, message
 from flight_core.adapters.engines.duckdb.parameters import placeholder_names
 from flight_core.adapters.engines.duckdb.repeatable import normal_form, steady_functions
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser
@@ -117,7 +117,7 @@ class Worker:
             parsed = self._judged(sql)
         tables = [[table.catalog, table.schema, table.name] for table in parsed.tables]
         form = normal_form(parsed, self._steady_functions)
-        channel.tell(tables=tables, parameters=placeholder_names(parsed.sql), form=form)
+        channel.send_frames(message(tables=tables, parameters=placeholder_names(parsed.sql), form=form))
         order = channel.hear()
         system = {name: _received(channel) for name in order["system"]}
         parameters = _parameters(channel)
@@ -127,7 +127,7 @@ class Worker:
         with self._failures.translated():
             instance = self._instance(order["views"], tuple(order["files"]), system)
         with closing(self._planned(instance, parsed, statement)) as query:
-            channel.send(ARROW, memoryview(query.schema.serialize()))
+            channel.send_frames(frame(ARROW, query.schema.serialize().to_pybytes()))
             channel.hear()
             self._stream(query, channel)
 
@@ -199,7 +199,7 @@ class Worker:
             pieces.clear()
         writer.close()
         channel.send_pieces(ARROW, pieces)
-        channel.send(END)
+        channel.send_frames(frame(END))
 
 
 class _Sink(io.RawIOBase):
