@@ -125,6 +125,14 @@ NESTED = pa.table(
         "bytes": pa.array([b"", b"\x00\xff", None, b"abc"], pa.binary()),
         "numbers": pa.array([[], [1.5, float("nan"), None], None, [1e300]], pa.list_(pa.float64())),
         "texts": pa.array([None, ["a", '"\n', None], [], [""]], pa.list_(pa.string())),
+        "days": pa.array(
+            [[(7, dt.date(2026, 1, 31)), (8, None)], None, [], [(-1, dt.date(1, 1, 1))]],
+            pa.map_(pa.int64(), pa.date32()),
+        ),
+        "maps": pa.array(
+            [[{"m": [("a", b"\x00\xff")]}], [{"m": None}, {"m": []}, None], None, [{"m": [('"', b"")]}]],
+            pa.list_(pa.struct([("m", pa.map_(pa.string(), pa.binary()))])),
+        ),
         "one": pa.array(
             [
                 None,

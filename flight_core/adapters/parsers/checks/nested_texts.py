@@ -1,6 +1,7 @@
 """Binary and nested values as text in the quarantine, and back, with nothing lost.
 
-Bytes are base64. Nested values are JSON, in an object with the one member `value`.
+Bytes are base64. Nested values are JSON, in an object with the one member `value`. Maps are lists of objects
+with `key` and `value` in there: keys may be of any type.
 """
 
 import base64
@@ -22,6 +23,7 @@ def as_text(values: pl.Series) -> pl.Series:
         return values.cast(pl.String)
     if values.dtype == pl.Binary:
         return values.bin.encode("base64")
+    values = values.cast(_listed(values.dtype))
     if not _is_json(values):
         told = [
             None if value is None else json.dumps({"value": value}, default=_plain)
@@ -44,6 +46,8 @@ def from_text(texts: pl.Series, type: pl.DataType) -> pl.Series:
     """Null where it is no text of the type."""
     if type == pl.Binary:
         return texts.str.decode("base64", strict=False)
+    if _listed(type) != type:
+        return from_text(texts, _listed(type)).cast(type)
     try:
         values = texts.str.json_decode(pl.Struct({"value": type})).struct.field("value").alias(texts.name)
         if as_text(values).equals(texts, null_equal=True):
@@ -51,6 +55,17 @@ def from_text(texts: pl.Series, type: pl.DataType) -> pl.Series:
     except pl.exceptions.PolarsError:
         pass
     return pl.Series(texts.name, [_read(text, type) for text in texts], dtype=type, strict=False)
+
+
+def _listed(type: Any) -> Any:
+    """The same with lists of entries instead of maps."""
+    if isinstance(type, pl.Map):
+        return pl.List(pl.Struct({"key": _listed(type.key), "value": _listed(type.value)}))
+    if isinstance(type, pl.List):
+        return pl.List(_listed(type.inner))
+    if isinstance(type, pl.Struct):
+        return pl.Struct({field.name: _listed(field.dtype) for field in type.fields})
+    return type
 
 
 def _is_json(values: pl.Series) -> bool:
