@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from flight_core.adapters.parsers.checks.inspection import JOB, MARKS, Inspection
+from flight_core.adapters.parsers.checks.inspection import Inspection
 from flight_core.adapters.parsers.checks.nested_texts import as_text
+from flight_core.adapters.parsers.checks.plan import JOB, MARKS
 from flight_core.adapters.parsers.checks.rejects import RejectsNote, refused
 from flight_core.adapters.parsers.checks.unique import KeySearch
 from flight_core.adapters.parsers.output import Target
