@@ -219,10 +219,15 @@ class Server:
     http: str
     process: psutil.Process
     data: Path
+    token: str = ""  # of somebody who may write; nothing where nobody needs one
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
     def ingest(self, path: Path, name: str) -> None:
         request = {"dataset": name, "source": {"kind": "file", "path": str(path)}, "mode": "replace"}
-        with httpx.Client(base_url=self.http, timeout=60) as client:
+        with httpx.Client(base_url=self.http, timeout=60, headers=self.headers) as client:
             job = client.post("/api/v1/ingestions", json=request)
             job.raise_for_status()
             location = job.headers["location"]
@@ -236,11 +241,18 @@ class Server:
 
 
 @contextmanager
-def skein(data: Path, *, ingest_root: Path, cache: bool = False) -> Iterator[Server]:
-    """A server in a process of its own, on free ports, stopped at the end; its result cache is off or on."""
+def skein(
+    data: Path, *, ingest_root: Path, cache: bool = False, token: str = "", reader: str = ""
+) -> Iterator[Server]:
+    """A server in a process of its own, on free ports, stopped at the end; its result cache is off or on.
+
+    With the API tokens of somebody who may write and of somebody who may only read it is closed to others.
+    """
     environment = os.environ | {"SKEIN_INGEST_ROOTS": str(ingest_root), "SKEIN_LOG_LEVEL": "warning"}
     environment["SKEIN_CACHE_BYTES"] = "8GiB" if cache else "0"
     environment["SKEIN_CACHE_ENTRY_BYTES"] = "4GiB"
+    if token:
+        environment["SKEIN_TOKENS"] = f"writer={token},reader/read={reader}"
     command = [str(Path(sys.executable).parent / "skein"), "serve", "--data", str(data)]
     process = subprocess.Popen(
         [*command, "--flight-port", "0", "--http-port", "0"], env=environment, stdout=subprocess.DEVNULL
@@ -253,7 +265,7 @@ def skein(data: Path, *, ingest_root: Path, cache: bool = False) -> Iterator[Ser
                 raise SystemExit("the server did not start")
             time.sleep(0.05)
         facts = json.loads(runtime.read_text())
-        yield Server(facts["flight"], facts["http"], psutil.Process(process.pid), data)
+        yield Server(facts["flight"], facts["http"], psutil.Process(process.pid), data, token)
     finally:
         process.terminate()
         process.wait(timeout=60)
