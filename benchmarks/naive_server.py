@@ -34,7 +34,7 @@ class NaiveServer(fl.FlightServerBase):
 
 
 if __name__ == "__main__":
-    tables, port = (*sys.argv[1:], "{}", "0")[:2]
+    tables, port = [*sys.argv[1:], *["{}", "0"][len(sys.argv) - 1 :]]
     server = NaiveServer(json.loads(tables), int(port))
     print(server.port, flush=True)
     sys.stdout.close()

@@ -119,13 +119,22 @@ def roapi(python: Path, tables: Tables, folder: Path) -> Iterator[Running]:
     http, flight, postgres = _free_port(), _free_port(), _free_port()
     command = [str(python.parent / "roapi"), "--addr-http", f"127.0.0.1:{http}"]
     command += ["--addr-flight-sql", f"127.0.0.1:{flight}", "--addr-postgres", f"127.0.0.1:{postgres}"]
-    for name, files in tables.items():
-        (first, *more) = files
-        if more:
-            raise SystemExit("roapi is given tables of one file")
-        command += ["-t", f"{name}={first}"]
-    with _process(command, _listens(flight), folder) as process:
+    config = folder / "roapi.yml"  # of which JSON is a part
+    as_folders = [
+        {"name": name, "uri": str(_folder_of(files, folder / name)), "option": {"format": "parquet"}}
+        for name, files in tables.items()
+    ]
+    config.write_text(json.dumps({"tables": as_folders}))
+    with _process([*command, "-c", str(config)], _listens(flight), folder) as process:
         yield Running(f"grpc://127.0.0.1:{flight}", process)
+
+
+def _folder_of(files: list[str], folder: Path) -> Path:
+    """The same files in a folder of their own."""
+    folder.mkdir()
+    for number, file in enumerate(files):
+        (folder / f"{number:05}.parquet").hardlink_to(file)
+    return folder
 
 
 def postgres(_: Path, tables: Tables, folder: Path) -> Iterator[Running]:

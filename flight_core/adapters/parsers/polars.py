@@ -1,5 +1,6 @@
 """Parsing with Polars, in a process of its own: a file that crashes or explodes takes only that down."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -14,8 +15,6 @@ from typing import Any
 import anyio
 import psutil
 import pyarrow as pa
-from anyio.abc import UNIXSocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
 from flight_core.adapters.parsers.processes import LOG, ParsingProcesses
@@ -175,8 +174,10 @@ class PolarsParser:
     async def _ask(self, request: Mapping[str, object], label: str, report: Report) -> dict[str, Any]:
         with anyio.fail_after(self.options.timeout_s):
             for _ in range(_STARTS):
-                process = await UNIXSocketStream.from_socket(self.processes.start())
-                conversation = _Conversation(process, self.options.memory_bytes, label, report)
+                stream = await asyncio.open_unix_connection(
+                    sock=self.processes.start(), limit=_MAX_LINE_BYTES
+                )
+                conversation = _Conversation(*stream, self.options.memory_bytes, label, report)
                 try:
                     return await conversation.result(request)
                 except _NotStarted:
@@ -227,40 +228,49 @@ class _NotStarted(Exception):
 class _Conversation:
     """One request to a parsing process, with an eye on its memory."""
 
-    def __init__(self, stream: UNIXSocketStream, memory_bytes: int, label: str, report: Report) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        memory_bytes: int,
+        label: str,
+        report: Report,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
         self._memory_bytes = memory_bytes
         self._label = label
         self._report = report
         self._pid: int | None = None
 
     async def result(self, request: Mapping[str, object]) -> dict[str, Any]:
-        lines = BufferedByteReceiveStream(self._stream)
         try:
-            await self._stream.send(json.dumps(request).encode() + b"\n")
+            self._writer.write(json.dumps(request).encode() + b"\n")
+            await self._writer.drain()
             while True:
-                message = await self._message(lines)
+                message = await self._message()
                 if "result" in message:
                     answer: dict[str, Any] = message["result"]
                     return answer
                 await self._heard(message)
-        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+        except (EOFError, ConnectionError):
             raise _NotStarted if self._pid is None else self._crash(-signal.SIGKILL) from None
 
     async def end(self) -> None:
         """The process has ended when this returns, whatever it was doing."""
         with anyio.CancelScope(shield=True):
-            with suppress(OSError, anyio.BrokenResourceError):
-                await self._stream.send_eof()
-            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-                while True:
-                    await self._stream.receive()
-            await self._stream.aclose()
+            with suppress(OSError):
+                self._writer.write_eof()
+                while await self._reader.read(_MAX_LINE_BYTES):
+                    pass
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
 
-    async def _message(self, lines: BufferedByteReceiveStream) -> dict[str, Any]:
+    async def _message(self) -> dict[str, Any]:
         while True:
             with anyio.move_on_after(_POLL_S):
-                message: dict[str, Any] = json.loads(await lines.receive_until(b"\n", _MAX_LINE_BYTES))
+                message: dict[str, Any] = json.loads(await self._reader.readuntil(b"\n"))
                 return message
             self._check_memory()
 
