@@ -34,7 +34,7 @@ from benchmarks.naive_server import KEPT
 
 BASE = "in-process DuckDB"
 SKEIN = "Skein, Flight"
-COMPACT = "Skein, narrow decimals, dictionaries"
+COMPACT = "Skein, narrow decimals"
 NAIVE = "naive Flight server"
 MEMORY = "Flight, from memory"
 # What Skein is meant to reach, as a ratio to the base.
@@ -98,8 +98,8 @@ class Clients:
 
 
 def _compact(sql: str) -> str:
-    """The command of a client that reads 64-bit decimals and dictionaries."""
-    return json.dumps({"sql": sql, "narrow_decimals": True, "dictionaries": True})
+    """The command of a client that reads 64-bit decimals."""
+    return json.dumps({"sql": sql, "narrow_decimals": True})
 
 
 def _chunks(reader: fl.FlightStreamReader) -> Generator[pa.RecordBatch, None, None]:

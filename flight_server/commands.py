@@ -107,9 +107,7 @@ def _of_command(command: bytes) -> ReadCommand:
         return _of_dataset(_validated(DatasetCommand, fields))
     request = _validated(SqlCommand, fields)
     parameters = request.params if isinstance(request.params, dict) else tuple(request.params)
-    return ReadCommand(
-        Statement(request.sql, parameters, request.limit, request.narrow_decimals, request.dictionaries)
-    )
+    return ReadCommand(Statement(request.sql, parameters, request.limit, request.narrow_decimals))
 
 
 def _of_dataset(command: DatasetCommand) -> ReadCommand:
@@ -119,7 +117,6 @@ def _of_dataset(command: DatasetCommand) -> ReadCommand:
         f"SELECT {columns} FROM datasets.{_table(name, command.version)}",
         row_limit=command.limit,
         narrow_decimals=command.narrow_decimals,
-        dictionaries=command.dictionaries,
     )
     whole = command.columns is None and command.limit is None
     return ReadCommand(statement, name, command.version, whole)

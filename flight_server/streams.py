@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -18,6 +20,8 @@ COMPRESSION_HEADER = "x-skein-compression"
 
 # Of the first message, so that it is on its way early.
 FIRST_BYTES = 128 << 10
+
+_BEFORE_LARGE = 8  # messages
 
 
 class Streams:
@@ -90,6 +94,31 @@ class Pull:
 
 
 def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in messages; see `_cut` and `_with_a_large_one`."""
+    return _with_a_large_one(_cut(batches, batch_bytes), batch_bytes * 15 // 8)
+
+
+def _with_a_large_one(batches: Iterator[pa.RecordBatch], large_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The same rows; in a long stream two batches become one, once, of at most `large_bytes`.
+
+    After it, clients on glibc keep the memory of messages that they have dropped for the next ones, instead
+    of fetching fresh pages for each: freed memory is kept up to twice the largest block (mallopt(3),
+    M_MMAP_THRESHOLD and M_TRIM_THRESHOLD).
+    """
+    yield from islice(batches, _BEFORE_LARGE)
+    pair = list(islice(batches, 2))
+    if len(pair) == 2 and not _has_dictionary(pair[0].schema):
+        first, second = pair
+        rows = max(0, large_bytes - first.nbytes) * second.num_rows // max(1, second.nbytes)
+        with suppress(pa.ArrowNotImplementedError):  # types that cannot be joined
+            (joined,) = pa.Table.from_batches([first, second.slice(0, rows)]).combine_chunks().to_batches()
+            if joined.nbytes <= large_bytes:
+                pair = [joined] if rows >= second.num_rows else [joined, second.slice(rows)]
+    yield from pair
+    yield from batches
+
+
+def _cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of about `batch_bytes`, a small one first, none empty.
 
     Where rows differ in size a batch may hold half as much again; a row larger than that travels alone.

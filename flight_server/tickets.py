@@ -43,7 +43,6 @@ class TicketOffice:
                 pins={key: (ref.dataset_id, ref.version) for key, ref in plan.pins.items()},
                 row_limit=plan.statement.row_limit,
                 narrow_decimals=plan.statement.narrow_decimals,
-                dictionaries=plan.statement.dictionaries,
                 part=(part.index, part.count) if part else None,
             )
         )
@@ -82,7 +81,6 @@ class TicketOffice:
             unpack(opened.parameters),
             opened.row_limit,
             opened.narrow_decimals,
-            opened.dictionaries,
             Part(*opened.part) if opened.part else None,
         )
         pins = {key: VersionRef(dataset_id, version) for key, (dataset_id, version) in opened.pins.items()}

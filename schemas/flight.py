@@ -60,20 +60,17 @@ class SqlCommand(_Request):
     params: Params = Field(default_factory=list)
     limit: Limit | None = None
     narrow_decimals: bool = False
-    dictionaries: bool = False
 
 
 class DatasetCommand(_Request):
     """`narrow_decimals`: DECIMALs of up to 18 digits arrive in 32 or 64 bits, which pyarrow 18 and newer
-    and Polars 2 read; left out, they take the usual 128. `dictionaries`: strings of few distinct values
-    arrive dictionary-encoded, where whole columns of one dataset are read."""
+    and Polars 2 read; left out, they take the usual 128."""
 
     dataset: str
     version: Version | None = None
     columns: Annotated[list[str], Field(min_length=1)] | None = None
     limit: Limit | None = None
     narrow_decimals: bool = False
-    dictionaries: bool = False
 
 
 class WriteCommand(_Request):

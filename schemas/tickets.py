@@ -37,7 +37,6 @@ class QueryTicket:
     pins: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     row_limit: int | None = None
     narrow_decimals: bool = False
-    dictionaries: bool = False
     part: tuple[int, int] | None = None  # index and count
 
 
@@ -93,12 +92,10 @@ class TicketSealer:
 
 def _parts(ticket: Ticket) -> tuple[dict[str, Any], bytes]:
     match ticket:
-        case QueryTicket(query_id, sql, parameters, pins, row_limit, narrow_decimals, dictionaries, part):
+        case QueryTicket(query_id, sql, parameters, pins, row_limit, narrow_decimals, part):
             header: dict[str, Any] = {"kind": "query", "query_id": query_id, "sql": sql, "pins": dict(pins)}
             if narrow_decimals:  # left out otherwise: tickets of earlier releases keep their bytes
                 header["narrow_decimals"] = True
-            if dictionaries:
-                header["dictionaries"] = True
             if part is not None:
                 header["part"] = list(part)
             return {**header, "row_limit": row_limit}, parameters
@@ -120,6 +117,5 @@ def _ticket(header: dict[str, Any], attachment: bytes) -> Ticket:
         pins,
         header["row_limit"],
         header.get("narrow_decimals", False),
-        header.get("dictionaries", False),
         tuple(header["part"]) if "part" in header else None,
     )

@@ -66,7 +66,7 @@ def flight(address: str, **options: object) -> Ask:
 
 
 def flight_compact(address: str) -> Ask:
-    return flight(address, narrow_decimals=True, dictionaries=True)
+    return flight(address, narrow_decimals=True)
 
 
 def flight_tickets(address: str) -> Ask:

@@ -37,15 +37,13 @@ class Statement:
     """SQL text, its parameters, and an optional cap on the rows of the result.
 
     `narrow_decimals` asks for DECIMALs of up to 18 digits in 32 or 64 bits instead of 128, for
-    clients that read those Arrow types: half the bytes, and less work at both ends. `dictionaries` asks
-    for strings as the dictionaries that the files hold, where whole columns are read.
+    clients that read those Arrow types: half the bytes, and less work at both ends.
     """
 
     sql: str
     parameters: Parameters = ()
     row_limit: int | None = None
     narrow_decimals: bool = False
-    dictionaries: bool = False
     part: Part | None = None  # None: the whole result
     window: Window | None = None  # of the one dataset that it reads; None: all its rows
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 import duckdb
-import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.binding import Bound
 from flight_core.adapters.engines.duckdb.instance import Instance
@@ -22,7 +21,6 @@ from flight_core.adapters.engines.duckdb.parameters import (
 )
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts, names_only_columns
 from flight_core.adapters.engines.duckdb.pinning import names_version
-from flight_core.adapters.engines.duckdb.plain_scan import PlainScan, ScanPlan, scan_plan
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
@@ -30,7 +28,7 @@ from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
 from flight_core.application.ports.engine import Query, SystemTable
 from flight_core.application.ports.metadata import SqlVocabulary
 from flight_core.application.ports.storage import TableStore
-from flight_core.domain.dataset import LakeState, VersionRef
+from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
 from flight_core.domain.system import no_rows
@@ -66,8 +64,6 @@ class DuckDbEngine:
         known = None if key is None else instance.plans.get(key)
         if known is None:
             return self._plan(instance, parsed, statement, lake, pins, key)
-        if known.scan is not None:
-            return self._plain(known.scan, known.pins, statement)
         return KnownQuery(known, lambda: self._plan(self._ready(), parsed, statement, lake, known.pins))
 
     @staticmethod
@@ -107,16 +103,12 @@ class DuckDbEngine:
                 bound = instance.bind(cursor, parsed, statement, {})
             else:
                 bound = self._bind(instance, cursor, parsed, statement, lake, pins)
-            scan = self._scan(parsed, statement, bound, own_tables)
             fingerprint = instance.fingerprint(parsed, bound.pins, own_tables())
         except BaseException:
             release(cursor)
             raise
         if key is not None and fingerprint is not None:
-            instance.plans.keep(key, KnownPlan(bound.schema, bound.pins, fingerprint, scan))
-        if scan is not None:
-            release(cursor, bound.runnable)
-            return self._plain(scan, bound.pins, statement)
+            instance.plans.keep(key, KnownPlan(bound.schema, bound.pins, fingerprint))
         query = DuckDbQuery(
             cursor,
             bound.relation,
@@ -129,27 +121,6 @@ class DuckDbEngine:
         )
         instance.track(query)
         return query
-
-    def _plain(self, scan: ScanPlan, pins: Pins, statement: Statement) -> PlainScan:
-        return PlainScan(scan, pins, row_limit=statement.row_limit, batch_bytes=self._batch_bytes)
-
-    def _scan(
-        self,
-        parsed: ParsedStatement,
-        statement: Statement,
-        bound: Bound,
-        own_tables: Callable[[], frozenset[str]],
-    ) -> ScanPlan | None:
-        """How to do without DuckDB, if the statement reads nothing but columns of one dataset."""
-        if statement.window is not None or len(bound.pins) != 1 or len(parsed.tables) != 1:
-            return None
-        ((table,), (ref,)) = parsed.tables, bound.pins.values()
-        if type(ref) is not VersionRef or not pays(statement, bound.schema):  # a part of a version
-            return None
-        plan = scan_plan(parsed, statement, bound.schema, self._store.files(ref))
-        if plan is None or (not table.schema and table.name.lower() in own_tables()):
-            return None
-        return plan
 
     def classify(self, sql: str) -> StatementKind:
         statements = self._ready().parse(sql)
@@ -290,11 +261,3 @@ class DuckDbEngine:
             cursor.close()
         else:
             pool.give_back(cursor)
-
-
-def pays(statement: Statement, schema: pa.Schema) -> bool:
-    """Whether Arrow's reader is the faster one, as measured: for texts if they may stay dictionaries; without
-    any texts, unless DuckDB makes decimals narrow on the way."""
-    if any(pa.types.is_string(field.type) for field in schema):
-        return statement.dictionaries
-    return not statement.narrow_decimals

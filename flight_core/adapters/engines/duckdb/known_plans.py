@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from flight_core.adapters.engines.duckdb.plain_scan import ScanPlan
 from flight_core.application.ports.engine import Measured, Query
 from flight_core.domain.errors import Cancelled
 from flight_core.domain.query import Pins
@@ -18,12 +17,11 @@ _KEPT = 512
 
 @dataclass(frozen=True, slots=True)
 class KnownPlan:
-    """What planning found out; `scan` where the statement is read without DuckDB."""
+    """What planning found out."""
 
     schema: pa.Schema
     pins: Pins
     fingerprint: str | None
-    scan: ScanPlan | None
 
 
 class KnownPlans:
