@@ -75,7 +75,7 @@ class GuardedDuckDbEngine:
         if bound.parameters or bound.reads_system:
             return
         if len(statement.sql) + bound.schema_bytes <= _KNOWN_BYTES:
-            plan = KnownPlan(bound.schema, bound.pins, bound.fingerprint(principal), scan=None)
+            plan = KnownPlan(bound.schema, bound.pins, bound.fingerprint(principal))
             self._plans.keep((principal.name, statement), plan)
 
     @staticmethod
