@@ -28,6 +28,7 @@ Scalar = Any
 pc: Any = pyarrow.compute
 
 TEXT = pa.large_string()
+_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # a second
 
 _MAX_SAFE_INTEGER = 2**53 - 1
 _CONTROL = "".join(map(chr, range(32)))
@@ -114,15 +115,37 @@ def _floats(values: Array) -> Array:
 
 
 def _dates(values: Array) -> Array:
-    return _with_infinity(values.cast(TEXT), values.cast(pa.int32()), 2**31 - 1)
+    days = values.cast(pa.int32())
+    return _with_infinity(_calendar(values, days, per_day=1), days, 2**31 - 1)
 
 
 def _timestamps(values: Array) -> Array:
     wall = values.cast(pa.timestamp(values.type.unit))  # in UTC
-    text = pc.replace_substring(wall.cast(TEXT), " ", "T", max_replacements=1)
+    ticks = wall.cast(pa.int64())
+    text = _calendar(wall, ticks, per_day=86_400 * _TICKS[values.type.unit])
+    text = pc.replace_substring(text, " ", "T", max_replacements=1)
     if values.type.tz is not None:
         text = _joined([text, _text("Z")])
-    return _with_infinity(text, wall.cast(pa.int64()), 2**63 - 1)
+    return _with_infinity(text, ticks, 2**63 - 1)
+
+
+def _calendar(values: Array, numbers: Array, *, per_day: int) -> Array:
+    """As Arrow writes them. It knows the years to 32767 only; the calendar repeats every 400 of them."""
+    text = values.cast(TEXT)
+    if not _any(pc.starts_with(text, "<")):
+        return text
+    cycle = 146_097 * per_day
+    counts = numbers.to_pylist()
+    near = pa.array([None if count is None else count % cycle for count in counts], values.type)
+    texts = [
+        text and _year(int(text[:4]) + count // cycle * 400) + text[4:]
+        for text, count in zip(near.cast(TEXT).to_pylist(), counts, strict=True)
+    ]
+    return pa.array(texts, TEXT)
+
+
+def _year(year: int) -> str:
+    return f"{year:05d}" if year < 0 else f"{year:04d}"
 
 
 def _with_infinity(text: Array, numbers: Array, infinity: int) -> Array:
@@ -139,7 +162,7 @@ def _intervals(values: Array) -> Array:
 
 
 def _durations(values: Array) -> Array:
-    per_unit = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[values.type.unit]
+    per_unit = 10**9 // _TICKS[values.type.unit]
     counts = values.cast(pa.int64()).to_pylist()
     texts = [None if count is None else _iso_duration(0, 0, count * per_unit) for count in counts]
     return pa.array(texts, TEXT)

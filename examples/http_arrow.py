@@ -18,7 +18,7 @@ LONGEST = "SELECT origin, destination, distance FROM flights ORDER BY distance D
 
 def main(url: str) -> None:
     request = Request(
-        f"{url}/api/v1/query",
+        f"{url}/api/v1/queries",
         data=json.dumps({"sql": LONGEST, "params": [3]}).encode(),
         headers={"Content-Type": "application/json", "Accept": "application/vnd.apache.arrow.stream"},
     )

@@ -34,14 +34,14 @@ print(client.do_get(info.endpoints[0].ticket${options}).read_all())""",
     "Python's standard library": """\
 import json, urllib.request${import_os}
 request = urllib.request.Request(
-    "${http}/api/v1/query",
+    "${http}/api/v1/queries",
     json.dumps({"sql": "${sql}"}).encode(),
     {"Content-Type": "application/json"${http_credentials}},
 )
 print(json.load(urllib.request.urlopen(request))["rows"])""",
     "curl": """\
-curl -sS ${http}/api/v1/query -H 'Content-Type: application/json' -H 'Accept: text/csv'${curl_credentials} \\
-    -d '${body}'""",
+curl -sS ${http}/api/v1/queries -H 'Content-Type: application/json' -H 'Accept: text/csv' \\
+   ${curl_credentials} -d '${body}'""",
 }
 
 _CREDENTIALS = {

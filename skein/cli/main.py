@@ -102,7 +102,9 @@ def _status(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "skein"
-        return _told(CliError("usage", f"{error.format_message()} Try '{command} --help'."), error.exit_code)
+        message = error.format_message()
+        stop = "" if message.endswith((".", "?", "!")) else "."
+        return _told(CliError("usage", f"{message}{stop} Try '{command} --help'."), error.exit_code)
     except typer.Abort:
         return INTERRUPTED
     except (CliError, FlightCoreError) as error:

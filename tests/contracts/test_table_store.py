@@ -87,7 +87,7 @@ def test_a_table_that_was_never_written_has_no_version(store):
     assert store.latest("d1") is None
     assert list(store.history("d1")) == []
     assert store.committed_by("d1", "job") is None
-    with pytest.raises(VersionNotFound):
+    with pytest.raises(VersionNotFound, match="no version 0; it has 0"):
         store.files(VersionRef("d1", 0))
     with pytest.raises(VersionNotFound):
         store.version_at("d1", datetime.now(UTC))

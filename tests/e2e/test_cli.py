@@ -66,6 +66,7 @@ def test_skein_alone_shows_its_commands():
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
+        (["serve", "--no-such"], "No such option: --no-such. Try 'skein serve --help'."),
         (["doctr"], "Did you mean 'doctor'? Try 'skein --help'."),
         (["ingest", "x.csv"], "'--as'. Try 'skein ingest --help'."),
         (["query", "SELECT 1", "--format", "xml"], "Try 'skein query --help'."),

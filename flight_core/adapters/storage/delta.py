@@ -277,7 +277,10 @@ class DeltaTableStore:
     def _load_files(self, ref: VersionRef) -> TableFiles:
         commits = self._log.commits(ref.dataset_id)
         if not 0 <= ref.version < len(commits):
-            raise VersionNotFound(f"version {ref.version} does not exist", version=ref.version)
+            raise VersionNotFound(
+                f"the dataset has no version {ref.version}; it has {len(commits)}, counted from 0",
+                version=ref.version,
+            )
         folder = self._root / ref.dataset_id
         files = self._log.files(ref)
         return TableFiles(
