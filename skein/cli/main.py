@@ -53,12 +53,16 @@ def skein(
             help="Log in as this user; the password is SKEIN_PASSWORD, or asked for. SKEIN_USER if left out.",
         ),
     ] = None,
+    server: Server = None,
 ) -> None:
     """Keep big tables as versioned Parquet, ask them in SQL, stream the answers as Arrow."""
-    if user is not None:
-        from skein.cli.remote.login import log_in_as
+    if user is not None or server is not None:
+        from skein.cli.remote.login import log_in_as, talk_to
 
-        log_in_as(user)
+        if user is not None:
+            log_in_as(user)
+        if server is not None:
+            talk_to(server)
 
 
 def doctor(*, server: Server = None, data: Data = None) -> None:

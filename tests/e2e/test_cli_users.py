@@ -44,10 +44,10 @@ def test_commands_log_in_with_a_name_and_a_password_at_both_doors(tmp_path):
         known = {**server, "SKEIN_PASSWORD": "corréct horse"}
         listed = skein("datasets", SKEIN_USER="änn", SKEIN_TOKEN="worthless", **known)
         assert ("sales" in listed.stdout, "orders" in listed.stdout) == (True, False), listed.stderr
-        refused = skein("--user", "änn", "datasets", **server)
+        refused = skein("--user", "änn", "--server", stack.http_url, "datasets")
         assert (refused.returncode, "SKEIN_PASSWORD" in refused.stderr) == (1, True)
         with Terminal("--user", "änn", "query", "SELECT sum(id) AS s FROM sales", **server) as terminal:
-            terminal.wait_for("Password of änn")
+            terminal.wait_for("Password of änn: ")  # with the space: what was typed before is thrown away
             terminal.type("corréct horse\n")
             assert terminal.wait() == 0
             assert "3" in terminal.screen

@@ -1,4 +1,4 @@
-"""Who the commands are to a server: the holder of a token, or a user with a password."""
+"""Which server the commands talk to, and who they are: the holder of a token, or a user with a password."""
 
 import base64
 import sys
@@ -11,7 +11,13 @@ import typer
 from flight_core.domain.errors import InvalidOption
 from skein.settings import ClientSettings, load_client_settings
 
+_server: ContextVar[str | None] = ContextVar("server", default=None)
 _user: ContextVar[str | None] = ContextVar("user", default=None)
+
+
+def talk_to(server: str) -> None:
+    """From now on, where a command names no other."""
+    _server.set(server)
 
 
 def log_in_as(user: str) -> None:
@@ -21,7 +27,7 @@ def log_in_as(user: str) -> None:
 
 def client_settings(server: str | None, data: Path | None) -> ClientSettings:
     """Those of the flags and of the environment. Raises InvalidOption."""
-    return load_client_settings(server=server, data=data, user=_user.get())
+    return load_client_settings(server=server or _server.get(), data=data, user=_user.get())
 
 
 def authorization(settings: ClientSettings) -> str:
