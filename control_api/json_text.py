@@ -246,6 +246,8 @@ def _dictionary(values: Array) -> Array:
 
 def _struct(values: Array) -> Array:
     names = [field.name for field in values.type]
+    if not names:
+        return _where_valid(values, pa.repeat(_text("{}"), len(values)))
     members = [json_text(values.field(index)) for index in range(len(names))]
     return _where_valid(values, _objects(unique(names), members, ending="}"))
 

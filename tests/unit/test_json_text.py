@@ -99,6 +99,10 @@ def test_columns_of_one_name_are_told_apart():
     assert unique(["a", "a", "b", "a", "a_1"]) == ["a", "a_1", "b", "a_2", "a_1_1"]
 
 
+def test_structs_without_members_are_empty_objects():
+    assert json_text(pa.array([{}, None, {}], pa.struct([]))).to_pylist() == ["{}", "null", "{}"]
+
+
 def test_structs_with_members_of_one_name_lose_none():
     values = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["", ""])
     assert json.loads(json_text(values)[0].as_py()) == {"": 1, "_1": 2}
