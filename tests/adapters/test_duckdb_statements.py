@@ -107,6 +107,26 @@ def test_statements_that_reach_out_are_refused(parser, sql):
 
 
 @pytest.mark.parametrize(
+    ("sql", "way_out"),
+    [
+        ("COPY t TO 'x.csv'", "skein query -o"),
+        ("INSTALL httpfs", "built in"),
+        ("SELECT * FROM read_csv('x')", "ingest the file"),
+    ],
+)
+def test_a_refusal_names_a_way_out(parser, sql, way_out):
+    with pytest.raises(StatementNotAllowed, match=way_out):
+        assert [approve(statement, parser) for statement in parser.parse(sql)] == []
+
+
+def test_what_is_nested_too_deep_is_told_without_advice_that_nobody_can_take():
+    failure = translate(
+        "BinderException", "Binder Error: Max expression depth limit of 1000 exceeded. Use SET"
+    )
+    assert (failure.code, "SET" in str(failure)) == ("invalid_sql", False)
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "SELECT 1 AS copy",

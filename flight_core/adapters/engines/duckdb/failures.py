@@ -151,6 +151,8 @@ def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
         )
     if "configuration has been locked" in body:
         return StatementNotAllowed("settings of the whole server are not available to clients")
+    if "Recursion level in ArrowSchema" in body:
+        return QueryFailed("the result has types nested deeper than Arrow can carry; cast them to text")
     if failure is QueryFailed and _PARAMETERS.search(body):
         return InvalidParameters(_shorten(body))
     return failure(_shorten(body) or "the query failed")
@@ -186,6 +188,10 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
         return DatasetNotFound(f"table or dataset '{name[:140]}' does not exist; {hint}", name=name[:140])
     if _PARAMETERS.search(body):
         return InvalidParameters(_shorten(body))
+    if body.startswith("Max expression depth"):
+        return InvalidSql(
+            "the statement has expressions that are nested more than 1000 deep; write it flatter"
+        )
     where = f" ({', '.join(f'{word} {number}' for word, number in details.items())})" if details else ""
     return InvalidSql(_shorten(" ".join(body.split())) + where, **details)
 

@@ -16,14 +16,19 @@ from flight_core.domain.query import StatementKind
 from flight_core.domain.system import SYSTEM
 from flight_core.infrastructure.duckdb_pool import WORKSPACE
 
+_FILES = (
+    "is not available to clients; ingest files, and take results as Parquet, CSV or JSON over HTTP, or with"
+    " 'skein query -o FILE'"
+)
+_EXTENSIONS = "is not available to clients; json, parquet and icu are built in, and nothing else is loaded"
 _TYPES = {
-    StatementType.COPY: "COPY",
-    StatementType.EXPORT: "EXPORT",
-    StatementType.LOAD: "LOAD",
-    StatementType.EXTENSION: "INSTALL",
-    StatementType.COPY_DATABASE: "COPY DATABASE",
-    StatementType.LOGICAL_PLAN: "a logical plan",
-    StatementType.RELATION: "a relation",
+    StatementType.COPY: f"COPY {_FILES}",
+    StatementType.EXPORT: f"EXPORT {_FILES}",
+    StatementType.LOAD: f"LOAD or INSTALL {_EXTENSIONS}",
+    StatementType.EXTENSION: f"INSTALL {_EXTENSIONS}",
+    StatementType.COPY_DATABASE: "COPY DATABASE is not available to clients; copy table by table",
+    StatementType.LOGICAL_PLAN: "a logical plan is not available to clients; send SQL",
+    StatementType.RELATION: "a relation is not available to clients; send SQL",
 }
 _HIDDEN = {"copy", "export", "attach", "detach", "load", "install", "import"}
 _OPENERS = {"(", "as", "analyze", "explain", "materialized"}
@@ -36,6 +41,7 @@ _FUNCTION = re.compile(
     r"|truncate_duckdb_logs|write_log|force_checkpoint|getenv|which_secret|duckdb_secrets"
     r"|(create|destroy|register|deregister)_external_resource\w*|duckdb_external_\w+"
 )
+_READER = re.compile(r"read_|parquet_|sniff_csv|st_read")
 _PRAGMAS = {
     "collations",
     "database_size",
@@ -74,9 +80,9 @@ def approve(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
         return statement
     if _is_ignored(statement):
         return _rewritten(statement, r"(?s).*", _NO_OPERATION)
-    word = _TYPES.get(statement.type)
-    if word:
-        raise _refused(f"{word} is not available to clients; ingest files through the API instead")
+    refusal = _TYPES.get(statement.type)
+    if refusal:
+        raise _refused(refusal)
     if statement.type == StatementType.EXPLAIN:
         return _explained(statement, parser)
     _check_tokens(statement)
@@ -92,7 +98,7 @@ def _is_ignored(statement: ParsedStatement) -> bool:
 
 def _check_tree(statement: ParsedStatement) -> None:
     if "COPY_QUERY_NODE" in statement.nodes:
-        raise _refused("COPY is not available to clients")
+        raise _refused(f"COPY {_FILES}")
     for function in statement.functions:
         _check_function(function)
     for table in statement.tables:
@@ -102,7 +108,8 @@ def _check_tree(statement: ParsedStatement) -> None:
 
 def _check_function(name: str) -> None:
     if _FUNCTION.fullmatch(name):
-        raise _refused(f"the function '{name}' is not available to clients")
+        instead = "; ingest the file and use the dataset" if _READER.match(name) else ""
+        raise _refused(f"the function '{name}' is not available to clients{instead}")
 
 
 def _check_tokens(statement: ParsedStatement) -> None:
