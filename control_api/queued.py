@@ -64,6 +64,14 @@ class Waiting:
         self._response.headers["Location"] = reply.href
         return reply
 
+    async def found(self, look: Callable[[], Found | Maintenance]) -> Found | jobs.Job:
+        """What `look` finds, or, with 202, the job whose result it will be. `look` blocks."""
+        found = await to_thread.run_sync(look)
+        if not isinstance(found, Maintenance):
+            return found
+        self._response.status_code = 202
+        return await self.job(found)
+
     async def computed(self, look: Callable[[], Found | Maintenance]) -> Found | jobs.Job:
         """What `look` finds, or, with 202, the job that has to end before it does. `look` blocks."""
         found = await to_thread.run_sync(look)

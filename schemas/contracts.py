@@ -3,10 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.http import EXAMPLE_TIME
-from schemas.jobs import Job
 
 Severity = Literal["reject", "warn", "fail"]
 Value = bool | int | float | str
@@ -107,10 +106,6 @@ class Contract(_Part):
         "refuse", description="Columns of the contract that the data lacks."
     )
     limits: RejectLimits = RejectLimits()
-
-
-class ContractAnswer(RootModel[Contract | Job]):
-    """A contract that is proposed, or the job that has to end before one can be."""
 
 
 class FreshnessReport(BaseModel):

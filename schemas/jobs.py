@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from schemas.contracts import Contract
 from schemas.http import EXAMPLE_TIME, Page, Request
 
 
@@ -33,13 +34,20 @@ class CheckResult(BaseModel):
     violation: str | None = Field(None, description="Why an ingestion of these rows would fail, if it would.")
 
 
+class ProposalResult(BaseModel):
+    """The contract that the rows of a version keep, as a draft."""
+
+    version: int = Field(description="The version whose rows were looked at.", examples=[3])
+    contract: Contract
+
+
 class Job(BaseModel):
     """`progress` is between 0 and 1 within the phase, null where the total is not known. The rates are
     those of the last seconds; of a job that has ended, those of its last attempt."""
 
     id: str = Field(examples=["6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
     href: str = Field(examples=["/api/v1/ingestions/6f1f0f4f9a7d4c0f8b7a1e2d3c4b5a69"])
-    task: Literal["ingest", "compact", "vacuum", "profile", "check"] = "ingest"
+    task: Literal["ingest", "compact", "vacuum", "profile", "check", "infer"] = "ingest"
     dataset: str = Field(examples=["zipcodes"])
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     cancel_requested: bool = False
@@ -55,8 +63,9 @@ class Job(BaseModel):
     version: int | None = Field(None, description="The version it committed.", examples=[1])
     unchanged: bool = Field(False, description="It succeeded without a commit: there was nothing to do.")
     options: dict[str, Any] | None = Field(None, description="How maintenance was asked for.")
-    result: dict[str, int] | CheckResult | None = Field(
-        None, description="What maintenance has done, in numbers; what a check has found."
+    result: dict[str, int] | CheckResult | ProposalResult | None = Field(
+        None,
+        description="What maintenance has done, in numbers; what a check has found; what was proposed.",
     )
     error: Failure | None = None
     actor: str = Field(examples=["local"])
@@ -65,6 +74,10 @@ class Job(BaseModel):
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+
+class ContractAnswer(RootModel[Contract | Job]):
+    """A contract that is proposed, or the job whose result has it in the end."""
 
 
 class CompactionRequest(Request):

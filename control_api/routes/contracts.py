@@ -46,9 +46,9 @@ def withdraw_contract(name: Name, use_cases: UseCases, caller: Caller) -> None:
 @router.post("/contract/infer", responses={202: {"model": Job, **LOCATION[202]}})
 async def infer_contract(name: Name, use_cases: UseCases, caller: Caller, waiting: Waited) -> Contract | Job:
     """A contract that the current rows keep, as a draft: types, nulls, a key, bounds, and what texts look
-    like. Nothing is stored. Where the profile of the version is not known and takes long to compute, the
-    answer is 202 with the job that does it; ask again when it has ended."""
-    proposed = await waiting.computed(partial(use_cases.contracts.infer, name, actor=caller))
+    like. Nothing is stored. Where there are many rows to look at, the answer is 202 with the job that does
+    it; its `result` has the contract."""
+    proposed = await waiting.found(partial(use_cases.contracts.infer, name, actor=caller))
     if isinstance(proposed, Job):
         return proposed
     return Contract.model_validate(contract_document(proposed))

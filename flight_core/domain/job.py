@@ -18,6 +18,7 @@ class Task(StrEnum):
     VACUUM = "vacuum"
     PROFILE = "profile"
     CHECK = "check"
+    INFER = "infer"
 
 
 class JobState(StrEnum):
@@ -121,7 +122,7 @@ class Maintenance(Job):
 
     @property
     def priority(self) -> int:
-        return 0 if self.does in (Task.PROFILE, Task.CHECK) else MAINTENANCE_PRIORITY
+        return 0 if self.does in (Task.PROFILE, Task.CHECK, Task.INFER) else MAINTENANCE_PRIORITY
 
     @property
     def exclusive(self) -> bool:

@@ -7,9 +7,9 @@ import typer
 from pydantic import ValidationError
 
 from flight_core.domain.errors import InvalidOption
-from schemas.contracts import Contract, ContractAnswer, StoredContract
+from schemas.contracts import Contract, StoredContract
 from schemas.ingestions import Ingestion
-from schemas.jobs import CheckResult, Job
+from schemas.jobs import CheckResult, ContractAnswer, Job, ProposalResult
 from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.following import followed
@@ -52,11 +52,12 @@ def contract(api: Api, action: Action, name: str, *, file: Path | None, json: bo
 
 def _proposed(api: Api, path: str) -> Contract:
     """Follows the job, where it takes one. Raises as `followed`."""
-    while True:
-        answer = api.post(ContractAnswer, path).root
-        if isinstance(answer, Contract):
-            return answer
-        followed(api, answer)
+    answer = api.post(ContractAnswer, path).root
+    if isinstance(answer, Contract):
+        return answer
+    proposal = followed(api, answer).result
+    assert isinstance(proposal, ProposalResult)
+    return proposal.contract
 
 
 def _standing(stored: StoredContract) -> str:

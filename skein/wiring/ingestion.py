@@ -17,7 +17,7 @@ from flight_core.application.contracts.contracts import (
     SetContract,
     WithdrawContract,
 )
-from flight_core.application.contracts.proposal import InferContract
+from flight_core.application.contracts.proposal import InferContract, ProposeContract, RunInference
 from flight_core.application.datasets.lineage import TraceLineage
 from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation, ResumeDerivation
 from flight_core.application.derived.derivations import (
@@ -57,7 +57,7 @@ from flight_core.domain.job import Task
 from skein.settings import Settings
 from skein.wiring.access import holders
 from skein.wiring.parts import Parts, find_version
-from skein.wiring.versions import compact, compute_profile, profile_dataset, start_maintenance, vacuum
+from skein.wiring.versions import compact, compute_profile, start_maintenance, vacuum
 
 
 def start_ingestion(parts: Parts) -> StartIngestion:
@@ -94,13 +94,14 @@ def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
     contracts = SqlContractRepository(parts.database)
     get = GetContract(contracts)
     prepare = PrepareCheck(contracts, parts.datasets, parts.store, utc_now)
+    start_job = start_maintenance(parts)
     return ContractUseCases(
         set=SetContract(contracts, parts.parser, utc_now),
         describe=DescribeContract(get, prepare, utc_now),
         list=ListContracts(contracts),
         withdraw=WithdrawContract(contracts, utc_now),
-        infer=InferContract(profile_dataset(parts)),
-        check=CheckDataset(get, parts.parser, start_maintenance(parts)),
+        infer=InferContract(parts.datasets, ProposeContract(compute_profile(parts)), start_job),
+        check=CheckDataset(get, parts.parser, start_job),
         replay=ReplayRejects(parts.datasets, start),
     )
 
@@ -180,6 +181,9 @@ def job_worker(parts: Parts) -> JobWorker:
             Task.VACUUM: RunVacuum(vacuum(parts)),
             Task.PROFILE: RunProfile(parts.datasets, find_version(parts), compute_profile(parts)),
             Task.CHECK: RunCheck(parts.datasets, parts.store, parts.parser, utc_now),
+            Task.INFER: RunInference(
+                parts.datasets, find_version(parts), ProposeContract(compute_profile(parts))
+            ),
         },
         jobs=parts.jobs,
         events=parts.events,

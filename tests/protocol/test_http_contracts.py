@@ -1,8 +1,11 @@
 """Contracts over HTTP, from the first draft to the replay of what they rejected."""
 
+import json
+
 import pyarrow as pa
 import pytest
 
+from tests.e2e.commands import skein
 from tests.stack import skein_stack
 
 CSV = "id,price\n1,1.5\n2,-1\n3,free\n"
@@ -201,3 +204,22 @@ def test_a_contract_is_proposed_from_keys_values_and_forms_and_the_rows_keep_it(
     proposed = http.post(url("seen", "contract", "infer")).json()
     report = checked(http, "seen", proposed)["result"]
     assert (report["violation"], report["rows"], report["rejected_rows"]) == (None, count, 0), report
+
+
+def test_a_proposal_that_takes_long_is_the_result_of_a_job(http, stack, monkeypatch):
+    stack.write("large", pa.table({"twice": [1, 1, 2], "id": [1, 2, 3]}))
+    at_once = http.post(url("large", "contract", "infer"))
+    assert (at_once.status_code, at_once.json()["unique"]) == (
+        200,
+        [{"columns": ["id"], "severity": "reject"}],
+    )
+    monkeypatch.setattr("flight_core.application.profiles.profile._QUICK_CELLS", 5)  # there are six
+    asked = http.post(url("large", "contract", "infer"), headers={"Prefer": "wait=60"})
+    job = asked.json()
+    assert (asked.status_code, job["task"], job["state"]) == (202, "infer", "succeeded"), asked.text
+    assert job["result"] == {"version": 0, "contract": at_once.json()}
+    assert http.get(asked.headers["Location"]).json() == job
+    shown = skein("contract", "infer", "large", SKEIN_DATA=stack.data)
+    assert json.loads(shown.stdout) == at_once.json(), shown.stderr
+    known = http.get("/api/v1/jobs", params={"dataset": "large", "task": "infer"}).json()["items"]
+    assert len(known) == 2

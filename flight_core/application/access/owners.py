@@ -10,7 +10,7 @@ from flight_core.domain.errors import PermissionDenied
 from flight_core.domain.job import Job, Task
 from flight_core.domain.limits import NO_LIMITS
 
-_NEEDED = {Task.INGEST: Scope.INGEST, Task.PROFILE: Scope.READ, Task.CHECK: Scope.READ}
+_NEEDED = {Task.INGEST: Scope.INGEST} | dict.fromkeys((Task.PROFILE, Task.CHECK, Task.INFER), Scope.READ)
 
 
 @dataclass(frozen=True, slots=True)

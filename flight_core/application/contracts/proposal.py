@@ -1,19 +1,37 @@
 """A contract that the current rows keep, proposed from what their columns are like."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 
+import anyio.to_thread
+
+from flight_core.application.access.rights import get_seen, require
 from flight_core.application.contracts.contracts import contract_type
-from flight_core.application.profiles.profile import ProfileDataset, VersionReader
+from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.maintenance.jobs import (
+    MaintenanceOutcome,
+    StartMaintenance,
+    Unexplained,
+    stoppable,
+)
+from flight_core.application.maintenance.maintenance import Report, say_nothing
+from flight_core.application.ports import sources
+from flight_core.application.profiles.job import profiling
+from flight_core.application.profiles.profile import ComputeProfile, VersionReader, is_quick
 from flight_core.application.profiles.sql import TEXT_CHARS
 from flight_core.application.queries.cancellation import Cancellation
-from flight_core.domain.access import Actor
-from flight_core.domain.contract import ColumnContract, Contract, UniqueKey
-from flight_core.domain.dataset import DatasetName
-from flight_core.domain.job import Maintenance
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import ColumnContract, Contract, UniqueKey, contract_document
+from flight_core.domain.dataset import DatasetName, DatasetVersion
+from flight_core.domain.errors import TooManyStreams
+from flight_core.domain.job import Maintenance, Task
 from flight_core.domain.profile import ColumnProfile
 from flight_core.domain.query import quoted
+from flight_core.domain.repositories import DatasetRepository
 
 _ROWS_A_MEMBER = 10  # that an enum is proposed for, on average
 _NEARLY = 0.9  # of the rows: so many distinct values, by estimate, may be all of them
@@ -29,23 +47,29 @@ _FORMS = (
 
 
 @dataclass(frozen=True, slots=True)
-class InferContract:
-    """A draft to go on from: what holds for the rows that are there need not hold for all. Where their
-    profile is not known and takes long, the job that computes it.
+class ProposeContract:
+    """A draft to go on from: what holds for the rows of a version need not hold for all.
 
-    Raises as `ProfileDataset`.
+    Raises as `ComputeProfile`.
     """
 
-    profile: ProfileDataset
+    compute: ComputeProfile
 
-    def __call__(self, name: DatasetName, *, actor: Actor) -> Contract | Maintenance:
-        profile = self.profile(name, actor=actor)
-        if isinstance(profile, Maintenance):
-            return profile
-        rows = profile.version.row_count
-        columns = [_proposed(column, rows) for column in profile.columns]
-        read = VersionReader(name, profile.version, self.profile.compute.open_query, Cancellation())
-        patterns = _patterns(read, profile.columns, columns)
+    def __call__(
+        self,
+        name: DatasetName,
+        version: DatasetVersion,
+        *,
+        report: Report = say_nothing,
+        stop: Cancellation | None = None,
+        patient: bool = False,
+    ) -> Contract:
+        """As `ComputeProfile` takes them."""
+        stop = stop or Cancellation()
+        profiles = self.compute(name, version, report=report, stop=stop, patient=patient)
+        columns = [_proposed(profile, version.row_count) for profile in profiles]
+        read = VersionReader(name, version, self.compute.open_query, stop, patient=patient)
+        patterns = _patterns(read, profiles, columns)
         return Contract(
             columns=tuple(
                 replace(column, pattern=patterns[column.name], min_length=None)
@@ -53,8 +77,56 @@ class InferContract:
                 else column
                 for column in columns
             ),
-            unique=tuple(UniqueKey((key,)) for key in _keys(read, profile.columns)),
+            unique=tuple(UniqueKey((key,)) for key in _keys(read, profiles)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class InferContract:
+    """A contract proposed from the current rows, if they are few; else the job that proposes it.
+
+    Raises:
+        DatasetNotFound, PermissionDenied, and as `ProposeContract`.
+    """
+
+    datasets: DatasetRepository
+    propose: ProposeContract
+    start: StartMaintenance
+
+    def __call__(self, name: DatasetName, *, actor: Actor) -> Contract | Maintenance:
+        require(actor, Scope.READ)
+        dataset = get_seen(self.datasets, name, actor)
+        version = dataset.current
+        if is_quick(version):
+            with suppress(TooManyStreams):  # the job waits for one
+                return self.propose(dataset.name, version)
+        options = {"version": version.ref.version}
+        return self.start.queue(dataset.name, Task.INFER, actor=actor, options=options)
+
+
+@dataclass(frozen=True)
+class RunInference(Unexplained):
+    """See `Runner`. The option `version` says which one; the result is that, and the `contract`."""
+
+    datasets: DatasetRepository
+    find: FindVersion
+    propose: ProposeContract
+
+    async def __call__(self, job: Maintenance, _folder: Path, report: sources.Report) -> MaintenanceOutcome:
+        """Raises DatasetNotFound, and as `FindVersion` and `ProposeContract`."""
+        dataset = await anyio.to_thread.run_sync(self.datasets.get, job.dataset)
+        version = await anyio.to_thread.run_sync(self.find, dataset, job.options["version"])
+
+        def run(tell: Report, stop: Cancellation) -> MaintenanceOutcome:
+            contract = self.propose(dataset.name, version, report=tell, stop=stop, patient=True)
+            return MaintenanceOutcome(
+                result={"version": version.ref.version, "contract": contract_document(contract)}
+            )
+
+        return await stoppable(run, partial(profiling, version), report)
+
+    def committed_before(self, _job: Maintenance) -> None:
+        """It commits nothing."""
 
 
 def _patterns(

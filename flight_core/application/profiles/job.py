@@ -29,20 +29,18 @@ class RunProfile(Unexplained):
         """Raises DatasetNotFound, and as `FindVersion` and `ComputeProfile`."""
         dataset = await anyio.to_thread.run_sync(self.datasets.get, job.dataset)
         version = await anyio.to_thread.run_sync(self.find, dataset, job.options["version"])
-
-        def progress(step: Step) -> Progress:
-            done_bytes = int(version.size_bytes * step.done / step.total) if step.total else 0
-            return Progress(Phase.PROFILING, done_bytes, version.size_bytes)
-
-        return await stoppable(partial(self._run, dataset.name, version), progress, report)
+        return await stoppable(partial(self._run, dataset.name, version), partial(profiling, version), report)
 
     def _run(
         self, name: DatasetName, version: DatasetVersion, tell: Report, stop: Cancellation
     ) -> MaintenanceOutcome:
-        known = self.compute.profiles.find(version.ref)
-        if known is None:
-            known = self.compute(name, version, report=tell, stop=stop, patient=True)
+        known = self.compute(name, version, report=tell, stop=stop, patient=True)
         return MaintenanceOutcome(result={"columns": len(known)})
 
     def committed_before(self, _job: Maintenance) -> None:
         """It commits nothing."""
+
+
+def profiling(version: DatasetVersion, step: Step) -> Progress:
+    done_bytes = int(version.size_bytes * step.done / step.total) if step.total else 0
+    return Progress(Phase.PROFILING, done_bytes, version.size_bytes)

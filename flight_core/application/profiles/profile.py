@@ -51,7 +51,7 @@ class VersionProfile:
 
 @dataclass(frozen=True, slots=True)
 class ComputeProfile:
-    """Read a version, and keep what its columns are like.
+    """What the columns of a version are like, as it is known; else read the version, and keep it.
 
     What the statistics of its files tell exactly is not computed. The rest is read twice or three times,
     and once or twice more for each column with top values: one query after another, each of which takes a
@@ -74,10 +74,13 @@ class ComputeProfile:
         patient: bool = False,
     ) -> Sequence[ColumnProfile]:
         """`patient`: wait for a stream for as long as others have them all."""
+        known = self.profiles.find(version.ref)
+        if known is not None:
+            return known
         statistics = self.store.statistics(version.ref)
         columns = [
-            Profiled(field, place, known_of(known))
-            for place, (field, known) in enumerate(zip(version.schema, statistics, strict=True))
+            Profiled(field, place, known_of(told))
+            for place, (field, told) in enumerate(zip(version.schema, statistics, strict=True))
         ]
         read = VersionReader(name, version, self.open_query, stop or Cancellation(), patient=patient)
         found: list[ColumnProfile] = []
@@ -117,13 +120,18 @@ class ProfileDataset:
         version = self.find(dataset, at)
         wanted = _wanted(version.schema, columns, name)
         known = self.profiles.find(version.ref)
-        if known is None and version.row_count * len(version.schema) <= _QUICK_CELLS:
+        if known is None and is_quick(version):
             with suppress(TooManyStreams):  # the job waits for one
                 known = self.compute(dataset.name, version)
         if known is None:
             options = {"version": version.ref.version}
             return self.start.queue(dataset.name, Task.PROFILE, actor=actor, options=options)
         return VersionProfile(version, [column for column in known if column.name in wanted])
+
+
+def is_quick(version: DatasetVersion) -> bool:
+    """Whether looking at all its values takes so little time that a request may wait for it."""
+    return version.row_count * len(version.schema) <= _QUICK_CELLS
 
 
 def _wanted(schema: pa.Schema, columns: Sequence[str], name: DatasetName) -> frozenset[str]:
