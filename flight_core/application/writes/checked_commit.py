@@ -26,7 +26,7 @@ from flight_core.domain.errors import CommitConflict, ContractViolated
 from flight_core.domain.ingestion import Ingestion, Reading
 from flight_core.domain.query import Pins
 
-CHECKS = 5  # how often rows are checked because others commit meanwhile
+CHECKS = 10  # how often rows are checked because others commit meanwhile
 _COMMIT_ATTEMPTS = 5
 
 
