@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -13,8 +14,15 @@ import pytest
 
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.types import rows_per_batch
-from flight_core.domain.errors import EngineUnavailable, FlightCoreError, OutOfMemory
+from flight_core.domain.errors import (
+    DependencyFailed,
+    EngineUnavailable,
+    FlightCoreError,
+    OutOfMemory,
+    QueryFailed,
+)
 from flight_core.domain.query import Statement
+from flight_core.domain.system import SYSTEM_TABLES, no_rows
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.fakes.lake import FakeLake
 
@@ -117,3 +125,24 @@ def test_two_engines_cannot_open_one_workspace(engine, lake, tmp_path):
 )
 def test_batches_are_sized_by_the_width_of_their_rows(schema, rows):
     assert rows_per_batch(schema, 2 << 20) == rows
+
+
+def test_system_tables_are_read_when_rows_are_wanted_and_not_before(lake, tmp_path):
+    asked = []
+
+    def read(table: str) -> pa.Table:
+        asked.append(table)
+        if table == "jobs":
+            raise DependencyFailed("the catalog does not answer")
+        return no_rows(table)
+
+    options = DuckDbOptions(None, (lake.folder,), tmp_path / "temp")
+    with closing(DuckDbEngine(options, lake, system_table=read)) as engine:
+        with closing(engine.plan(Statement("SELECT * FROM skein.versions"), lake.state)) as query:
+            assert query.schema.names == SYSTEM_TABLES["versions"].names
+            assert (query.fingerprint, asked) == (None, [])
+            assert sum(batch.num_rows for batch in query) == 0
+        assert asked == ["versions"]
+        query = engine.plan(Statement("SELECT * FROM skein.jobs"), lake.state)
+        with closing(query), pytest.raises(QueryFailed, match="the catalog does not answer"):
+            list(query)
