@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ Parameters = tuple[object, ...] | Mapping[str, object]
 
 # Dataset versions a query reads, by `DatasetName.key`.
 Pins = Mapping[str, VersionRef]
+NO_PINS: Pins = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

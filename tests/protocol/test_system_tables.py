@@ -331,3 +331,18 @@ def test_one_that_does_not_exist_is_a_failure_with_a_way_out(stack, token):
         failure = client.post("/api/v1/query", json={"sql": "SELECT * FROM skein.version"}).json()
     assert failure["code"] == "dataset_not_found"
     assert "versions" in failure["detail"]
+
+
+@pytest.mark.parametrize("contract", [False, True])
+def test_rows_that_a_statement_wrote_tell_what_they_were_made_from(tmp_path, contract):
+    with skein_stack(tmp_path / "data") as made:
+        made.write("source", pa.table({"x": [1, 2]}))
+        made.write("taken", pa.table({"x": [0]}))
+        if contract:
+            body = {"columns": [{"name": "x", "type": "int64"}]}
+            with made.http() as client:
+                assert client.put("/api/v1/datasets/taken/contract", json=body).status_code < 300
+        with adbc.connect(made.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute("INSERT INTO datasets.taken SELECT x FROM source")
+            cursor.execute("SELECT version, parent_dataset, parent_version FROM skein.lineage ORDER BY ALL")
+            assert cursor.fetchall() == [(1, "source", 0), (1, "taken", 0)]

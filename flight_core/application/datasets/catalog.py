@@ -23,11 +23,9 @@ from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import DatasetExists, TableExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
-from flight_core.domain.query import Pins
+from flight_core.domain.query import NO_PINS, Pins
 from flight_core.domain.repositories import DatasetRepository, ProfileRepository
 from flight_core.domain.versions import VersionName
-
-_NO_PINS: Pins = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +219,7 @@ class OpenWrite:
         keys: Sequence[str] = (),
         schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
         source: str = "",
-        inputs: Pins = _NO_PINS,
+        inputs: Pins = NO_PINS,
         message: str = "",
         allow_lossy: bool = False,
         job_id: str | None = None,

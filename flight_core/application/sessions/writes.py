@@ -24,6 +24,7 @@ from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName, LakeState
 from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidRequest
 from flight_core.domain.ingestion import IngestionRequest, SourceSpec
 from flight_core.domain.query import (
+    NO_PINS,
     DatasetStatement,
     DatasetVerb,
     IfExists,
@@ -31,6 +32,7 @@ from flight_core.domain.query import (
     LoadOptions,
     Outcome,
     Parameters,
+    Pins,
     QueryRecord,
     Statement,
     TableTarget,
@@ -64,7 +66,9 @@ class WriteDatasetInSession:
         actor: Actor,
         cancellation: Cancellation,
         how: LoadOptions = _AS_USUAL,
+        inputs: Pins = NO_PINS,
     ) -> int:
+        """Keep the rows for the commit; how many they are. `inputs`: the versions they were made from."""
         require_granted(name, actor)
         if how.rule.mode.needs_keys and mode.if_exists is not IfExists.APPEND:
             raise InvalidOption(
@@ -81,7 +85,7 @@ class WriteDatasetInSession:
             schema_policy=how.rule.schema_policy,
             message=how.message,
         )
-        rows = self.take_rows(request, batches, schema, actor=actor, cancellation=cancellation)
+        rows = self.take_rows(request, batches, schema, actor=actor, cancellation=cancellation, inputs=inputs)
         session.connections.defer(transaction, Deferred(name.key, rows.commit, rows.close))
         return rows.row_count
 
@@ -120,6 +124,7 @@ class WriteDatasetInSession:
                 transaction,
                 actor=actor,
                 cancellation=cancellation,
+                inputs=query.pins,
             )
         finally:
             query.close()

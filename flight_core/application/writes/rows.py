@@ -29,6 +29,7 @@ from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState, Progress
+from flight_core.domain.query import NO_PINS, Pins
 from flight_core.domain.repositories import ContractRepository
 
 _SPOOL_FORMAT = "arrow"
@@ -71,6 +72,7 @@ class CheckRows:
         *,
         actor: Actor,
         cancellation: Cancellation,
+        inputs: Pins = NO_PINS,
     ) -> PendingRows:
         ingestion = Ingestion(
             id=WRITE_ID_PREFIX + self.new_id(),
@@ -80,7 +82,7 @@ class CheckRows:
             request=request,
         )
         self.commit.open(ingestion).close()
-        check = _Check(self.commit, ingestion, self.scratch / ingestion.id, self.slots, cancellation)
+        check = _Check(self.commit, ingestion, self.scratch / ingestion.id, self.slots, cancellation, inputs)
         try:
             row_count = check.begin(batches, schema)
         except BaseException:
@@ -96,6 +98,7 @@ class _Check:
     folder: Path
     slots: Semaphore
     cancellation: Cancellation
+    inputs: Pins
     _taken: Taken = field(init=False)
     _rows: CheckedRows = field(init=False)
 
@@ -106,7 +109,7 @@ class _Check:
         path = self.folder / "rows.arrow"
         row_count = _spool(batches, schema, path)
         file = FetchedFile(path, label, path.stat().st_size, temporary=True)
-        self._taken = Taken(Fetched([file]), label, _SPOOL_FORMAT, row_count)
+        self._taken = Taken(Fetched([file]), label, _SPOOL_FORMAT, row_count, self.inputs)
         return self._checked("checked-0")
 
     def finish(self) -> DatasetVersion:
@@ -168,7 +171,8 @@ class TakeRows:
     """Take rows in up to where one `commit` makes them a version: all of them, or nothing.
 
     The batches have been validated in full at the door they came through. The kind of the request's
-    source names that door. `check` None: there are no contracts.
+    source names that door. `inputs` are the versions that the rows were made from. `check` None: there
+    are no contracts.
 
     Raises as `OpenWrite`, `StagedWrite.write` and `CheckRows`, and:
         InvalidDatasetName: the name is kept for rows that were rejected.
@@ -185,12 +189,13 @@ class TakeRows:
         *,
         actor: Actor,
         cancellation: Cancellation,
+        inputs: Pins = NO_PINS,
     ) -> PendingRows:
         require(actor, Scope.WRITE)
         require_granted(request.dataset, actor)
         refuse_rejects(request.dataset)
         if self.check is not None and self.check.contracts.find(request.dataset) is not None:
-            return self.check(request, batches, schema, actor=actor, cancellation=cancellation)
+            return self.check(request, batches, schema, actor=actor, cancellation=cancellation, inputs=inputs)
         write = self.open_write(
             request.dataset,
             schema,
@@ -199,6 +204,7 @@ class TakeRows:
             keys=request.keys,
             schema_policy=request.schema_policy,
             source=request.source.kind,
+            inputs=inputs,
             message=request.message,
             allow_lossy=bool(request.options.get("allow_lossy")),
         )
