@@ -4,23 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
-from pathlib import Path
-
-import anyio.to_thread
+from typing import Any
 
 from flight_core.application.access.rights import get_seen, require
 from flight_core.application.contracts.contracts import contract_type
-from flight_core.application.datasets.find_version import FindVersion
-from flight_core.application.maintenance.jobs import (
-    MaintenanceOutcome,
-    StartMaintenance,
-    Unexplained,
-    stoppable,
-)
+from flight_core.application.maintenance.jobs import StartMaintenance
 from flight_core.application.maintenance.maintenance import Report, say_nothing
-from flight_core.application.ports import sources
-from flight_core.application.profiles.job import profiling
+from flight_core.application.profiles.job import LookAtVersion
 from flight_core.application.profiles.profile import ComputeProfile, VersionReader, is_quick
 from flight_core.application.profiles.sql import TEXT_CHARS
 from flight_core.application.queries.cancellation import Cancellation
@@ -105,28 +95,17 @@ class InferContract:
 
 
 @dataclass(frozen=True)
-class RunInference(Unexplained):
-    """See `Runner`. The option `version` says which one; the result is that, and the `contract`."""
+class RunInference(LookAtVersion):
+    """The result is the `contract`, and the `version` that it is proposed from."""
 
-    datasets: DatasetRepository
-    find: FindVersion
     propose: ProposeContract
 
-    async def __call__(self, job: Maintenance, _folder: Path, report: sources.Report) -> MaintenanceOutcome:
-        """Raises DatasetNotFound, and as `FindVersion` and `ProposeContract`."""
-        dataset = await anyio.to_thread.run_sync(self.datasets.get, job.dataset)
-        version = await anyio.to_thread.run_sync(self.find, dataset, job.options["version"])
-
-        def run(tell: Report, stop: Cancellation) -> MaintenanceOutcome:
-            contract = self.propose(dataset.name, version, report=tell, stop=stop, patient=True)
-            return MaintenanceOutcome(
-                result={"version": version.ref.version, "contract": contract_document(contract)}
-            )
-
-        return await stoppable(run, partial(profiling, version), report)
-
-    def committed_before(self, _job: Maintenance) -> None:
-        """It commits nothing."""
+    def found(
+        self, name: DatasetName, version: DatasetVersion, tell: Report, stop: Cancellation
+    ) -> Mapping[str, Any]:
+        """Raises as `ProposeContract`."""
+        contract = self.propose(name, version, report=tell, stop=stop, patient=True)
+        return {"version": version.ref.version, "contract": contract_document(contract)}
 
 
 def _patterns(

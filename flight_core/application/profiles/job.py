@@ -1,8 +1,11 @@
-"""Profiles that take long, as jobs."""
+"""Profiles that take long, as jobs, and what else has to look at a whole version."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 
@@ -18,29 +21,45 @@ from flight_core.domain.repositories import DatasetRepository
 
 
 @dataclass(frozen=True)
-class RunProfile(Unexplained):
-    """See `Runner`. The option `version` says which one."""
+class LookAtVersion(Unexplained, ABC):
+    """A `Runner` that reads a version for as long as it takes. The option `version` says which one."""
 
     datasets: DatasetRepository
     find: FindVersion
-    compute: ComputeProfile
 
     async def __call__(self, job: Maintenance, _folder: Path, report: sources.Report) -> MaintenanceOutcome:
-        """Raises DatasetNotFound, and as `FindVersion` and `ComputeProfile`."""
+        """Raises DatasetNotFound, and as `FindVersion` and `found`."""
         dataset = await anyio.to_thread.run_sync(self.datasets.get, job.dataset)
         version = await anyio.to_thread.run_sync(self.find, dataset, job.options["version"])
-        return await stoppable(partial(self._run, dataset.name, version), partial(profiling, version), report)
 
-    def _run(
+        def look(tell: Report, stop: Cancellation) -> MaintenanceOutcome:
+            return MaintenanceOutcome(result=self.found(dataset.name, version, tell, stop))
+
+        return await stoppable(look, partial(_profiling, version), report)
+
+    @abstractmethod
+    def found(
         self, name: DatasetName, version: DatasetVersion, tell: Report, stop: Cancellation
-    ) -> MaintenanceOutcome:
-        known = self.compute(name, version, report=tell, stop=stop, patient=True)
-        return MaintenanceOutcome(result={"columns": len(known)})
+    ) -> Mapping[str, Any]:
+        """The result of the job."""
 
     def committed_before(self, _job: Maintenance) -> None:
         """It commits nothing."""
 
 
-def profiling(version: DatasetVersion, step: Step) -> Progress:
+@dataclass(frozen=True)
+class RunProfile(LookAtVersion):
+    """The result is the number of columns: the profile itself is kept."""
+
+    compute: ComputeProfile
+
+    def found(
+        self, name: DatasetName, version: DatasetVersion, tell: Report, stop: Cancellation
+    ) -> Mapping[str, Any]:
+        """Raises as `ComputeProfile`."""
+        return {"columns": len(self.compute(name, version, report=tell, stop=stop, patient=True))}
+
+
+def _profiling(version: DatasetVersion, step: Step) -> Progress:
     done_bytes = int(version.size_bytes * step.done / step.total) if step.total else 0
     return Progress(Phase.PROFILING, done_bytes, version.size_bytes)
