@@ -34,8 +34,8 @@ class NaiveServer(fl.FlightServerBase):
 
 
 if __name__ == "__main__":
-    tables, port = [*sys.argv[1:], *["{}", "0"][len(sys.argv) - 1 :]]
-    server = NaiveServer(json.loads(tables), int(port))
+    given = dict(zip(("tables", "port"), sys.argv[1:], strict=False))
+    server = NaiveServer(json.loads(given.get("tables", "{}")), int(given.get("port", "0")))
     print(server.port, flush=True)
     sys.stdout.close()
     server.serve()

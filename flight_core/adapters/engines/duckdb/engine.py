@@ -95,7 +95,6 @@ class DuckDbEngine:
         pool = instance.narrow_pool if statement.narrow_decimals else instance.pool
         mark = instance.own_tables.mark()
         cursor = pool.take()
-        own_tables = partial(instance.own_tables.names, cursor, mark)
         alone = instance.stands_alone(parsed)
         release = partial(self._release, pool, in_transaction=not alone)
         try:
@@ -103,7 +102,8 @@ class DuckDbEngine:
                 bound = instance.bind(cursor, parsed, statement, {})
             else:
                 bound = self._bind(instance, cursor, parsed, statement, lake, pins)
-            fingerprint = instance.fingerprint(parsed, bound.pins, own_tables())
+            own_tables = instance.own_tables.names(cursor, mark)
+            fingerprint = instance.fingerprint(parsed, bound.pins, own_tables)
         except BaseException:
             release(cursor)
             raise
