@@ -1,4 +1,4 @@
-"""A process that can be killed, for tests of several modules."""
+"""For tests of several modules: ingestions in this process, and a process that can be killed."""
 
 import os
 import subprocess
@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.ingestion_stack import IngestionStack
+
 ROOT = Path(__file__).parents[2]
 Worker = Callable[..., int | None]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[IngestionStack]:
+    made = IngestionStack(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")

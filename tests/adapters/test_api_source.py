@@ -27,11 +27,6 @@ PAGE = 10
 PAGE_STYLE = {"style": "page", "size": PAGE, "size_param": "per_page"}
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def sent(value: object, status: str = "200 OK", **headers: object) -> bytes:
     return answer(json.dumps(value).encode(), status, Content_Type="application/json", **headers)
 

@@ -25,7 +25,6 @@ from flight_core.domain.contract import (
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DatasetNotFound
 from flight_core.domain.job import JobState
-from tests.adapters.ingestion_stack import IngestionStack
 
 ID = ColumnContract("id", "int64", nullable=False)
 PRICE = ColumnContract("price", "decimal(8, 2)", ge=0)
@@ -39,18 +38,6 @@ x,2.00,01.02.2026
 6,2.005,03.02.2026
 """
 REJECT, WARN, FAIL = Severity.REJECT, Severity.WARN, Severity.FAIL
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def stack(tmp_path):
-    stack = IngestionStack(tmp_path)
-    yield stack
-    stack.close()
 
 
 def put(stack, contract: Contract, name: str = "orders") -> None:

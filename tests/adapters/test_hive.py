@@ -5,21 +5,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from tests.adapters.ingestion_stack import IngestionStack
-
 FRAME = pl.DataFrame({"n": [1, 2]})
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def stack(tmp_path):
-    stack = IngestionStack(tmp_path)
-    yield stack
-    stack.close()
 
 
 async def ingested(stack, *places, frame=FRAME):

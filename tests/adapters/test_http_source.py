@@ -37,11 +37,6 @@ from tests.adapters.http_server import always, answer, head, in_turn, serving
 BODY = random.Random(7).randbytes(3 << 20)
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Fetch:
     """One fetch into a folder, and what it reported."""
 

@@ -31,18 +31,6 @@ CSV = b"code,n\n00501,1\n10001,2\n"
 ROWS = {"code": ["00501", "10001"], "n": [1, 2]}
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def stack(tmp_path):
-    made = IngestionStack(tmp_path)
-    yield made
-    made.close()
-
-
 async def ended(stack: IngestionStack, *arguments, **options):
     """Start a job, run it, and return how it ended."""
     async with stack.working():

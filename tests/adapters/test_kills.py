@@ -275,8 +275,3 @@ async def test_a_killed_parsing_process_takes_only_its_job_down(tmp_path):
                 assert found.sort_by("id").equals(before)
     assert stack.leftovers() == []
     stack.close()
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"

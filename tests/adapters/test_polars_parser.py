@@ -21,11 +21,6 @@ DEADLINE_S = 60
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 def endless(tmp_path) -> FetchedFile:
     """A file that keeps whoever reads it waiting."""
     path = tmp_path / "endless"

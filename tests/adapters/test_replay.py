@@ -22,24 +22,11 @@ from flight_core.domain.contract import ColumnContract, Contract, RuleCount, Sev
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName
 from flight_core.domain.job import JobState
-from tests.adapters.ingestion_stack import IngestionStack
 
 ORDERS = DatasetName("orders")
 CSV = b"id,day,more\n1,2026-01-31,10\n2,01.02.2026,20\n3,soon,30\nx,02.02.2026,40\n"
 STRICT = Contract(columns=(ColumnContract("id", "int64"), ColumnContract("day", "date")))
 GERMAN = Contract(columns=(ColumnContract("id", "int64"), ColumnContract("day", "date", format="%d.%m.%Y")))
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def stack(tmp_path):
-    stack = IngestionStack(tmp_path)
-    yield stack
-    stack.close()
 
 
 def put(stack, contract: Contract) -> None:

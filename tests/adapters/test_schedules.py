@@ -44,11 +44,6 @@ NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 ANN = Actor("ann", frozenset({Scope.READ, Scope.WRITE}))
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Desk:
     """All use cases, at `now`."""
 

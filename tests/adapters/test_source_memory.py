@@ -18,11 +18,6 @@ from flight_core.domain.source_state import SourceState
 from tests.adapters.ingestion_stack import IngestionStack
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @dataclass
 class Feed:
     """A source of numbered rows that brings what comes after its cursor, unless it has seen it all."""

@@ -9,24 +9,11 @@ from flight_core.application.ports.clock import utc_now
 from flight_core.domain.contract import ColumnContract, Contract
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.job import JobState
-from tests.adapters.ingestion_stack import IngestionStack
 from tests.adapters.test_excel import workbook
 
 SHOPS = DatasetName("shops")
 FIRST = b"zip,n,day,at,share\n00501,1,2026-01-02,2026-01-02 10:30:00,1.5\n"
 TYPES = {"zip": "string", "n": "int32", "day": "date", "at": "timestamp", "share": "decimal(6, 2)"}
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def stack(tmp_path):
-    stack = IngestionStack(tmp_path)
-    yield stack
-    stack.close()
 
 
 async def ended(stack, content: bytes, **options):

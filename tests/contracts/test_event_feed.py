@@ -40,11 +40,6 @@ class CountingEvents:
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 def url(tmp_path):
     return f"sqlite:///{tmp_path}/catalog.sqlite"
 

@@ -16,11 +16,6 @@ from tests.adapters.parsing_processes import PROCESSES
 PARSERS: list[Callable[[], Parser]] = [lambda: PolarsParser(ParserOptions(), PROCESSES)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @pytest.fixture(params=PARSERS, ids=["polars"])
 def parser(request) -> Parser:
     return request.param()

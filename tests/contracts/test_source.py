@@ -89,11 +89,6 @@ def test_every_kind_has_a_model_and_an_example():
     assert set(EXAMPLES) | set(ROW_SOURCE_FACTORIES) == set(SOURCES)
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @pytest.fixture(params=EXAMPLES)
 async def example(request, anyio_backend, tmp_path):
     async with EXAMPLES[request.param](tmp_path) as made:
