@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import duckdb
 import pyarrow as pa
@@ -13,7 +13,7 @@ from flight_core.adapters.engines.duckdb import session_options
 from flight_core.adapters.engines.duckdb.bulk import run_once_a_row
 from flight_core.adapters.engines.duckdb.dataset_statements import ROWS, dataset_statement
 from flight_core.adapters.engines.duckdb.instance import Instance
-from flight_core.adapters.engines.duckdb.loading import load, resolve
+from flight_core.adapters.engines.duckdb.loading import load
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import (
     Runnable,
@@ -23,22 +23,21 @@ from flight_core.adapters.engines.duckdb.parameters import (
     runnable,
     untyped,
 )
-from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName
+from flight_core.adapters.engines.duckdb.reserved_names import ReservedNames
+from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery, progress_of
 from flight_core.adapters.engines.duckdb.targets import (
-    Target,
     attached_name,
     counts_rows,
-    in_lake,
-    in_system,
     may_return_rows,
     returning,
     target,
 )
-from flight_core.adapters.engines.duckdb.types import identifier, literal
+from flight_core.adapters.engines.duckdb.transaction import DuckDbTransaction
+from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.application.queries.cancellation import Cancellation
-from flight_core.domain.dataset import LAKE, LakeState
-from flight_core.domain.errors import DatasetExists, DatasetNotFound, InvalidSql, StatementNotAllowed
+from flight_core.domain.dataset import LakeState
+from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import (
     DatasetStatement,
     DatasetVerb,
@@ -51,17 +50,7 @@ from flight_core.domain.query import (
     StatementKind,
     TableTarget,
 )
-from flight_core.domain.system import SYSTEM
-from flight_core.infrastructure.duckdb_pool import DATASETS, WORKSPACE, WORKSPACE_SCHEMA
 
-_OWN_TABLE = """
-    SELECT 1 FROM information_schema.tables WHERE lower(table_name) = lower($1)
-      AND (table_catalog, table_schema) IN (('temp', 'main'), (current_database(), current_schema()))
-"""
-_IN_SIGHT = (
-    "SELECT 1 FROM information_schema.tables"
-    f" WHERE table_catalog = '{LAKE}' AND lower(table_name) = lower($1)"
-)
 _PROBE = "__skein_probe"
 _NOTHING = Outcome(pa.table({}), None)
 
@@ -76,20 +65,19 @@ class DuckDbSession:
         self._connection = instance.pool.fresh()
         self._open: DuckDbQuery | None = None
         self._bound: Runnable | None = None  # holds variables until its query has run
-        self._began_at: datetime | None = None  # the transaction
-        self._untouched = False  # in a transaction in which nothing ran yet
+        self._transaction = DuckDbTransaction(self._connection, instance.views)
+        self._reserved = ReservedNames(self._connection, instance)
         self._changed = False
         self._closed = False
         self._attached: set[str] = set()
-        self._own_views: set[str] = set()  # of this transaction: older versions of datasets
 
     @property
     def in_transaction(self) -> bool:
-        return self._began_at is not None
+        return self._transaction.open
 
     @property
     def in_transaction_since(self) -> datetime | None:
-        return self._began_at
+        return self._transaction.began_at
 
     @property
     def pristine(self) -> bool:
@@ -157,8 +145,8 @@ class DuckDbSession:
             raise InvalidSql("parameters go with a single statement; send the statements one by one")
         with self._changing_turn(cancellation):
             self._show([parsed], lake)
-            self._protect_lake(parsed)
-            with self._atomically():
+            self._reserved.check(parsed)
+            with self._transaction.atomically():
                 return run_once_a_row(
                     self._connection, parsed.sql, parameters, lambda row: self._run_checked(parsed, row)
                 )
@@ -172,7 +160,7 @@ class DuckDbSession:
             return None
         with self._turn():
             self._show(statements, lake)
-            if not self._is_dataset(changed, self._here()):
+            if not self._reserved.is_dataset(changed):
                 return None
             found = dataset_statement(statements[0], self._connection)
             if found is not None and found.verb is DatasetVerb.DELETE:
@@ -188,19 +176,12 @@ class DuckDbSession:
         cancellation: Cancellation | None = None,
     ) -> int:
         with self._changing_turn(cancellation):
-            place = resolve(self._connection, target)
-            if place[0].lower() == LAKE:
-                raise StatementNotAllowed(
-                    f"'{target.table[:140]}' would be a dataset; those are not loaded here"
-                )
-            if in_system(TableName(*place), self._here()):
-                raise _system_stays()
             if mode.create:
                 self._instance.show((), lake)
-                self._refuse_to_hide(target)
+            place = self._reserved.check_load(target, create=mode.create)
             self._changed |= target.temporary
-            self._untouched = False
-            with self._atomically():
+            self._transaction.touch()
+            with self._transaction.atomically():
                 return load(self._connection, place, batches, mode)
 
     def metadata(self, lake: LakeState) -> DuckDbMetadata:
@@ -215,32 +196,15 @@ class DuckDbSession:
 
     def begin(self) -> None:
         with self._turn():
-            self._began_at = datetime.now(UTC)
-            self._untouched = True
-            try:
-                self._connection.execute("BEGIN TRANSACTION")
-            except BaseException:
-                self._ended()
-                raise
+            self._transaction.begin()
 
     def commit(self) -> None:
         with self._changing_turn():
-            try:
-                self._connection.execute("SELECT 1")  # COMMIT would roll back a failed transaction silently
-                self._connection.execute("COMMIT")
-            except duckdb.TransactionException:
-                with contextlib.suppress(duckdb.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
-            finally:
-                self._ended()
+            self._transaction.commit()
 
     def rollback(self) -> None:
         with self._turn():
-            try:
-                self._connection.execute("ROLLBACK")
-            finally:
-                self._ended()
+            self._transaction.rollback()
 
     def options(self) -> Mapping[str, object]:
         with self._turn():
@@ -249,7 +213,6 @@ class DuckDbSession:
     def set_option(self, name: str, value: object) -> None:
         with self._turn():
             session_options.write(self._connection, name, value)
-            self._keep_lake_in_sight()
             self._changed = True
 
     def progress(self) -> float | None:
@@ -301,30 +264,10 @@ class DuckDbSession:
         with self._turn(), self._instance.own_tables.changing(), stop:
             yield
 
-    @contextlib.contextmanager
-    def _atomically(self) -> Iterator[None]:
-        if self.in_transaction:
-            yield
-            return
-        self._connection.execute("BEGIN TRANSACTION")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(duckdb.Error):
-                self._connection.execute("ROLLBACK")
-            raise
-
     def _show(self, statements: Sequence[ParsedStatement], lake: LakeState) -> Pins:
-        """Make the views exist. A transaction does not see those made after it began, and gets its own."""
+        """Make the views exist; the versions that the statements read."""
         pins = self._instance.show(statements, lake)
-        if self.in_transaction:
-            for key in pins.keys() - self._own_views:
-                if "@" in key:
-                    self._connection.execute(self._instance.views.temporary(key, pins[key]))
-                    self._own_views.add(key)
-            names = [table.name for statement in statements for table in statement.tables]
-            self._require_in_sight([name for name in names if name.lower() in pins and "@" not in name])
+        self._transaction.see(pins, statements)
         return pins
 
     def _show_rows(self, statement: DatasetStatement, lake: LakeState) -> None:
@@ -332,20 +275,12 @@ class DuckDbSession:
         if entry is not None:
             self._connection.execute(self._instance.views.temporary_rows(ROWS, entry.ref))
 
-    def _require_in_sight(self, names: Sequence[str]) -> None:
-        for name in names:
-            if not self._connection.execute(_IN_SIGHT, [name]).fetchall():
-                raise DatasetNotFound(
-                    f"dataset '{name}' was made after this transaction began, which does not see it;"
-                    " commit or roll back first",
-                    name=name,
-                )
-
     def _run(self, parsed: ParsedStatement, parameters: Parameters) -> Outcome:
         if parsed.type == StatementType.TRANSACTION:
-            return self._control(parsed)
-        self._untouched = False
-        self._protect_lake(parsed)
+            self._transaction.control(parsed)
+            return _NOTHING
+        self._transaction.touch()
+        self._reserved.check(parsed)
         return self._run_checked(parsed, parameters)
 
     def _run_checked(self, parsed: ParsedStatement, parameters: Parameters) -> Outcome:
@@ -359,77 +294,15 @@ class DuckDbSession:
         self._follow(parsed)
         return _outcome(parsed, table)
 
-    def _control(self, parsed: ParsedStatement) -> Outcome:
-        """BEGIN, COMMIT, ROLLBACK as SQL. Clients without autocommit may begin what was begun for them."""
-        begins = parsed.tokens[0].word in ("begin", "start")
-        if not (begins and self._untouched):
-            now = datetime.now(UTC)
-            try:
-                self._connection.execute(parsed.sql)
-            finally:
-                self._ended()
-                self._began_at = now if begins else None
-        self._untouched = False
-        return _NOTHING
-
     def _follow(self, parsed: ParsedStatement) -> None:
         """Note what the statement did to the session."""
         changed = target(parsed)
         if parsed.type in (StatementType.SET, StatementType.PREPARE) or (changed and changed.temporary):
             self._changed = True
         if parsed.type == StatementType.SET:
-            self._keep_lake_in_sight()
+            session_options.keep_lake_in_sight(self._connection)
         elif parsed.type in (StatementType.ATTACH, StatementType.DETACH):
             self._attached ^= {attached_name(parsed)}
-
-    def _protect_lake(self, parsed: ParsedStatement) -> None:
-        changed = target(parsed)
-        if changed is None or changed.temporary:
-            return
-        here = self._here()
-        if in_system(changed.name, here):
-            raise _system_stays()
-        if (changed.verb, changed.kind) in (("create", "table"), ("create", "view")):
-            new = changed.name
-            self._refuse_to_hide(TableTarget(new.name, new.schema or None, new.catalog or None))
-        if self._is_dataset(changed, here):
-            name = changed.name.name or changed.name.schema
-            raise StatementNotAllowed(
-                f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
-                " write them with DoPut, bulk ingest or the API, and drop them with `skein drop`"
-            )
-
-    def _refuse_to_hide(self, target: TableTarget) -> None:
-        """A table of a dataset's name would be found instead of it, by everybody."""
-        name, place = target.table, resolve(self._connection, target)
-        if place[:2] == (WORKSPACE, WORKSPACE_SCHEMA) and name.lower() in self._instance.views.live.refs:
-            raise DatasetExists(
-                f"there is a dataset '{name}', which a table of that name would hide;"
-                f" choose another name, or write to the dataset as datasets.{name}",
-                name=name,
-            )
-
-    def _here(self) -> TableName:
-        """Catalog and schema of names that say neither."""
-        ((catalog, schema),) = self._connection.execute(
-            "SELECT current_database(), current_schema()"
-        ).fetchall()
-        return TableName(catalog, schema, "")
-
-    def _is_dataset(self, changed: Target, here: TableName) -> bool:
-        """Whether a statement is aimed at a dataset. A new table is one only if its name says so."""
-        if in_lake(changed.name, here):
-            return True
-        if changed.verb == "create" or not self._instance.means_dataset(changed.name):
-            return False
-        return not self._connection.execute(_OWN_TABLE, [changed.name.name]).fetchall()
-
-    def _keep_lake_in_sight(self) -> None:
-        """USE replaces the search path; datasets stay visible by name all the same."""
-        ((path,),) = self._connection.execute("SELECT current_setting('search_path')").fetchall()
-        if DATASETS not in path:
-            wider = f"{path},{DATASETS}" if path else DATASETS
-            self._connection.execute(f"SET search_path={literal(wider)}")
 
     def _returning(self, parsed: ParsedStatement) -> pa.Schema | None:
         """What a statement with RETURNING gives back; None without, or where it cannot be told."""
@@ -449,19 +322,6 @@ class DuckDbSession:
         except duckdb.Error:
             return False
         return True
-
-    def _ended(self) -> None:
-        self._began_at = None
-        self._untouched = False
-        while self._own_views:
-            with contextlib.suppress(duckdb.Error):
-                self._connection.execute(f"DROP VIEW IF EXISTS temp.{identifier(self._own_views.pop())}")
-
-
-def _system_stays() -> StatementNotAllowed:
-    return StatementNotAllowed(
-        f"the name '{SYSTEM}' stands for what the server knows, which SQL only reads; choose another schema"
-    )
 
 
 def _outcome(parsed: ParsedStatement, table: pa.Table) -> Outcome:

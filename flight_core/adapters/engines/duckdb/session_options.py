@@ -7,7 +7,7 @@ import duckdb
 from flight_core.adapters.engines.duckdb.types import identifier, literal
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import InvalidOption
-from flight_core.infrastructure.duckdb_pool import SEARCH_PATH, WORKSPACE_SCHEMA
+from flight_core.infrastructure.duckdb_pool import DATASETS, SEARCH_PATH, WORKSPACE_SCHEMA
 
 _SETTINGS: dict[str, type] = {
     "TimeZone": str,
@@ -53,6 +53,15 @@ def write(connection: duckdb.DuckDBPyConnection, name: str, value: object) -> No
             _set(connection, option, value)
     except duckdb.Error:
         raise InvalidOption(f"'{str(value)[:60]}' is not a valid {option}", reason="value") from None
+    keep_lake_in_sight(connection)
+
+
+def keep_lake_in_sight(connection: duckdb.DuckDBPyConnection) -> None:
+    """USE replaces the search path; datasets stay visible by name all the same."""
+    ((path,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
+    if DATASETS not in path:
+        wider = f"{path},{DATASETS}" if path else DATASETS
+        connection.execute(f"SET search_path={literal(wider)}")
 
 
 def _reset(connection: duckdb.DuckDBPyConnection, option: str) -> None:
