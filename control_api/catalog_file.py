@@ -38,7 +38,7 @@ class CatalogFiles:
 
     def exported(self) -> wire.CatalogFile:
         use_cases, caller = self.use_cases, self.caller
-        found = {each.name.key: self._dataset(each) for each in use_cases.list_datasets(actor=caller)}
+        found = {each.name.key: self._dataset(each) for each in use_cases.datasets.list(actor=caller)}
         for stored in use_cases.contracts.list(actor=caller):
             contract = contracts.Contract.model_validate(contract_document(stored.contract))
             _put(found, stored.dataset, contract=contract)
@@ -90,11 +90,11 @@ class CatalogFiles:
         self, name: DatasetName, now: wire.CatalogDataset, file: wire.CatalogDataset
     ) -> Iterator["_Change"]:
         use_cases, actor = self.use_cases, self.caller
-        exists = partial(use_cases.get_dataset, name, actor=actor)
+        exists = partial(use_cases.datasets.get, name, actor=actor)
         if file.notes is not None:
             emptied = dict.fromkeys(now.notes.columns if now.notes else ())
             notes = file.notes.model_dump() | {"columns": emptied | file.notes.columns}
-            annotate = partial(use_cases.annotate_dataset, name, notes, actor=actor)
+            annotate = partial(use_cases.datasets.annotate, name, notes, actor=actor)
             yield _change("notes", name, now.notes, file.notes, annotate, exists)
         for tag, named in file.version_tags.items():
             known = {each.lower(): version for each, version in now.version_tags.items()}
@@ -124,7 +124,7 @@ class CatalogFiles:
             DatasetNotFound
             VersionNotFound: the versions are those of another dataset.
         """
-        dataset = self.use_cases.get_dataset(name, actor=self.caller)
+        dataset = self.use_cases.datasets.get(name, actor=self.caller)
         if wanted not in (None, dataset.id):
             raise VersionNotFound(
                 f"the versions in the file are of another dataset '{name}', with the id '{wanted}'; leave the"

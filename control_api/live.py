@@ -156,7 +156,7 @@ class LiveSocket:
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
-        _, newest = await to_thread.run_sync(self._use_cases.events.bounds)
+        _, newest = await to_thread.run_sync(self._use_cases.events.log.bounds)
         with self._scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._follow_log, newest)
@@ -170,7 +170,7 @@ class LiveSocket:
 
     async def _follow_log(self, newest: int) -> None:
         while True:
-            for stored in await self._use_cases.feed.after(newest):
+            for stored in await self._use_cases.events.feed.after(newest):
                 forgotten = stored.seq > newest + 1
                 newest = stored.seq
                 for live in self._subscriptions.values():
@@ -198,7 +198,7 @@ class LiveSocket:
                     f"a socket has up to {MAX_SUBSCRIPTIONS} live queries; unsubscribe some, or open another"
                 )
             parameters = asked.params if isinstance(asked.params, dict) else tuple(asked.params)
-            query = self._use_cases.follow_query(
+            query = self._use_cases.queries.follow(
                 Statement(asked.sql, parameters, asked.limit),
                 actor=self._actor,
                 door=DOOR,
@@ -268,7 +268,7 @@ class LiveSocket:
                 await news.wait()
 
     async def _send_result(self, live: Live) -> None:
-        reading = Reading(live.query, self._use_cases.queries, live.channel)
+        reading = Reading(live.query, self._use_cases.queries.log, live.channel)
         live.reading = reading
         try:
             result = await self._streaming.in_thread(reading.start)

@@ -100,14 +100,14 @@ class EngineCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        admission = self._use_cases.admission
+        admission = self._use_cases.queries.admission
         yield _gauge("skein_streams_open", "Result streams that are open.", admission.open_streams)
         yield _gauge("skein_streams_waiting", "Queries that wait for a stream.", admission.waiting)
         yield from self._queries()
         yield self._jobs()
 
     def _queries(self) -> Iterable[Metric]:
-        log = self._use_cases.queries
+        log = self._use_cases.queries.log
         running = [record for record in log.list() if record.finished_at is None]
         yield _gauge("skein_queries_running", "Queries that have not ended.", len(running))
         ended = CounterMetricFamily("skein_queries", "Queries that ended.", labels=["door", "state"])
@@ -130,18 +130,18 @@ class EngineCollector(Collector):
         uses = CounterMetricFamily(
             "skein_cache_reads", "Queries that ended, by what the result cache did.", labels=["outcome"]
         )
-        for outcome, count in self._use_cases.queries.cache_uses().items():
+        for outcome, count in self._use_cases.queries.log.cache_uses().items():
             uses.add_metric([outcome.value], count)
         yield uses
-        if self._use_cases.results is not None:
-            usage = self._use_cases.results.usage()
+        if self._use_cases.queries.results is not None:
+            usage = self._use_cases.queries.results.usage()
             yield _gauge("skein_cache_entries", "Results in the cache.", usage.entries)
             yield _gauge("skein_cache_bytes", "What they take on the disk.", usage.size_bytes)
 
     def _jobs(self) -> Metric:
         jobs = GaugeMetricFamily("skein_ingestions", "Of the latest 1000 ingestions.", labels=["state"])
         ingestions = JobFilter(tasks=frozenset({Task.INGEST}))
-        found = self._use_cases.list_jobs(ingestions, actor=_OPERATOR, limit=_RECENT_JOBS)
+        found = self._use_cases.jobs.list(ingestions, actor=_OPERATOR, limit=_RECENT_JOBS)
         for state in JobState:
             jobs.add_metric([state.value], sum(job.state is state for job in found))
         return jobs

@@ -101,6 +101,58 @@ class ControlOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetUseCases:
+    list: ListDatasets
+    get: GetDataset
+    describe: DescribeDataset
+    profile: ProfileDataset
+    get_usage: GetUsage
+    annotate: AnnotateDataset
+    delete_rows: DeleteRows
+    drop: DropDataset
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionUseCases:
+    """`sources` maps each source kind to the JSON schema of its fields."""
+
+    start: StartIngestion
+    get: GetIngestion
+    retry: RetryIngestion
+    refresh: RefreshDataset
+    preview: PreviewIngestion
+    sources: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class JobUseCases:
+    get: GetJob
+    list: ListJobs
+    cancel: CancelJob
+    read_log: ReadJobLog
+    start_maintenance: StartMaintenance
+
+
+@dataclass(frozen=True, slots=True)
+class QueryUseCases:
+    open: OpenQuery
+    follow: FollowQuery
+    classify: ClassifyStatement
+    run: RunStatement
+    cancel: CancelQuery
+    log: QueryLog
+    results: ResultCache | None
+    admission: Admission
+
+
+@dataclass(frozen=True, slots=True)
+class EventUseCases:
+    log: EventRepository
+    feed: EventFeed
+    follow: FollowEvents
+
+
+@dataclass(frozen=True, slots=True)
 class UploadUseCases:
     limits: UploadLimits
     create: CreateUpload
@@ -170,46 +222,20 @@ class AccessUseCases:
 
 @dataclass(frozen=True, slots=True)
 class ControlUseCases:
-    """`sources` maps each source kind to the JSON schema of its fields; `checks` says what
-    readiness depends on."""
+    """A bundle for each subject; `checks` says what readiness depends on."""
 
     gate: Gate
-    list_datasets: ListDatasets
-    get_dataset: GetDataset
-    describe_dataset: DescribeDataset
-    profile_dataset: ProfileDataset
-    get_usage: GetUsage
-    drop_dataset: DropDataset
-    annotate_dataset: AnnotateDataset
+    datasets: DatasetUseCases
     versions: VersionUseCases
     contracts: ContractUseCases
     derivations: DerivationUseCases
-    idempotency: IdempotencyRepository
-    start_ingestion: StartIngestion
-    get_ingestion: GetIngestion
-    retry_ingestion: RetryIngestion
-    refresh_dataset: RefreshDataset
-    schedules: ScheduleUseCases
-    access: AccessUseCases
-    get_job: GetJob
-    list_jobs: ListJobs
-    cancel_job: CancelJob
-    read_job_log: ReadJobLog
-    start_maintenance: StartMaintenance
+    ingestions: IngestionUseCases
     uploads: UploadUseCases
-    preview_ingestion: PreviewIngestion
-    open_query: OpenQuery
-    follow_query: FollowQuery
-    classify_statement: ClassifyStatement
-    run_statement: RunStatement
-    delete_rows: DeleteRows
-    cancel_query: CancelQuery
-    queries: QueryLog
-    results: ResultCache | None
-    admission: Admission
-    events: EventRepository
-    feed: EventFeed
-    follow_events: FollowEvents
+    schedules: ScheduleUseCases
+    jobs: JobUseCases
+    queries: QueryUseCases
+    access: AccessUseCases
+    events: EventUseCases
+    idempotency: IdempotencyRepository
     clock: Clock
-    sources: Mapping[str, Mapping[str, Any]]
     checks: Mapping[str, Check]

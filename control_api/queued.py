@@ -55,11 +55,11 @@ class Waiting:
         return reply
 
     async def ingestions(self, found: Sequence[Ingestion]) -> list[ingestions.Ingestion]:
-        settled = await self._settled(found, self._use_cases.get_ingestion)
+        settled = await self._settled(found, self._use_cases.ingestions.get)
         return [mapping.ingestion(each) for each in settled]
 
     async def job(self, found: Job) -> jobs.Job:
-        (settled,) = await self._settled([found], self._use_cases.get_job)
+        (settled,) = await self._settled([found], self._use_cases.jobs.get)
         reply = mapping.job(settled)
         self._response.headers["Location"] = reply.href
         return reply
@@ -102,7 +102,11 @@ class Waiting:
         use_cases = self._use_cases
         wanted = Filter(jobs=frozenset({job.id}))
         news = Subscription(
-            use_cases.events, use_cases.feed, use_cases.clock, heartbeat_s=self._wait_s, wanted=wanted
+            use_cases.events.log,
+            use_cases.events.feed,
+            use_cases.clock,
+            heartbeat_s=self._wait_s,
+            wanted=wanted,
         )
         async with aclosing(news.batches()) as batches:
             async for _ in batches:  # the first one comes at once
@@ -125,8 +129,8 @@ class Queue:
     def __init__(self, use_cases: ControlUseCases, caller: Actor, waiting: Waiting, once: Once) -> None:
         self._waiting = waiting
         self._once = once
-        self._get_ingestion = partial(use_cases.get_ingestion, actor=caller)
-        self._get_job = partial(use_cases.get_job, actor=caller)
+        self._get_ingestion = partial(use_cases.ingestions.get, actor=caller)
+        self._get_job = partial(use_cases.jobs.get, actor=caller)
 
     async def ingestion(self, start: Callable[[], Ingestion]) -> ingestions.Ingestion:
         started = await self._once.in_thread(start, id_of=_id, again=self._get_ingestion)

@@ -84,7 +84,7 @@ class Run:
 
     def cancel(self) -> None:
         self._cancelled = True
-        queries = self._use_cases.queries
+        queries = self._use_cases.queries.log
         queries.refuse(self.query_id)  # should it only be about to begin
         with suppress(QueryNotFound):
             queries.cancel(self.query_id, actor=self._actor)
@@ -94,10 +94,10 @@ class Run:
             self._running.close()
 
     def _kind(self) -> StatementKind:
-        return self._use_cases.classify_statement(self._statement.sql, actor=self._actor)
+        return self._use_cases.queries.classify(self._statement.sql, actor=self._actor)
 
     def _read(self) -> None:
-        running = self._use_cases.open_query(
+        running = self._use_cases.queries.open(
             self._statement, actor=self._actor, door=DOOR, query_id=self.query_id
         )
         self._running = running
@@ -107,7 +107,7 @@ class Run:
         self._chunks = self._format.encode(self.head, running)
 
     def _run_at_once(self) -> None:
-        outcome = self._use_cases.run_statement(
+        outcome = self._use_cases.queries.run(
             self._statement,
             actor=self._actor,
             door=DOOR,

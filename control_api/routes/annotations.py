@@ -31,7 +31,7 @@ def change_dataset(
     """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
     replaced. Needs `If-Match`; rows and versions stay as they are."""
     require_condition(request)
-    changed = use_cases.annotate_dataset(name, _fields(change), actor=caller)
+    changed = use_cases.datasets.annotate(name, _fields(change), actor=caller)
     response.headers["ETag"] = etag_of_dataset(changed)
     return mapping.dataset(changed)
 
@@ -49,9 +49,9 @@ def change_datasets(
 def _outcome(item: BulkItem, scope: Scope, use_cases: ControlUseCases, caller: Actor) -> BulkOutcome:
     try:
         name = DatasetName(item.name)
-        dataset = use_cases.get_dataset(name, actor=caller)
+        dataset = use_cases.datasets.get(name, actor=caller)
         require_match(item.if_match, etag_of_dataset(dataset))
-        changed = use_cases.annotate_dataset(name, _fields(item.change), actor=caller, seen=dataset)
+        changed = use_cases.datasets.annotate(name, _fields(item.change), actor=caller, seen=dataset)
     except (FlightCoreError, HttpProblem) as error:
         problem = problem_of(scope, error)
         return BulkOutcome(name=item.name, status=problem.status, problem=problem)

@@ -53,7 +53,7 @@ def list_datasets(
 ) -> wire.DatasetPage:
     """All datasets, ordered by name; with `q` those that have all its words, the best ones first."""
     words = (q or "").split()
-    datasets = use_cases.list_datasets(actor=caller)
+    datasets = use_cases.datasets.list(actor=caller)
     ranks = {
         dataset.name.key: rank
         for dataset in datasets
@@ -71,7 +71,7 @@ def list_datasets(
         place=lambda each: (ranks[each.name.key], each.name.key),
         like=(0, ""),
     )
-    usage = use_cases.get_usage.of_all()
+    usage = use_cases.datasets.get_usage.of_all()
     items = [mapping.dataset_entry(each, usage.get(each.id, _NEVER_USED)) for each in page]
     return wire.DatasetPage(items=items, next=following)
 
@@ -94,10 +94,10 @@ def describe_dataset(
     The ETag of the current version is what `If-Match` of DELETE compares with.
     """
     at = mapping.parse_version(version)
-    dataset = use_cases.get_dataset(name, actor=caller)
+    dataset = use_cases.datasets.get(name, actor=caller)
     if at is None and is_fresh(request, etag_of_dataset(dataset)):
         return Response(status_code=304, headers={"ETag": etag_of_dataset(dataset)})
-    described = use_cases.describe_dataset(name, actor=caller, at=at)
+    described = use_cases.datasets.describe(name, actor=caller, at=at)
     response.headers["Cache-Control"] = _REVALIDATE
     response.headers["ETag"] = (
         etag_of_dataset(described.dataset)
@@ -110,7 +110,7 @@ def describe_dataset(
 @router.delete("/{name}", status_code=204)
 def drop_dataset(name: Name, use_cases: UseCases, caller: Caller) -> None:
     """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
-    use_cases.drop_dataset(name, actor=caller)
+    use_cases.datasets.drop(name, actor=caller)
 
 
 @router.post("/{name}/delete", dependencies=[Depends(json_body)])
@@ -119,10 +119,12 @@ def delete_rows(
 ) -> wire.Deleted:
     """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
     against newer versions."""
-    require_match(request.headers.get("if-match"), etag_of_dataset(use_cases.get_dataset(name, actor=caller)))
+    require_match(
+        request.headers.get("if-match"), etag_of_dataset(use_cases.datasets.get(name, actor=caller))
+    )
     parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
-    rows = use_cases.delete_rows(name, body.where, parameters, actor=caller, door="http")
-    dataset = use_cases.get_dataset(name, actor=caller)
+    rows = use_cases.datasets.delete_rows(name, body.where, parameters, actor=caller, door="http")
+    dataset = use_cases.datasets.get(name, actor=caller)
     return wire.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
 
 
@@ -130,7 +132,7 @@ def delete_rows(
 async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> IngestionPage:
     """Make a derived dataset anew; of any other one, ingest its sources again, one job for each, in
     their order. Sources with nothing new change nothing."""
-    items = await queued.ingestions(partial(use_cases.refresh_dataset, name, actor=caller))
+    items = await queued.ingestions(partial(use_cases.ingestions.refresh, name, actor=caller))
     return IngestionPage(items=items, next=None)
 
 
@@ -156,7 +158,7 @@ def read_rows(
     """A window of rows, in the order they are stored unless `order_by` names another. The same URL with
     a version never changes."""
     at = mapping.parse_version(version)
-    dataset = use_cases.get_dataset(name, actor=caller)
+    dataset = use_cases.datasets.get(name, actor=caller)
     number = dataset.version if at is None else at
     headers = {"Cache-Control": _REVALIDATE, "Vary": "Accept"}
     if isinstance(number, int):
@@ -185,7 +187,7 @@ def sample_rows(
 ) -> Response:
     """A few rows from anywhere in the dataset, others each time."""
     at = mapping.parse_version(version)
-    dataset = use_cases.get_dataset(name, actor=caller)
+    dataset = use_cases.datasets.get(name, actor=caller)
     sql = _select(dataset.name, dataset.version if at is None else at, columns)
     statement = Statement(f"{sql} USING SAMPLE reservoir({rows} ROWS)")
     run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
@@ -195,8 +197,8 @@ def sample_rows(
 @router.get("/{name}/usage")
 def get_usage(name: Name, use_cases: UseCases, caller: Caller) -> wire.Usage:
     """How many queries of how many identities have read the dataset, and when the last one did."""
-    usage, uses = use_cases.get_usage(name, actor=caller)
-    return mapping.usage(use_cases.get_dataset(name, actor=caller).name, usage, uses)
+    usage, uses = use_cases.datasets.get_usage(name, actor=caller)
+    return mapping.usage(use_cases.datasets.get(name, actor=caller).name, usage, uses)
 
 
 def _select(name: DatasetName, version: VersionName, columns: list[str] | None) -> str:

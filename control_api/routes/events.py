@@ -33,7 +33,7 @@ async def follow(socket: WebSocket, use_cases: UseCases, options: Options, calle
     message {"subscribe": {...}} later on."""
     query = socket.query_params
     try:
-        use_cases.follow_events(actor=caller)
+        use_cases.events.follow(actor=caller)
         subscription = _subscription(
             use_cases,
             options,
@@ -96,7 +96,7 @@ async def stream(
     last_event_id: Annotated[str | None, Header(description="Wins over `after`; browsers send it.")] = None,
 ) -> Response:
     """The same events as over the WebSocket, as server-sent events."""
-    use_cases.follow_events(actor=caller)
+    use_cases.events.follow(actor=caller)
     subscription = _subscription(
         use_cases,
         options,
@@ -128,8 +128,8 @@ def _subscription(
         caller,
     )
     return Subscription(
-        use_cases.events,
-        use_cases.feed,
+        use_cases.events.log,
+        use_cases.events.feed,
         use_cases.clock,
         heartbeat_s=options.heartbeat_s,
         wanted=wanted,

@@ -36,7 +36,7 @@ async def start_ingestion(
     waits for the end, up to that many seconds. The same request with the same `Idempotency-Key`
     starts nothing again: it is answered with the job that it started, for 24 hours."""
     wanted = mapping.ingestion_request(request)
-    start = partial(use_cases.start_ingestion, wanted, actor=caller, idempotency_key=idempotency_key)
+    start = partial(use_cases.ingestions.start, wanted, actor=caller, idempotency_key=idempotency_key)
     return await waiting.ingestion(await to_thread.run_sync(start))
 
 
@@ -48,7 +48,7 @@ async def preview_ingestion(
     written, and no more is fetched than is needed.
 
     Where `dataset` has a contract, or one is given, `check` tells what that would reject, and why."""
-    preview = await use_cases.preview_ingestion(mapping.preview_request(request), actor=caller)
+    preview = await use_cases.ingestions.preview(mapping.preview_request(request), actor=caller)
     return await to_thread.run_sync(mapping.preview, preview)
 
 
@@ -72,7 +72,7 @@ async def get_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited
 ) -> wire.Ingestion:
     """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds."""
-    look = partial(use_cases.get_ingestion, ingestion_id, actor=caller)
+    look = partial(use_cases.ingestions.get, ingestion_id, actor=caller)
     return await waiting.ingestion(await to_thread.run_sync(look))
 
 
@@ -81,7 +81,7 @@ async def retry_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, queued: Queued
 ) -> wire.Ingestion:
     """Start a job that failed or was cancelled again: a new job with the same request."""
-    return await queued.ingestion(partial(use_cases.retry_ingestion, ingestion_id, actor=caller))
+    return await queued.ingestion(partial(use_cases.ingestions.retry, ingestion_id, actor=caller))
 
 
 @router.post("/ingestions/{ingestion_id}/cancel", status_code=202, responses=LOCATION)
@@ -92,9 +92,9 @@ async def cancel_ingestion(
     """Ask a job to stop. One that is committing already may still succeed; the record stays."""
 
     def cancel() -> Ingestion:
-        use_cases.get_ingestion(ingestion_id, actor=caller)  # not any other job
-        use_cases.cancel_job(ingestion_id, actor=caller)
-        return use_cases.get_ingestion(ingestion_id, actor=caller)
+        use_cases.ingestions.get(ingestion_id, actor=caller)  # not any other job
+        use_cases.jobs.cancel(ingestion_id, actor=caller)
+        return use_cases.ingestions.get(ingestion_id, actor=caller)
 
     return await waiting.ingestion(await to_thread.run_sync(cancel))
 
@@ -103,5 +103,8 @@ async def cancel_ingestion(
 def list_sources(use_cases: UseCases, caller: Caller) -> wire.SourcePage:
     """The kinds of source there are, with the JSON schema of their fields."""
     return wire.SourcePage(
-        items=[wire.SourceKind(kind=kind, fields=dict(fields)) for kind, fields in use_cases.sources.items()]
+        items=[
+            wire.SourceKind(kind=kind, fields=dict(fields))
+            for kind, fields in use_cases.ingestions.sources.items()
+        ]
     )

@@ -56,7 +56,7 @@ def list_page(
     )
     (before,) = place_of(wanted.cursor, like=("",)) if wanted.cursor else (None,)
     try:
-        found = use_cases.list_jobs(chosen, actor=caller, limit=wanted.limit + 1, before=before)
+        found = use_cases.jobs.list(chosen, actor=caller, limit=wanted.limit + 1, before=before)
     except IngestionNotFound:
         raise InvalidRequest("the job that the cursor stands for is gone; start without a cursor") from None
     last = (found[wanted.limit - 1].id,) if len(found) > wanted.limit else None
@@ -82,14 +82,14 @@ def list_jobs(
 async def get_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> wire.Job:
     """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds. `href` of
     an ingestion tells more."""
-    return await waiting.job(await to_thread.run_sync(partial(use_cases.get_job, job_id, actor=caller)))
+    return await waiting.job(await to_thread.run_sync(partial(use_cases.jobs.get, job_id, actor=caller)))
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, responses=LOCATION)
 @router.delete("/jobs/{job_id}", status_code=202, responses=LOCATION)
 async def cancel_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> wire.Job:
     """Ask a job to stop. One that is committing already may still succeed; the record stays."""
-    return await waiting.job(await to_thread.run_sync(partial(use_cases.cancel_job, job_id, actor=caller)))
+    return await waiting.job(await to_thread.run_sync(partial(use_cases.jobs.cancel, job_id, actor=caller)))
 
 
 @router.get("/ingestions/{job_id}/log", tags=["ingestions"])
@@ -103,7 +103,7 @@ def read_log(
     limit: Limit = 1000,
 ) -> wire.JobLog:
     """What a job had to say, oldest first, with all its attempts."""
-    lines = use_cases.read_job_log(job_id, actor=caller, after=after, limit=limit + 1)
+    lines = use_cases.jobs.read_log(job_id, actor=caller, after=after, limit=limit + 1)
     following = None
     if len(lines) > limit:
         following = f"{request.url.path}?{urlencode({'after': lines[limit - 1][0], 'limit': limit})}"
@@ -121,7 +121,7 @@ async def compact_dataset(
     """Queue a job that puts the rows of small files into few large ones, as a new version with the same
     rows. One that waits or runs already is the answer."""
     options = {} if request is None else request.model_dump(exclude_unset=True)
-    start = use_cases.start_maintenance
+    start = use_cases.jobs.start_maintenance
     return await queued.job(partial(start, name, Task.COMPACT, actor=caller, options=options))
 
 
@@ -137,5 +137,5 @@ async def vacuum_dataset(
     nobody needs any more; or, with `dry_run`, tells what would go. One that waits or runs already is the
     answer."""
     options = {"dry_run": True} if request is not None and request.dry_run else {}
-    start = use_cases.start_maintenance
+    start = use_cases.jobs.start_maintenance
     return await queued.job(partial(start, name, Task.VACUUM, actor=caller, options=options))

@@ -18,7 +18,7 @@ async def follow_queries(
 ) -> None:
     """Say {"subscribe": {"id": "a", "sql": "..."}}; see `schemas.live`."""
     try:
-        use_cases.follow_events(actor=caller)
+        use_cases.events.follow(actor=caller)
     except FlightCoreError as refusal:
         await socket.send_denial_response(problem_response(socket.scope, refusal))
         return

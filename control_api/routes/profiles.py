@@ -35,7 +35,7 @@ async def profile_dataset(
     It is computed when a version is first asked for, and kept from then on. Where that takes long a
     job does it: the answer is 202 with the job, or, with `Prefer: wait=10`, the profile if it is ready."""
     at = mapping.parse_version(version)
-    look = partial(use_cases.profile_dataset, name, at, actor=caller, columns=columns or ())
+    look = partial(use_cases.datasets.profile, name, at, actor=caller, columns=columns or ())
     found = await waiting.computed(look)
     return _profile(name, found) if isinstance(found, VersionProfile) else found
 

@@ -99,7 +99,7 @@ def list_queries(
     before = place_of(cursor, like=("",)) if cursor else None
     found = [
         record
-        for record in sorted(use_cases.queries.list(), key=_position, reverse=True)
+        for record in sorted(use_cases.queries.log.list(), key=_position, reverse=True)
         if _may_see(caller, record)
         and (before is None or _position(record) < before)
         and (state is None or record.state in state)
@@ -120,7 +120,7 @@ def _position(record: QueryRecord) -> Place:
 @router.get("/queries/{query_id}")
 def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> wire.Query:
     """One of them, as it is now."""
-    record = use_cases.queries.get(query_id)
+    record = use_cases.queries.log.get(query_id)
     if not _may_see(caller, record):
         raise PermissionDenied(f"query '{query_id[:64]}' belongs to another user")
     return mapping.query(record, use_cases.clock())
@@ -131,14 +131,14 @@ async def cancel_query(
     query_id: str, response: Response, use_cases: UseCases, caller: Caller, wait_s: WaitSeconds
 ) -> wire.Query:
     """Stop a query. One that has ended stays as it is. `Prefer: wait=10` waits for its end."""
-    await to_thread.run_sync(partial(use_cases.cancel_query, query_id, actor=caller))
+    await to_thread.run_sync(partial(use_cases.queries.cancel, query_id, actor=caller))
     response.headers["Location"] = f"{mapping.API}/queries/{query_id}"
     if wait_s:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
     with anyio.move_on_after(wait_s):
-        while use_cases.queries.get(query_id).finished_at is None:
+        while use_cases.queries.log.get(query_id).finished_at is None:
             await anyio.sleep(_POLL_S)
-    record = use_cases.queries.get(query_id)
+    record = use_cases.queries.log.get(query_id)
     if record.finished_at is None:
         response.headers["Retry-After"] = "1"
     return mapping.query(record, use_cases.clock())

@@ -119,7 +119,7 @@ def _last_run(schedule: Schedule, use_cases: ControlUseCases, caller: Actor) -> 
     if schedule.last_job is None or schedule.last_at is None:
         return None
     try:
-        job: Job | None = use_cases.get_job(schedule.last_job, actor=caller)
+        job: Job | None = use_cases.jobs.get(schedule.last_job, actor=caller)
     except IngestionNotFound:  # forgotten by now
         job = None
     return wire.LastRun(

@@ -169,12 +169,12 @@ async def upload_to_dataset(
     part = part_of(request.headers, offset=0, last=True)
 
     async def receive() -> Ingestion:
-        await to_thread.run_sync(partial(use_cases.start_ingestion.check, wanted, actor=caller))
+        await to_thread.run_sync(partial(use_cases.ingestions.start.check, wanted, actor=caller))
         upload = await _whole(use_cases, caller, filename, part, _chunks(request, limits.stall_timeout_s))
         whole = replace(wanted, source=SourceSpec("upload", {"id": upload.id}))
-        return await to_thread.run_sync(partial(use_cases.start_ingestion, whole, actor=caller))
+        return await to_thread.run_sync(partial(use_cases.ingestions.start, whole, actor=caller))
 
-    known = partial(use_cases.get_ingestion, actor=caller)
+    known = partial(use_cases.ingestions.get, actor=caller)
     return await waiting.ingestion(await once(receive, id_of=lambda made: made.id, again=known))
 
 

@@ -161,7 +161,7 @@ def restore_version(
 ) -> Version:
     """Make an older version current again, as a new version; no file is copied. `If-Match` with the
     dataset's ETag makes sure that nothing is undone that was written meanwhile."""
-    dataset = use_cases.get_dataset(name, actor=caller)
+    dataset = use_cases.datasets.get(name, actor=caller)
     require_match(request.headers.get("if-match"), etag_of_dataset(dataset))
     insists = "if-match" in request.headers
     restored = use_cases.versions.restore(

@@ -2,7 +2,13 @@
 
 from datetime import timedelta
 
-from control_api.options import ContractUseCases, DerivationUseCases, ScheduleUseCases, UploadUseCases
+from control_api.options import (
+    ContractUseCases,
+    DerivationUseCases,
+    IngestionUseCases,
+    ScheduleUseCases,
+    UploadUseCases,
+)
 from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
@@ -25,7 +31,9 @@ from flight_core.application.derived.derivations import (
     InspectDerivations,
     Refresh,
 )
-from flight_core.application.ingestion.ingestions import StartIngestion
+from flight_core.application.derived.refresh import RefreshDataset
+from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
+from flight_core.application.ingestion.preview import PreviewIngestion
 from flight_core.application.ingestion.replay import ReplayRejects
 from flight_core.application.ingestion.rows import StoreRows
 from flight_core.application.ingestion.run import RunIngestion
@@ -54,6 +62,7 @@ from flight_core.application.profiles.job import RunProfile
 from flight_core.application.writes.checked_commit import CheckedCommit
 from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.job import Task
+from skein.registry import source_fields
 from skein.settings import Settings
 from skein.wiring.access import holders
 from skein.wiring.parts import Parts, find_version
@@ -74,6 +83,25 @@ def start_ingestion(parts: Parts) -> StartIngestion:
     )
 
 
+def ingestion_use_cases(parts: Parts, start: StartIngestion, refresh: Refresh) -> IngestionUseCases:
+    return IngestionUseCases(
+        start=start,
+        get=GetIngestion(parts.ingestions),
+        retry=RetryIngestion(parts.ingestions, start),
+        refresh=RefreshDataset(parts.datasets, parts.jobs, start, refresh),
+        preview=PreviewIngestion(
+            parts.sources,
+            parts.row_sources,
+            parts.previewer,
+            prepare_check(parts),
+            parts.store,
+            parts.directory.jobs,
+            new_id,
+        ),
+        sources=source_fields(),
+    )
+
+
 def schedule_desk(parts: Parts, start: StartIngestion) -> ScheduleDesk:
     schedules = SqlScheduleRepository(parts.database)
     return ScheduleDesk(schedules, start, next_cron_time, utc_now, new_id, parts.wakeup)
@@ -90,14 +118,17 @@ def schedule_use_cases(desk: ScheduleDesk) -> ScheduleUseCases:
     )
 
 
+def prepare_check(parts: Parts) -> PrepareCheck:
+    return PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now)
+
+
 def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
     contracts = SqlContractRepository(parts.database)
     get = GetContract(contracts)
-    prepare = PrepareCheck(contracts, parts.datasets, parts.store, utc_now)
     start_job = start_maintenance(parts)
     return ContractUseCases(
         set=SetContract(contracts, parts.parser, utc_now),
-        describe=DescribeContract(get, prepare, utc_now),
+        describe=DescribeContract(get, prepare_check(parts), utc_now),
         list=ListContracts(contracts),
         withdraw=WithdrawContract(contracts, utc_now),
         infer=InferContract(parts.datasets, ProposeContract(compute_profile(parts)), start_job),
@@ -148,13 +179,8 @@ def derivation_use_cases(parts: Parts) -> DerivationUseCases:
 
 
 def checked_commit(parts: Parts) -> CheckedCommit:
-    contracts = SqlContractRepository(parts.database)
-    return CheckedCommit(
-        parts.open_write,
-        parts.parser,
-        PrepareCheck(contracts, parts.datasets, parts.store, utc_now),
-        Quarantine(parts.open_write, parts.store),
-    )
+    quarantine = Quarantine(parts.open_write, parts.store)
+    return CheckedCommit(parts.open_write, parts.parser, prepare_check(parts), quarantine)
 
 
 def job_worker(parts: Parts) -> JobWorker:

@@ -34,7 +34,7 @@ def test_a_query_is_listed_with_its_progress_and_stopped(stack, run):
 
     client = threading.Thread(target=ask)
     client.start()
-    queries = stack.skein.control.queries
+    queries = stack.skein.control.queries.log
     until(lambda: (queries.get(only_query(stack, ENDLESS).query_id).progress or 0) > 0, deadline_s=60)
     head, _, row = run("queries", "--state", "running").stdout.splitlines()
     assert head.split() == [

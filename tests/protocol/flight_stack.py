@@ -48,7 +48,7 @@ def flight_stack(folder: Path, **settings) -> Iterator[FlightStack]:
     with directory.claimed(roles), open_skein(loaded, directory, roles) as skein:
         server = flight_server(skein)
         try:
-            yield FlightStack(server, skein.flight, skein.control.admission, skein.flight.queries)
+            yield FlightStack(server, skein.flight, skein.control.queries.admission, skein.flight.queries)
         finally:
             server.stop(deadline_s=0)
 

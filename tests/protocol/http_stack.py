@@ -101,7 +101,7 @@ def only_query(stack: Stack, sql: str) -> QueryRecord:
     """The latest record of a statement; waits until there is one."""
 
     def found() -> list[QueryRecord]:
-        return [record for record in stack.skein.control.queries.list() if record.sql == sql]
+        return [record for record in stack.skein.control.queries.log.list() if record.sql == sql]
 
     until(found)
     return found()[0]

@@ -40,8 +40,8 @@ def emptied(stack):
         control.contracts.withdraw(contract.dataset, actor=LOCAL)
     for status in control.derivations.inspect(actor=LOCAL):
         control.derivations.remove(status.derivation.target, actor=LOCAL)
-    for dataset in control.list_datasets(actor=LOCAL):
-        control.drop_dataset(dataset.name, actor=LOCAL)
+    for dataset in control.datasets.list(actor=LOCAL):
+        control.datasets.drop(dataset.name, actor=LOCAL)
     for name in NAMES:
         for _ in range(2):
             stack.write(name, pa.table({"id": [1], "text": ["x"]}))

@@ -46,7 +46,7 @@ def receive(connection: ClientConnection) -> dict:
 def append(
     stack: Stack, subject: str, *, kind: EventKind = EventKind.DATASET_COMMITTED, **data: object
 ) -> int:
-    return stack.skein.control.events.append(Event(kind, subject, data, NOW)).seq
+    return stack.skein.control.events.log.append(Event(kind, subject, data, NOW)).seq
 
 
 def test_a_commit_is_heard_of_as_a_cloud_event(stack):
@@ -156,7 +156,7 @@ def test_silence_is_filled_with_heartbeats_that_tell_where_to_resume(stack):
 
 def test_events_that_were_pruned_are_told_by_a_reset(stack):
     sent = [append(stack, f"d{number}") for number in range(10)]
-    stack.skein.control.events.prune(keep=3)
+    stack.skein.control.events.log.prune(keep=3)
     with following(stack.http_url, after=sent[2]) as connection:
         assert receive(connection)["type"] == "skein.hello"
         reset = receive(connection)

@@ -350,5 +350,5 @@ def test_writes_of_datasets_are_versions_with_events(tmp_path):
 
 
 def events(whole: Stack) -> list[tuple[str, object]]:
-    stored = whole.skein.control.events.after(0)
+    stored = whole.skein.control.events.log.after(0)
     return [(one.event.kind.value, one.event.data.get("version")) for one in stored]

@@ -163,14 +163,14 @@ def test_usage_tells_how_many_asked_through_any_door_and_when(tmp_path):
         flight.do_get(info.endpoints[0].ticket).read_all()
         use_cases = stack.skein.control
         reader = Actor("reader", frozenset({Scope.READ}))
-        with use_cases.open_query(Statement("SELECT n FROM read"), actor=reader, door="http") as query:
+        with use_cases.queries.open(Statement("SELECT n FROM read"), actor=reader, door="http") as query:
             list(query)
-        until(lambda: all(record.finished_at for record in use_cases.queries.list()), deadline_s=30)
+        until(lambda: all(record.finished_at for record in use_cases.queries.log.list()), deadline_s=30)
         usage = client.get("/api/v1/datasets/read/usage").json()
         assert (usage["queries"], usage["identities"]) == (3, 2)
         assert [(each["actor"], each["queries"]) for each in usage["by"]] == [("local", 2), ("reader", 1)]
         assert usage["last_queried_at"] == max(each["last_queried_at"] for each in usage["by"])
-        total, seen = use_cases.get_usage(DatasetName("read"), actor=reader)
+        total, seen = use_cases.datasets.get_usage(DatasetName("read"), actor=reader)
         assert (total.identities, [use.actor for use in seen]) == (2, ["reader"])
         assert client.get("/api/v1/datasets/unread/usage").json() == {"dataset": "unread", "by": [], **never}
     with skein_stack(tmp_path) as stack, stack.http() as client:
@@ -178,4 +178,4 @@ def test_usage_tells_how_many_asked_through_any_door_and_when(tmp_path):
         client.delete("/api/v1/datasets/read")
         stack.write("read", pa.table({"n": [1]}))
         assert client.get("/api/v1/datasets/read/usage").json()["queries"] == 0
-        assert stack.skein.control.get_usage(DatasetName("unread"), actor=LOCAL)[0].queries == 0
+        assert stack.skein.control.datasets.get_usage(DatasetName("unread"), actor=LOCAL)[0].queries == 0

@@ -50,12 +50,12 @@ def test_head_of_a_stream_of_events_ends(client):
 
 
 def test_head_reads_no_result_and_leaves_no_query(stack, client):
-    before = len(stack.skein.control.queries.list())
+    before = len(stack.skein.control.queries.log.list())
     assert client.head("/api/v1/datasets/numbers/rows").status_code == 200
-    assert len(stack.skein.control.queries.list()) == before + 1
+    assert len(stack.skein.control.queries.log.list()) == before + 1
 
     def ended():
-        return all(record.finished_at is not None for record in stack.skein.control.queries.list())
+        return all(record.finished_at is not None for record in stack.skein.control.queries.log.list())
 
     until(ended, deadline_s=30)
 

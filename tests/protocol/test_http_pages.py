@@ -45,7 +45,7 @@ class Lists:
         self.client.post("/api/v1/schedules", json=body).raise_for_status()
 
     def query(self):
-        with self.stack.skein.control.open_query(Statement("SELECT 1"), actor=LOCAL, door="http") as query:
+        with self.stack.skein.control.queries.open(Statement("SELECT 1"), actor=LOCAL, door="http") as query:
             list(query)
 
 

@@ -33,9 +33,9 @@ def at_rest(stack: Stack) -> bool:
     """No slot taken, no query running, no thread of a query alive."""
     control = stack.skein.control
     return (
-        control.admission.open_streams == 0
-        and control.admission.waiting == 0
-        and all(record.finished_at for record in control.queries.list())
+        control.queries.admission.open_streams == 0
+        and control.queries.admission.waiting == 0
+        and all(record.finished_at for record in control.queries.log.list())
         and not any(thread.name == "skein-interrupt" for thread in threading.enumerate())
     )
 
@@ -43,11 +43,11 @@ def at_rest(stack: Stack) -> bool:
 @pytest.mark.parametrize("accept", [ARROW, "application/json", "text/csv"])
 def test_a_client_that_leaves_before_the_first_row_stops_the_query(stack, accept):
     client = RawClient(stack.http_url, ENDLESS, accept=accept)
-    until(lambda: stack.skein.control.admission.open_streams == 1)
+    until(lambda: stack.skein.control.queries.admission.open_streams == 1)
     record = only_query(stack, ENDLESS)
     client.leave()
     until(lambda: at_rest(stack))
-    assert stack.skein.control.queries.get(record.query_id).state is QueryState.CANCELLED
+    assert stack.skein.control.queries.log.get(record.query_id).state is QueryState.CANCELLED
 
 
 @pytest.mark.parametrize("accept", [ARROW, "application/x-ndjson"])
@@ -69,12 +69,12 @@ def test_a_client_that_leaves_while_it_stalls_stops_the_query(stack):
 
 def test_a_client_that_leaves_the_queue_takes_no_slot(stack):
     busy = [RawClient(stack.http_url, HUGE) for _ in range(MAX_STREAMS)]
-    until(lambda: stack.skein.control.admission.open_streams == MAX_STREAMS)
+    until(lambda: stack.skein.control.queries.admission.open_streams == MAX_STREAMS)
     waiting = RawClient(stack.http_url, ENDLESS)
-    until(lambda: stack.skein.control.admission.waiting == 1)
+    until(lambda: stack.skein.control.queries.admission.waiting == 1)
     waiting.leave()
-    until(lambda: stack.skein.control.admission.waiting == 0)
-    assert stack.skein.control.admission.open_streams == MAX_STREAMS
+    until(lambda: stack.skein.control.queries.admission.waiting == 0)
+    assert stack.skein.control.queries.admission.open_streams == MAX_STREAMS
     for client in busy:
         client.leave()
     until(lambda: at_rest(stack))
@@ -86,7 +86,7 @@ def test_a_client_that_leaves_stops_a_statement_that_changes_something(stack):
     record = only_query(stack, statement)
     client.leave()
     until(lambda: at_rest(stack))
-    assert stack.skein.control.queries.get(record.query_id).state is QueryState.CANCELLED
+    assert stack.skein.control.queries.log.get(record.query_id).state is QueryState.CANCELLED
     with stack.http() as http:
         assert http.post("/api/v1/query", json={"sql": "FROM never"}).json()["code"] == "dataset_not_found"
 

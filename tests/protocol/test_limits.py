@@ -80,7 +80,7 @@ def test_queries_beyond_those_allowed_at_a_time_are_refused_until_one_ends(stack
     replies = []
     first = threading.Thread(target=lambda: replies.append(query(stack, headers, ENDLESS)))
     first.start()
-    log = stack.skein.control.queries
+    log = stack.skein.control.queries.log
     until(lambda: any(each.actor == "busy" for each in log.list()), deadline_s=30)
     refused = query(stack, headers, "SELECT 1")
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_queries")

@@ -57,7 +57,7 @@ def many_files():
 
 
 def append(stack: Stack, subject: str, count: int, at: datetime = NOW, **data: object) -> list[int]:
-    with stack.skein.control.events.database.write() as connection:
+    with stack.skein.control.events.log.database.write() as connection:
         events = (Event(EventKind.DATASET_COMMITTED, subject, data, at) for _ in range(count))
         return [append_event(connection, event).seq for event in events]
 
@@ -132,7 +132,7 @@ def test_a_day_of_events_with_pruning_is_followed_without_a_gap_that_is_not_told
     with serving(stack.skein.control, heartbeat_s=3600) as base:
         for hour in range(24):
             sent += append(stack, "day", 120, NOW + timedelta(hours=hour))
-            stack.skein.control.events.prune(keep=300)
+            stack.skein.control.events.log.prune(keep=300)
             if hour in pauses:
                 continue
             with connect(events_url(base, f"after={position}"), close_timeout=1) as connection:
@@ -246,7 +246,7 @@ def test_a_client_that_leaves_at_any_stage_leaves_nothing_behind(stack):
 
 def running(stack: Stack) -> int:
     control = stack.skein.control
-    return control.admission.open_streams + len(control.queries.running_since())
+    return control.queries.admission.open_streams + len(control.queries.log.running_since())
 
 
 def threads_of_queries() -> Counter[str]:

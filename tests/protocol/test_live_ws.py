@@ -51,7 +51,7 @@ def put(flight: fl.FlightClient, name: str, table: pa.Table) -> None:
 
 
 def idle(stack) -> bool:
-    return stack.skein.control.admission.open_streams == 0
+    return stack.skein.control.queries.admission.open_streams == 0
 
 
 def test_the_result_comes_at_once_and_again_with_each_version(stack, client, name):
@@ -125,7 +125,7 @@ def test_a_limit_and_parameters_hold_for_each_result(stack, client, name):
 
 def test_compaction_is_no_change(stack, name):
     statement = Statement(f"SELECT x FROM {name}")
-    live = stack.skein.control.follow_query(statement, actor=LOCAL, door="test")
+    live = stack.skein.control.queries.follow(statement, actor=LOCAL, door="test")
     live.open().running.close()
     stack.write(name, numbers(3))
     assert live.changed()

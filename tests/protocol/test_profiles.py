@@ -179,7 +179,7 @@ def test_what_takes_long_is_a_job_that_anybody_may_wait_for(stack, monkeypatch):
 
 def test_a_profile_goes_with_its_dataset_and_with_its_version(stack):
     server, client = stack
-    profiles = server.skein.control.profile_dataset.profiles
+    profiles = server.skein.control.datasets.profile.profiles
     refs = []
     for number in range(2):
         refs.append(server.write("gone", pa.table({"x": [number]})).ref)

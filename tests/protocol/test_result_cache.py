@@ -183,12 +183,12 @@ def test_equal_queries_at_the_same_time_run_once(stack):
 def test_those_who_wait_for_an_equal_query_do_not_wait_for_its_client(stack):
     use_cases = stack.skein.control
     statement = Statement("SELECT i, i + 2 AS j FROM t")
-    with use_cases.open_query(statement, actor=LOCAL, door="http") as first:
-        with use_cases.open_query(statement, actor=LOCAL, door="http") as second:  # nobody reads the first
+    with use_cases.queries.open(statement, actor=LOCAL, door="http") as first:
+        with use_cases.queries.open(statement, actor=LOCAL, door="http") as second:  # nobody reads the first
             assert sum(batch.num_rows for batch in second) == ROWS.num_rows
         rows = iter(first)
         next(rows)
-        with use_cases.open_query(statement, actor=LOCAL, door="http") as third:
+        with use_cases.queries.open(statement, actor=LOCAL, door="http") as third:
             assert third.cache is CacheUse.HIT
         assert first.cache is second.cache is CacheUse.MISS
 
@@ -196,10 +196,10 @@ def test_those_who_wait_for_an_equal_query_do_not_wait_for_its_client(stack):
 def test_who_waits_for_an_equal_query_that_fails_runs_it(stack):
     use_cases = stack.skein.control
     statement = Statement(SLOW.replace("% 7", "% 11"))
-    first = use_cases.open_query(statement, actor=LOCAL, door="http")
+    first = use_cases.queries.open(statement, actor=LOCAL, door="http")
     with ThreadPoolExecutor(2) as threads:
         running = threads.submit(lambda: list(first))
-        until(lambda: use_cases.queries.get(first.query_id).state is QueryState.RUNNING, deadline_s=30)
+        until(lambda: use_cases.queries.log.get(first.query_id).state is QueryState.RUNNING, deadline_s=30)
         second = threads.submit(lambda: ask(stack, statement.sql, timeout=60))
         until(lambda: only_query(stack, statement.sql).query_id != first.query_id, deadline_s=30)
         first.cancel()

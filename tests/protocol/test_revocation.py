@@ -136,7 +136,7 @@ def socket(stack: Stack, token: str, name: str):
 
 
 def running(stack: Stack) -> list:
-    return [each for each in stack.skein.control.queries.list() if each.finished_at is None]
+    return [each for each in stack.skein.control.queries.log.list() if each.finished_at is None]
 
 
 REFUSED = "unauthenticated.*revoked"
@@ -166,4 +166,4 @@ def test_what_runs_with_a_token_ends_when_it_is_revoked(stack, door):
         with pytest.raises(failure, match=f"(?is){told}"):
             follow(stack, made["token"], revoke)
     until(lambda: not running(stack), deadline_s=30)
-    assert "never" not in {str(each.name) for each in stack.skein.control.list_datasets(actor=LOCAL)}
+    assert "never" not in {str(each.name) for each in stack.skein.control.datasets.list(actor=LOCAL)}

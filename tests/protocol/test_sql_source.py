@@ -130,13 +130,13 @@ def test_a_failure_in_the_middle_fails_the_job_and_leaves_nothing(client):
 @pytest.mark.parametrize("sql", [ENDLESS, HUGE], ids=["before its first row", "in the middle"])
 def test_a_job_that_is_cancelled_stops_within_two_seconds_and_frees_its_stream(stack, client, sql):
     job = start(client, "stopped", sql, headers={}).json()
-    until(lambda: stack.skein.control.admission.open_streams == 1, deadline_s=30)
+    until(lambda: stack.skein.control.queries.admission.open_streams == 1, deadline_s=30)
     asked_at = time.monotonic()
     client.delete(job["href"])
     done = client.get(job["href"], headers=WAIT).json()
     assert done["state"] == "cancelled"
     assert time.monotonic() - asked_at < 30  # the promise is 2 s, on a machine that does nothing else
-    until(lambda: stack.skein.control.admission.open_streams == 0, deadline_s=30)
+    until(lambda: stack.skein.control.queries.admission.open_streams == 0, deadline_s=30)
     until(lambda: not list((stack.data / "jobs").iterdir()), deadline_s=30)
 
 
@@ -147,8 +147,8 @@ def test_a_job_waits_for_a_stream_for_as_long_as_others_have_them(stack, client)
     for reader in readers:
         reader.read_chunk()
     job = start(client, "patient", "SELECT 1 AS n", headers={}).json()
-    until(lambda: stack.skein.control.admission.waiting == 1, deadline_s=30)
-    until(lambda: stack.skein.control.admission.waiting == 0, deadline_s=30)  # its first try is over
+    until(lambda: stack.skein.control.queries.admission.waiting == 1, deadline_s=30)
+    until(lambda: stack.skein.control.queries.admission.waiting == 0, deadline_s=30)  # its first try is over
     assert client.get(job["href"]).json()["state"] == "running"
     for reader in readers:
         reader.cancel()

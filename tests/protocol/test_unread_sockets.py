@@ -45,7 +45,7 @@ def test_a_client_that_never_reads_after_the_handshake_is_cut_off(stack):
         while not answer.endswith(b"\r\n\r\n"):
             answer += client.recv(1)
         client.sendall(text_frame(json.dumps({"subscribe": {"id": "a", "sql": HUGE}})))
-        records = stack.skein.control.queries.list
+        records = stack.skein.control.queries.log.list
         until(lambda: any(record.sql == HUGE for record in records()))
         assert held()
         until(lambda: not held(), deadline_s=30)
