@@ -21,9 +21,9 @@ def ingest(api: Api, request: Mapping[str, object], sources: Sequence[str], *, u
         CliError: it could not be started, it failed, or somebody else cancelled it.
         typer.Exit: it was interrupted.
     """
-    job, upload_ids = _started(api, request, sources, upload=upload)
+    upload_ids: list[str] = []
     try:
-        job = followed(api, job)
+        job = followed(api, _started(api, request, sources, upload_ids, upload=upload))
     except CliError:
         if upload_ids:
             typer.echo(f"what was sent is kept for now: skein ingest {' '.join(upload_ids)} ...", err=True)
@@ -32,18 +32,18 @@ def ingest(api: Api, request: Mapping[str, object], sources: Sequence[str], *, u
 
 
 def _started(
-    api: Api, request: Mapping[str, object], sources: Sequence[str], *, upload: bool
-) -> tuple[Ingestion, list[str]]:
-    """The job, and its uploads, as `ingest` takes them."""
+    api: Api, request: Mapping[str, object], sources: Sequence[str], upload_ids: list[str], *, upload: bool
+) -> Ingestion:
+    """The job. What is sent for it is added to `upload_ids`, as `ingest` takes it."""
     here = are_files(sources)
     if not (upload or STANDARD_INPUT in sources or (here and not api.local)):
         try:
-            return _job(api, request, source_of(sources)), []
+            return _job(api, request, source_of(sources))
         except CliError as error:
             if not here or error.code != "source_not_allowed":
                 raise
-    uploads = [f"{UPLOAD}{upload_id}" for upload_id in uploaded(api, sources)]
-    return _job(api, request, source_of(uploads)), uploads
+    upload_ids += [f"{UPLOAD}{upload_id}" for upload_id in uploaded(api, sources)]
+    return _job(api, request, source_of(upload_ids))
 
 
 def _job(api: Api, request: Mapping[str, object], source: Mapping[str, object]) -> Ingestion:

@@ -106,7 +106,7 @@ def _status(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "skein"
-        message = error.format_message()
+        message = error.format_message().replace("Value error, ", "")
         stop = "" if message.endswith((".", "?", "!")) else "."
         return _told(CliError("usage", f"{message}{stop} Try '{command} --help'."), error.exit_code)
     except typer.Abort:

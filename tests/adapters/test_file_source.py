@@ -1,6 +1,7 @@
 """Local files: only under the roots, however the way there is written."""
 
 import os
+import re
 
 import anyio
 import pytest
@@ -99,8 +100,6 @@ def test_a_list_keeps_its_order_and_no_file_comes_twice(source):
         "*/../../outside/secret.csv",
         "/etc/passwd",
         "/proc/self/environ",
-        "data/secret.key",
-        "data/*",
     ],
 )
 def test_what_is_not_under_a_root_is_refused(source, place, path):
@@ -108,6 +107,12 @@ def test_what_is_not_under_a_root_is_refused(source, place, path):
     with pytest.raises(SourceNotAllowed, match="SKEIN_INGEST_ROOTS") as failure:
         found(source, given)
     assert given in failure.value.message
+
+
+@pytest.mark.parametrize("path", ["data/secret.key", "data/*", "data", "."])
+def test_the_servers_own_data_is_refused_as_what_it_is(source, path):
+    with pytest.raises(SourceNotAllowed, match=f"'{re.escape(path)}' leads to the server's own data"):
+        found(source, path)
 
 
 @pytest.mark.parametrize("path", ["link.csv", "link*.csv", "linked/secret.csv", "linked/*.csv", "linked"])
@@ -152,6 +157,13 @@ def test_what_is_no_regular_file_is_invalid(source, place):
     os.mkfifo(place / "allowed" / "pipe")
     with pytest.raises(InvalidSource, match="there is no file 'pipe'"):
         found(source, "pipe")
+
+
+def test_a_folder_without_files_is_told_as_one(source, place):
+    (place / "allowed" / "bare" / "_tmp").mkdir(parents=True)
+    (place / "allowed" / "bare" / "_tmp" / "x.csv").write_text("x")
+    with pytest.raises(InvalidSource, match="the folder 'bare' holds no file"):
+        found(source, "bare")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")

@@ -140,3 +140,23 @@ def test_a_file_that_cannot_be_parsed_can_be_tried_again_without_sending_it(stac
     assert f"skein ingest {source}" in done.stderr
     again = skein("ingest", source, "--as", "x", "--option", "ragged=pad", SKEIN_DATA=stack.data)
     assert "2 rows" in again.stdout
+
+
+def test_what_is_empty_is_not_sent(stack, tmp_path):
+    (tmp_path / "empty.csv").touch()
+    kept = uploads(stack)
+    for source, name in ((tmp_path / "empty.csv", "empty.csv"), ("-", "standard input")):
+        done = skein("ingest", source, "--as", "x", "--upload", stdin="", SKEIN_DATA=stack.data)
+        assert done.returncode == 1
+        assert done.stderr == f"error: [unreadable_data] {name} is empty\n"
+    assert uploads(stack) == kept
+
+
+def test_what_was_sent_for_a_job_that_cannot_start_can_be_used_again(stack, tmp_path):
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    done = skein(
+        "ingest", tmp_path / "a.csv", "--as", "y", "--upload", "--option", "a=1", SKEIN_DATA=stack.data
+    )
+    assert "error: [invalid_option]" in done.stderr
+    source = done.stderr.partition("skein ingest ")[2].split()[0]
+    assert "1 row" in skein("ingest", source, "--as", "y", SKEIN_DATA=stack.data).stdout

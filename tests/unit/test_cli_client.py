@@ -18,6 +18,22 @@ def test_a_named_server_wins_over_a_local_one(tmp_path):
     assert named == Address("http://example.org:8816", None, local=False)
 
 
+@pytest.mark.parametrize(
+    "server",
+    ["ftp://127.0.0.1", "http:/127.0.0.1:8816", "8816", "http://", "http://:80", "http://[::1", "http://a:b"],
+)
+def test_what_is_no_url_of_a_server_is_told_with_one_that_is(server):
+    with pytest.raises(InvalidOption) as failure:
+        find_server(load_client_settings(server=server))
+    assert failure.value.message.startswith(f"'{server}' is not ")
+    assert "http://127.0.0.1:8816" in failure.value.message
+
+
+def test_the_url_of_flight_is_told_from_that_of_http():
+    with pytest.raises(InvalidOption, match=r"'grpc://h:8815' is the URL of a Flight server; name the HTTP"):
+        find_server(load_client_settings(server="grpc://h:8815"))
+
+
 def test_a_local_server_without_flight_is_told_apart(tmp_path):
     RuntimeFile(tmp_path / "skein.json").add(Endpoints(None, "http://127.0.0.1:2"), "1")
     settings = load_client_settings(data=tmp_path)

@@ -72,7 +72,7 @@ class FileSource:
     def _find(self, given: str) -> Iterator[FetchedFile]:
         files = [(path, label) for path, label in self._matches(given) if path.is_file()]
         if not files:
-            raise _missing(given)
+            raise _empty(given) if self._locate(given).is_dir() else _missing(given)
         for path, label in files:
             resolved = path.resolve()
             self._check_allowed(resolved, given)
@@ -112,10 +112,14 @@ class FileSource:
         return fixed.resolve() / path.relative_to(fixed)
 
     def _check_allowed(self, path: Path, given: str) -> None:
-        inside = any(path.is_relative_to(root.resolve()) for root in self.options.roots)
-        closed = any(path.is_relative_to(folder.resolve()) for folder in self.options.closed)
-        if closed or not inside:
+        if not any(path.is_relative_to(root.resolve()) for root in self.options.roots):
             raise self._not_allowed(given)
+        if any(path.is_relative_to(folder.resolve()) for folder in self.options.closed):
+            raise SourceNotAllowed(
+                f"'{given}' leads to the server's own data, which ingestions may not read; name a folder"
+                " without it, or the files",
+                path=given,
+            )
 
     def _not_allowed(self, given: str) -> SourceNotAllowed:
         return SourceNotAllowed(
@@ -153,6 +157,13 @@ def _paths(spec: SourceSpec) -> list[str]:
 
 def _missing(given: str) -> InvalidSource:
     return InvalidSource(f"there is no file '{given[:200]}'; check the path", path=given[:200])
+
+
+def _empty(given: str) -> InvalidSource:
+    return InvalidSource(
+        f"the folder '{given[:200]}' holds no file whose name begins with neither '.' nor '_'",
+        path=given[:200],
+    )
 
 
 @contextmanager

@@ -22,6 +22,8 @@ from skein.runtime import RuntimeFile
 from skein.settings import ClientSettings
 
 _TIMEOUT_S = 60.0
+_EXAMPLE = "http://127.0.0.1:8816"
+_FLIGHT = ("grpc", "grpc+tcp", "grpc+tls", "flightsql")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -45,10 +47,10 @@ def find_server(settings: ClientSettings) -> Address:
 
     Raises:
         CliError: no server is running there.
+        InvalidOption: what was named is no URL of an HTTP server.
     """
     if settings.server:
-        url = settings.server if "://" in settings.server else f"http://{settings.server}"
-        return Address(url.rstrip("/"), None, local=False)
+        return Address(_url(settings.server), None, local=False)
     data = settings.data
     running = RuntimeFile(DataDirectory(data).runtime_file).read()
     if not running:
@@ -58,6 +60,26 @@ def find_server(settings: ClientSettings) -> Address:
             f" 'skein serve --data {data}', or name another with --data DIR or --server URL",
         )
     return Address(running.get("http"), running.get("flight"), local=True)
+
+
+def _url(server: str) -> str:
+    """`host:port` is short for `http://host:port`."""
+    url = server if "://" in server else f"http://{server}"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise InvalidOption(f"'{server}' is not a URL, as {_EXAMPLE} is: {error}", option="server") from None
+    if parts.scheme in _FLIGHT:
+        raise InvalidOption(
+            f"'{server}' is the URL of a Flight server; name the HTTP server, as in {_EXAMPLE}, which knows"
+            " where Flight is",
+            option="server",
+        )
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host or host.isdigit() or parts.netloc.endswith(":"):
+        raise InvalidOption(f"'{server}' is not the URL of an HTTP server, as {_EXAMPLE} is", option="server")
+    return url.rstrip("/")
 
 
 class Api:
@@ -135,7 +157,7 @@ class Api:
     def _unreachable(self, error: httpx.HTTPError) -> CliError:
         return CliError(
             "server_unreachable",
-            f"no answer from {self._http.base_url}: {error or type(error).__name__}; is the server running?",
+            f"no answer from {self._http.base_url}: {error or type(error).__name__}; {_question(error)}",
         )
 
     def _refuse_problem(self, response: httpx.Response) -> None:
@@ -148,6 +170,17 @@ class Api:
             return model.model_validate_json(response.content)
         except ValidationError:
             raise _unexpected(response) from None
+
+
+def _question(error: httpx.HTTPError) -> str:
+    """What to look at first."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "does SKEIN_CA name the CA of its certificate?"
+    if "SSL" in str(error):
+        return "does it have a certificate? Without one its URL begins with http://"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "is this its HTTP port, and does its URL begin with https:// if it has a certificate?"
+    return "is the server running?"
 
 
 def _unexpected(response: httpx.Response) -> CliError:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from flight_core.domain.errors import InvalidSource
+from flight_core.domain.errors import InvalidSource, UnreadableData
 from schemas.uploads import Upload
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.failures import INTERRUPTED, CliError
@@ -41,6 +41,7 @@ def uploaded(api: Api, sources: Sequence[str]) -> list[str]:
 
     Raises:
         InvalidSource: one is not a file.
+        UnreadableData: one is empty.
         CliError: the server refuses it, or was not there for a minute.
         typer.Exit: it was interrupted.
     """
@@ -68,25 +69,26 @@ def _send(api: Api, source: str, begun: list[str]) -> None:
             except OSError as error:
                 raise InvalidSource(f"'{source}' cannot be sent: {error.strerror}; name a file") from None
             name, size_bytes = path.name, path.stat().st_size
+        first = file.read(_PART_BYTES)
+        if not first:
+            raise UnreadableData(f"{name} is empty")
         query = urlencode({"name": name.replace("\\", "_")[:200]})
         length = {} if size_bytes is None else {"Upload-Length": str(size_bytes)}
         headers = {"Upload-Complete": "?0", **length}
         upload = api.send(Upload, "POST", f"{path_of('uploads')}?{query}", headers=headers)
         begun.append(upload.id)
         show = stack.enter_context(transfer_bar(f"sending {name}", size_bytes))
-        _send_all(api, upload.id, file, show)
+        _send_all(api, upload.id, first, file, show)
 
 
-def _send_all(api: Api, upload_id: str, file: BinaryIO, show: Show) -> None:
+def _send_all(api: Api, upload_id: str, part: bytes, file: BinaryIO, show: Show) -> None:
+    """`part`, and what follows it in the file."""
     offset = 0
-    part = file.read(_PART_BYTES)
-    while True:
-        following = file.read(_PART_BYTES) if part else b""
+    while part:
+        following = file.read(_PART_BYTES)
         _send_part(api, upload_id, offset, part, last=not following)
         offset += len(part)
         show(offset)
-        if not following:
-            return
         part = following
 
 
