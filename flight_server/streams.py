@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import islice
 
 import pyarrow as pa
@@ -21,7 +20,13 @@ COMPRESSION_HEADER = "x-skein-compression"
 # Of the first message, so that it is on its way early.
 FIRST_BYTES = 128 << 10
 
-_BEFORE_LARGE = 8  # messages
+# How Arrow's Flight client in C++ (Python, R, ... too) calls itself: it takes messages of any size.
+_CPP_CLIENT = "grpc-c++/"
+
+# One message of a long stream is many: after these, so many in one.
+_BEFORE_LARGE = 8
+_IN_LARGE = 7
+_LARGEST = 32 << 20  # bytes; glibc fetches larger blocks anew each time
 
 
 class Streams:
@@ -39,7 +44,10 @@ class Streams:
         return _stream(call, running.schema, pull.batches())
 
     def pull(self, call: Call, running: RunningQuery) -> "Pull":
-        return Pull(call.scope, running, self._batch_bytes, self._stall_timeout_s)
+        messages = cut(running, self._batch_bytes)
+        if (call.header("user-agent") or "").startswith(_CPP_CLIENT):
+            messages = with_a_large_one(messages)
+        return Pull(call.scope, running, messages, self._stall_timeout_s)
 
     def table(self, call: Call, table: pa.Table) -> fl.FlightDataStream:
         """Stream rows that are in memory already."""
@@ -50,11 +58,15 @@ class Pull:
     """Iterates a running query for one client. While the client does not ask for more, time counts."""
 
     def __init__(
-        self, scope: CallScope, running: RunningQuery, batch_bytes: int, stall_timeout_s: float
+        self,
+        scope: CallScope,
+        running: RunningQuery,
+        messages: Iterator[pa.RecordBatch],
+        stall_timeout_s: float,
     ) -> None:
         self._scope = scope
         self._running = running
-        self._batch_bytes = batch_bytes
+        self._messages = messages
         self._stall_timeout_s = stall_timeout_s
         self._lock = threading.Lock()
         self._idle_since: float | None = None
@@ -62,7 +74,7 @@ class Pull:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with flight_errors(), self._scope.refusals(), self._running:
-            for batch in cut(self._running, self._batch_bytes):
+            for batch in self._messages:
                 self._idle_since = time.monotonic()
                 yield batch
                 self._resume()
@@ -93,32 +105,23 @@ class Pull:
                 raise self._ended
 
 
-def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in messages; see `_cut` and `_with_a_large_one`."""
-    return _with_a_large_one(_cut(batches, batch_bytes), batch_bytes * 15 // 8)
-
-
-def _with_a_large_one(batches: Iterator[pa.RecordBatch], large_bytes: int) -> Iterator[pa.RecordBatch]:
-    """The same rows; in a long stream two batches become one, once, of at most `large_bytes`.
+def with_a_large_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows; in a long stream some batches travel as one, once.
 
     After it, clients on glibc keep the memory of messages that they have dropped for the next ones, instead
     of fetching fresh pages for each: freed memory is kept up to twice the largest block (mallopt(3),
     M_MMAP_THRESHOLD and M_TRIM_THRESHOLD).
     """
     yield from islice(batches, _BEFORE_LARGE)
-    pair = list(islice(batches, 2))
-    if len(pair) == 2 and not _has_dictionary(pair[0].schema):
-        first, second = pair
-        rows = max(0, large_bytes - first.nbytes) * second.num_rows // max(1, second.nbytes)
-        with suppress(pa.ArrowNotImplementedError):  # types that cannot be joined
-            (joined,) = pa.Table.from_batches([first, second.slice(0, rows)]).combine_chunks().to_batches()
-            if joined.nbytes <= large_bytes:
-                pair = [joined] if rows >= second.num_rows else [joined, second.slice(rows)]
-    yield from pair
+    parts = list(islice(batches, _IN_LARGE))
+    size = sum(batch.nbytes for batch in parts)
+    if len(parts) == _IN_LARGE and size <= _LARGEST and not _has_dictionary(parts[0].schema):
+        parts = pa.Table.from_batches(parts).combine_chunks().to_batches()
+    yield from parts
     yield from batches
 
 
-def _cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
+def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of about `batch_bytes`, a small one first, none empty.
 
     Where rows differ in size a batch may hold half as much again; a row larger than that travels alone.
