@@ -4,12 +4,13 @@ The order makes a copy whole: the catalog, then the logs, then the files. Files 
 before the log names them; a catalog that is behind the logs is brought up to date when a server starts.
 """
 
+import errno
 import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,8 @@ from tempfile import TemporaryDirectory
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.domain.dataset import VersionRef
-from flight_core.domain.errors import Conflict, FlightCoreError, InvalidOption, UnreadableData
-from flight_core.infrastructure.database import Database
+from flight_core.domain.errors import Conflict, FlightCoreError, InvalidOption, OutOfDisk, UnreadableData
+from flight_core.infrastructure.database import DAMAGED, Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions, open_database
 from skein.directory import DataDirectory
 
@@ -51,10 +52,16 @@ def back_up(source: DataDirectory, target: Path, *, catalog: bool, advance: Adva
 
     Raises:
         InvalidOption: `target` holds something else, or is in the directory.
-        UnreadableData: the copy lacks something.
+        UnreadableData: the catalog is damaged, or the copy lacks something.
+        OutOfDisk
     """
     target = target.expanduser().absolute()
     _require_place(source, target)
+    with _room_for(target):
+        return _backed_up(source, target, catalog=catalog, advance=advance)
+
+
+def _backed_up(source: DataDirectory, target: Path, *, catalog: bool, advance: Advance) -> Backup:
     target.mkdir(parents=True, exist_ok=True)
     (target / _MANIFEST).unlink(missing_ok=True)
     _copy(source.root / "secret.key", target / "secret.key")
@@ -93,15 +100,31 @@ def restore(folder: Path, target: DataDirectory, *, advance: Advance) -> Backup:
     Raises:
         Conflict: there is something in it.
         InvalidOption, UnreadableData: as `check`.
+        OutOfDisk
     """
     made = check(folder)
     folder = folder.expanduser().absolute()
     if target.root.exists() and any(target.root.iterdir()):
         raise Conflict(f"'{target.root}' is not empty; restore into a new folder with --data")
-    target.prepare()
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST]
-    _copy_all(folder, target.root, files, advance)
+    with _room_for(target.root):
+        target.prepare()
+        _copy_all(folder, target.root, files, advance)
     return made
+
+
+@contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        codes = getattr(error, "errno", None), getattr(error, "sqlite_errorcode", None)
+        if codes[0] in (errno.ENOSPC, errno.EDQUOT) or codes[1] == sqlite3.SQLITE_FULL:
+            raise OutOfDisk(
+                f"no room is left on the disk of '{target}', or on that of temporary files; make room, and"
+                " run this again"
+            ) from error
+        raise
 
 
 def _require_place(source: DataDirectory, target: Path) -> None:
@@ -115,7 +138,12 @@ def _require_place(source: DataDirectory, target: Path) -> None:
 
 def _copy_catalog(source: Path, target: Path) -> None:
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-        live.backup(copy)
+        try:
+            live.backup(copy)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF in DAMAGED:
+                raise UnreadableData(f"'{source}' is damaged; restore it from a backup") from error
+            raise
 
 
 def _files(folder: Path, *, logs: bool) -> Iterator[Path]:

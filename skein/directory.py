@@ -69,7 +69,11 @@ class DataDirectory:
         return self.root / "tmp" / "+".join(sorted(roles))
 
     def secret_key(self) -> bytes:
-        """The same key for every process, made by the first one."""
+        """The same key for every process, made by the first one.
+
+        Raises:
+            InvalidOption: what is there is too short to be one, so that others could guess it.
+        """
         path = self.root / "secret.key"
         if not path.exists():
             draft = path.with_suffix(f".{secrets.token_hex(4)}")
@@ -81,7 +85,13 @@ class DataDirectory:
             with suppress(FileExistsError):  # another process was first
                 path.hardlink_to(draft)
             draft.unlink()
-        return path.read_bytes()
+        key = path.read_bytes()
+        if len(key) < _KEY_BYTES:
+            raise InvalidOption(
+                f"'{path}' is damaged: it has {len(key)} bytes of {_KEY_BYTES}; restore it from a backup, or"
+                " delete it for a new one, with which all tickets and logins so far are worthless"
+            )
+        return key
 
     @contextmanager
     def claimed(self, roles: Iterable[Role]) -> Iterator[None]:

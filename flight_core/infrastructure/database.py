@@ -18,6 +18,11 @@ _MIGRATION_TIMEOUT_S = 30.0
 _REVISIONS = Path(__file__).parent / "migrations" / "versions"  # by their numbers
 _MIGRATION_LOCK = 0x536B65696E  # any number that nobody else locks
 
+# SQLite's result codes.
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+_CLOSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
+
 
 class Database:
     """Short transactions on pooled connections. Thread-safe; several processes may use one database.
@@ -69,7 +74,7 @@ class Database:
             Unsupported: a newer Skein has migrated it already.
         """
         for attempt in stamina.retry_context(
-            on=DependencyFailed, attempts=None, timeout=_MIGRATION_TIMEOUT_S, wait_max=0.5
+            on=_may_pass, attempts=None, timeout=_MIGRATION_TIMEOUT_S, wait_max=0.5
         ):
             with attempt:  # switching SQLite to WAL does not wait for another process that does the same
                 self._migrate()
@@ -133,8 +138,34 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if "disk is full" in str(error.orig):
+        code = _sqlite_code(error)
+        primary = None if code is None else code & 0xFF
+        if code in _NO_ROOM or primary in _NO_ROOM:
             raise OutOfDisk("the disk that holds the catalog is full; make room and try again") from error
+        if primary in DAMAGED:
+            raise DependencyFailed(
+                "the catalog, catalog.sqlite, is damaged; restore the data directory from a backup"
+            ) from error
+        if primary in _CLOSED:
+            raise DependencyFailed(
+                "the catalog, catalog.sqlite, cannot be opened for writing; see whom the files of the data"
+                " directory belong to, and whether its disk is writable"
+            ) from error
         if isinstance(error, OperationalError):
             raise DependencyFailed("the catalog does not answer; try again") from error
         raise
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may be better in a moment: SQLite is busy, another database is not there yet."""
+    cause = error.__cause__
+    if not isinstance(error, DependencyFailed) or not isinstance(cause, DBAPIError):
+        return False
+    code = _sqlite_code(cause)
+    return code is None or code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _sqlite_code(error: DBAPIError) -> int | None:
+    """SQLite's extended result code; None where another database failed."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code if isinstance(code, int) else None

@@ -1,5 +1,6 @@
 """`skein`: every command by its subject. What a command needs is imported when it runs."""
 
+import errno
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flight_core.domain.errors import FlightCoreError
+from flight_core.domain.errors import FlightCoreError, OutOfDisk
 from skein.cli.commands.audit import audit
 from skein.cli.commands.backups import backup
 from skein.cli.commands.catalog import catalog, datasets, delete, describe, drop, edit
@@ -113,8 +114,21 @@ def _status(arguments: list[str]) -> int:
         return INTERRUPTED
     except (CliError, FlightCoreError) as error:
         return _told(error)
+    except OSError as error:
+        return _told(_of_system(error))
     except Exception as error:
         return _told(CliError("internal_error", _bug(error)))
+
+
+def _of_system(error: OSError) -> Exception:
+    """Disks and files that cannot be used are no bug."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfDisk("a disk is full; make room and try again")
+    if error.filename and (isinstance(error, PermissionError) or error.errno == errno.EROFS):
+        return CliError(
+            "unusable_file", f"'{error.filename}' cannot be used: {error.strerror}; see whom it belongs to"
+        )
+    return CliError("internal_error", _bug(error))
 
 
 def _bug(error: Exception) -> str:

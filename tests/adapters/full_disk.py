@@ -1,6 +1,7 @@
 """A server whose disks get full: `python -P -m tests.adapters.full_disk FOLDER`, in a mount namespace.
 
-`data` in the folder and `data/lake` are small file systems of their own. Exits with 0 if all is right.
+`data` in the folder, `data/lake` and `backups` are small file systems of their own. Exits with 0 if all is
+right.
 """
 
 import os
@@ -15,6 +16,10 @@ import httpx
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from flight_core.domain.errors import OutOfDisk
+from flight_core.infrastructure.database import Database
+from skein.backup import back_up
+from skein.directory import DataDirectory
 from tests.stack import Stack, skein_stack
 
 LEFT = 1_000_000  # bytes: enough for the catalog, and for nothing of what is written
@@ -54,6 +59,19 @@ class Server:
                     reader.read()
         except fl.FlightError as error:
             return str(error).partition("]")[0].removeprefix("[")
+        return "succeeded"
+
+    def insert(self) -> str:
+        """Into a table of the users' own, so many rows that they are written when they are committed."""
+        sql = f"INSERT INTO own SELECT range, md5(range::VARCHAR) FROM range({len(TEXTS)})"
+        answer = self.client.post("/api/v1/query", json={"sql": sql})
+        return "succeeded" if answer.is_success else answer.json()["code"]
+
+    def back_up(self, target: Path) -> str:
+        try:
+            back_up(DataDirectory(self.stack.data), target, catalog=True, advance=lambda *_: None)
+        except OutOfDisk as error:
+            return error.code
         return "succeeded"
 
     def rows(self, dataset: str) -> int | str:
@@ -116,13 +134,15 @@ def expect(server: Server, code: str, *, lake_only: bool) -> None:
         assert server.put() == code
     else:
         assert server.upload() == code
+        assert server.insert() == code
+        assert server.rows("own") == 1
     assert server.stored() == before
     server.expect_reads()
 
 
 def main(folder: Path) -> None:
     files, data = folder / "files", folder / "data"
-    lake = data / "lake"
+    lake, backups = data / "lake", folder / "backups"
     write_files(files)
     stack = skein_stack(data, ingest_roots=str(files), cache_min_run_s=0)
     with stack as running, running.http(timeout=90) as client:
@@ -132,6 +152,8 @@ def main(folder: Path) -> None:
         contract = {"columns": [{"name": "id", "type": "int64", "nullable": False}]}
         assert client.put("/api/v1/datasets/checked/contract", json=contract).is_success
         assert server.stored() == [1000, 1000, "dataset_not_found", len(TEXTS), "dataset_not_found"]
+        sql = "CREATE TABLE own AS SELECT 0::BIGINT AS i, '' AS text"
+        assert client.post("/api/v1/query", json={"sql": sql}).is_success
         with full(lake, LEFT):
             expect(server, "out_of_disk", lake_only=True)
         with full(data, LEFT):
@@ -147,12 +169,28 @@ def main(folder: Path) -> None:
             server.ingest("checked", "bad.csv"),
             server.compact(),
             server.upload(),
+            server.insert(),
             server.put(),
         ):
             assert done == "succeeded"
         kept = len(TEXTS) - 100
         assert server.stored() == [2000, 1100, kept, len(TEXTS), len(TEXTS)]
         assert not any((data / "jobs").iterdir())
+        with full(backups, LEFT):
+            assert server.back_up(backups / "copy") == "out_of_disk"
+        assert server.back_up(backups / "copy") == "succeeded"
+    with full(data, 0):
+        expect_no_start(data)
+
+
+def expect_no_start(data: Path) -> None:
+    """At once: nobody makes room while it waits."""
+    database = Database(DataDirectory(data).catalog_url)
+    try:
+        database.migrate()
+    except OutOfDisk:
+        return
+    raise AssertionError("there was room")
 
 
 if __name__ == "__main__":

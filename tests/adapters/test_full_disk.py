@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MOUNT = 'mount -t tmpfs -o size=32m tmpfs "$1"'
 RUN = """
-for disk in "$1/data" "$1/data/lake"; do
+for disk in "$1/data" "$1/data/lake" "$1/backups"; do
     mkdir "$disk"
     mount -t tmpfs -o size=32m tmpfs "$disk"
 done

@@ -177,3 +177,10 @@ def test_a_catalog_that_is_gone_is_a_failure_of_ours(tmp_path):
     with pytest.raises(DependencyFailed) as failure:
         database.migrate()
     assert str(tmp_path) not in str(failure.value)
+
+
+def test_a_damaged_catalog_is_told_at_once(tmp_path):
+    path = tmp_path / "catalog.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(DependencyFailed, match="damaged; restore the data directory from a backup"):
+        Database(f"sqlite:///{path}").migrate()

@@ -81,6 +81,13 @@ def test_the_secret_key_is_made_once_and_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("size", [0, 31])
+def test_a_key_that_others_could_guess_is_refused(tmp_path, size):
+    (tmp_path / "secret.key").write_bytes(bytes(size))
+    with pytest.raises(InvalidOption, match=f"it has {size} bytes of 32; restore it"):
+        DataDirectory(tmp_path).secret_key()
+
+
 def test_a_data_directory_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidOption, match="choose another with --data"):

@@ -143,9 +143,9 @@ def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
     body, details = _without_position(body, sql)
     if failure is InvalidSql:
         return _invalid_sql(body, details)
-    if kind == "IO" and (
-        "No space left" in body or "temp_directory" in body or "max_temp_directory_size" in body
-    ):
+    if "No space left on device" in body:
+        return OutOfDisk("the disk of the data directory is full; make room and try again")
+    if kind == "IO" and ("temp_directory" in body or "max_temp_directory_size" in body):
         return OutOfDisk(
             "the query needs more temporary disk space than is free or allowed (SKEIN_TEMP_LIMIT)"
         )
