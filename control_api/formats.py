@@ -113,7 +113,8 @@ def encode_csv(head: ResultHead, batches: Iterable[pa.RecordBatch]) -> Iterator[
     """A header line, then one line a row; text is quoted, null is nothing at all."""
     if not head.schema.names:
         return
-    schema = pa.schema([pa.field(column.name, _csv_type(column.type)) for column in head.schema])
+    fields = zip(unique(head.schema.names), head.schema, strict=True)
+    schema = pa.schema([pa.field(name, _csv_type(column.type)) for name, column in fields])
     header = True
     for batch in _cut(batches):
         yield _csv(_as_text_where_it_differs(batch, schema), header=header)

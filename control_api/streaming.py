@@ -114,7 +114,12 @@ class Run:
             started=lambda _: None,  # the log of queries knows how to cancel it
             query_id=self.query_id,
         )
-        self.head = ResultHead(outcome.table.schema, self.query_id, affected_rows=outcome.affected_rows)
+        self.head = ResultHead(
+            outcome.table.schema,
+            self.query_id,
+            versions_read(outcome.pins),
+            affected_rows=outcome.affected_rows,
+        )
         self._chunks = self._format.encode(self.head, outcome.table.to_batches())
 
 

@@ -84,10 +84,12 @@ class StatementInfo:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a statement that ran at once left behind."""
+    """What a statement that ran at once left behind. `pins`: the versions that it read, as far as they
+    are known."""
 
     table: pa.Table
     affected_rows: int | None
+    pins: Pins = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,10 @@ def show_datasets(
         return
     columns = ["name", "rows", "size", "version", "updated", "description"]
     show_table(
-        [Column(name, right=name in ("rows", "size", "version")) for name in columns],
+        [
+            Column(name, right=name in ("rows", "size", "version"), optional=name == "description")
+            for name in columns
+        ],
         [
             (
                 dataset.name,
@@ -142,9 +145,9 @@ def _show_columns(described: DatasetDescription) -> None:
             Column("nulls", right=True),
             Column("minimum"),
             Column("maximum"),
-            Column("~distinct", right=True),
+            Column("~distinct", right=True, optional=True),
             Column("size", right=True),
-            Column("description"),
+            Column("description", optional=True),
         ],
         [
             (

@@ -47,6 +47,19 @@ def test_the_tables_a_select_reads_are_found_exactly(parser, sql, names):
 
 
 @pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("PIVOT a ON t USING sum(n)", {"a"}),
+        ('FROM (PIVOT datasets."a@v1" ON t USING sum(n)) JOIN b USING (n)', {"datasets", "a@v1", "b"}),
+        ("WITH p AS (PIVOT (SELECT a.t, c FROM a) ON t USING sum(c)) SELECT n, 'd' FROM p", {"a", "t", "p"}),
+    ],
+)
+def test_the_tables_of_a_pivot_over_what_there_is_are_among_those_found(parser, sql, names):
+    (statement,) = parser.parse(sql)
+    assert {table.name for table in statement.tables} == names
+
+
+@pytest.mark.parametrize(
     ("sql", "kind"),
     [
         ("WITH x AS (DELETE FROM t RETURNING *) FROM x", StatementKind.WRITE),

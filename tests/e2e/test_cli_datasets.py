@@ -31,7 +31,7 @@ def run(stack):
 def test_datasets_are_listed_by_name(run):
     head, rule, *rows = run("datasets").stdout.splitlines()
 
-    assert head.split() == ["name", "rows", "size", "version", "updated", "description"]
+    assert head.split() == ["name", "rows", "size", "version", "updated"]
     assert set(rule) == {"─"}
     assert [row.split()[:2] for row in rows] == [["Airports", "1"], ["cities", "1"]]
     assert [row.split()[4] for row in rows] == ["0", "2"]

@@ -124,6 +124,12 @@ def test_a_file_holds_every_row_with_its_types(query, tmp_path, name):
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
+def test_columns_of_one_name_are_told_apart_in_parquet(query, tmp_path):
+    query("SELECT 1 AS a, 2 AS a", "-o", tmp_path / "twice.parquet")
+
+    assert pq.read_table(tmp_path / "twice.parquet").to_pylist() == [{"a": 1, "a_1": 2}]
+
+
 def test_parquet_has_row_groups_worth_reading(query, tmp_path):
     query(MANY, "-o", tmp_path / "result.parquet")
 

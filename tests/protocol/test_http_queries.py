@@ -139,3 +139,18 @@ def test_a_client_that_does_not_read_shows_as_lag(stack):
     assert running["consumer_lag_s"] > 0.2
     assert running["rows"] > 0
     assert running["datasets"] == {"t": 0}
+
+
+def test_a_pivot_over_what_there_is_tells_what_it_read(stack):
+    with stack.http() as client:
+        reply = client.post("/api/v1/query", json={"sql": "PIVOT (FROM t LIMIT 3) ON t USING count(*)"})
+        assert client.get(f"/api/v1/queries/{reply.json()['query_id']}").json()["datasets"] == {"t": 0}
+    assert reply.json()["datasets"] == {"t": 0}
+    assert reply.headers["skein-datasets"] == "t@v0"
+
+
+def test_a_version_without_quotes_is_told_how_to_be_written(stack):
+    with stack.http() as client:
+        problem = client.post("/api/v1/query", json={"sql": "SELECT * FROM t@v0"}).json()
+    assert problem["code"] == "invalid_sql"
+    assert 'a version is named in double quotes, as in "flights@v3" (line 1, column 16)' in problem["detail"]

@@ -7,6 +7,7 @@ import json
 import duckdb
 import httpx
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from control_api.json_text import json_text, plain_text
@@ -150,10 +151,16 @@ def test_no_rows_is_a_result_too(client, accept, body):
     assert arrow(ask(client, sql, ARROW)).schema.names == ["x", "t"]
 
 
-def test_columns_of_one_name_are_told_apart_in_json(client):
-    reply = ask(client, "SELECT 1 AS a, 2 AS a").json()
+def test_columns_of_one_name_are_told_apart_except_in_arrow(client):
+    sql = "SELECT 1 AS a, 2 AS a"
+    reply = ask(client, sql).json()
     assert reply["rows"] == [{"a": 1, "a_1": 2}]
     assert [column["name"] for column in reply["columns"]] == ["a", "a_1"]
+    assert ask(client, sql, NDJSON).json() == {"a": 1, "a_1": 2}
+    assert ask(client, sql, "text/csv").text == '"a","a_1"\n1,2\n'
+    parquet = ask(client, sql, "application/vnd.apache.parquet").content
+    assert pq.read_table(pa.BufferReader(parquet)).to_pylist() == [{"a": 1, "a_1": 2}]
+    assert arrow(ask(client, sql, ARROW)).schema.names == ["a", "a"]
 
 
 @pytest.mark.parametrize(

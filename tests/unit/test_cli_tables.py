@@ -45,6 +45,15 @@ def test_all_columns_are_shown_where_all_fit(terminal, width, hidden):
     assert max(map(len, lines)) <= width
 
 
+def test_an_optional_column_is_left_out_where_it_is_empty(capsys):
+    for cells in ([None, ""], [None, "x"]):
+        show_table([Column("a"), Column("b", optional=True)], [["1", cell] for cell in cells])
+
+    first, second = capsys.readouterr().out.split("a", 2)[1:]
+    assert "b" not in first
+    assert second.split()[0] == "b"
+
+
 def test_wide_characters_count_twice(terminal):
     lines, hidden = terminal(["東京", "b"], [["1", "2"]], width=8)
 

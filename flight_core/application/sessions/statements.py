@@ -149,6 +149,7 @@ class AnswerInSession:
             outcome = self._execute(
                 session, connection, sql, bindings, transaction, actor=actor, cancellation=cancellation
             )
+            record.pins = outcome.pins
             record.rows, record.size_bytes = outcome.table.num_rows, outcome.table.nbytes
         return SessionResult(record.query_id, outcome)
 

@@ -84,6 +84,7 @@ class RunStatement:
                 outcome = self.delete_rows.run(
                     session, statement, actor=actor, door=door, cancellation=cancellation
                 ) or session.execute(statement, self.datasets.lake_state(), cancellation)
+            record.pins = outcome.pins
             record.rows = outcome.table.num_rows
             record.size_bytes = outcome.table.nbytes
         self.log.end(record, QueryState.SUCCEEDED, None)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from control_api.formats import Encode, ResultHead, encode_arrow, encode_csv, encode_json_array, encode_ndjson
+from control_api.json_text import unique
 from flight_core.domain.errors import InvalidOption, UnsupportedType
 from skein.cli.terminal.output import Output
 
@@ -58,9 +59,11 @@ def _arrow_file(schema: pa.Schema, batches: Iterable[pa.RecordBatch], output: Ou
 
 def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], output: Output) -> None:
     _check_parquet(schema)
-    writer = pq.ParquetWriter(pa.PythonFile(output, mode="w"), schema, compression="zstd")
+    names = unique(schema.names)
+    fields = [field.with_name(name) for name, field in zip(names, schema, strict=True)]
+    writer = pq.ParquetWriter(pa.PythonFile(output, mode="w"), pa.schema(fields), compression="zstd")
     for group in _row_groups(batches):
-        writer.write_table(group)
+        writer.write_table(group.rename_columns(names))
     writer.close()
 
 

@@ -24,11 +24,13 @@ Row = Sequence[str | None]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`type` goes below the name; numbers stand to the right."""
+    """`type` goes below the name; numbers stand to the right. One that is `optional` is left out where
+    there is nothing in it."""
 
     name: str
     type: str = ""
     right: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ def show_table(columns: Sequence[Column], rows: Iterable[Row], *, null: str = ""
     filled = [
         _Filled(_head(column, limit), [_cell(value, limit, null) for value in cells], column.right)
         for column, cells in zip(columns, values, strict=True)
+        if any(cells) or not column.optional
     ]
     front, back = _fitting(filled, console.width + _GAP) if console.is_terminal else (filled, [])
     hidden = len(filled) - len(front) - len(back)

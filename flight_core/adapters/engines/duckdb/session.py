@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import duckdb
@@ -132,10 +133,10 @@ class DuckDbSession:
         if len(statements) > 1 and statement.parameters:
             raise InvalidSql("parameters go with a single statement; send the statements one by one")
         with self._changing_turn(cancellation):
-            self._show(statements, lake)
+            pins = self._show(statements, lake)
             for parsed in statements:
                 outcome = self._run(parsed, statement.parameters)
-            return outcome
+            return replace(outcome, pins=pins)
 
     def execute_many(
         self, sql: str, parameters: pa.Table, lake: LakeState, cancellation: Cancellation | None = None

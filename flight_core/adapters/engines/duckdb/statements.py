@@ -7,9 +7,10 @@ serialised and are looked at as tokens.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -23,6 +24,7 @@ from flight_core.domain.system import SYSTEM, SYSTEM_SCHEMA
 MAX_SQL_BYTES = 4 << 20
 
 _WRITING_NODES = {"INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE", "MERGE_QUERY_NODE"}
+_BEFORE_TABLE = {"from", "join", "pivot", "pivot_wider", "unpivot", "pivot_longer", "table", "."}
 _WRITING_FUNCTIONS = {"nextval", "setseed"}
 _KINDS = {
     StatementType.INSERT: StatementKind.WRITE,
@@ -119,7 +121,7 @@ class Parser:
                 return _select(sql, tree)
         kind = _KINDS.get(type_, StatementKind.COMMAND)
         tokens = tuple(tokenize(sql))
-        tables = frozenset(TableName("", "", token.text.strip('"')) for token in tokens if "@" in token.text)
+        tables = frozenset(_tables_in(tokens, all_named=type_ == StatementType.MULTI))
         return ParsedStatement(sql, type_, kind, tables=tables, tokens=tokens)
 
     def tree(self, sql: str) -> Json | None:
@@ -148,6 +150,14 @@ class Parser:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _tables_in(tokens: Sequence[Token], *, all_named: bool) -> Iterator[TableName]:
+    """Names of versions; with `all_named` whatever stands behind a word that tables follow."""
+    for before, token in pairwise((Token("", "operator"), *tokens)):
+        stands = all_named and token.kind == "identifier" and before.word in _BEFORE_TABLE
+        if stands or "@" in token.text:
+            yield TableName("", "", token.text.strip('"'))
 
 
 def tokenize(sql: str) -> Iterator[Token]:
