@@ -25,6 +25,7 @@ _SIGNS = "\N{NO-BREAK SPACE}–—‘’“”„…€£©®°·º«»¿¡§´"
 _FOREIGN_RUN = re.compile(rb"[\x80-\xff]{3}")  # Western words have single letters beyond ASCII
 
 
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -33,19 +34,20 @@ def fresh_file(folder: Path) -> Path:
     return folder / uuid4().hex
 
 
-def line_chunks(path: Path) -> Iterator[bytes]:
-    """About a megabyte at a time, in whole lines unless one is longer than 64 MiB."""
+def line_chunks(path: Path, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[memoryview]:
+    """About so much at a time of the mapped file, in whole lines unless one is longer than 64 MiB."""
     size_bytes = path.stat().st_size
     if not size_bytes:
         return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        start = 0
-        while start < size_bytes:
-            enough = start + _CHUNK_BYTES
-            line_end = text.find(b"\n", enough, enough + MAX_LINE_BYTES)
-            end = enough + MAX_LINE_BYTES if line_end < 0 else line_end + 1
-            yield text[start:end]
-            start = end
+    with path.open("rb") as file:
+        text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # until nobody has a chunk of it
+    start = 0
+    while start < size_bytes:
+        enough = start + chunk_bytes
+        line_end = text.find(b"\n", enough, enough + MAX_LINE_BYTES)
+        end = enough + MAX_LINE_BYTES if line_end < 0 else line_end + 1
+        yield memoryview(text)[start:end]
+        start = end
 
 
 def end_of_lines(text: bytes, quote: bytes | None, *, inside: bool = False) -> int:
@@ -66,10 +68,10 @@ def end_of_lines(text: bytes, quote: bytes | None, *, inside: bool = False) -> i
     return 0
 
 
-def in_parallel(function: Callable[[bytes], _Result], chunks: Iterable[bytes]) -> Iterator[_Result]:
-    """The results in order. Works on all cores, a few chunks at a time."""
+def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """The results in order. Works on all cores, a few items at a time."""
     cores = os.cpu_count() or 1
-    rest = iter(chunks)
+    rest = iter(items)
     with ThreadPoolExecutor(cores) as pool:
         while batch := list(islice(rest, 4 * cores)):
             yield from pool.map(function, batch)

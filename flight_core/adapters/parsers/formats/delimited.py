@@ -5,8 +5,7 @@ sample. Where that fails, or may have gone wrong, the careful way finds out: typ
 file, encodings, ragged rows, odd quoting.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +19,19 @@ from flight_core.adapters.parsers.column_types.inference import (
     kinds_of,
     plain_number_text,
 )
+from flight_core.adapters.parsers.formats.codes import may_hold_codes
 from flight_core.adapters.parsers.formats.dialects import Table, Type, open_table, used_options
 from flight_core.adapters.parsers.formats.mending import fields_are_missing, mend, stays_open
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
-from flight_core.adapters.parsers.text import TextFile, in_parallel, line_chunks
+from flight_core.adapters.parsers.text import TextFile
 from flight_core.domain.contract import RAGGED_MARK
 from flight_core.domain.errors import UnreadableData
 
 SAMPLE_ROWS = 10_000
 
 _SAMPLE_FILES = 20
-# How fields begin that a number would lose something of.
-_CODE = r"(?:0[0-9]|[+ \t][-+.0-9 \t])"
 
 
 class _Malformed(Exception):
@@ -126,7 +124,7 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
         readings = inference.readings
         text_first = options.null_values or options.thousands
         guessed_numbers = any(reading.native != pl.String for reading in readings.values())
-        native = not text_first and not (guessed_numbers and _codes_are_possible(tables))
+        native = not text_first and not (guessed_numbers and any(map(may_hold_codes, tables)))
     if native:
         types = texts | {column: reading.native for column, reading in readings.items()} | numbers
         frame = pl.concat(
@@ -155,32 +153,6 @@ def _typed(frame: pl.LazyFrame, readings: Mapping[str, Reading], *, native: bool
         for column, reading in readings.items()
         if not (native and reading.native != pl.String)
     )
-
-
-def _codes_are_possible(tables: Sequence[Table]) -> bool:
-    """Whether any field begins as no plain number does: with a zero before another digit, or with a plus
-    sign or a space before a number. Reading such a field as a number would lose that."""
-    return any(any(in_parallel(_holds_codes(table), line_chunks(table.path))) for table in tables)
-
-
-def _holds_codes(table: Table) -> Callable[[bytes], bool]:
-    quote = table.quote or table.line_end
-    first = re.compile(f"{re.escape(quote)}?{_CODE}".encode())
-    # Few files have quotes, and fewer ways to begin are found faster.
-    unquoted = _any_of({table.delimiter, table.line_end}) + _CODE
-    quoted = _any_of({table.delimiter, table.line_end, quote}) + _CODE
-
-    def holds(lines: bytes) -> bool:
-        if first.match(lines):
-            return True
-        pattern = quoted if quote.encode() in lines else unquoted
-        return bool(pl.Series([lines]).cast(pl.String).str.contains(pattern).item())
-
-    return holds
-
-
-def _any_of(marks: set[str]) -> str:
-    return f"(?:{'|'.join(map(re.escape, sorted(marks)))})"
 
 
 @contextmanager

@@ -132,13 +132,14 @@ def _types(paths: Sequence[Path], meter: Meter) -> Types:
     return types
 
 
-def _types_of_chunk(chunk: bytes) -> tuple[Types, int]:
+def _types_of_chunk(chunk: memoryview) -> tuple[Types, int]:
     """Also how many bytes there were."""
-    if not chunk.strip():
-        return {}, len(chunk)
+    lines = bytes(chunk)
+    if not lines.strip():
+        return {}, len(lines)
     with _translated():
-        schema = pl.scan_ndjson(chunk, infer_schema_length=None).collect_schema()
-    return {name: instance(type) for name, type in schema.items()}, len(chunk)
+        schema = pl.scan_ndjson(lines, infer_schema_length=None).collect_schema()
+    return {name: instance(type) for name, type in schema.items()}, len(lines)
 
 
 def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:

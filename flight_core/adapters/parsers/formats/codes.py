@@ -1,0 +1,43 @@
+"""Fields such as `00501`, which are no numbers, looked for in the bytes of a whole file."""
+
+import re
+from collections.abc import Callable
+from struct import pack
+
+import polars as pl
+import pyarrow as pa
+
+from flight_core.adapters.parsers.formats.dialects import Table
+from flight_core.adapters.parsers.text import in_parallel, line_chunks
+
+_CHUNK_BYTES = 8 << 20
+# How they begin. Short texts of one length are found as fast as memory is read, a few dozen at a time.
+_BEGINNINGS = ("0[0-9]", "[+ \t][-+.0-9 \t]")
+
+
+def may_hold_codes(table: Table) -> bool:
+    """Whether any field begins as no plain number does: with a zero before another digit, or with a plus
+    sign or a space before a number. Reading such a field as a number would lose that."""
+    return any(in_parallel(_search(table), line_chunks(table.path, _CHUNK_BYTES)))
+
+
+def _search(table: Table) -> Callable[[memoryview], bool]:
+    quote = table.quote or table.delimiter
+    marks = "|".join(map(re.escape, sorted({table.delimiter, table.line_end, quote})))
+    patterns = [f"(?:{marks}){beginning}" for beginning in _BEGINNINGS]
+    first = re.compile(f"(?:{re.escape(quote)})?(?:{'|'.join(_BEGINNINGS)})".encode())
+
+    def found(lines: memoryview) -> bool:
+        if first.match(lines):
+            return True
+        text = _as_text(lines)
+        return any(text.str.contains(pattern).any() for pattern in patterns)
+
+    return found
+
+
+def _as_text(lines: memoryview) -> pl.Series:
+    """Without a copy, which Polars makes of a value that stands alone."""
+    ends = pa.py_buffer(pack("=3q", 0, len(lines), len(lines)))
+    values = pa.Array.from_buffers(pa.large_binary(), 2, [None, ends, pa.py_buffer(lines)])
+    return pl.Series(values).cast(pl.String)
