@@ -100,7 +100,7 @@ class LastRun(BaseModel):
 
 class Schedule(BaseModel):
     """`source` is without credentials. `next_at` is null while it is paused. `pause_reason` tells why Skein
-    itself paused it: its owner may not write to the dataset any more."""
+    itself paused it: its owner may not write to the dataset any more, or not read what its source reads."""
 
     name: str = Field(examples=["zipcodes-daily"])
     href: str = Field(examples=["/api/v1/schedules/zipcodes-daily"])

@@ -10,6 +10,7 @@ import anyio
 import uvicorn
 from anyio.abc import TaskStatus
 from fastapi import FastAPI
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from skein.ports import bind, http_uri
@@ -61,6 +62,11 @@ class _WebSocket(WebSocketsSansIOProtocol):
             await super().run_asgi()
         finally:
             self.loop.call_later(_FLUSH_S, self._give_up)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True  # it was refused; uvicorn would log that there was no answer
 
     def _give_up(self) -> None:
         if not self.disconnected and self.transport.get_write_buffer_size():

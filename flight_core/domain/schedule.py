@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidOption
 from flight_core.domain.ingestion import IngestionRequest
 
@@ -46,8 +47,9 @@ class Schedule:
     """Replaced, never changed in place: `revision` grows with every change.
 
     `next_at` is when it is due; None while it is paused. `pause_reason` tells why Skein itself paused it: its
-    owner may not do what it does any more. One that is due while its last job has not
-    ended waits for that: its runs never overlap, and those that were missed are made up for by one.
+    owner may not do what it does any more. `reads` are the datasets that its source reads.
+    One that is due while its last job has not ended waits for that: its runs never overlap, and those that
+    were missed are made up for by one.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Schedule:
     last_at: datetime | None = None
     revision: int = 1
     pause_reason: str = ""
+    reads: frozenset[DatasetName] = frozenset()
 
     @property
     def paused(self) -> bool:

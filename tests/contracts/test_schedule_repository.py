@@ -32,7 +32,8 @@ REQUEST = IngestionRequest(
 
 
 def schedule(name="s", next_at=NOON, timing=None, **fields):
-    return Schedule(name, REQUEST, timing or Interval(60), NOON, "ann", next_at, **fields)
+    reads = frozenset({DatasetName("Input")})
+    return Schedule(name, REQUEST, timing or Interval(60), NOON, "ann", next_at, reads=reads, **fields)
 
 
 def event(kind=EventKind.SCHEDULE_CHANGED, **data):

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from flight_core.domain.errors import OutOfDisk
 from schemas.errors import PROBLEM_TYPES
-from tests.protocol.http_stack import serving
+from tests.protocol.http_stack import serving, until
 from tests.stack import Stack, skein_stack
 
 QUERY = {"sql": "SELECT 1 AS a"}
@@ -191,6 +191,15 @@ def test_a_token_or_a_password_opens(guarded):
             assert client.get("/api/v1/datasets", headers={"Authorization": header}).status_code == 401, (
                 header
             )
+
+
+def test_a_socket_that_is_refused_is_no_error_of_the_server(guarded, caplog):
+    with caplog.at_level("INFO"):
+        for _ in range(3):  # the first has long ended when the last is noted
+            with pytest.raises(InvalidStatus), connect(socket_url(guarded)):
+                pass
+        until(lambda: sum(record.message == "request" for record in caplog.records) == 3)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_sockets_want_credentials_in_a_header_or_a_subprotocol(guarded):

@@ -232,6 +232,26 @@ def test_what_its_owner_may_not_do_any_more_is_paused_until_somebody_who_may_res
         assert client.delete(paths[0]).is_success
 
 
+def test_a_schedule_whose_owner_may_not_read_its_inputs_any_more_is_paused(stack):
+    stack.write("stock_now", ROWS)
+    made = create(stack, "mover", scopes=["read", "write"], datasets=["sales*", "stock*"])
+    source = {"kind": "sql", "sql": "SELECT sum(id) AS total FROM stock_now"}
+    ingestion = {"dataset": "sales_stock", "source": source, "mode": "replace"}
+    schedule = {"name": "stocks", "ingestion": ingestion, "every_s": 1, "paused": True}
+    path = "/api/v1/schedules/stocks"
+    with stack.http(headers={"Authorization": f"Bearer {made['token']}"}) as client:
+        assert client.post("/api/v1/schedules", json=schedule).status_code == 201
+    create(stack, "mover", scopes=["read", "write"], datasets=["sales*"])
+    with stack.http(headers=ADMIN) as client:
+        client.delete(f"/api/v1/tokens/{made['id']}")
+        assert client.patch(path, json={"paused": False}).is_success
+        until(lambda: client.get(path).json()["pause_reason"])
+        paused = client.get(path).json()
+        assert "'mover'" in paused["pause_reason"]
+        assert paused["last_run"] is None
+        assert client.delete(path).is_success
+
+
 def told_of_pauses(stack: Stack) -> set[tuple[str, bool]]:
     events = [stored.event for stored in stack.skein.events.after(0)]
     return {(event.kind.value, event.data["paused"]) for event in events if event.data.get("pause_reason")}

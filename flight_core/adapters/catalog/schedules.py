@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from flight_core.adapters.catalog.events import append_event
 from flight_core.adapters.catalog.job_rows import request_document, request_of, values_of
 from flight_core.adapters.catalog.tables import jobs, schedules
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Conflict, ScheduleExists, ScheduleNotFound, ScheduleRunning
 from flight_core.domain.events import Event
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
@@ -126,6 +127,7 @@ def _values(schedule: Schedule) -> dict[str, object]:
         "last_at": schedule.last_at,
         "revision": schedule.revision,
         "pause_reason": schedule.pause_reason or None,
+        "reads": sorted(name.value for name in schedule.reads) or None,
     }
 
 
@@ -141,6 +143,7 @@ def _schedule(row: sa.Row[Any]) -> Schedule:
         last_at=row.last_at,
         revision=row.revision,
         pause_reason=row.pause_reason or "",
+        reads=frozenset(map(DatasetName, row.reads or ())),
     )
 
 

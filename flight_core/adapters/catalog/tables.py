@@ -159,6 +159,7 @@ schedules = sa.Table(
     sa.Column("last_at", Moment),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("pause_reason", sa.Text),
+    sa.Column("reads", sa.JSON(none_as_null=True)),
 )
 
 job_log = sa.Table(

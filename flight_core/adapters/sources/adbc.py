@@ -16,6 +16,7 @@ from flight_core.adapters.sources.web import NoSecrets, check_value
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Rows
 from flight_core.domain.access import Actor
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import (
     FlightCoreError,
     InvalidSource,
@@ -52,13 +53,14 @@ class AdbcSource:
     secrets: Secrets = field(default_factory=NoSecrets)
     _running: RunningRows = field(default_factory=RunningRows)
 
-    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
+    def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
         wanted = self._wanted(spec)
         if wanted.driver == _SQLITE:
             check_reads(wanted.sql)
             self._file(wanted)
         else:
             driver_of(wanted.driver).server(wanted.uri, wanted.driver)
+        return frozenset()
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         self.check(spec, actor=actor)

@@ -16,6 +16,7 @@ from flight_core.adapters.sources.web import NoSecrets, checked_headers
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Rows
 from flight_core.domain.access import Actor
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Cancelled, InvalidSource, SourceNotAllowed, SourceUnavailable
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.query import Pins
@@ -50,10 +51,11 @@ class FlightSource:
     secrets: Secrets = field(default_factory=NoSecrets)
     _running: RunningRows = field(default_factory=RunningRows)
 
-    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
+    def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
         _descriptor(spec)
         _target(spec.fields.get("uri"))
         checked_headers(spec.fields.get("headers"), self.secrets)
+        return frozenset()
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         target = _target(spec.fields.get("uri"))

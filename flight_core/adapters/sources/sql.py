@@ -9,7 +9,7 @@ from flight_core.adapters.sources.fields import fields_of
 from flight_core.application.ports.sources import Rows
 from flight_core.application.queries.reads import OpenQuery, PlanQuery
 from flight_core.domain.access import LOCAL, Actor
-from flight_core.domain.dataset import AddedRows, VersionRef
+from flight_core.domain.dataset import AddedRows, DatasetName, VersionRef
 from flight_core.domain.errors import InvalidSource, QueryNotFound
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.query import Parameters, Pins, Statement
@@ -27,8 +27,8 @@ class SqlSource:
     plan_query: PlanQuery
     open_query: OpenQuery
 
-    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
-        self.plan_query(_statement(spec), actor=actor)
+    def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
+        return datasets_of(self.plan_query(_statement(spec), actor=actor).pins)
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         return self.open_query(_statement(spec), actor=actor, door=_DOOR, query_id=run_id)
@@ -51,6 +51,10 @@ class DerivedSource(SqlSource):
 def pins_of(given: Any) -> Pins:
     """Of a run's spec: id and version by name, and since when, where only the rows since then are wanted."""
     return {name: AddedRows(*ref) if len(ref) > 2 else VersionRef(*ref) for name, ref in given.items()}
+
+
+def datasets_of(pins: Pins) -> frozenset[DatasetName]:
+    return frozenset(DatasetName(key.partition("@")[0]) for key in pins)
 
 
 def _statement(spec: SourceSpec, *more: str) -> Statement:

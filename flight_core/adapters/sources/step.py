@@ -109,13 +109,14 @@ class StepSource:
     holding: Callable[[str], AbstractContextManager[None]]  # keeps a dataset's files
     _running: RunningRows = field(default_factory=RunningRows)
 
-    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
+    def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
         step, params, pins = _fields(spec)
         self.steps.check(step, params)
-        for key in pins:
-            name = DatasetName(key.partition("@")[0])
+        reads = frozenset(DatasetName(key.partition("@")[0]) for key in pins)
+        for name in reads:
             if not actor.sees(name):
                 raise dataset_not_found(name.value, ())
+        return reads
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         self.check(spec, actor=actor)

@@ -39,8 +39,9 @@ class ActAsOwner:
         for actor in self.credentials.holders(owner):
             if actor.may(scope) and all(map(actor.sees, names)):
                 return replace(actor, limits=NO_LIMITS)
+        also = " or read what that takes" if len(names) > 1 else ""
         raise PermissionDenied(
-            f"'{owner}', who asked for this, may not do it to '{dataset}' any more; somebody who may has to"
-            " ask for it",
+            f"'{owner}', who asked for this, may not do it to '{dataset}'{also} any more; somebody who may"
+            " has to ask for it",
             name=dataset.value,
         )

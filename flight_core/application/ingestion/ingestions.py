@@ -11,7 +11,7 @@ from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import OwnedSource, RowSource, Source
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, NotRetryable
 from flight_core.domain.idempotency import IdempotencyKey
@@ -77,10 +77,10 @@ class StartIngestion:
         self.wakeup.notify()
         return ingestion
 
-    def check_all(self, request: IngestionRequest, *, actor: Actor) -> None:
-        """What can be refused without touching the source."""
+    def check_all(self, request: IngestionRequest, *, actor: Actor) -> frozenset[DatasetName]:
+        """What can be refused without touching the source; which datasets that reads."""
         self.check(request, actor=actor)
-        self._check_source(request, actor)
+        return self._check_source(request, actor)
 
     def check(self, request: IngestionRequest, *, actor: Actor) -> None:
         """What can be refused without a look at the source, which may not be complete yet."""
@@ -95,15 +95,15 @@ class StartIngestion:
             self.parser.check(format=request.format, options=request.options)
         refuse_existing(self.datasets, request)
 
-    def _check_source(self, request: IngestionRequest, actor: Actor) -> None:
+    def _check_source(self, request: IngestionRequest, actor: Actor) -> frozenset[DatasetName]:
         rows = self.row_sources.get(request.source.kind)
         if rows is not None:
-            rows.check(request.source, actor=actor)
-            return
+            return rows.check(request.source, actor=actor)
         source = source_of(self.sources, request.source)
         source.check(request.source)
         if isinstance(source, OwnedSource):
             source.check_owner(request.source, actor=actor)
+        return frozenset()
 
 
 @dataclass(frozen=True, slots=True)

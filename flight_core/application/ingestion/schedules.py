@@ -13,7 +13,7 @@ from flight_core.application.ingestion.ingestions import StartIngestion
 from flight_core.application.jobs.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import Conflict, InvalidOption, PermissionDenied, ScheduleNotFound
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
@@ -58,11 +58,12 @@ class ScheduleDesk:
             return timing.next_after(self.clock(), anchor=created_at)
         return self.cron_times(timing, self.clock())
 
-    def check(self, request: IngestionRequest, actor: Actor) -> None:
-        """Raises as `StartIngestion`: what could not be started once cannot be repeated."""
+    def check(self, request: IngestionRequest, actor: Actor) -> frozenset[DatasetName]:
+        """Which datasets its source reads. Raises as `StartIngestion`: what could not be started once cannot
+        be repeated."""
         if request.mode is WriteMode.CREATE:
             raise InvalidOption("a schedule repeats, so its mode cannot be 'create'; use another one")
-        self.start.check_all(request, actor=actor)
+        return self.start.check_all(request, actor=actor)
 
     def job(self, schedule: Schedule) -> tuple[Ingestion, Event]:
         ingestion = Ingestion(
@@ -108,10 +109,10 @@ class AddSchedule:
                 f"{name[:140]!r} is not the name of a schedule: use 1 to 128 letters, digits, '_' or '-',"
                 " starting with a letter or '_'"
             )
-        self.desk.check(request, actor)
+        reads = self.desk.check(request, actor)
         now = self.desk.clock()
         due = now if isinstance(timing, Interval) else self.desk.next_at(timing, now)
-        schedule = Schedule(name, request, timing, now, actor.name, None if paused else due)
+        schedule = Schedule(name, request, timing, now, actor.name, None if paused else due, reads=reads)
         self.desk.schedules.add(schedule, self.desk.event(EventKind.SCHEDULE_ADDED, schedule))
         return schedule
 
@@ -142,7 +143,7 @@ class ChangeSchedule:
         if taken_over:
             new = replace(new, actor=actor.name, pause_reason="")
         if taken_over or request is not None:
-            self.desk.check(new.request, actor)
+            new = replace(new, reads=self.desk.check(new.request, actor))
         due = self.desk.next_at(new.timing, old.created_at)
         if old.paused if paused is None else paused:
             new = replace(new, next_at=None)
@@ -224,7 +225,9 @@ class FireDueSchedules:
 
     def _fire(self, schedule: Schedule) -> bool:
         try:
-            self.act_as_owner.allowed(schedule.actor, Scope.INGEST, schedule.request.dataset)
+            self.act_as_owner.allowed(
+                schedule.actor, Scope.INGEST, schedule.request.dataset, inputs=schedule.reads
+            )
         except PermissionDenied as refusal:
             self._pause(schedule, refusal.message)
             return False

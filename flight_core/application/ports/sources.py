@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 
 from flight_core.domain.access import Actor
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.job import Progress
 from flight_core.domain.query import Pins
@@ -107,8 +108,8 @@ class Rows(Protocol):
 class RowSource(Protocol):
     """A source of rows that are Arrow already, so that there is nothing to parse."""
 
-    def check(self, spec: SourceSpec, *, actor: Actor) -> None:
-        """Refuse at once what cannot work, or what the actor may not read.
+    def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
+        """Refuse at once what cannot work, or what the actor may not read; which datasets here it reads.
 
         Raises:
             InvalidSource, PermissionDenied, and what else `open` raises.
