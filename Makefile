@@ -11,7 +11,7 @@ WORKERS ?= 3
 export SKEIN_TEST_DATA ?= $(abspath $(firstword $(wildcard ../shared/data ../../shared/data)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format types imports browser check bench bench-quick bench-peers bench-ingest constraints clean
+.PHONY: help install serve test lint format types imports browser check bench bench-quick bench-peers bench-ingest bench-memory constraints clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ bench-peers: install  ## Skein next to quack, Mosaic, roapi, PostgreSQL and naiv
 	$(BIN)/python -P -m benchmarks.compare $(ARGS)
 	$(BIN)/python -P -m benchmarks.small
 	$(BIN)/python -P -m benchmarks.scaling
+
+bench-memory: install  ## the server's memory: up to 200 open results, large ones, slow clients
+	$(BIN)/python -P -m benchmarks.memory $(ARGS)
 
 bench-ingest: install  ## ingestion next to bare Polars (ARGS="--rows 80000000 --lineitem 0 --contract --upsert 60000000")
 	$(BIN)/python -P -m benchmarks.ingest $(ARGS)

@@ -242,15 +242,23 @@ class Server:
 
 @contextmanager
 def skein(
-    data: Path, *, ingest_root: Path, cache: bool = False, token: str = "", reader: str = ""
+    data: Path,
+    *,
+    ingest_root: Path,
+    cache: bool = False,
+    token: str = "",
+    reader: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A server in a process of its own, on free ports, stopped at the end; its result cache is off or on.
 
     With the API tokens of somebody who may write and of somebody who may only read it is closed to others.
+    `settings` are further variables of its environment.
     """
     environment = os.environ | {"SKEIN_INGEST_ROOTS": str(ingest_root), "SKEIN_LOG_LEVEL": "warning"}
     environment["SKEIN_CACHE_BYTES"] = "8GiB" if cache else "0"
     environment["SKEIN_CACHE_ENTRY_BYTES"] = "4GiB"
+    environment |= settings or {}
     if token:
         environment["SKEIN_TOKENS"] = f"writer={token},reader/read={reader}"
     command = [str(Path(sys.executable).parent / "skein"), "serve", "--data", str(data)]

@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import data
-from benchmarks.harness import Case, PeakMemory, Server, arguments, as_rows, drain, interleave, save, skein
+from benchmarks.harness import Case, Server, arguments, as_rows, interleave, save, skein
 from benchmarks.naive_server import KEPT
 
 BASE = "in-process DuckDB"
@@ -44,7 +43,6 @@ TARGETS = {
     "aggregate": 0.95,
     "top 100": 0.95,
 }
-_IDLE_STREAMS = 10
 Workload = tuple[str, str, str]  # title, dataset, SQL
 
 WORKLOADS: list[Workload] = [
@@ -123,31 +121,6 @@ def naive_server() -> Iterator[tuple[psutil.Process, int]]:
         process.wait(timeout=30)
 
 
-def memory(server: Server, clients: Clients, *, slow_s: float) -> dict[str, int]:
-    """Growth of the server by streams that nobody reads on, while a big result is drained, and while a client
-    reads slowly."""
-    with PeakMemory(server.process) as idle:
-        unread = [clients.flight("SELECT * FROM lineitem") for _ in range(_IDLE_STREAMS)]
-        for batches in unread:
-            next(batches)
-        time.sleep(3)  # until they are as far ahead as they go
-    for batches in unread:
-        batches.close()
-    with PeakMemory(server.process) as fast:
-        drain(Case(SKEIN, lambda: clients.flight("SELECT * FROM lineitem")))
-    with PeakMemory(server.process) as slow:
-        deadline = time.monotonic() + slow_s
-        for _ in clients.flight("SELECT * FROM lineitem"):
-            time.sleep(0.1)
-            if time.monotonic() > deadline:
-                break
-    return {
-        "idle_stream_bytes": idle.growth_bytes // _IDLE_STREAMS,
-        "full_drain_growth_bytes": fast.growth_bytes,
-        "slow_client_growth_bytes": slow.growth_bytes,
-    }
-
-
 def run(folder: Path, *, rounds: int, quick: bool) -> dict[str, Any]:
     scale = 20 if quick else 1
     files = {
@@ -165,7 +138,6 @@ def run(folder: Path, *, rounds: int, quick: bool) -> dict[str, Any]:
             server.ingest(path, name)
             stored[name] = _files_of(Path(lake), name, server)
         clients = Clients(server, *naive)
-        grown = memory(server, clients, slow_s=5 if quick else 20)
         for title, dataset, sql in WORKLOADS:
             cases = clients.cases(stored[dataset], dataset, sql)
             interleave(cases, rounds=rounds)
@@ -175,7 +147,6 @@ def run(folder: Path, *, rounds: int, quick: bool) -> dict[str, Any]:
         "rounds": rounds,
         "workloads": results,
         "limits": {title: limit(rows) for title, rows in results.items()},
-        "server_memory": grown,
     }
     return result | {"losses": losses(result)}
 
@@ -218,7 +189,6 @@ def show(result: dict[str, Any]) -> None:
         for row in rows:
             table.add_row(*(f"{row[key]:,}" if key == "rows" else str(row[key]) for key in _KEYS))
         console.print(table)
-    console.print("server memory:", result["server_memory"])
     for loss in result["losses"] or ["all targets are reached"]:
         console.print(loss)
 

@@ -47,6 +47,14 @@ SESSION_SETTINGS = (
     "TimeZone",
 )
 
+# Threads that give freed memory back to the system within seconds. They are the whole process's: each
+# instance that closes ends them, and so each new cursor starts them again.
+GIVE_BACK = "allocator_background_threads"
+
+# Read in advance, for each thread. DuckDB itself would read twice as many, which every open stream holds,
+# and which made no scan faster.
+_ROW_GROUPS_AHEAD = 2
+
 
 @dataclass(frozen=True, slots=True)
 class DuckDbOptions:
@@ -94,6 +102,7 @@ def _hardening(options: DuckDbOptions) -> list[str]:
         f"SET GLOBAL max_temp_directory_size='{options.temp_bytes}B'",
         f"SET GLOBAL memory_limit='{options.memory_bytes}B'",
         f"SET GLOBAL threads={options.threads}",
+        f"SET GLOBAL read_ahead_depth={_ROW_GROUPS_AHEAD * options.threads}",
         "SET GLOBAL parquet_metadata_cache=true",
         "SET GLOBAL max_expression_depth=1000",
         "SET GLOBAL pivot_limit=1000",
@@ -103,7 +112,7 @@ def _hardening(options: DuckDbOptions) -> list[str]:
         f"SET GLOBAL home_directory={_quoted(empty)}",
         "SET GLOBAL allow_extension_repositories='forbidden'",
         "SET GLOBAL extension_directories=[]",
-        f"SET GLOBAL allowed_configs={_list(SESSION_SETTINGS)}",
+        f"SET GLOBAL allowed_configs={_list((*SESSION_SETTINGS, GIVE_BACK))}",
         f"SET GLOBAL allowed_directories={_list(options.readable)}",
         f"SET GLOBAL allowed_paths={_list(options.files)}",
         "SET GLOBAL enable_external_access=false",
@@ -158,6 +167,7 @@ class CursorPool:
         """A cursor for a session of its own; the caller closes it."""
         cursor = self._root.cursor()
         cursor.execute(f"SET search_path='{SEARCH_PATH}'")
+        cursor.execute(f"SET GLOBAL {GIVE_BACK}=true")
         cursor.execute("SET enable_progress_bar_print=false")
         cursor.execute("SET enable_progress_bar=true")  # so that `query_progress` tells
         if self._narrow_decimals:
