@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from flight_core.adapters.engines.duckdb import bulk
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.types import rows_per_batch
 from flight_core.domain.errors import (
@@ -21,7 +22,7 @@ from flight_core.domain.errors import (
     OutOfMemory,
     QueryFailed,
 )
-from flight_core.domain.query import Statement
+from flight_core.domain.query import Statement, row_of
 from flight_core.domain.system import SYSTEM_TABLES, no_rows
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.fakes.lake import FakeLake
@@ -146,3 +147,55 @@ def test_system_tables_are_read_when_rows_are_wanted_and_not_before(lake, tmp_pa
         query = engine.plan(Statement("SELECT * FROM skein.jobs"), lake.state)
         with closing(query), pytest.raises(QueryFailed, match="the catalog does not answer"):
             list(query)
+
+
+ROWS_OF_PARAMETERS = pa.table(
+    {
+        "1": pa.array([None, 7, 7, 3, 2, None, 9, 3, -5, *range(24)], pa.int64()),
+        "2": ["a", None, "b", "c", "d", "e", "f", "g", "h", *["x"] * 24],
+    }
+)
+
+
+@pytest.mark.parametrize("type", [pa.int64(), pa.float16()], ids=str)  # Python has no form for the second
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t VALUES (coalesce($1, 0), $2) ON CONFLICT (i) DO UPDATE SET s = excluded.s || t.s[:9]",
+        "INSERT OR IGNORE INTO t VALUES (coalesce($1, 0), $2 || 'x')",
+        "INSERT INTO t VALUES (coalesce($1, 0) % 25, $2) ON CONFLICT (i) DO NOTHING -- and go on",
+        "INSERT INTO t (s, i) VALUES ($2, coalesce($1, 0) + 9) ON CONFLICT DO NOTHING",
+        "INSERT INTO log SELECT $1, $2 WHERE $1 > 3",
+        "INSERT INTO log VALUES ($1, $2), ((SELECT count(*) FROM log), 'so many')",
+        "UPDATE t SET i = i + 1000 * coalesce($1, 1)::BIGINT, s = $2 WHERE i < 1000",
+        "DELETE FROM t WHERE i > 2 + (SELECT count(*) FROM t) - coalesce($1, 0) OR s = $2",
+        "MERGE INTO t USING (SELECT coalesce($1, 0)::BIGINT AS i) AS n ON t.i = n.i"
+        " WHEN MATCHED THEN UPDATE SET s = $2 WHEN NOT MATCHED THEN INSERT VALUES (n.i, $2)",
+    ],
+    ids=lambda sql: sql[:40],
+)
+def test_many_rows_of_parameters_do_what_one_after_the_other_does(engine, lake, monkeypatch, sql, type):
+    monkeypatch.setattr(bulk, "_PIECE", 5)
+    rows = ROWS_OF_PARAMETERS.set_column(0, "1", ROWS_OF_PARAMETERS["1"].cast(type))
+
+    def outcome(run):
+        with closing(engine.open_session()) as session:
+            session.begin()
+            for setup in (
+                "CREATE TABLE t (i BIGINT PRIMARY KEY, s VARCHAR)",
+                "CREATE TABLE log (i BIGINT, s VARCHAR)",
+                "INSERT INTO t SELECT range, 'old' FROM range(20)",
+            ):
+                session.execute(Statement(setup), lake.state)
+            count = run(session)
+            tables = [session.execute(Statement(f"FROM {name}"), lake.state).table for name in ("t", "log")]
+            session.rollback()
+        return count, *(sorted(table.to_pylist(), key=str) for table in tables)
+
+    def one_by_one(session):
+        runs = (Statement(sql, row_of(rows, row)) for row in range(rows.num_rows))
+        return sum(session.execute(run, lake.state).affected_rows for run in runs)
+
+    many = outcome(lambda session: session.execute_many(sql, rows, lake.state).affected_rows)
+    assert many == outcome(one_by_one)
+    assert many[0] > 0

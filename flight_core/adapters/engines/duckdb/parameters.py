@@ -70,15 +70,25 @@ def runnable(
     """
     if not parameters:
         return Runnable(sql, None)
+    plain = plain_values(parameters, typed_nulls=typed_nulls)
+    if plain is not None:
+        return Runnable(sql, plain)
     items = dict(parameters.items() if isinstance(parameters, Mapping) else _numbered(parameters))
-    if all(_is_plain(value, typed_nulls=typed_nulls) for value in items.values()):
-        values = {name: _value(value) for name, value in items.items()}
-        return Runnable(sql, values if isinstance(parameters, Mapping) else list(values.values()))
     variables = {name: f"{_VARIABLE}{number}" for number, name in enumerate(items)}
     text = with_expressions(sql, {name: _look_up(place) for name, place in variables.items()})
     for name, value in items.items():
         _store(cursor, variables[name], value)
     return Runnable(text, None, tuple(variables.values()), tuple(variables))
+
+
+def plain_values(parameters: Parameters, *, typed_nulls: bool = False) -> Bound:
+    """As DuckDB's Python API takes them; None where it has no exact form for one of them."""
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters
+    if not all(_is_plain(value, typed_nulls=typed_nulls) for value in values):
+        return None
+    if isinstance(parameters, Mapping):
+        return {name: _value(value) for name, value in parameters.items()}
+    return [_value(value) for value in parameters]
 
 
 def _look_up(variable: str) -> str:

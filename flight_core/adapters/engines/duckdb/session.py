@@ -149,7 +149,7 @@ class DuckDbSession:
             self._reserved.check(parsed)
             with self._transaction.atomically():
                 return run_once_a_row(
-                    self._connection, parsed.sql, parameters, lambda row: self._run_checked(parsed, row)
+                    self._connection, parsed, parameters, lambda row: self._run_checked(parsed, row)
                 )
 
     def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
