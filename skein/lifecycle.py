@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 3600.0
 _MAINTENANCE_S = 60.0
 _SCHEDULES_S = 1.0
+_OWN_TABLES_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Prepare = Callable[[Skein], object]  # runs before anybody is told that the servers are ready
@@ -42,7 +43,8 @@ class _Stopped(BaseException):
 
 
 def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Announce) -> None:
-    """Serve until SIGINT or SIGTERM, then drain and return; a second signal ends the process at once.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then drain and return; a second one of the first two ends the
+    process at once.
 
     Raises:
         InvalidOption, Conflict: it cannot start, and why.
@@ -101,6 +103,7 @@ class Servers:
         async with anyio.create_task_group() as tasks:
             if Role.FLIGHT in self._roles:
                 flight = await tasks.start(self._serve_flight, stop)
+                tasks.start_soon(self._keep_own_tables_told, stop)
             if Role.CONTROL in self._roles:
                 http = await tasks.start(self._serve_http, stop, flight)
                 tasks.start_soon(self._work, stop)
@@ -162,6 +165,16 @@ class Servers:
             with anyio.move_on_after(_SCHEDULES_S):
                 await stop.wait()
 
+    async def _keep_own_tables_told(self, stop: anyio.Event) -> None:
+        """Tell other processes, every second."""
+        while not stop.is_set():
+            try:
+                await anyio.to_thread.run_sync(self._skein.tell_own_tables)
+            except Exception:
+                logger.exception("the names of the users' own tables could not be stored")
+            with anyio.move_on_after(_OWN_TABLES_S):
+                await stop.wait()
+
     async def _keep_house(self, stop: anyio.Event) -> None:
         """Delete what nobody needs any more, now and every hour."""
         while not stop.is_set():
@@ -186,6 +199,8 @@ async def _until_signal(servers: Servers, announce: Callable[[Endpoints], object
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        loop.add_signal_handler(signal.SIGHUP, stop.set)  # its terminal is gone; that may be told twice
     async with anyio.create_task_group() as tasks:
         announce(await tasks.start(servers.run, stop))
 

@@ -1,5 +1,6 @@
 """Log lines on standard error: readable on a terminal, JSON for machines."""
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,13 @@ def configure_logging(level: LogLevel, format: LogFormat) -> None:
     root.setLevel(logging.WARNING)
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(_was_not_cut_off)
     logging.captureWarnings(capture=True)
+
+
+def _was_not_cut_off(record: logging.LogRecord) -> bool:
+    """Requests that outlive the end of the server are counted in one line; uvicorn adds a traceback each."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 @contextmanager

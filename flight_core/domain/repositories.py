@@ -310,6 +310,15 @@ class UsageRepository(Protocol):
         """Of every dataset that was ever read."""
 
 
+class OwnTableRepository(Protocol):
+    """The names that the users' own tables take, in lower case: for processes that do not have these."""
+
+    def replace(self, names: frozenset[str]) -> None: ...
+
+    def has(self, name: str) -> bool:
+        """Compared without case."""
+
+
 class EventRepository(Protocol):
     def append(self, event: Event) -> StoredEvent: ...
 

@@ -1,7 +1,7 @@
 """The adapters of one process, and what several use cases share."""
 
 import shutil
-from collections.abc import Set
+from collections.abc import Callable, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.adapters.catalog.own_tables import SqlOwnTableRepository
 from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.seen import SqlSeenRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
@@ -57,6 +58,7 @@ from flight_core.domain.repositories import (
     EventRepository,
     IngestionRepository,
     JobRepository,
+    OwnTableRepository,
     VersionRepository,
 )
 from flight_core.domain.tokens import TokenRepository
@@ -107,6 +109,7 @@ class Parts:
     log: QueryLog
     telemetry: Telemetry
     open_write: OpenWrite
+    own_tables: OwnTableRepository
     sources: Sources
     parser: Parser
     previewer: Previewer
@@ -152,6 +155,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     results = _results(settings, directory, roles)
     plan_query = PlanQuery(reader, new_id, results)
     open_query = OpenQuery(reader, admission, log, utc_now, new_id, results)
+    own_tables = SqlOwnTableRepository(database)
     parser = build_parser(settings)
     stack.callback(parser.close)
     own_readers = Readers(plan_query, replace(open_query, results=None))
@@ -182,8 +186,14 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         log=log,
         telemetry=traces,
         open_write=OpenWrite(
-            datasets, store, Publish(datasets, utc_now), new_id, derivations, engine.has_own_table
+            datasets,
+            store,
+            Publish(datasets, utc_now),
+            new_id,
+            derivations,
+            engine.has_own_table if Role.FLIGHT in roles else _has_own_table(engine, own_tables),
         ),
+        own_tables=own_tables,
         derivations=derivations,
         sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
         parser=parser,
@@ -198,6 +208,11 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         },
         steps=steps,
     )
+
+
+def _has_own_table(engine: DuckDbEngine, others: OwnTableRepository) -> Callable[[str], bool]:
+    """Whether there is one in the memory of this process, or in the one that serves Flight."""
+    return lambda name: engine.has_own_table(name) or others.has(name)
 
 
 def find_version(parts: Parts) -> FindVersion:

@@ -14,6 +14,7 @@ from control_api.options import ControlOptions, ControlUseCases
 from flight_core.application.access.audited import audited
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.datasets.catalog import Reconcile, SweepOrphans
+from flight_core.application.datasets.own_tables import TellOwnTables
 from flight_core.application.derived.derivations import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
 from flight_core.application.ingestion.uploads import SweepUploads
@@ -66,6 +67,7 @@ class Skein:
     events: EventRepository
     jobs: JobRepository
     fire_schedules: FireDueSchedules
+    tell_own_tables: TellOwnTables
 
     def tidy(self) -> None:
         """Delete what nobody needs any more."""
@@ -112,6 +114,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             events=parts.events,
             jobs=parts.jobs,
             fire_schedules=FireDueSchedules(schedule_desk(parts, start_ingestion(parts)), act_as_owner),
+            tell_own_tables=TellOwnTables(parts.engine, parts.own_tables),
         )
 
 

@@ -54,7 +54,7 @@ def refused(*arguments: str, **environment: str) -> str:
     return line
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_a_server_cleanly(tmp_path, number):
     with skein_process(tmp_path) as server:
         ends = server.endpoints
@@ -107,6 +107,8 @@ def test_an_http_result_and_an_event_stream_do_not_keep_the_server_alive(tmp_pat
         next(reply.iter_raw())
         events.recv(10)
         assert server.stop() == 0
+        told = [json.loads(line) for line in server.errors]
+        assert not [line for line in told if "exception" in line]
 
 
 def test_a_server_whose_greeting_nobody_reads_serves_on(tmp_path):

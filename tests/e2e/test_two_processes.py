@@ -1,6 +1,7 @@
 """`skein serve-flight` and `skein serve-control` on one data directory."""
 
 import json
+from contextlib import closing
 
 import httpx
 import pyarrow as pa
@@ -8,6 +9,9 @@ import pyarrow.flight as fl
 import pytest
 from websockets.sync.client import connect as websocket
 
+from flight_core.adapters.catalog.own_tables import SqlOwnTableRepository
+from flight_core.infrastructure.database import Database
+from skein.directory import DataDirectory
 from tests.protocol.http_stack import until
 from tests.stack import skein_process
 
@@ -85,6 +89,32 @@ def test_what_one_process_wrote_the_other_one_reads_at_once(pair, tmp_path):
     query = {"sql": "SELECT count(*) AS n, sum(id) AS s FROM sent"}
     rows = httpx.post(control.endpoints["http"] + "/api/v1/query", json=query).json()["rows"]
     assert rows == [{"n": 1000, "s": 499_500}]
+
+
+def test_a_table_of_the_users_keeps_its_name_from_new_datasets_of_the_other_process(pair, tmp_path):
+    """Also while the process that has it is away."""
+    control, flight = pair
+    catalog = Database(DataDirectory(tmp_path).catalog_url)
+    told = SqlOwnTableRepository(catalog)
+    source = {"kind": "sql", "sql": "SELECT 1 AS x"}
+    with (
+        closing(catalog),
+        httpx.Client(base_url=control.endpoints["http"], headers={"Prefer": "wait=60"}, timeout=90) as client,
+    ):
+
+        def ingest(name):
+            job = client.post("/api/v1/ingestions", json={"dataset": name, "source": source}).json()
+            return (job["error"] or {"code": job["state"]})["code"]
+
+        read(flight.endpoints["flight"], "CREATE TABLE Taken AS SELECT 1 AS a")
+        read(flight.endpoints["flight"], "CREATE TABLE gone AS SELECT 1 AS a")
+        until(lambda: told.has("taken") and told.has("gone"))
+        assert ingest("taken") == "table_exists"
+        read(flight.endpoints["flight"], "DROP TABLE gone")
+        until(lambda: not told.has("gone"))
+        assert ingest("gone") == "succeeded"
+        assert flight.stop() == 0
+        assert ingest("TAKEN") == "table_exists"
 
 
 def test_a_ticket_of_the_flight_process_survives_its_restart(tmp_path):

@@ -306,3 +306,6 @@ dataset_usage = sa.Table(
     sa.Column("queries", sa.BigInteger, nullable=False),
     sa.Column("last_at", Moment, nullable=False),
 )
+
+# The names of the users' own tables, in lower case.
+own_tables = sa.Table("own_tables", metadata, sa.Column("name", sa.Text, primary_key=True))

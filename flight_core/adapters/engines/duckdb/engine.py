@@ -175,6 +175,11 @@ class DuckDbEngine:
         with instance.failures.translated():
             return instance.has_own_table(name)
 
+    def own_tables(self) -> frozenset[str]:
+        instance = self._ready()
+        with instance.failures.translated():
+            return instance.own_names()
+
     def metadata(self, lake: LakeState) -> DuckDbMetadata:
         instance = self._ready()
         instance.show((), lake)

@@ -39,10 +39,11 @@ from flight_core.infrastructure.duckdb_pool import (
     open_database,
 )
 
-_SHADOW = (
-    "SELECT 1 FROM information_schema.tables"
-    f" WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}' AND lower(table_name) = ?"
+_SHADOWS = (
+    "SELECT lower(table_name) FROM information_schema.tables"
+    f" WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}'"
 )
+_SHADOW = f"{_SHADOWS} AND lower(table_name) = ?"
 
 _ROW_FUNCTIONS = """
     SELECT lower(function_name) FROM duckdb_functions()
@@ -76,6 +77,7 @@ class Instance:
         self.parser = Parser()
         self._approved = lru_cache(maxsize=512)(self._approve)
         self.own_tables = OwnTables()
+        self._named: tuple[int | None, frozenset[str]] = (None, frozenset())
         self.plans = KnownPlans()
         self.fields = ArrowFields()
         self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
@@ -214,6 +216,14 @@ class Instance:
     def has_own_table(self, name: str) -> bool:
         """See `QueryEngine`."""
         return bool(self.root.cursor().execute(_SHADOW, [name.lower()]).fetchall())
+
+    def own_names(self) -> frozenset[str]:
+        """See `QueryEngine.own_tables`."""
+        mark = self.own_tables.mark()
+        if mark is None or mark != self._named[0]:
+            rows = self.root.cursor().execute(_SHADOWS).fetchall()
+            self._named = (mark, frozenset(name for (name,) in rows))
+        return self._named[1]
 
     def _break(self) -> None:
         self.broken = True
