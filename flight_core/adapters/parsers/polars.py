@@ -242,6 +242,7 @@ class _Conversation:
         self._label = label
         self._report = report
         self._pid: int | None = None
+        self._process: psutil.Process | None = None
 
     async def result(self, request: Mapping[str, object]) -> dict[str, Any]:
         try:
@@ -292,7 +293,8 @@ class _Conversation:
         if self._pid is None:
             return
         with suppress(psutil.Error):
-            memory = psutil.Process(self._pid).memory_info()
+            self._process = self._process or psutil.Process(self._pid)
+            memory = self._process.memory_info()
             if memory.rss - getattr(memory, "shared", 0) > self._memory_bytes:
                 raise self._too_much_memory()
 

@@ -10,7 +10,7 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.tracing import Span
 from flight_core.domain.job import Job, Progress
 
-_SAMPLES = 21  # so the rates are those of the last five seconds or so
+_SPAN_S = 5.0
 _MIN_SPAN_S = 0.2
 
 
@@ -19,7 +19,7 @@ class Pace:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._looks: deque[tuple[float, Progress]] = deque(maxlen=_SAMPLES)
+        self._looks: deque[tuple[float, Progress]] = deque()
 
     def __call__(self, progress: Progress) -> Progress:
         """The progress, with its rates as soon as they can be told."""
@@ -27,6 +27,8 @@ class Pace:
         if self._looks and self._looks[-1][1].phase != progress.phase:
             self._looks.clear()
         self._looks.append((now, progress))
+        while len(self._looks) > 1 and now - self._looks[1][0] >= _SPAN_S:
+            self._looks.popleft()
         then, before = self._looks[0]
         if now - then < _MIN_SPAN_S:
             return progress

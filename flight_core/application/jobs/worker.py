@@ -41,6 +41,7 @@ _DISK: Mapping[int | None, tuple[str, str]] = {
     errno.EDQUOT: _FULL,
     errno.EROFS: _READ_ONLY,
 }
+_UNTOLD = 0.2  # the part of a job's time, at most, of which nobody knows yet
 _GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
 
 
@@ -78,7 +79,7 @@ class WorkerOptions:
     max_attempts: int = 3
     lease_s: float = 10.0  # another worker may take the job after that much silence
     heartbeat_s: float = 1.0
-    progress_s: float = 0.25
+    progress_s: float = 0.25  # at first; less often the longer a job takes
     poll_s: float = 1.0  # how soon jobs queued by other processes are noticed
     release_s: float = 5.0  # for giving jobs back at shutdown
 
@@ -200,11 +201,16 @@ class JobWorker:
                 )
 
     async def _hold(self, lease: Lease, scope: anyio.CancelScope) -> None:
-        """Store progress and extend the lease, until the job is over, cancelled, or somebody else's."""
+        """Store progress and extend the lease, until the job is over, cancelled, or somebody else's.
+
+        Each time is a transaction, so it is done less often the longer the job takes.
+        """
         silent_s = 0.0
         while True:
-            await anyio.sleep(self._options.progress_s)
-            silent_s += self._options.progress_s
+            pause_s = max(self._options.progress_s, lease.elapsed_s * _UNTOLD)
+            pause_s = min(pause_s, self._options.heartbeat_s)
+            await anyio.sleep(pause_s)
+            silent_s += pause_s
             if lease.progress is lease.stored and silent_s < self._options.heartbeat_s:
                 continue
             silent_s = 0.0
