@@ -8,6 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from flight_core.adapters.parsers.formats import mending
 from flight_core.adapters.parsers.formats.delimited import SAMPLE_ROWS
 from flight_core.adapters.parsers.formats.dialects import MAX_COLUMNS
 from flight_core.adapters.parsers.output import FILE_BYTES, ROW_GROUP_ROWS, Target
@@ -242,6 +243,23 @@ def test_lines_with_open_quotes_can_be_left_out():
         rows[n] = rows[n].replace(b'x"', b"x")  # alternately opened, and closed in the next line
     table = parsed(b"a,b\n" + b"".join(rows), ragged="quarantine")
     assert table["a"].to_pylist() == list(range(1, 3000, 2))
+
+
+def test_lines_whose_quotes_end_nowhere_are_read_again_only_so_often(monkeypatch):
+    """From each line on, quotes open and close until the end of the file, which leaves one open."""
+    monkeypatch.setattr(mending, "MAX_RECORD_BYTES", 1 << 12)
+    few, many = b'1,a","x\n' * 20, b'1,a","x\n' * 5000
+    table = parsed(b"a,b\n" + few + b"2,y\n", ragged="quarantine")
+    assert table.to_pydict() == {"a": [2], "b": ["y"]}
+    with pytest.raises(UnreadableData, match="too many quotes are not closed; mend them, or set the option"):
+        parsed(b"a,b\n" + many, ragged="quarantine")
+
+
+def test_a_row_without_an_end_is_left_out_with_its_first_line(monkeypatch):
+    monkeypatch.setattr(mending, "MAX_RECORD_BYTES", 1 << 12)
+    rows = [f"{number},y\n".encode() for number in range(2000)]
+    table = parsed(b"a,b\n" + b'0,"x\n' + b"".join(rows), ragged="quarantine")
+    assert table["a"].to_pylist() == list(range(2000))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])

@@ -22,6 +22,9 @@ from flight_core.domain.errors import LimitExceeded, UnreadableData
 
 _CHUNK_BYTES = 1 << 20
 _MAX_MIB = MAX_RECORD_BYTES >> 20
+_PATIENCE = (
+    4  # where quotes are wrong, so many times as much is read again as was right before, and one record
+)
 
 
 def stays_open(table: Table) -> bool:
@@ -155,7 +158,7 @@ def _numbered(
             for row in reader:
                 if row:
                     yield line, row, "".join(lines.read)
-                lines.read.clear()
+                lines.settle()
                 line = begin + reader.line_num
         except csv.Error:
             broken = _broken(table, line, lines.read)
@@ -163,18 +166,29 @@ def _numbered(
                 raise broken from None
             yield line, None, lines.read[0]
             lines.go_back()
+            if lines.wasted > _PATIENCE * lines.settled + MAX_RECORD_BYTES:
+                raise UnreadableData(
+                    f"{table.label}, line {line}: up to here too many quotes are not closed; mend them, or"
+                    " set the option 'quote' to null where quotes are characters",
+                    line=line,
+                ) from None
             line += 1
         else:
             return
 
 
 class _Lines:
-    """Lines of text. `read` are those of the row that is being read."""
+    """Lines of text. `read` are those of the row that is being read; those of one row have to fit a record.
+
+    `settled` is the length of all rows so far, `wasted` of what had to be read again.
+    """
 
     def __init__(self, source: Iterable[str]) -> None:
         self._source = iter(source)
         self._again: deque[str] = deque()
         self.read: list[str] = []
+        self._length = 0
+        self.settled = self.wasted = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -182,11 +196,23 @@ class _Lines:
     def __next__(self) -> str:
         line = self._again.popleft() if self._again else next(self._source)
         self.read.append(line)
+        self._length += len(line)
+        if self._length > MAX_RECORD_BYTES:
+            raise csv.Error("the row does not end")
         return line
+
+    def settle(self) -> None:
+        """What was read is a row."""
+        self.settled += self._length
+        self._length = 0
+        self.read.clear()
 
     def go_back(self) -> None:
         """To the line after the first of those that were read."""
         self._again.extendleft(reversed(self.read[1:]))
+        self.settled += len(self.read[0])
+        self.wasted += self._length - len(self.read[0])
+        self._length = 0
         self.read.clear()
 
 
@@ -196,7 +222,7 @@ def _broken(table: Table, line: int, lines: Sequence[str]) -> UnreadableData | L
     place, closed = _last_quote(text, table.delimiter, table.quote or "")
     if place is None:
         return LimitExceeded(
-            f"{table.label}, line {line}: a field is longer than {_MAX_MIB} MiB; is it a table?",
+            f"{table.label}, line {line}: a row is longer than {_MAX_MIB} MiB; is it a table?",
             limit=MAX_RECORD_BYTES,
         )
     ends = list(accumulate(map(len, lines)))
