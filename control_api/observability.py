@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -16,6 +17,7 @@ from control_api.errors import problem_response
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.access import Scope as AccessScope
+from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.job import JobFilter, JobState, Task
 
 logger = logging.getLogger(__name__)
@@ -105,6 +107,8 @@ class EngineCollector(Collector):
         yield _gauge("skein_streams_waiting", "Queries that wait for a stream.", admission.waiting)
         yield from self._queries()
         yield self._jobs()
+        with suppress(FlightCoreError):  # the engine is being opened again, or closed
+            yield from self._resources()
 
     def _queries(self) -> Iterable[Metric]:
         log = self._use_cases.queries.log
@@ -123,7 +127,10 @@ class EngineCollector(Collector):
             of_door = [total for (each, _), total in log.totals().items() if each == door]
             rows.add_metric([door], sum(total.rows for total in of_door))
             sizes.add_metric([door], sum(total.size_bytes for total in of_door))
-        yield from (ended, rows, sizes)
+        errors = CounterMetricFamily("skein_query_errors", "Queries that failed.", labels=["code"])
+        for code, count in log.errors().items():
+            errors.add_metric([code], count)
+        yield from (ended, rows, sizes, errors)
         yield from self._cache()
 
     def _cache(self) -> Iterable[Metric]:
@@ -137,6 +144,15 @@ class EngineCollector(Collector):
             usage = self._use_cases.queries.results.usage()
             yield _gauge("skein_cache_entries", "Results in the cache.", usage.entries)
             yield _gauge("skein_cache_bytes", "What they take on the disk.", usage.size_bytes)
+
+    def _resources(self) -> Iterable[Metric]:
+        now = self._use_cases.resources()
+        engine = now.engine
+        yield _gauge("skein_engine_memory_bytes", "What the SQL engine holds in memory.", engine.memory_bytes)
+        limit = engine.memory_limit_bytes
+        yield _gauge("skein_engine_memory_limit_bytes", "What that may be.", limit)
+        yield _gauge("skein_engine_spilled_bytes", "What it has spilled to disk.", engine.spilled_bytes)
+        yield _gauge("skein_disk_free_bytes", "Of the disk of the data directory.", now.disk_free_bytes)
 
     def _jobs(self) -> Metric:
         jobs = GaugeMetricFamily("skein_ingestions", "Of the latest 1000 ingestions.", labels=["state"])

@@ -59,6 +59,7 @@ from flight_core.application.ingestion.uploads import (
 from flight_core.application.jobs.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.maintenance.jobs import StartMaintenance
 from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.engine import EngineUsage
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.ports.results import ResultCache
 from flight_core.application.ports.steps import Steps
@@ -221,6 +222,14 @@ class AccessUseCases:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What this process uses, and what is left of the disk of the data directory."""
+
+    engine: EngineUsage
+    disk_free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ControlUseCases:
     """A bundle for each subject; `checks` says what readiness depends on."""
 
@@ -238,4 +247,5 @@ class ControlUseCases:
     events: EventUseCases
     idempotency: IdempotencyRepository
     clock: Clock
+    resources: Callable[[], Resources]
     checks: Mapping[str, Check]

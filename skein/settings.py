@@ -64,10 +64,19 @@ def machine_memory_bytes() -> int:
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
-    """Read once at start. Sizes are written like `4GB` or `512MiB`, times are in seconds."""
-
+class _FromEnvironment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SKEIN_", extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
+        """So that `SKEIN_SECRETS_DIR=` names no folder. An empty list says that there is none of it."""
+        lists = {name for name, field in cls.model_fields.items() if NoDecode in field.metadata}
+        return {name: value for name, value in values.items() if value != "" or name in lists}
+
+
+class Settings(_FromEnvironment):
+    """Read once at start. Sizes are written like `4GB` or `512MiB`, times are in seconds."""
 
     data: Path = Field(Path("skein-data"), description="The data directory; it is made if it is missing.")
     host: str = Field("127.0.0.1", description="The address both servers listen on.")
@@ -366,10 +375,8 @@ def environment_secrets() -> Mapping[str, str]:
     }
 
 
-class ClientSettings(BaseSettings):
+class ClientSettings(_FromEnvironment):
     """What the client commands need to find a server and be let in."""
-
-    model_config = SettingsConfigDict(env_prefix="SKEIN_", extra="ignore", frozen=True)
 
     server: str | None = Field(None, description="URL of the HTTP server; a local one if left out.")
     data: Path = Field(Path("skein-data"), description="The data directory of the local server.")

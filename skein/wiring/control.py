@@ -11,6 +11,7 @@ from control_api.options import (
     EventUseCases,
     JobUseCases,
     QueryUseCases,
+    Resources,
 )
 from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
@@ -75,6 +76,7 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         events=_events(parts),
         idempotency=SqlIdempotencyRepository(parts.database),
         clock=utc_now,
+        resources=lambda: Resources(parts.engine.usage(), _free_bytes(parts.directory.root)),
         checks={
             "catalog": parts.datasets.lake_state,
             "engine": lambda: _run_something(parts.engine, parts.datasets),
@@ -112,6 +114,10 @@ def _require_space(folder: Path) -> None:
     Raises:
         OutOfDisk: next to nothing is left.
     """
-    free = psutil.disk_usage(str(folder)).free
+    free = _free_bytes(folder)
     if free < _MIN_FREE_BYTES:
         raise OutOfDisk(f"{free:,} bytes are free on the disk of the data directory; make room")
+
+
+def _free_bytes(folder: Path) -> int:
+    return int(psutil.disk_usage(str(folder)).free)

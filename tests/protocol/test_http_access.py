@@ -370,6 +370,7 @@ def test_metrics_count_requests_queries_streams_and_jobs(stack):
         client.post("/api/v1/query", json={"sql": "SELECT * FROM range(17)"})
         client.get("/api/v1/datasets/nope")
         client.get("/made/up/by/the/client")
+        client.post("/api/v1/query", json={"sql": "SELECT * FROM nope"})
         metrics = client.get("/metrics").text
     assert 'skein_http_requests_total{method="POST",route="/api/v1/query",status="200"} 1.0' in metrics
     assert (
@@ -380,6 +381,12 @@ def test_metrics_count_requests_queries_streams_and_jobs(stack):
     assert float(values['skein_query_rows_total{door="http"}']) >= 17
     assert float(values['skein_query_bytes_total{door="http"}']) >= 17 * 8
     assert float(values['skein_queries_total{door="http",state="succeeded"}']) >= 1
+    assert float(values['skein_query_errors_total{code="dataset_not_found"}']) >= 1
+    assert (
+        float(values["skein_engine_memory_bytes"]) <= float(values["skein_engine_memory_limit_bytes"]) == 1e9
+    )
+    assert float(values["skein_engine_spilled_bytes"]) == 0
+    assert float(values["skein_disk_free_bytes"]) > 0
     assert values["skein_streams_open"] == values["skein_streams_waiting"] == "0.0"
     assert values['skein_ingestions{state="failed"}'] == "0.0"
 

@@ -138,3 +138,14 @@ def _written(default: object) -> str:
         case _:
             text = getattr(default, "get_secret_value", lambda: str(default))()
             return f"`{text}`" if text else "none"
+
+
+def test_an_empty_variable_is_none_and_an_empty_list_allows_nothing(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"SKEIN_{name.upper()}", "")
+    settings = load_settings()
+    assert settings.secrets_dir is None
+    assert settings.tls_cert is None
+    assert settings.data == Path("skein-data")
+    assert settings.roots == ()
+    assert settings.ingest_adbc_drivers == ()

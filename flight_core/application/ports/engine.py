@@ -62,6 +62,15 @@ class Measured(Protocol):
 SystemTable = Callable[[str], pa.Table]
 
 
+@dataclass(frozen=True, slots=True)
+class EngineUsage:
+    """What it holds in memory and what that may be, and what it has spilled."""
+
+    memory_bytes: int
+    memory_limit_bytes: int
+    spilled_bytes: int
+
+
 class QueryEngine(Protocol):
     """Plans reads over one state of the lake; opens sessions for everything else.
 
@@ -93,6 +102,8 @@ class QueryEngine(Protocol):
         """What a new session would see."""
 
     def vocabulary(self) -> SqlVocabulary: ...
+
+    def usage(self) -> EngineUsage: ...
 
     def classify(self, sql: str) -> StatementKind:
         """How to handle a text; COMMAND if it has several statements. Cheap. Raises InvalidSql,

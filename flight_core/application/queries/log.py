@@ -57,6 +57,7 @@ class QueryLog:
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
         self._cache_uses: Counter[CacheUse] = Counter()
+        self._errors: Counter[str] = Counter()
 
     def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
         """
@@ -120,6 +121,8 @@ class QueryLog:
                 total.queries + 1, total.rows + record.rows, total.size_bytes + record.size_bytes
             )
             self._cache_uses[record.cache] += 1
+            if error is not None and state is QueryState.FAILED:
+                self._errors[error] += 1
         if self._ended is not None:
             self._ended(record)
         outcome: Fields = {
@@ -195,6 +198,11 @@ class QueryLog:
         """How often the result cache answered what has ended so far, or did not."""
         with self._lock:
             return dict(self._cache_uses)
+
+    def errors(self) -> Mapping[str, int]:
+        """How often what has ended so far failed, by the code."""
+        with self._lock:
+            return dict(self._errors)
 
     def running_since(self) -> list[tuple[datetime, Pins]]:
         """When each run that has not ended began, and what it reads; nothing as long as that is not known."""

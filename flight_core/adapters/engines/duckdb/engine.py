@@ -25,7 +25,7 @@ from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
-from flight_core.application.ports.engine import Query, SystemTable
+from flight_core.application.ports.engine import EngineUsage, Query, SystemTable
 from flight_core.application.ports.metadata import SqlVocabulary
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import LakeState
@@ -35,6 +35,7 @@ from flight_core.domain.system import no_rows
 from flight_core.infrastructure.duckdb_pool import CursorPool, DuckDbOptions
 
 _ATTEMPTS = 10
+_USAGE = "SELECT sum(memory_usage_bytes), sum(temporary_storage_bytes) FROM duckdb_memory()"
 
 
 class DuckDbEngine:
@@ -195,6 +196,12 @@ class DuckDbEngine:
             with self._ready().pool.borrowed() as cursor:
                 self._vocabulary = vocabulary(cursor)
         return self._vocabulary
+
+    def usage(self) -> EngineUsage:
+        instance = self._ready()
+        with instance.pool.borrowed() as cursor, instance.failures.translated():
+            ((memory, spilled),) = cursor.execute(_USAGE).fetchall()
+        return EngineUsage(int(memory), self._options.memory_bytes, int(spilled))
 
     def close(self) -> None:
         with self._lock:
