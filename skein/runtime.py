@@ -26,9 +26,10 @@ class RuntimeFile:
 
         {"flight": "grpc://127.0.0.1:8815", "http": "http://127.0.0.1:8816", "pid": 4711,
          "version": "0.1.0", "started_at": "2026-01-31T12:00:00+00:00",
-         "pids": {"flight": 4711, "http": 4711}}
+         "pids": {"flight": 4711, "http": 4711}, "marks": {"flight": 815, "http": 815}}
 
-    `pid`, `version` and `started_at` are those of the process that became ready last.
+    `pid`, `version` and `started_at` are those of the process that became ready last. A mark tells a process
+    from others that had or will have its number, whatever is done to the clock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,8 +39,8 @@ class RuntimeFile:
         """What is running now; empty if nothing is. Entries of processes that died are left out."""
         try:
             content = json.loads(self._path.read_text())
-            started_at = datetime.fromisoformat(content["started_at"]).timestamp()
-            alive = {server: pid for server, pid in content["pids"].items() if _alive(pid, started_at)}
+            marks = content["marks"]
+            alive = {server: pid for server, pid in content["pids"].items() if _mark(pid) == marks[server]}
         except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or not ours
             return {}
         if not alive:
@@ -61,6 +62,7 @@ class RuntimeFile:
                     "version": version,
                     "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
                     "pids": {**others.get("pids", {}), **dict.fromkeys(ours, pid)},
+                    "marks": {**others.get("marks", {}), **dict.fromkeys(ours, _mark(pid))},
                 }
             )
 
@@ -89,9 +91,10 @@ class RuntimeFile:
             yield
 
 
-def _alive(pid: int, started_at: float) -> bool:
-    """Whether it still runs; a process that began later merely got the same number."""
+def _mark(pid: int) -> int | None:
+    """psutil's identity of a process, made of its number and of when it began after the machine did; None if
+    there is none."""
     try:
-        return bool(psutil.Process(pid).create_time() <= started_at + 1)
+        return hash(psutil.Process(pid))
     except psutil.NoSuchProcess:
-        return False
+        return None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
 
 from flight_core.domain.errors import Conflict, InvalidOption
@@ -44,8 +45,16 @@ def test_a_younger_process_with_the_number_of_a_dead_one_is_not_taken_for_it(tmp
     runtime = RuntimeFile(tmp_path / "skein.json")
     runtime.add(Endpoints("grpc://127.0.0.1:1", None), "1")
     content = json.loads((tmp_path / "skein.json").read_text())
-    (tmp_path / "skein.json").write_text(json.dumps({**content, "started_at": "2001-01-01T00:00:00+00:00"}))
+    (tmp_path / "skein.json").write_text(json.dumps({**content, "marks": {"flight": 1}}))
     assert runtime.read() == {}
+
+
+def test_a_clock_that_is_set_hides_no_server(tmp_path, monkeypatch):
+    runtime = RuntimeFile(tmp_path / "skein.json")
+    runtime.add(Endpoints("grpc://127.0.0.1:1", None), "1")
+    began_at = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: began_at + 3600)  # moves with the clock
+    assert runtime.read()["flight"] == "grpc://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"started_at": 1, "pids": {}}'])
