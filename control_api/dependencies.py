@@ -19,7 +19,7 @@ from control_api.streaming import Streaming
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
 
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*(\d{1,6})\s*(?:$|[,;])", re.IGNORECASE)
+_WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d+)"?\s*(?:$|[,;])', re.IGNORECASE)
 
 
 async def _use_cases(connection: HTTPConnection) -> ControlUseCases:
@@ -91,7 +91,7 @@ def _parameters_of(dependant: Dependant) -> set[str]:
 
 async def _wait_s(request: Request, options: Annotated[ControlOptions, Depends(_options)]) -> float:
     """Of `Prefer: wait=<seconds>`; 0 without. The answer names what was applied."""
-    match = _WAIT.search(request.headers.get("prefer", ""))
+    match = _WAIT.search(",".join(request.headers.getlist("prefer")))
     return min(float(match.group(1)), options.max_wait_s) if match else 0.0
 
 

@@ -15,7 +15,7 @@ from control_api.paging import Cursor, Limit, paged
 from control_api.queued import Queued
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import DatasetName
-from flight_core.domain.query import Statement, Window, quoted
+from flight_core.domain.query import PLACE_COLUMNS, Statement, Window, quoted
 from flight_core.domain.usage import Usage
 from flight_core.domain.versions import VersionName
 from schemas import datasets as wire
@@ -161,15 +161,11 @@ def read_rows(
     dataset = use_cases.datasets.get(name, actor=caller)
     number = dataset.version if at is None else at
     headers = {"Cache-Control": _REVALIDATE, "Vary": "Accept"}
-    if isinstance(number, int):
+    if isinstance(number, int) and where is None:  # a condition may look at other datasets, or at the clock
         headers["ETag"] = weak(etag_of(dataset.id, number, format.name))
         if is_fresh(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-    sql = _select(dataset.name, number, columns)
-    if where is None and not order_by:
-        statement = Statement(sql, window=Window(offset, limit))
-    else:
-        statement = Statement(f"{sql}{_view(where, order_by or [])} LIMIT {limit} OFFSET {offset}")
+    statement = _view(_at(dataset.name, number), columns, where, order_by or [], Window(offset, limit))
     run = Run(use_cases, statement, actor=caller, format=format)
     return QueryResponse(run, format, streaming, headers=headers)
 
@@ -188,7 +184,7 @@ def sample_rows(
     """A few rows from anywhere in the dataset, others each time."""
     at = mapping.parse_version(version)
     dataset = use_cases.datasets.get(name, actor=caller)
-    sql = _select(dataset.name, dataset.version if at is None else at, columns)
+    sql = _select(_at(dataset.name, dataset.version if at is None else at), columns)
     statement = Statement(f"{sql} USING SAMPLE reservoir({rows} ROWS)")
     run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
     return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store", "Vary": "Accept"})
@@ -201,12 +197,25 @@ def get_usage(name: Name, use_cases: UseCases, caller: Caller) -> wire.Usage:
     return mapping.usage(use_cases.datasets.get(name, actor=caller).name, usage, uses)
 
 
-def _select(name: DatasetName, version: VersionName, columns: list[str] | None) -> str:
-    wanted = ", ".join(map(quoted, columns)) if columns else "*"
-    return f"SELECT {wanted} FROM datasets.{quoted(f'{name}@{mapping.version_text(version)}')}"
+def _at(name: DatasetName, version: VersionName) -> str:
+    return f"{name}@{mapping.version_text(version)}"
 
 
-def _view(where: str | None, order_by: list[str]) -> str:
-    condition = "" if where is None else f" WHERE (\n{where}\n)"
-    keys = [f"{quoted(key.removeprefix('-'))} {'DESC' if key[:1] == '-' else 'ASC'}" for key in order_by]
-    return condition + (f" ORDER BY {', '.join(keys)}" if keys else "")
+def _select(table: str, columns: list[str] | None, *, everything: str = "*") -> str:
+    wanted = ", ".join(map(quoted, columns)) if columns else everything
+    return f"SELECT {wanted} FROM datasets.{quoted(table)}"
+
+
+def _view(
+    table: str, columns: list[str] | None, where: str | None, order_by: list[str], window: Window
+) -> Statement:
+    """Rows with the same keys stay in the order they are stored: no row is in two windows, or in none."""
+    if where is None and not order_by:
+        return Statement(_select(table, columns), window=window)
+    sql = _select(table, columns, everything=f"* EXCLUDE ({', '.join(PLACE_COLUMNS)})")
+    if where is not None:
+        sql += f" WHERE (\n{where}\n)"
+    if order_by:
+        keys = [f"{quoted(key.removeprefix('-'))} {'DESC' if key[:1] == '-' else 'ASC'}" for key in order_by]
+        sql += f" ORDER BY {', '.join([*keys, *PLACE_COLUMNS])}"
+    return Statement(f"{sql} LIMIT {window.limit} OFFSET {window.offset}", placed=table.lower())

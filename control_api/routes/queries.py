@@ -1,8 +1,9 @@
 """SQL over HTTP, and the statements that run or ran."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 from anyio import to_thread
@@ -21,7 +22,10 @@ from schemas import queries as wire
 
 router = APIRouter(prefix=mapping.API, tags=["queries"])
 
+Door = Literal["http", "websocket", "flight", "flight_sql", "ingestion", "skein"]
+
 _POLL_S = 0.02
+_OF_THE_LIST = ("state", "actor", "door", "cursor")
 
 _OTHER_FORMS = {form: told for form, told in RESULT[200]["content"].items() if form != "application/json"}
 _LIST_OR_RESULT: dict[int | str, dict[str, Any]] = {
@@ -75,7 +79,7 @@ def list_queries(
     ] = None,
     state: Annotated[list[QueryState] | None, Query(description="Repeat it for several.")] = None,
     actor: Annotated[str | None, Query(description="Who asked.")] = None,
-    door: Annotated[str | None, Query(description="`http`, `flight` or `flight_sql`.")] = None,
+    door: Annotated[Door | None, Query(description="What it came through.")] = None,
     limit: Annotated[
         int | None,
         Query(ge=0, lt=2**63, description="Rows of the result; in the list 1 to 1000, 100 if left out."),
@@ -89,10 +93,12 @@ def list_queries(
     spreadsheets.
     """
     if sql is not None:
+        _refuse_unread(request, _OF_THE_LIST, "with")
         statement = Statement(sql, _parameters(_json(params)), limit)
         run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
         headers = {"Vary": "Accept", "Cache-Control": "no-store"}
         return QueryResponse(run, format, streaming, headers=headers)
+    _refuse_unread(request, ("params",), "without")
     limit = 100 if limit is None else limit
     if not 1 <= limit <= 1000:
         raise InvalidOption(f"limit is {limit}; a page holds 1 to 1000 queries")
@@ -110,6 +116,12 @@ def list_queries(
     following = link_after(_position(page[-1]) if len(found) > limit else None, request, response)
     now = use_cases.clock()
     return wire.QueryPage(items=[mapping.query(record, now) for record in page], next=following)
+
+
+def _refuse_unread(request: Request, names: Sequence[str], why: str) -> None:
+    for name in names:
+        if name in request.query_params:
+            raise InvalidOption(f"'{name}' is of no use {why} 'sql'; leave it out")
 
 
 def _position(record: QueryRecord) -> Place:

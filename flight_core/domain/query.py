@@ -34,6 +34,10 @@ class Window:
     limit: int
 
 
+# Columns that tell where a row of a dataset is stored: which file, and which row of it.
+PLACE_COLUMNS = ("__skein_file", "__skein_row")
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """SQL text, its parameters, and an optional cap on the rows of the result.
@@ -48,6 +52,7 @@ class Statement:
     narrow_decimals: bool = False
     part: Part | None = None  # None: the whole result
     window: Window | None = None  # of the one dataset that it reads; None: all its rows
+    placed: str | None = None  # the dataset that has PLACE_COLUMNS, too: its name in the SQL, in lower case
 
 
 def quoted(identifier: str) -> str:

@@ -7,9 +7,11 @@ import adbc_driver_flightsql.dbapi as dbapi
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from flight_core.domain.system import SYSTEM_TABLES
 from tests.adapters.guarded_stack import CASES
+from tests.protocol.live_client import live_client
 from tests.stack import Stack, skein_stack
 
 TOKEN = "r3ader"
@@ -47,12 +49,19 @@ def over_flight_sql(stack: Stack, sql: str) -> pa.Table:
         return cursor.fetch_arrow_table()
 
 
+def over_websocket(stack: Stack, sql: str) -> pa.Table:
+    with live_client(stack.http_url, additional_headers=HEADERS) as client:
+        client.follow(sql)
+        return client.result().table
+
+
 DOORS: dict[str, Callable[[Stack, str], pa.Table]] = {
     "http": over_http,
     "flight": over_flight,
     "flight_sql": over_flight_sql,
+    "websocket": over_websocket,
 }
-REFUSALS = (AssertionError, fl.FlightError, pa.ArrowException, KeyError, dbapi.Error)
+REFUSALS = (AssertionError, fl.FlightError, pa.ArrowException, KeyError, dbapi.Error, ConnectionClosed)
 
 
 def text_of(case: dict, stack: Stack) -> str:

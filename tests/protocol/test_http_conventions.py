@@ -155,6 +155,40 @@ def test_a_parameter_that_nobody_would_look_at_is_refused(client):
     assert "task" in refused.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ({"params": "[1]"}, "'params' is of no use without 'sql'"),
+        ({"sql": "SELECT 1", "state": "running"}, "'state' is of no use with 'sql'"),
+        ({"sql": "SELECT 1", "cursor": "bm9uZQ"}, "'cursor' is of no use with 'sql'"),
+        ({"door": "window"}, "door: Input should be"),
+    ],
+)
+def test_the_list_of_queries_and_sql_in_the_url_have_parameters_of_their_own(client, asked, fault):
+    refused = client.get("/api/v1/queries", params=asked)
+    assert refused.status_code in (400, 422), refused.text
+    assert fault in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("preferred", "applied"),
+    [
+        (["wait=7"], "wait=7"),
+        (["respond-async", "wait=7"], "wait=7"),
+        (["respond-async, Wait = 7"], "wait=7"),
+        (['handling=lenient; x=1, wait="7"'], "wait=7"),
+        (["wait=99999999999"], "wait=60"),
+        (["wait=soon"], None),
+        (["wait=-1"], None),
+    ],
+)
+def test_a_preference_is_read_as_it_may_be_written_and_told(client, preferred, applied):
+    made = client.post("/api/v1/datasets/numbers/vacuum", headers={"Prefer": "wait=30"})
+    headers = [("Prefer", each) for each in preferred]
+    found = client.get(made.headers["location"], headers=headers)
+    assert (found.status_code, found.headers.get("preference-applied")) == (200, applied)
+
+
 # What is made once
 
 

@@ -61,6 +61,25 @@ def test_a_window_of_a_sorted_view_is_a_slice_of_the_sorted_rows(stack):
     assert found["n"].to_pylist() == ordered["n"].slice(1_000, 50).to_pylist()
 
 
+@pytest.mark.parametrize("headers", [WRITER, READER], ids=["writer", "reader"])
+def test_windows_of_rows_with_equal_keys_are_pieces_of_one_order(stack, headers):
+    stored = sorted(range(20_000), key=lambda n: n * 7919 % 1000)
+    asked = {"where": "n < 20000", "order_by": "m", "limit": 4_000}
+    found = [window(stack, headers, **asked, offset=offset)["n"] for offset in range(0, 20_000, 4_000)]
+    assert [n for each in found for n in each.to_pylist()] == stored
+
+
+def test_a_condition_that_looks_elsewhere_is_looked_at_again(stack):
+    stack.write("chosen", pa.table({"n": pa.array([1], pa.int64())}), WriteMode.REPLACE)
+    asked = {"where": "n IN (SELECT n FROM chosen)"}
+    with stack.http(headers=WRITER) as client:
+        before = client.get("/api/v1/datasets/w/rows", params=asked)
+        stack.write("chosen", pa.table({"n": pa.array([2], pa.int64())}))
+        known = {"If-None-Match": before.headers.get("etag", "*")}
+        after = client.get("/api/v1/datasets/w/rows", params=asked, headers=known)
+    assert pa.ipc.open_stream(after.content).read_all()["n"].to_pylist() == [1, 2]
+
+
 def test_a_window_of_a_filtered_view_has_the_rows_for_which_the_condition_holds(stack):
     found = window(stack, where="m = 0 -- and nothing else", offset=10, limit=5)["n"].to_pylist()
     assert found == [n for n in range(TOTAL) if n * 7919 % 1000 == 0][10:15]

@@ -140,14 +140,14 @@ class Instance:
     ) -> ParsedStatement:
         """The statement as it has to run to read exactly the pinned versions, or the part or window of
         them that `statement` is about."""
-        part, window = statement.part, statement.window
+        part, window, placed = statement.part, statement.window, statement.placed
         with self.failures.translated():
             live = self.views.refresh(lake)
             renames = parsed.tree is not None
             named = [t for t in parsed.tables if not (renames and pinning.names_version(t.name))]
             self._pins(named, lake, live)
             moved = pinning.to_rename(pins, live.refs, lake)
-            if parsed.tree is None or not (moved or part or window):
+            if parsed.tree is None or not (moved or part or window or placed):
                 return parsed
             if part:
                 views = {key: self.views.show_part(key, ref, part) for key, ref in pins.items()}
@@ -155,6 +155,8 @@ class Instance:
                 views = {key: self.views.show_window(key, ref, window) for key, ref in pins.items()}
             else:
                 views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
+                if placed is not None and placed in pins:
+                    views[placed] = self.views.show_placed(placed, pins[placed])
             tree = pinning.renamed(parsed.tree, views, is_shadowed=self.has_own_table)
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 

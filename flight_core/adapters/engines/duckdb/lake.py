@@ -3,9 +3,10 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -23,12 +24,17 @@ from flight_core.domain.dataset import (
     dataset_not_found,
 )
 from flight_core.domain.errors import FlightCoreError, VersionNotFound
-from flight_core.domain.query import Part, Window
+from flight_core.domain.query import PLACE_COLUMNS, Part, Window
 from flight_core.domain.versions import TagName, tag_not_found, version_named
 
 logger = logging.getLogger(__name__)
 
 _PASSING_KEPT = 256
+
+
+def scan_whole(files: TableFiles) -> str:
+    """SQL that reads all rows."""
+    return scan(files.uris, files.schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +103,8 @@ class LakeViews:
         return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan(files.uris, files.schema)}"
 
     def temporary_rows(self, name: str, ref: VersionRef) -> str:
-        """SQL for a view of one connection that shows `ref` and, in `__skein_file` and `__skein_row`,
-        where each row is."""
-        files = self._store.files(ref)
-        where = "file_index::BIGINT AS __skein_file, file_row_number AS __skein_row"
-        rows = f"SELECT *, {where} FROM {read_parquet(files.uris, files.schema)}"
-        if not files.uris:
-            nowhere = "0::BIGINT AS __skein_file, 0::BIGINT AS __skein_row"
-            rows = f"SELECT *, {nowhere} FROM ({scan((), files.schema)})"
-        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {rows}"
+        """SQL for a view of one connection that shows `ref` and where each row of it is."""
+        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan_placed(self._store.files(ref))}"
 
     def show_pinned(self, key: str, ref: VersionRef) -> str:
         """The name of a view that shows exactly `ref`."""
@@ -120,16 +119,18 @@ class LakeViews:
         """The name of a view that shows these rows of `ref`."""
         name = f"{key}@{ref.dataset_id}@{ref.version}@{window.offset}+{window.limit}"
         self._make_room(name)
-        files = self._store.files(ref)
-        with self._lock:
-            if self._versions.get(name) != ref:
-                select = scan_window(files, window)
-                self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
-                self._versions[name] = ref
+        self._show(name, ref, partial(scan_window, window=window))
+        return name
+
+    def show_placed(self, key: str, ref: VersionRef) -> str:
+        """The name of a view that shows `ref` and where each row of it is."""
+        name = f"{key}@{ref.dataset_id}@{ref.version}@placed"
+        self._make_room(name)
+        self._show(name, ref, scan_placed)
         return name
 
     def _make_room(self, name: str) -> None:
-        """Views of added rows and of windows are for once: the latest few are enough."""
+        """Views of added rows, of windows and of places are for once: the latest few are enough."""
         with self._lock:
             if name not in self._passing:
                 self._passing.append(name)
@@ -141,35 +142,30 @@ class LakeViews:
     def show_part(self, key: str, ref: VersionRef, part: Part) -> str:
         """The name of a view that shows that part of the rows of `ref`."""
         name = f"{key}@{ref.dataset_id}@{ref.version}@{part.index}of{part.count}"
-        files = self._store.files(ref)
-        with self._lock:
-            if self._versions.get(name) != ref:
-                select = scan_part(files, part)
-                self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
-                self._versions[name] = ref
+        self._show(name, ref, partial(scan_part, part=part))
         return name
 
     def close(self) -> None:
         self._connection.close()
 
-    def _show(self, name: str, ref: VersionRef) -> None:
+    def _show(self, name: str, ref: VersionRef, select: Callable[[TableFiles], str] = scan_whole) -> None:
         files = self._store.files(ref)  # also for a view that is there: the files may have gone
         with self._lock:
             if self._versions.get(name) != ref:
-                self._create(name, files)
+                self._create(name, select(files))
                 self._versions[name] = ref
 
     def _replace(self, entry: LakeEntry, shown: dict[str, VersionRef]) -> None:
         try:
-            self._create(entry.name.value, self._store.files(entry.ref))
+            self._create(entry.name.value, scan_whole(self._store.files(entry.ref)))
             shown[entry.name.key] = entry.ref
         except (duckdb.Error, FlightCoreError) as error:
             logger.error("dataset cannot be read", extra={"dataset": str(entry.name)}, exc_info=error)
             self._drop(entry.name.key)
             shown.pop(entry.name.key, None)
 
-    def _create(self, name: str, files: TableFiles) -> None:
-        self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {scan(files.uris, files.schema)}")
+    def _create(self, name: str, select: str) -> None:
+        self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
 
     def _drop(self, name: str) -> None:
         self._connection.execute(f"DROP VIEW IF EXISTS {_view(name)}")
@@ -224,6 +220,15 @@ def read_parquet(uris: Iterable[str], schema: pa.Schema, more: str = "") -> str:
     )
     listed = ", ".join(literal(uri) for uri in uris)
     return f"read_parquet([{listed}], schema=MAP {{{entries}}}{more})"
+
+
+def scan_placed(files: TableFiles) -> str:
+    """SQL that reads all rows and, in PLACE_COLUMNS, where each of them is."""
+    file, row = PLACE_COLUMNS
+    if not files.uris:
+        return f"SELECT *, 0::BIGINT AS {file}, 0::BIGINT AS {row} FROM ({scan((), files.schema)})"
+    rows = read_parquet(files.uris, files.schema)
+    return f"SELECT *, file_index::BIGINT AS {file}, file_row_number AS {row} FROM {rows}"
 
 
 def scan_part(files: TableFiles, part: Part) -> str:

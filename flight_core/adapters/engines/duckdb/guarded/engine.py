@@ -17,7 +17,7 @@ from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, 
 from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel, frame, message
 from flight_core.adapters.engines.duckdb.known_plans import KnownPlan, KnownPlans, KnownQuery
-from flight_core.adapters.engines.duckdb.lake import scan, scan_window, version_of
+from flight_core.adapters.engines.duckdb.lake import scan_placed, scan_whole, scan_window, version_of
 from flight_core.adapters.engines.duckdb.parameters import nulls, untyped
 from flight_core.adapters.engines.duckdb.pinning import to_rename
 from flight_core.adapters.engines.duckdb.statements import TableName
@@ -26,7 +26,7 @@ from flight_core.application.ports.metadata import Metadata
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import EngineUnavailable, InvalidParameters
-from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind, Window
+from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind
 from flight_core.domain.system import SYSTEM_TABLES
 
 _KNOWN_BYTES = 64 << 10  # of a statement and its schema, to be remembered
@@ -164,7 +164,7 @@ class GuardedDuckDbEngine:
     def _order(self, statement: Statement, read: Pins, system: Iterable[str] = ()) -> bytes:
         files = {key: self._store.files(ref) for key, ref in read.items()}
         return message(
-            views={key: _scan(each, statement.window) for key, each in files.items()},
+            views={key: _scan(each, statement, key) for key, each in files.items()},
             files=[uri for each in files.values() for uri in each.uris],
             row_limit=statement.row_limit,
             narrow_decimals=statement.narrow_decimals,
@@ -216,8 +216,10 @@ def _schema(payload: memoryview) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(payload))
 
 
-def _scan(files: TableFiles, window: Window | None) -> str:
-    return scan(files.uris, files.schema) if window is None else scan_window(files, window)
+def _scan(files: TableFiles, statement: Statement, key: str) -> str:
+    if statement.window is not None:
+        return scan_window(files, statement.window)
+    return scan_placed(files) if key == statement.placed else scan_whole(files)
 
 
 def _serialized(parameters: Parameters) -> memoryview:
