@@ -37,7 +37,7 @@ class Scheduled(Timed):
     @model_validator(mode="after")
     def _timed(self) -> Self:
         if self.every_s is None and self.cron is None:
-            raise ValueError("give 'every_s' or 'cron'")
+            raise ValueError("give 'every_s' (--every 15m) or 'cron' (--cron '0 6 * * *')")
         return self
 
 

@@ -21,6 +21,10 @@ def show_datasets(
     if json:
         typer.echo(as_json(datasets))
         return
+    if not datasets:
+        wanted = search or tags or owner
+        found = "none fits" if wanted else "none yet; make one with 'skein ingest FILE --as NAME'"
+        typer.echo(found, err=True)
     columns = ["name", "rows", "size", "version", "updated", "description"]
     show_table(
         [

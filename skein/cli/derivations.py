@@ -42,6 +42,8 @@ def show_steps(api: Api, *, json: bool) -> None:
     if json:
         typer.echo(as_json(found))
         return
+    if not found:
+        typer.echo("no steps are installed; SKEIN_STEPS names files and modules with some", err=True)
     show_table(
         [Column("step"), Column("parameters"), Column("description")],
         [(step.name, ", ".join(map(_parameter, step.parameters)), step.description) for step in found],

@@ -10,7 +10,7 @@ from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.following import followed
 from skein.cli.terminal.tables import Column, show_table
-from skein.cli.terminal.wording import as_json, when
+from skein.cli.terminal.wording import as_json, span, when
 
 
 def add(api: Api, request: Mapping[str, object]) -> None:
@@ -62,7 +62,7 @@ def show(api: Api, *, json: bool) -> None:
 
 def _timing(schedule: Schedule) -> str:
     if schedule.every_s is not None:
-        return f"every {schedule.every_s:g} s"
+        return f"every {span(schedule.every_s)}"
     return f"{schedule.cron} ({schedule.timezone})"
 
 

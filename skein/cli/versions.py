@@ -22,7 +22,7 @@ from schemas.versions import (
 from skein.cli.arguments import seconds_of
 from skein.cli.remote.client import Api, path_of
 from skein.cli.terminal.tables import Column, show_table
-from skein.cli.terminal.wording import as_json, count, size, when
+from skein.cli.terminal.wording import as_json, count, size, span, when
 
 _PAGE = 1000
 
@@ -195,7 +195,7 @@ def _policy(found: Retention) -> str:
         newest = found.keep_versions
         rules.append("the newest version" if newest == 1 else f"the newest {newest:,} versions")
     if found.keep_s is not None:
-        rules.append(f"those that were current within {found.keep_s:,.0f} seconds")
+        rules.append(f"those that were current within {span(found.keep_s)}")
     what = " and ".join(rules) or "all versions"
     verb = "stays" if what == "the newest version" else "stay"
     return f"{what} {verb}{'' if found.own else ', as for all datasets'}"

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flight_core.adapters.storage.casts import cast
 from flight_core.adapters.storage.delta import DeltaTableStore
+from flight_core.adapters.storage.types import stored_type
 from flight_core.domain.dataset import WriteMode
 from flight_core.domain.errors import LossyType, SchemaMismatch, UnsupportedType
 
@@ -369,3 +371,12 @@ def test_whatever_is_stored_casts_back_to_what_came_in(original):
                 f" OR CAST(s.{name} AS {type})::VARCHAR IS DISTINCT FROM o.{name}::VARCHAR"
             ).fetchall()
             assert different == [], type
+
+
+@pytest.mark.parametrize("value_type", [pa.string_view(), pa.binary_view()], ids=str)
+def test_categories_whose_values_are_views_are_stored(value_type):
+    values = pa.array(["a", None, "longer than a view holds"], pa.string()).cast(pa.binary()).cast(value_type)
+    array = pa.DictionaryArray.from_arrays(pa.array([0, 2, None, 1], pa.uint32()), values)
+    for piece in (array, array.slice(1)):
+        stored = cast(piece, stored_type(array.type, "c"), "c", allow_lossy=False)
+        assert stored.to_pylist() == piece.to_pylist()

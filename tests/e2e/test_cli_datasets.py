@@ -110,6 +110,7 @@ def test_no_datasets_are_an_empty_table(tmp_path):
         none = skein("datasets", "--json", SKEIN_DATA=tmp_path)
 
     assert len(empty.stdout.splitlines()) == 2
+    assert empty.stderr == "none yet; make one with 'skein ingest FILE --as NAME'\n"
     assert json.loads(none.stdout) == []
 
 

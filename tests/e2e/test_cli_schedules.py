@@ -38,12 +38,12 @@ def test_a_schedule_from_its_first_run_to_its_removal(stack, files):
     path.write_text("id;zip;n\n1;01067;5\n2;10115;7\n")
     options = ["--mode", "upsert", "--key", "id", "--type", "zip=string", "-m", "nightly"]
     added = run("add", "stock", path, "--as", "stock", "--every", "1d", *options, "--option", "delimiter=;")
-    assert added.startswith("stock: every 86400 s, next at ")
+    assert added.startswith("stock: every 1d, next at ")
     with stack.http() as client:
         until(lambda: client.get("/api/v1/datasets/stock").status_code == 200)
     assert rows() == [{"id": 1, "zip": "01067", "n": 5}, {"id": 2, "zip": "10115", "n": 7}]
 
-    assert run("pause", "stock") == "stock: every 86400 s, paused\n"
+    assert run("pause", "stock") == "stock: every 1d, paused\n"
     path.write_text("id;zip;n\n2;10115;8\n3;80331;9\n")
     assert "version 1" in run("run", "stock")
     assert [row["n"] for row in rows()] == [5, 8, 9]

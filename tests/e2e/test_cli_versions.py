@@ -78,7 +78,7 @@ def test_a_version_is_tagged_restored_and_told_of(run, stack, tmp_path):
 def test_a_policy_is_shown_and_set(run):
     assert run("retention", "cities").stdout == "cities: all versions stay, as for all datasets\n"
     assert run("retention", "cities", "--keep-versions", "3", "--keep-for", "1.5d").stdout == (
-        "cities: the newest 3 versions and those that were current within 129,600 seconds stay\n"
+        "cities: the newest 3 versions and those that were current within 36h stay\n"
     )
     assert run("retention", "cities", "--keep-all").stdout == "cities: all versions stay\n"
     assert run("retention", "cities", "--default").stdout.endswith("as for all datasets\n")

@@ -20,9 +20,7 @@ def row_of(connection: sa.Connection, job_id: str, *, lock: bool = False) -> sa.
     statement = jobs.select().where(jobs.c.id == job_id)
     row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
     if row is None:
-        raise IngestionNotFound(
-            f"ingestion '{job_id[:64]}' does not exist; list them to see which do", id=job_id[:64]
-        )
+        raise IngestionNotFound(f"ingestion '{job_id[:64]}' does not exist; see 'skein jobs'", id=job_id[:64])
     return row
 
 

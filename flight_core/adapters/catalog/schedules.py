@@ -106,7 +106,7 @@ def _row(connection: sa.Connection, name: str, *, lock: bool = False) -> sa.Row[
     row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
     if row is None:
         raise ScheduleNotFound(
-            f"schedule '{name[:128]}' does not exist; list them to see which do", name=name[:128]
+            f"schedule '{name[:128]}' does not exist; see 'skein schedule list'", name=name[:128]
         )
     return row
 

@@ -75,7 +75,8 @@ class InstalledSteps:
         known = {step.name: step for step in self.list()}
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known) or 'none'}"
+            some = f"there are: {', '.join(known)}" if known else "none is; an operator sets SKEIN_STEPS"
+            hint = f"did you mean '{near[0]}'?" if near else some
             raise StepNotFound(f"step '{name[:60]}' is not installed; {hint}", name=name[:60])
         _check_parameters(known[name], params)
         return known[name]

@@ -11,6 +11,7 @@ from flight_core.domain.errors import LossyType
 
 pc: Any = pyarrow.compute  # the stubs lack functions and mixed arguments
 
+_VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _US_PER_S = 1_000_000
 _US_PER_MINUTE = 60 * _US_PER_S
 _US_PER_HOUR = 60 * _US_PER_MINUTE
@@ -46,12 +47,20 @@ def _cast(array: AnyArray, want: AnyType, column: str, allow_lossy: bool) -> Any
     if is_extension(have):
         return _cast(array.storage, want, column, allow_lossy)
     if pat.is_dictionary(have):
-        return _cast(array.dictionary_decode(), want, column, allow_lossy)
+        return _cast(_decoded(array), want, column, allow_lossy)
     if pat.is_run_end_encoded(have):
         return _cast(pc.run_end_decode(array), want, column, allow_lossy)
     if pat.is_nested(have):
         return _cast_nested(array, want, column, allow_lossy)
     return _cast_flat(array, want, column, allow_lossy)
+
+
+def _decoded(array: AnyArray) -> AnyArray:
+    """The values themselves. pyarrow takes none out of a view, which is what Polars' categories are."""
+    values = array.dictionary
+    if values.type in _VIEWS:
+        array = pa.DictionaryArray.from_arrays(array.indices, values.cast(_VIEWS[values.type]))
+    return array.dictionary_decode()
 
 
 def _cast_flat(array: AnyArray, want: AnyType, column: str, allow_lossy: bool) -> AnyArray:

@@ -62,7 +62,7 @@ def seen_job(job: Job, actor: Actor) -> None:
         IngestionNotFound: its dataset is out of sight.
     """
     if not actor.sees(job.dataset):
-        raise IngestionNotFound(f"ingestion '{job.id}' does not exist; list them to see which do", id=job.id)
+        raise IngestionNotFound(f"ingestion '{job.id}' does not exist; see 'skein jobs'", id=job.id)
 
 
 def seen_schedule(schedule: Schedule, actor: Actor) -> Schedule:
@@ -72,5 +72,5 @@ def seen_schedule(schedule: Schedule, actor: Actor) -> Schedule:
     """
     if not actor.sees(schedule.request.dataset):
         name = schedule.name
-        raise ScheduleNotFound(f"schedule '{name}' does not exist; list them to see which do", name=name)
+        raise ScheduleNotFound(f"schedule '{name}' does not exist; see 'skein schedule list'", name=name)
     return schedule

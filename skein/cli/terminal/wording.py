@@ -27,6 +27,14 @@ def when(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
+def span(seconds: float) -> str:
+    """As people type it: `30d`, `36h`, `15m`, `90s`."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def as_json(content: BaseModel | Sequence[BaseModel]) -> str:
     """As the API sends it, with indentation."""
     if isinstance(content, BaseModel):
