@@ -1,6 +1,7 @@
 """The audit log over a real catalog: bounded, counted, and kept when the catalog is away."""
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,6 +54,21 @@ def test_the_same_within_a_moment_is_counted(entries):
         ("q", 3, NOON),
         ("other", 1, NOON),
     }
+
+
+def test_refused_logins_are_logged_without_what_was_shown_as_a_name(entries, caplog):
+    with closing(AuditLog(entries, lambda: NOON, keep=100)) as log:
+        refused = replace(entry(action="log_in", code="unauthenticated"), decision=Decision.REFUSED)
+        for _ in range(3):
+            log.note(refused)
+        log.note(entry(action="log_in"))
+        log.flush()
+    lines = [record for record in caplog.records if record.message == "login refused"]
+    assert sum(line.count for line in lines) == 3
+    assert {(line.door, line.address, line.code) for line in lines} == {
+        ("http", "10.0.0.1", "unauthenticated")
+    }
+    assert "ann" not in str([line.__dict__ for line in lines])
 
 
 def test_it_forgets_the_oldest(entries):

@@ -15,6 +15,8 @@ from flight_core.domain.errors import FlightCoreError, PermissionDenied, Unauthe
 
 logger = logging.getLogger(__name__)
 
+LOG_IN = "log_in"
+
 _FLUSH_S = 1.0
 _PENDING = 50_000
 _PRUNE_AFTER = 10_000
@@ -80,6 +82,7 @@ class AuditLog:
                     self._pending = {**pending, **self._pending}
                     self._lost += lost
                 raise
+        _log_refused_logins(entries)
 
     def close(self) -> None:
         self._closing.set()
@@ -119,6 +122,15 @@ class ReadAudit:
         require_administrator(actor)
         self.flush()
         return self.entries.list(wanted, limit=limit, before=before)
+
+
+def _log_refused_logins(entries: Sequence[AuditEntry]) -> None:
+    """For whoever watches the log; without the name, for which people take their password at times."""
+    for entry in entries:
+        if entry.action == LOG_IN and entry.decision is Decision.REFUSED:
+            origin = entry.origin
+            told = {"door": origin.door, "address": origin.address, "code": entry.code, "count": entry.count}
+            logger.warning("login refused", extra=told)
 
 
 def decision_of(failure: Exception | None) -> Decision:

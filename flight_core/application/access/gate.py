@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from flight_core.application.access.audit import AuditLog
+from flight_core.application.access.audit import LOG_IN, AuditLog
 from flight_core.application.access.request_rate import RequestRate
 from flight_core.application.access.tokens import refuse_reserved
 from flight_core.application.access.watch import AccessWatch
@@ -101,7 +101,7 @@ class Gate:
 
     def _noted(self, name: str, came: Origin, code: str) -> None:
         decision = Decision.REFUSED if code else Decision.ALLOWED
-        entry = AuditEntry(self._audit.clock(), name[:64], came, "log_in", decision, code=code)
+        entry = AuditEntry(self._audit.clock(), name[:64], came, LOG_IN, decision, code=code)
         self._audit.note(entry)
 
 

@@ -243,7 +243,7 @@ class JobWorker:
             with lease.log.listening():
                 outcome = await self._outcome(lease, folder)
         except FlightCoreError as error:
-            logger.info("job failed", extra={**lease.context, "error": str(error)})
+            logger.warning("job failed", extra={**lease.context, "error": str(error)})
             failed = self._failed(lease, error.code, error.message)
             return self._runners[failed.task].explained(failed, error)
         except Exception as error:
