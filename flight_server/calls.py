@@ -110,6 +110,7 @@ class CallScope(fl.ServerMiddleware):
     def call_completed(self, exception: Exception | None) -> None:
         with self._lock:
             self._ended = True
+            self._probes.clear()  # they refer to this scope
         _harmless(self.located, "")
         for release in reversed(self._releases):
             _harmless(release)

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 import pyarrow as pa
@@ -70,7 +71,8 @@ class Pull:
         self._stall_timeout_s = stall_timeout_s
         self._lock = threading.Lock()
         self._idle_since: float | None = None
-        self._ended: FlightCoreError | None = None
+        # Makes what is raised: a failure that is kept keeps the frames it went through, and their batches.
+        self._ended: Callable[[], FlightCoreError] | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with flight_errors(), self._scope.refusals(), self._running:
@@ -88,11 +90,12 @@ class Pull:
             if self._idle_since is None or self._ended is not None:
                 return
             if self._running.cancelled:
-                self._ended = Cancelled("the query was cancelled")
+                self._ended = partial(Cancelled, "the query was cancelled")
             elif time.monotonic() - self._idle_since >= self._stall_timeout_s:
-                self._ended = DeadlineExceeded(
+                self._ended = partial(
+                    DeadlineExceeded,
                     f"nothing was read from this stream for {self._stall_timeout_s:g} s, so its query was"
-                    " stopped; read faster, or raise SKEIN_STALL_TIMEOUT_S"
+                    " stopped; read faster, or raise SKEIN_STALL_TIMEOUT_S",
                 )
             else:
                 return
@@ -102,7 +105,7 @@ class Pull:
         with self._lock:
             self._idle_since = None
             if self._ended is not None:
-                raise self._ended
+                raise self._ended()
 
 
 def with_a_large_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

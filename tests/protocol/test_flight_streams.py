@@ -1,5 +1,6 @@
 """Streams that end early: cancelled, abandoned, stalled, one too many. Nothing stays behind."""
 
+import gc
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
+from flight_server.streams import Pull
 from tests.protocol.flight_stack import command, flight_stack, read, ticket_of, until
 
 # Works for minutes before the first batch.
@@ -66,6 +68,18 @@ def read_some_and_cancel(reader):
 def test_a_cancelled_stream_stops_its_query(stack, client, descriptor, leave):
     leave(started(stack, client, descriptor))
     released(stack)
+
+
+def test_a_stream_that_was_left_keeps_no_batches_until_garbage_is_collected(stack, client):
+    gc.collect()
+    gc.disable()
+    try:
+        reader = started(stack, client, FLOWING)
+        read_some_and_cancel(reader)
+        released(stack)
+        until(lambda: not any(isinstance(each, Pull) for each in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("descriptor", [BLOCKED, FLOWING], ids=["blocked", "flowing"])
