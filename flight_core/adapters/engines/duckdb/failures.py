@@ -137,7 +137,7 @@ def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
         return Cancelled("the query was cancelled")
     if failure is OutOfMemory:
         return OutOfMemory(
-            "the query needs more memory than SKEIN_MEMORY_LIMIT allows;"
+            "the query needs more memory than SKEIN_MEMORY_LIMIT allows, beside what else is open;"
             " select fewer columns, filter, or aggregate in smaller steps"
         )
     body, details = _without_position(body, sql)
