@@ -1,4 +1,4 @@
-"""A whole Skein for tests: in this process, or as the installed command; free ports, temporary folder.
+"""A whole Skein for tests: in this process, or in one of its own; free ports, temporary folder.
 
 with skein_stack(tmp_path) as stack:
     fl.connect(stack.flight_uri) ... httpx.get(stack.http_url + "/healthz")
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 import anyio
 import httpx
@@ -28,6 +29,7 @@ from skein.lifecycle import Servers
 from skein.runtime import RuntimeFile
 from skein.settings import load_settings
 from skein.wiring.process import Skein, open_skein
+from tests.forks import Fork
 
 BOTH = frozenset(Role)
 _NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading whom the system trusts takes 25 ms
@@ -82,17 +84,18 @@ def skein_stack(data: Path, *, roles: Set[Role] = BOTH, **settings) -> Iterator[
 class SkeinProcess:
     """`skein serve` and its relatives as a process of their own, from the moment it is ready."""
 
-    def __init__(self, data: Path, *arguments: str, command: str = "serve", **environment: str) -> None:
+    def __init__(
+        self, data: Path, *arguments: str, command: str = "serve", installed: bool = False, **environment: str
+    ) -> None:
+        """A fork, or with `installed` the command as it is installed."""
         self.data = data
         flags = ["--data", str(data)]
         flags += ["--flight-port", "0"] if command != "serve-control" else []
         flags += ["--http-port", "0"] if command != "serve-flight" else []
-        self.process = subprocess.Popen(
-            [str(COMMAND), command, *flags, *arguments],
-            env={**os.environ, "COLUMNS": "160", "SKEIN_MEMORY_LIMIT": "1GB", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        self.process, self._stdout, self._stderr = _launched(
+            [command, *flags, *arguments],
+            {**os.environ, "COLUMNS": "160", "SKEIN_MEMORY_LIMIT": "1GB", **environment},
+            installed=installed,
         )
         self.output: list[str] = []
         self.errors: list[str] = []
@@ -125,26 +128,44 @@ class SkeinProcess:
         code = self.process.wait(timeout_s)
         for reader in self._readers:
             reader.join(timeout_s)
-        self.process.stdout.close()
-        self.process.stderr.close()
+        self._stdout.close()
+        self._stderr.close()
         return code
 
     def _read_output(self) -> None:
-        for line in self.process.stdout:
+        for line in self._stdout:
             self.output.append(line)
             if line.startswith("Stop it with"):
                 self._ready.set()
         self._ready.set()
 
     def _read_errors(self) -> None:
-        self.errors.extend(self.process.stderr)
+        self.errors.extend(self._stderr)
+
+
+def _launched(
+    arguments: list[str], environment: dict[str, str], *, installed: bool
+) -> tuple[subprocess.Popen[bytes] | Fork, TextIO, TextIO]:
+    """The process, and what it writes to its standard output and error."""
+    (output, stdout), (errors, stderr) = os.pipe(), os.pipe()
+    with Path(os.devnull).open() as nothing:
+        files = (nothing.fileno(), stdout, stderr)
+        process = (
+            subprocess.Popen(
+                [COMMAND, *arguments], env=environment, stdin=files[0], stdout=stdout, stderr=stderr
+            )
+            if installed
+            else Fork(arguments, env=environment, cwd=Path.cwd(), files=files)
+        )
+    os.close(stdout)
+    os.close(stderr)
+    return process, os.fdopen(output), os.fdopen(errors)
 
 
 @contextmanager
-def skein_process(
-    data: Path, *arguments: str, command: str = "serve", **environment: str
-) -> Iterator[SkeinProcess]:
-    server = SkeinProcess(data, *arguments, command=command, **environment)
+def skein_process(data: Path, *arguments: str, **options: Any) -> Iterator[SkeinProcess]:
+    """`options` are those of `SkeinProcess`."""
+    server = SkeinProcess(data, *arguments, **options)
     try:
         yield server.wait_ready()
     finally:

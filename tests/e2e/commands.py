@@ -1,4 +1,4 @@
-"""The installed `skein` command as people and scripts start it: with pipes, or on a terminal."""
+"""The `skein` command: to its end, or as people and scripts start it, with pipes or on a terminal."""
 
 import fcntl
 import os
@@ -6,13 +6,15 @@ import pty
 import re
 import struct
 import subprocess
+import tempfile
 import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.forks import Fork
 from tests.stack import COMMAND
 
 DEADLINE_S = 30.0
@@ -31,18 +33,29 @@ def environment(**variables: object) -> dict[str, str]:
 def skein(
     *arguments: object, stdin: str | None = None, cwd: Path | None = None, **variables: object
 ) -> subprocess.CompletedProcess[str]:
+    """Run to the end, in a fork: most tests are about what it does. The others start it with `installed`."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+        given, output, errors = files
+        given.write(stdin or "")
+        given.seek(0)
+        process = Fork(
+            [str(argument) for argument in arguments],
+            files=[file.fileno() for file in files],
+            cwd=cwd or Path.cwd(),
+            env=environment(**variables),
+        )
+        code = process.wait(DEADLINE_S)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(list(arguments), code, output.read(), errors.read())
+
+
+def installed(*arguments: object, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run to the end, with pipes for standard output and error."""
-    return subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        cwd=cwd,
-        env=environment(**variables),
-        check=False,
-    )
+    with started(*arguments, **variables) as process:
+        output, errors = process.communicate(timeout=DEADLINE_S)
+    return subprocess.CompletedProcess(list(arguments), process.returncode, output, errors)
 
 
 @contextmanager

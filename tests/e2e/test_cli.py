@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from skein.directory import Role
-from tests.e2e.commands import environment, skein
+from tests.e2e.commands import environment, installed, skein
 from tests.protocol import certificates
 from tests.stack import skein_stack
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def test_the_version_is_the_installed_one():
-    assert skein("--version").stdout == f"skein {version('skein-flight')}\n"
+    assert installed("--version").stdout == f"skein {version('skein-flight')}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["serve", "--help"]])
@@ -57,7 +57,7 @@ except SystemExit as end:
 
 
 def test_skein_alone_shows_its_commands():
-    result = skein()
+    result = installed()
 
     assert result.returncode == 0
     assert "ingest" in result.stdout
@@ -80,6 +80,13 @@ def test_wrong_use_is_told_in_one_line(arguments, hint):
     assert result.stderr.startswith("error: [usage] ")
     assert result.stderr.endswith(f"{hint}\n")
     assert result.stderr.count("\n") == 1
+
+
+def test_the_installed_command_ends_with_the_code_of_what_happened(tmp_path):
+    with skein_stack(tmp_path) as stack:
+        assert installed("query", "SELECT 7 AS n", SKEIN_DATA=stack.data).returncode == 0
+        assert installed("query", "SELECT n", SKEIN_DATA=stack.data).returncode == 1
+    assert installed("datasets", "--no-such").returncode == 2
 
 
 @pytest.mark.parametrize("command", DOORS)
@@ -165,7 +172,7 @@ def test_an_installation_that_is_broken_is_no_traceback(tmp_path):
     shadow.mkdir()
     (shadow / "__init__.py").touch()
 
-    result = skein("datasets", PYTHONPATH=tmp_path)
+    result = installed("datasets", PYTHONPATH=tmp_path)
 
     assert result.returncode == 1
     assert result.stderr.startswith("error: [internal_error] ModuleNotFoundError: ")
@@ -181,7 +188,7 @@ def findings(result: subprocess.CompletedProcess[str]) -> list[list[str]]:
 def test_the_doctor_finds_a_sound_installation_and_its_server(tmp_path):
     with skein_stack(tmp_path) as stack:
         flight, http = (uri.rpartition(":")[2] for uri in (stack.flight_uri, stack.http_url))
-        result = skein("doctor", SKEIN_DATA=tmp_path, SKEIN_FLIGHT_PORT=flight, SKEIN_HTTP_PORT=http)
+        result = installed("doctor", SKEIN_DATA=tmp_path, SKEIN_FLIGHT_PORT=flight, SKEIN_HTTP_PORT=http)
 
     assert result.returncode == 0, result.stdout
     found = findings(result)
@@ -216,7 +223,7 @@ def test_the_doctor_finds_a_package_that_hides_ours(tmp_path):
     (tmp_path / "schemas").mkdir()
     (tmp_path / "schemas" / "__init__.py").touch()
 
-    result = skein("doctor", PYTHONPATH=tmp_path, SKEIN_FLIGHT_PORT=0, SKEIN_HTTP_PORT=0)
+    result = installed("doctor", PYTHONPATH=tmp_path, SKEIN_FLIGHT_PORT=0, SKEIN_HTTP_PORT=0)
 
     assert result.returncode == 1
     problems = [finding[1:] for finding in findings(result) if finding[0] != "ok"]

@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
 import threading
 
 import duckdb
@@ -19,10 +17,10 @@ from websockets.sync.client import connect as websocket
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName
 from skein.welcome import load_demo
-from tests.e2e.commands import started
+from tests.e2e.commands import skein, started
 from tests.protocol import certificates
 from tests.protocol.flight_stack import until
-from tests.stack import COMMAND, SkeinProcess, skein_process, skein_stack
+from tests.stack import SkeinProcess, skein_process, skein_stack
 
 # Streamed in many batches, with work for the server in each.
 MANY_ROWS = 20_000_000
@@ -41,14 +39,7 @@ def opened(client: fl.FlightClient, sql: str) -> fl.FlightStreamReader:
 
 def refused(*arguments: str, **environment: str) -> str:
     """The one line that a start ends with which cannot work."""
-    result = subprocess.run(
-        [COMMAND, *arguments],
-        env={**os.environ, "SKEIN_FLIGHT_PORT": "0", "SKEIN_HTTP_PORT": "0", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = skein(*arguments, **{"SKEIN_FLIGHT_PORT": 0, "SKEIN_HTTP_PORT": 0, **environment})
     assert (result.returncode, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     return line
@@ -56,7 +47,7 @@ def refused(*arguments: str, **environment: str) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_a_server_cleanly(tmp_path, number):
-    with skein_process(tmp_path) as server:
+    with skein_process(tmp_path, installed=True) as server:
         ends = server.endpoints
         assert ends["pid"] == server.process.pid
         assert ask(ends["flight"], "SELECT 42 AS answer").to_pylist() == [{"answer": 42}]
