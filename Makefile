@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := skein flight_server control_api schemas flight_core
 ARGS ?=
-# Of the tests: three keep two cores busy, since they wait for servers half of their time.
+# Of the tests: three keep two cores busy, since they wait for servers half of their time. Each has a third
+# of the modules, so that few start the same server (worksteal). What is compiled is kept, whatever the
+# environment says: hundreds of processes start.
 WORKERS ?= 3
 # Real data for the tests, where it is next to this clone.
 export SKEIN_TEST_DATA ?= $(abspath $(firstword $(wildcard ../shared/data ../../shared/data)))
@@ -36,7 +38,7 @@ $(BROWSER): $(wildcard examples/browser/src/*.ts) examples/browser/package.json
 browser: $(BROWSER)  ## the example for browsers; needs Node
 
 test: install $(if $(shell command -v npm),$(BROWSER))  ## every test (ARGS="-k name" for some)
-	$(BIN)/python -P -m pytest -n $(WORKERS) $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -P -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
