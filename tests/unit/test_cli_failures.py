@@ -1,7 +1,10 @@
 """Messages as people get to see them. The texts in front are what pyarrow 26 makes of the server's."""
 
+import errno
+
 import pytest
 
+from skein.cli import main
 from skein.cli.remote.failures import CliError, one_line, printable
 from skein.cli.remote.flight import failure_of
 
@@ -54,3 +57,23 @@ def test_printable_text_stays_as_it_is(text):
 
 def test_control_characters_are_written_out():
     assert printable("a\tb\nc\rd\x00e\x7f\x9b\u202ef\u2028") == r"a\tb\nc\rd\x00e\x7f\x9b\u202ef\u2028"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/lake"),
+            "error: [unusable_file] '/data/lake' cannot be used: Permission denied; see whom it belongs to",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: [out_of_disk] a disk is full; make room"),
+        (OSError(errno.EBADF, "Bad file descriptor"), "error: [internal_error] OSError: [Errno 9]"),
+    ],
+)
+def test_disks_and_files_that_cannot_be_used_are_no_bug(monkeypatch, capsys, error, told):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+    assert main._status(["serve"]) == 1
+    assert capsys.readouterr().err.startswith(told)
