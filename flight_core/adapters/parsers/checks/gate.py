@@ -107,7 +107,9 @@ class Gate:
     def _passed(self, read: pl.DataFrame) -> pl.DataFrame:
         if RAGGED_MARK in read.columns:
             read = self._without_ragged(read)
-        batch = read.with_columns(way.typed.alias(name) for name, way in self._given.items())
+        batch = read
+        if self._given:
+            batch = read.with_columns(way.typed.alias(name) for name, way in self._given.items())
         # A column of the batch, so that there are as many rows even where all others are made up.
         typed = batch.select(*self._typed, pl.first().alias(_ANY)).drop(_ANY)
         harder = [
@@ -193,12 +195,18 @@ class Gate:
                 self._count_sources(batch, bad)
 
     def _count_sources(self, batch: pl.DataFrame, bad: pl.Series | None) -> None:
+        if len(self.sources) == 1:
+            self._count_source(self.sources[0], batch.height, batch[ROW], bad)
+            return
         for label in batch[SOURCE].unique():
-            source = self._tally.sources.setdefault(label, _SourceTally())
             mine = batch[SOURCE] == label
-            source.rows += int(mine.sum())
-            if bad is not None:
-                source.rejected.append(batch[ROW].filter(mine & bad))
+            self._count_source(label, int(mine.sum()), batch[ROW], None if bad is None else mine & bad)
+
+    def _count_source(self, label: str, rows: int, numbers: pl.Series, bad: pl.Series | None) -> None:
+        source = self._tally.sources.setdefault(label, _SourceTally())
+        source.rows += rows
+        if bad is not None:
+            source.rejected.append(numbers.filter(bad))
 
     def origins(self, numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
         """The source of each row that has passed, by its number from 0, and its number there from 1.
