@@ -175,7 +175,7 @@ def _write(frame: pl.LazyFrame, target: Target, counter: RowCounter | None = Non
 
 
 def _has_nan(numbers: pl.Series) -> bool:
-    """Their sum is NaN then, or where infinities meet; to ask each takes a tenth of the time of writing."""
+    """Their sum is NaN then, or where infinities meet; to ask each makes the threads that write wait."""
     return isnan(numbers.sum()) and bool(numbers.is_nan().any())
 
 
