@@ -241,6 +241,22 @@ def test_an_idle_transaction_is_rolled_back(tmp_path):
 # --- datasets ---
 
 
+def test_a_dataset_that_the_transaction_makes_is_told_from_one_that_is_missing(client, stack):
+    for sql in ("FROM unborn", 'SELECT * FROM datasets."unborn"'):
+        transaction = client.begin()
+        client.update("CREATE TABLE datasets.unborn AS SELECT 1 AS i", transaction)
+        with pytest.raises(KeyError, match=r"unborn' is written by this transaction, .* commit first"):
+            client.query(sql, transaction)
+        client.rollback(transaction)
+    with stack.adbc(autocommit=False) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE datasets.unborn AS SELECT 1 AS i")
+        with pytest.raises(Exception, match="is written by this transaction"):
+            cursor.execute("FROM unborn")
+        connection.rollback()
+        with pytest.raises(Exception, match="does not exist"):
+            cursor.execute("FROM unborn")
+
+
 def test_a_dataset_is_published_when_the_transaction_is_committed(client, other, stack):
     stack.write("ledger", pa.table({"i": [1]}))
     transaction = client.begin()

@@ -149,6 +149,16 @@ def test_a_pivot_over_what_there_is_tells_what_it_read(stack):
     assert reply.headers["skein-datasets"] == "t@v0"
 
 
+@pytest.mark.parametrize("sql", ["SHOW TABLES", "show all tables;"])
+def test_lists_of_tables_leave_out_versions_that_were_read(stack, sql):
+    with stack.http() as client:
+        client.post("/api/v1/query", json={"sql": 'SELECT count(*) FROM "t@v0"'}).raise_for_status()
+        rows = client.post("/api/v1/query", json={"sql": sql}).json()["rows"]
+    names = [row["name"] for row in rows]
+    assert "t" in names
+    assert not [name for name in names if "@" in name]
+
+
 def test_a_version_without_quotes_is_told_how_to_be_written(stack):
     with stack.http() as client:
         problem = client.post("/api/v1/query", json={"sql": "SELECT * FROM t@v0"}).json()

@@ -1,6 +1,7 @@
 """Looking at, running and reading statements in a client's session."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from flight_core.application.sessions.session import Bindings, ClientSession, Se
 from flight_core.application.sessions.writes import WriteDatasetInSession
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
-from flight_core.domain.errors import InvalidParameters
+from flight_core.domain.errors import DatasetNotFound, InvalidParameters
 from flight_core.domain.query import (
     Outcome,
     Pins,
@@ -46,8 +47,25 @@ class InspectInSession:
         statement = Statement(sql)
         if actor.guarded or session.connections.reading(transaction) is None:
             return self.reader.inspect(statement, actor=actor)
-        with session.connections.use(transaction) as connection:
+        with session.connections.use(transaction) as connection, _knowing_deferred(session, transaction):
             return connection.inspect(statement, self.reader.lake(actor))
+
+
+@contextmanager
+def _knowing_deferred(session: ClientSession, transaction: bytes | None) -> Iterator[None]:
+    """A dataset that is missing may be one that this transaction makes when it ends."""
+    try:
+        yield
+    except DatasetNotFound as failure:
+        name = str(failure.details.get("name", ""))
+        key = name.replace('"', "").rpartition(".")[2].lower()
+        if any(change.dataset == key for change in session.connections.deferred(transaction)):
+            raise DatasetNotFound(
+                f"dataset '{name}' is written by this transaction, which does not see that before it ends;"
+                " commit first",
+                name=name,
+            ) from None
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +135,7 @@ class AnswerInSession:
             raise InvalidParameters("send one row of parameters at a time")
         if actor.guarded or (one_run and session.connections.reading(transaction) is None):
             return self.plan_query(first, actor=actor)
-        with session.connections.use(transaction) as connection:
+        with session.connections.use(transaction) as connection, _knowing_deferred(session, transaction):
             schema = connection.inspect(first, self._lake()).schema
             assert schema is not None, "a read has a schema"
             read = SessionRead(self.plan_query.new_id(), sql, bindings, connection)

@@ -6,6 +6,7 @@ serialised and are looked at as tokens.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ MAX_SQL_BYTES = 4 << 20
 
 _WRITING_NODES = {"INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE", "MERGE_QUERY_NODE"}
 _BEFORE_TABLE = {"from", "join", "pivot", "pivot_wider", "unpivot", "pivot_longer", "table", "."}
+_SHOW_TABLES = re.compile(r"show\s+(all\s+)?tables", re.IGNORECASE)
 _WRITING_FUNCTIONS = {"nextval", "setseed"}
 _KINDS = {
     StatementType.INSERT: StatementKind.WRITE,
@@ -110,7 +112,7 @@ class Parser:
         return tuple(self._one(statement) for statement in statements)
 
     def _one(self, statement: duckdb.Statement) -> ParsedStatement:
-        sql = statement.query.strip().removesuffix(";").strip()
+        sql = _without_views_of_versions(statement.query.strip().removesuffix(";").strip())
         try:
             type_ = statement.type
         except ValueError:  # DuckDB has kinds that its Python module has no name for
@@ -150,6 +152,11 @@ class Parser:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _without_views_of_versions(sql: str) -> str:
+    """Versions that somebody has read are views, which lists of tables leave out."""
+    return f"FROM ({sql}) WHERE NOT contains(name, '@')" if _SHOW_TABLES.fullmatch(sql) else sql
 
 
 def _tables_in(tokens: Sequence[Token], *, all_named: bool) -> Iterator[TableName]:
