@@ -1,11 +1,14 @@
 """Validators, and the conditions that requests put on them (RFC 9110, sections 8.8.3 and 13)."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fastapi import Request
 
 from control_api.errors import HttpProblem
 from flight_core.domain.dataset import Dataset
+from flight_core.domain.errors import CommitConflict
 
 _CODING = re.compile(r'-(gzip|zstd)"$')
 
@@ -49,6 +52,22 @@ def require_match(condition: str | None, etag: str) -> None:
         raise HttpProblem(
             412, "precondition_failed", f"the resource is at {etag} now, not at {condition[:100]}"
         )
+
+
+@contextmanager
+def matching(request: Request, dataset: Dataset) -> Iterator[Dataset | None]:
+    """The state that a change within has to follow: that of `dataset`, if `If-Match` names it; None: any.
+
+    Raises HttpProblem 412: the dataset is in another one, or came to be while the change was made.
+    """
+    condition = request.headers.get("if-match")
+    require_match(condition, etag_of_dataset(dataset))
+    try:
+        yield None if condition in (None, "*") else dataset
+    except CommitConflict:
+        if condition in (None, "*"):
+            raise
+        raise HttpProblem(412, "precondition_failed", "somebody else has just changed the dataset") from None
 
 
 def names_etag(condition: str, etag: str) -> bool:

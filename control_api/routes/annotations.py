@@ -9,7 +9,7 @@ from starlette.types import Scope
 from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.errors import HttpProblem, problem_of
-from control_api.etags import etag_of_dataset, require_condition, require_match
+from control_api.etags import etag_of_dataset, matching, require_condition, require_match
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
@@ -31,7 +31,8 @@ def change_dataset(
     """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
     replaced. Needs `If-Match`; rows and versions stay as they are."""
     require_condition(request)
-    changed = use_cases.datasets.annotate(name, _fields(change), actor=caller)
+    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+        changed = use_cases.datasets.annotate(name, _fields(change), actor=caller, seen=seen)
     response.headers["ETag"] = etag_of_dataset(changed)
     return mapping.dataset(changed)
 

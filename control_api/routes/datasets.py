@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from control_api import mapping
 from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
-from control_api.etags import etag_of, etag_of_dataset, is_fresh, require_match, weak
+from control_api.etags import etag_of, etag_of_dataset, is_fresh, matching, weak
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.paging import Cursor, Limit, paged
 from control_api.queued import Queued
@@ -119,11 +119,12 @@ def delete_rows(
 ) -> wire.Deleted:
     """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
     against newer versions."""
-    require_match(
-        request.headers.get("if-match"), etag_of_dataset(use_cases.datasets.get(name, actor=caller))
-    )
     parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
-    rows = use_cases.datasets.delete_rows(name, body.where, parameters, actor=caller, door="http")
+    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+        expected = None if seen is None else seen.version
+        rows = use_cases.datasets.delete_rows(
+            name, body.where, parameters, actor=caller, door="http", expected=expected
+        )
     dataset = use_cases.datasets.get(name, actor=caller)
     return wire.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
 

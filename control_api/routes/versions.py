@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from control_api import mapping
 from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
-from control_api.etags import etag_of_dataset, require_match
+from control_api.etags import matching
 from control_api.formats import json_objects
 from control_api.openapi import RESULT
 from control_api.paging import Cursor, Limit, link_after, paged, place_of
@@ -161,16 +161,15 @@ def restore_version(
 ) -> Version:
     """Make an older version current again, as a new version; no file is copied. `If-Match` with the
     dataset's ETag makes sure that nothing is undone that was written meanwhile."""
-    dataset = use_cases.datasets.get(name, actor=caller)
-    require_match(request.headers.get("if-match"), etag_of_dataset(dataset))
-    insists = "if-match" in request.headers
-    restored = use_cases.versions.restore(
-        name,
-        version_named(wanted.version),
-        actor=caller,
-        message=wanted.message,
-        expected=dataset.version if insists else None,
-    )
+    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+        expected = None if seen is None else seen.version
+        restored = use_cases.versions.restore(
+            name,
+            version_named(wanted.version),
+            actor=caller,
+            message=wanted.message,
+            expected=expected,
+        )
     return mapping.version(restored)
 
 

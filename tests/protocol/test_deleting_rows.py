@@ -1,5 +1,7 @@
 """Deleting rows, through every door: HTTP, SQL over HTTP and Flight, ADBC, the command line's request."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import adbc_driver_flightsql.dbapi
 import pyarrow as pa
 import pytest
@@ -93,6 +95,20 @@ def test_a_delete_can_be_guarded_by_an_etag(client, numbers):
         f"/api/v1/datasets/{numbers}/delete", json={"where": "n = 2"}, headers={"If-Match": etag}
     )
     assert late.status_code == 412
+
+
+def test_of_many_who_delete_from_the_same_version_one_succeeds(client, numbers):
+    etag = client.get(f"/api/v1/datasets/{numbers}").headers["etag"]
+
+    def delete_one(n: int) -> int:
+        asked = {"where": "n = ?", "params": [n]}
+        path = f"/api/v1/datasets/{numbers}/delete"
+        return client.post(path, json=asked, headers={"If-Match": etag}).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        statuses = sorted(pool.map(delete_one, range(6)))
+    assert statuses == [200] + [412] * 5
+    assert len(left(client, numbers)) == 9
 
 
 def test_sql_deletes_through_flight_sql(client, cursor, numbers):

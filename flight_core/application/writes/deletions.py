@@ -29,11 +29,12 @@ class Deletion:
     rows: int
     condition: str
 
-    def commit(self) -> object:
+    def commit(self, expected: int | None = None) -> object:
+        """With `expected` only on top of that version, else it raises CommitConflict."""
         if self.rows == 0:
             return None
         info = {"mode": "delete", "where": self.condition[:_MAX_CONDITION]}
-        return self.write.commit(info)
+        return self.write.commit(info, base_version=expected)
 
     def close(self) -> None:
         self.write.close()
@@ -77,12 +78,13 @@ class FindRowsToDelete:
 class DeleteRows:
     """Delete the rows of a dataset for which the SQL condition holds; how many they were.
 
-    Where others rewrite the same rows meanwhile, it looks for them again. Raises as `Session.plan`.
+    Where others rewrite the same rows meanwhile, it looks for them again, unless the current version has to
+    be `expected`. Raises as `Session.plan`.
 
     Raises:
         DatasetNotFound
         InvalidSql: it is not one condition.
-        CommitConflict: others kept rewriting the rows.
+        CommitConflict: others kept rewriting the rows, or committed on top of `expected`.
     """
 
     datasets: DatasetRepository
@@ -99,6 +101,7 @@ class DeleteRows:
         actor: Actor,
         door: str,
         cancellation: Cancellation | None = None,
+        expected: int | None = None,
     ) -> int:
         dataset = get_seen(self.datasets, name, actor)
         require(actor, Scope.WRITE)
@@ -108,13 +111,22 @@ class DeleteRows:
         cancellation = cancellation or Cancellation()
         statement = Statement(sql, parameters)
         with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
-            outcome = self.run(session, statement, actor=actor, door=door, cancellation=cancellation)
+            outcome = self.run(
+                session, statement, actor=actor, door=door, cancellation=cancellation, expected=expected
+            )
         if outcome is None:
             raise InvalidSql("the condition is not a single one; write what follows WHERE")
         return outcome.affected_rows or 0
 
     def run(
-        self, session: Session, statement: Statement, *, actor: Actor, door: str, cancellation: Cancellation
+        self,
+        session: Session,
+        statement: Statement,
+        *,
+        actor: Actor,
+        door: str,
+        cancellation: Cancellation,
+        expected: int | None = None,
     ) -> Outcome | None:
         """Run a DELETE of a dataset; None if the statement is something else."""
         for attempt in range(1, _ATTEMPTS + 1):
@@ -128,10 +140,10 @@ class DeleteRows:
             )
             with closing(deletion):
                 try:
-                    deletion.commit()
+                    deletion.commit(expected)
                     return counted(deletion.rows)
                 except CommitConflict:
-                    if attempt == _ATTEMPTS:
+                    if attempt == _ATTEMPTS or expected is not None:
                         raise
         return None
 
