@@ -320,6 +320,8 @@ def test_anything_but_a_select_is_refused(stack):
     ):
         with pytest.raises(PermissionDenied):
             stack.rows(sql)
+    with pytest.raises(PermissionDenied, match=r"`FROM skein\.datasets` lists the datasets"):
+        stack.rows("SHOW TABLES")
 
 
 def worker_pids() -> set[int]:

@@ -1,7 +1,12 @@
+import re
+import socket
+import threading
+from dataclasses import replace
+
 import pytest
 
 from flight_core.domain.errors import InvalidOption
-from skein.cli.remote.client import Address, find_server, flight_uri, path_of, seen_from_here
+from skein.cli.remote.client import Address, find_server, flight_uri, open_api, path_of, seen_from_here
 from skein.cli.remote.failures import CliError
 from skein.cli.remote.login import authorization
 from skein.runtime import Endpoints, RuntimeFile
@@ -32,6 +37,30 @@ def test_what_is_no_url_of_a_server_is_told_with_one_that_is(server):
 def test_the_url_of_flight_is_told_from_that_of_http():
     with pytest.raises(InvalidOption, match=r"'grpc://h:8815' is the URL of a Flight server; name the HTTP"):
         find_server(load_client_settings(server="grpc://h:8815"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "question"), [("http", "is this its HTTP port"), ("https", "does it have a certificate?")]
+)
+def test_what_answers_without_http_or_tls_is_asked_about(scheme, question):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_talk_nonsense, args=(listener,))
+        thread.start()
+        settings = load_client_settings(server=f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
+        with (
+            open_api(settings, replace(find_server(settings), local=True)) as api,
+            pytest.raises(CliError, match=re.escape(question)) as failure,
+        ):
+            api.delete("/api/v1")
+        thread.join(10)
+    assert failure.value.code == "server_unreachable"
+
+
+def _talk_nonsense(listener: socket.socket) -> None:
+    client, _ = listener.accept()
+    with client:
+        client.recv(10)
+        client.sendall(b"I am not what you are looking for.\r\n\r\n")
 
 
 def test_a_local_server_without_flight_is_told_apart(tmp_path):

@@ -157,7 +157,8 @@ class Api:
     def _unreachable(self, error: httpx.HTTPError) -> CliError:
         return CliError(
             "server_unreachable",
-            f"no answer from {self._http.base_url}: {error or type(error).__name__}; {_question(error)}",
+            f"no answer from {self._http.base_url}: {str(error).rstrip('.') or type(error).__name__};"
+            f" {_question(error)}",
         )
 
     def _refuse_problem(self, response: httpx.Response) -> None:

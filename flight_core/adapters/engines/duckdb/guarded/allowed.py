@@ -87,7 +87,10 @@ def _check_table(node: dict[str, Any]) -> None:
     if kind not in _TABLES:
         raise _refused(f"the table expression {kind}")
     if kind == "SHOW_REF" and (node.get("show_type") not in _DESCRIPTIONS or node.get("query") is None):
-        raise _refused("SHOW")
+        raise StatementNotAllowed(
+            "SHOW is not available to those who may only read; `FROM skein.datasets` lists the datasets,"
+            " `DESCRIBE flights` the columns of one"
+        )
     if any(mark in str(node.get("table_name")) for mark in "/\\"):
         raise _refused("a file by its name")
     if node.get("at_clause") is not None:
