@@ -384,6 +384,14 @@ class ClientSettings(_FromEnvironment):
     user: str | None = Field(None, description="Who logs in with a password, instead of a token.")
     password: SecretStr = Field(SecretStr(""), description="Of that user; asked for if left out.")
     ca: Path | None = Field(None, description="The CA (PEM) that signed the server's certificate.")
+    cert: Path | None = Field(None, description="The certificate (PEM) to show to the server.")
+    key: Path | None = Field(None, description="The private key (PEM) of that certificate.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("SKEIN_CERT and SKEIN_KEY belong together: set both or none")
+        return self
 
 
 def load_settings(**flags: object) -> Settings:

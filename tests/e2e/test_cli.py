@@ -167,6 +167,33 @@ def test_a_private_certificate_is_trusted_when_its_ca_is_named(tmp_path):
     assert no_file.stderr.startswith("error: [invalid_option] SKEIN_CA is ")
 
 
+def test_a_certificate_is_shown_to_servers_that_ask_for_one(tmp_path):
+    files = {
+        "cert": certificates.SERVER,
+        "key": certificates.SERVER_KEY,
+        "ca": certificates.CA,
+        "own": certificates.CLIENT,
+        "own-key": certificates.CLIENT_KEY,
+    }
+    paths = {name: tmp_path / f"{name}.pem" for name in files}
+    for name, content in files.items():
+        paths[name].write_bytes(content)
+    tls = {"tls_cert": paths["cert"], "tls_key": paths["key"], "tls_client_ca": paths["ca"]}
+    own = {"SKEIN_CERT": paths["own"], "SKEIN_KEY": paths["own-key"]}
+
+    with skein_stack(tmp_path / "data", **tls) as stack:
+        for command in DOORS:
+            shown = skein(*command, "--data", stack.data, SKEIN_CA=paths["ca"], **own)
+            assert shown.returncode == 0, shown.stderr
+            hidden = skein(*command, "--data", stack.data, SKEIN_CA=paths["ca"])
+            assert hidden.stderr.startswith("error: [server_unreachable] ")
+        half = skein("datasets", "--data", stack.data, SKEIN_CERT=paths["own"])
+        wrong = skein("datasets", "--data", stack.data, SKEIN_CERT=paths["own"], SKEIN_KEY=paths["key"])
+
+    assert half.stderr.startswith("error: [invalid_option] SKEIN_CERT and SKEIN_KEY belong together")
+    assert wrong.stderr.startswith("error: [invalid_option] SKEIN_CERT and SKEIN_KEY are ")
+
+
 def test_an_installation_that_is_broken_is_no_traceback(tmp_path):
     shadow = tmp_path / "schemas"
     shadow.mkdir()

@@ -211,7 +211,7 @@ def open_api(settings: ClientSettings, address: Address) -> Iterator[Api]:
             headers={"Authorization": shown} if shown else {},
             timeout=_TIMEOUT_S,
             trust_env=not address.local,
-            verify=_verification(address.http, settings.ca),
+            verify=_verification(address.http, settings),
         )
     except (httpx.InvalidURL, ValueError) as error:
         raise InvalidOption(f"'{address.http}' is not a URL: {error}") from None
@@ -257,11 +257,21 @@ def seen_from_here(uri: str, http: str) -> str:
     return f"{flight.scheme}://{f'[{host}]' if ':' in host else host}:{flight.port}"
 
 
-def _verification(url: str, ca: Path | None) -> ssl.SSLContext | bool:
-    if ca is None:
+def _verification(url: str, settings: ClientSettings) -> ssl.SSLContext | bool:
+    ca, cert, key = settings.ca, settings.cert, settings.key
+    if ca is None and cert is None:
         # Without TLS nobody is to be trusted; finding out whom the system trusts takes 25 ms.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http:") else True
     try:
-        return ssl.create_default_context(cafile=ca)
+        context = httpx.create_ssl_context() if ca is None else ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise InvalidOption(f"SKEIN_CA is '{ca}', which is no PEM certificate: {error.strerror}") from None
+    if cert is not None:
+        try:
+            context.load_cert_chain(cert, key)
+        except OSError as error:
+            raise InvalidOption(
+                f"SKEIN_CERT and SKEIN_KEY are '{cert}' and '{key}', which are no PEM certificate with its"
+                f" key: {error.strerror or error}"
+            ) from None
+    return context

@@ -97,16 +97,18 @@ def _connected(uri: str, settings: ClientSettings, *, local: bool) -> fl.FlightC
     proxy: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", 0)] if local else []
     return fl.connect(
         uri,
-        tls_root_certs=_root_certs(settings.ca),  # type: ignore[arg-type] # the stubs are wrong
+        tls_root_certs=_pem("SKEIN_CA", settings.ca),  # type: ignore[arg-type] # the stubs are wrong
+        cert_chain=_pem("SKEIN_CERT", settings.cert),  # type: ignore[arg-type]
+        private_key=_pem("SKEIN_KEY", settings.key),  # type: ignore[arg-type]
         generic_options=proxy,
     )
 
 
-def _root_certs(ca: Path | None) -> bytes | None:
+def _pem(name: str, path: Path | None) -> bytes | None:
     try:
-        return None if ca is None else ca.read_bytes()
+        return None if path is None else path.read_bytes()
     except OSError as error:
-        raise InvalidOption(f"SKEIN_CA is '{ca}', which cannot be read: {error.strerror}") from None
+        raise InvalidOption(f"{name} is '{path}', which cannot be read: {error.strerror}") from None
 
 
 def _options(settings: ClientSettings) -> fl.FlightCallOptions:
