@@ -1,7 +1,10 @@
 """What fits on a terminal. Standard output is no terminal here, unless rich is told that it is one."""
 
 import pytest
+from rich.console import Console
+from rich.progress import TextColumn
 
+from skein.cli.terminal.bars import bytes_bar
 from skein.cli.terminal.tables import Column, show_table
 
 
@@ -29,6 +32,13 @@ def test_columns_are_left_out_of_the_middle(terminal):
         ["─" * 22],
         ["1", "2", "…", "5"],
     ]
+
+
+def test_a_wide_last_column_does_not_hide_narrow_first_ones(terminal):
+    lines, hidden = terminal(["a", "b", "c", "d"], [["1", "2", "3", "x" * 30]], width=14)
+
+    assert hidden == 1
+    assert lines[0].split() == ["a", "b", "c", "…"]
 
 
 def test_columns_that_look_the_same_keep_their_places(terminal):
@@ -79,3 +89,14 @@ def test_elsewhere_nothing_is_cut(capsys):
     assert types == "int64".rjust(300) + "   bool"
     assert rule == "─" * 307
     assert row == "1".rjust(300) + "   NULL"
+
+
+def test_a_progress_bar_is_one_line_on_a_terminal_of_eighty_columns():
+    bar = bytes_bar(TextColumn("{task.fields[rows]}"), TextColumn("{task.fields[pace]}"))
+    pace = "52.8 MB/s, 11,740,089 rows/s, 0 s left"
+    bar.add_task("parsing", total=13_500_000, completed=13_500_000, rows="3,000,000 rows", pace=pace)
+
+    (line,) = Console(width=80).render_lines(bar.get_renderable())
+
+    text = "".join(segment.text for segment in line)
+    assert "13.5/13.5 MB 3,000,000 rows 52.8 MB/s" in text

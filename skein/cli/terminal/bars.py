@@ -13,6 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 
 def bytes_bar(*more: ProgressColumn) -> Progress:
@@ -20,12 +21,13 @@ def bytes_bar(*more: ProgressColumn) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description:>10}"),
-        BarColumn(),
-        DownloadColumn(),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
+        DownloadColumn(table_column=Column(no_wrap=True)),
         *more,
         console=console,
         transient=True,
         disable=not console.is_terminal,
+        expand=True,
     )
 
 

@@ -70,22 +70,24 @@ def show_table(columns: Sequence[Column], rows: Iterable[Row], *, null: str = ""
 
 
 def _fitting(columns: Sequence[_Filled], room: int) -> tuple[list[_Filled], list[_Filled]]:
-    """As many of the first and of the last columns as there is room for, but one at least."""
+    """As many of the first and of the last columns as there is room for, but one at least. Where the next one
+    of a side does not fit, the other side goes on."""
     if sum(column.width for column in columns) <= room:
         return list(columns), []
-    front: list[_Filled] = []
+    front: list[_Filled] = [columns[0]]
     back: list[_Filled] = []
     rest = deque(columns)
-    room -= cell_len(_MORE) + _GAP
+    room -= rest.popleft().width + cell_len(_MORE) + _GAP
     while rest:
-        from_front = len(front) <= len(back)
-        room -= (rest[0] if from_front else rest[-1]).width
-        if room < 0 and front:
-            break
-        if from_front:
-            front.append(rest.popleft())
-        else:
+        first_fits, last_fits = rest[0].width <= room, rest[-1].width <= room
+        if last_fits and not (first_fits and len(front) <= len(back)):
             back.append(rest.pop())
+            room -= back[-1].width
+        elif first_fits:
+            front.append(rest.popleft())
+            room -= front[-1].width
+        else:
+            break
     return front, back[::-1]
 
 
