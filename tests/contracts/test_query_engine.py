@@ -325,6 +325,29 @@ def test_sessions_share_tables_and_keep_temporary_ones_to_themselves(engine, lak
     other.close()
 
 
+def test_the_names_of_the_users_tables_are_told_from_their_commit_to_their_end(engine, lake):
+    """Of those that everybody finds who names no schema."""
+    session = engine.open_session()
+    session.begin()
+    session.execute(Statement("CREATE TABLE Nests (eggs INTEGER)"), lake.state)
+    assert engine.own_tables() == frozenset()
+    session.commit()
+    assert engine.own_tables() == {"nests"}
+    for sql in ("CREATE VIEW seen AS FROM nests", "CREATE TEMP TABLE mine (x INTEGER)", "CREATE SCHEMA far"):
+        session.execute(Statement(sql), lake.state)
+    session.execute(Statement("CREATE TABLE far.away (x INTEGER)"), lake.state)
+    assert engine.own_tables() == {"nests", "seen"}
+    session.execute(Statement("DROP VIEW seen"), lake.state)
+    assert engine.own_tables() == {"nests"}
+    session.close()
+
+
+def test_the_engine_tells_what_it_uses_of_what_it_may(engine, lake):
+    usage = engine.usage()
+    assert 0 <= usage.memory_bytes <= usage.memory_limit_bytes
+    assert usage.spilled_bytes == 0
+
+
 def test_a_transaction_is_seen_by_others_after_its_commit_only(engine, lake):
     one, other = engine.open_session(), engine.open_session()
     one.execute(Statement("CREATE TABLE t (i INTEGER)"), lake.state)
