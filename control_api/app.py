@@ -13,7 +13,6 @@ from control_api import errors, openapi
 from control_api.compression import Compressing
 from control_api.conditional import Conditional
 from control_api.dependencies import known_parameters
-from control_api.mapping import API
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.routes import (
@@ -38,6 +37,7 @@ from control_api.routes import (
 )
 from control_api.security import Guard, GuardOptions, SecurityHeaders
 from control_api.streaming import Streaming
+from schemas.http import API
 
 _EXPOSED_HEADERS = [
     "ETag",

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
-from control_api import mapping
+from control_api import requests
 from control_api.errors import problem_of
 from control_api.options import ControlUseCases
 from control_api.redaction import HIDDEN, redacted
@@ -110,7 +110,7 @@ class CatalogFiles:
             agree = partial(use_cases.contracts.set, name, contract, actor=actor)
             yield _change("contract", name, now.contract, file.contract, agree)
         if file.derivation is not None:
-            request = mapping.derivation_request(name, file.derivation)
+            request = requests.derivation(name, file.derivation)
             define = partial(use_cases.derivations.define, request, actor=actor)
             yield _change("derivation", name, now.derivation, file.derivation, define)
 
@@ -136,7 +136,7 @@ class CatalogFiles:
             return self._request(file, known=now)
 
         def make() -> None:
-            timing = mapping.timing(file)
+            timing = requests.timing(file)
             assert timing is not None
             schedules = self.use_cases.schedules
             if now is None:
@@ -165,7 +165,7 @@ class CatalogFiles:
                 option="source",
             )
         try:
-            return mapping.ingestion_request(ingestions.IngestionRequest.model_validate(fields))
+            return requests.ingestion(ingestions.IngestionRequest.model_validate(fields))
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(map(str, fault["loc"]))

@@ -17,8 +17,8 @@ from anyio.abc import TaskGroup
 from pydantic import BaseModel, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from control_api.answers import versions_read
 from control_api.events import CLOSE_TIMEOUT_S
-from control_api.mapping import versions_read
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.streaming import Streaming
 from flight_core.application.ports.clock import new_id

@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import Depends
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers
 from control_api.dependencies import Caller, UseCases, WaitSeconds
 from control_api.events import Filter, Subscription
 from control_api.once import Once, OnceOnly
@@ -56,11 +56,11 @@ class Waiting:
 
     async def ingestions(self, found: Sequence[Ingestion]) -> list[ingestions.Ingestion]:
         settled = await self._settled(found, self._use_cases.ingestions.get)
-        return [mapping.ingestion(each) for each in settled]
+        return [answers.ingestion(each) for each in settled]
 
     async def job(self, found: Job) -> jobs.Job:
         (settled,) = await self._settled([found], self._use_cases.jobs.get)
-        reply = mapping.job(settled)
+        reply = answers.job(settled)
         self._response.headers["Location"] = reply.href
         return reply
 

@@ -16,8 +16,8 @@ from anyio import CapacityLimiter, to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from control_api.answers import versions_read
 from control_api.formats import Format, ResultHead
-from control_api.mapping import versions_read
 from control_api.options import ControlUseCases
 from flight_core.application.ports.clock import new_id
 from flight_core.application.queries.reads import RunningQuery

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+API = "/api/v1"
 EXAMPLE_TIME = "2026-01-31T12:00:00Z"
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from control_api import mapping
+from control_api import answers
 from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.errors import HttpProblem, problem_of
 from control_api.etags import etag_of_dataset, matching, require_condition, require_match
@@ -15,8 +15,9 @@ from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import FlightCoreError
 from schemas.datasets import BulkChange, BulkItem, BulkOutcome, BulkOutcomes, Dataset, DatasetChange
+from schemas.http import API
 
-router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
+router = APIRouter(prefix=f"{API}/datasets", tags=["datasets"])
 
 
 @router.patch("/{name}", dependencies=[Depends(json_body)])
@@ -34,7 +35,7 @@ def change_dataset(
     with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
         changed = use_cases.datasets.annotate(name, _fields(change), actor=caller, seen=seen)
     response.headers["ETag"] = etag_of_dataset(changed)
-    return mapping.dataset(changed)
+    return answers.dataset(changed)
 
 
 @router.patch("", dependencies=[Depends(json_body)])
@@ -56,7 +57,7 @@ def _outcome(item: BulkItem, scope: Scope, use_cases: ControlUseCases, caller: A
     except (FlightCoreError, HttpProblem) as error:
         problem = problem_of(scope, error)
         return BulkOutcome(name=item.name, status=problem.status, problem=problem)
-    return BulkOutcome(name=changed.name.value, status=200, dataset=mapping.dataset(changed))
+    return BulkOutcome(name=changed.name.value, status=200, dataset=answers.dataset(changed))
 
 
 def _fields(change: DatasetChange) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers
 from control_api.dependencies import Caller, UseCases
 from control_api.paging import Cursor, Limit, link_after, place_of
 from flight_core.domain.audit import AuditFilter, Decision
 from schemas import audit as wire
+from schemas.http import API
 
-router = APIRouter(prefix=f"{mapping.API}/audit", tags=["audit"])
+router = APIRouter(prefix=f"{API}/audit", tags=["audit"])
 
 
 @router.get("")
@@ -35,4 +36,4 @@ def list_audit(
     found = use_cases.access.read_audit(wanted, actor=caller, limit=limit + 1, before=before)
     last = (found[limit - 1].seq,) if len(found) > limit else None
     following = link_after(last, request, response)
-    return wire.AuditPage(items=[mapping.audit_entry(each) for each in found[:limit]], next=following)
+    return wire.AuditPage(items=[answers.audit_entry(each) for each in found[:limit]], next=following)

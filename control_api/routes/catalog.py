@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import mapping
 from control_api.catalog_file import CatalogFiles
 from control_api.dependencies import Caller, UseCases, json_body
 from schemas import catalog as wire
+from schemas.http import API
 
-router = APIRouter(prefix=f"{mapping.API}/catalog", tags=["catalog"])
+router = APIRouter(prefix=f"{API}/catalog", tags=["catalog"])
 
 
 @router.get("/export")

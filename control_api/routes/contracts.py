@@ -5,16 +5,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query
 
-from control_api import mapping
 from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.queued import LOCATION, Queued, Waited
 from flight_core.application.contracts.contracts import ContractStanding
 from flight_core.domain.contract import contract_document, contract_of
 from schemas.contracts import Contract, FreshnessReport, StoredContract, as_document
+from schemas.http import API
 from schemas.ingestions import Ingestion
 from schemas.jobs import Job
 
-router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["contracts"])
+router = APIRouter(prefix=f"{API}/datasets/{{name}}", tags=["contracts"])
 
 
 @router.get("/contract")

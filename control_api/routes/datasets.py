@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers, requests
 from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
 from control_api.etags import etag_of, etag_of_dataset, is_fresh, matching, weak
 from control_api.openapi import NOT_MODIFIED, RESULT
@@ -19,9 +19,10 @@ from flight_core.domain.query import PLACE_COLUMNS, Statement, Window, quoted
 from flight_core.domain.usage import Usage
 from flight_core.domain.versions import VersionName
 from schemas import datasets as wire
+from schemas.http import API
 from schemas.ingestions import IngestionPage
 
-router = APIRouter(prefix=f"{mapping.API}/datasets", tags=["datasets"])
+router = APIRouter(prefix=f"{API}/datasets", tags=["datasets"])
 
 _NEVER_USED = Usage()
 
@@ -72,7 +73,7 @@ def list_datasets(
         like=(0, ""),
     )
     usage = use_cases.datasets.get_usage.of_all()
-    items = [mapping.dataset_entry(each, usage.get(each.id, _NEVER_USED)) for each in page]
+    items = [answers.dataset_entry(each, usage.get(each.id, _NEVER_USED)) for each in page]
     return wire.DatasetPage(items=items, next=following)
 
 
@@ -93,7 +94,7 @@ def describe_dataset(
 
     The ETag of the current version is what `If-Match` of DELETE compares with.
     """
-    at = mapping.parse_version(version)
+    at = requests.version(version)
     dataset = use_cases.datasets.get(name, actor=caller)
     if at is None and is_fresh(request, etag_of_dataset(dataset)):
         return Response(status_code=304, headers={"ETag": etag_of_dataset(dataset)})
@@ -104,7 +105,7 @@ def describe_dataset(
         if at is None
         else etag_of(described.dataset.id, described.dataset.version, described.version.ref.version)
     )
-    return mapping.description(described)
+    return answers.description(described)
 
 
 @router.delete("/{name}", status_code=204)
@@ -158,7 +159,7 @@ def read_rows(
 ) -> Response:
     """A window of rows, in the order they are stored unless `order_by` names another. The same URL with
     a version never changes."""
-    at = mapping.parse_version(version)
+    at = requests.version(version)
     dataset = use_cases.datasets.get(name, actor=caller)
     number = dataset.version if at is None else at
     headers = {"Cache-Control": _REVALIDATE, "Vary": "Accept"}
@@ -183,7 +184,7 @@ def sample_rows(
     columns: Columns = None,
 ) -> Response:
     """A few rows from anywhere in the dataset, others each time."""
-    at = mapping.parse_version(version)
+    at = requests.version(version)
     dataset = use_cases.datasets.get(name, actor=caller)
     sql = _select(_at(dataset.name, dataset.version if at is None else at), columns)
     statement = Statement(f"{sql} USING SAMPLE reservoir({rows} ROWS)")
@@ -195,11 +196,11 @@ def sample_rows(
 def get_usage(name: Name, use_cases: UseCases, caller: Caller) -> wire.Usage:
     """How many queries of how many identities have read the dataset, and when the last one did."""
     usage, uses = use_cases.datasets.get_usage(name, actor=caller)
-    return mapping.usage(use_cases.datasets.get(name, actor=caller).name, usage, uses)
+    return answers.usage(use_cases.datasets.get(name, actor=caller).name, usage, uses)
 
 
 def _at(name: DatasetName, version: VersionName) -> str:
-    return f"{name}@{mapping.version_text(version)}"
+    return f"{name}@{answers.version_text(version)}"
 
 
 def _select(table: str, columns: list[str] | None, *, everything: str = "*") -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers, requests
 from control_api.dependencies import Caller, Name, UseCases, json_body
 from control_api.paging import Cursor, Limit, Place, paged
 from control_api.queued import LOCATION, Queued
@@ -17,9 +17,10 @@ from flight_core.application.derived.derivations import DerivationStatus
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.job import JobState
 from schemas import derivations
+from schemas.http import API
 from schemas.ingestions import Ingestion
 
-router = APIRouter(prefix=mapping.API, tags=["derivations"])
+router = APIRouter(prefix=API, tags=["derivations"])
 
 
 @router.get("/derivations")
@@ -61,7 +62,7 @@ def define_derivation(
     name: Name, request: derivations.DerivationRequest, use_cases: UseCases, caller: Caller
 ) -> derivations.Derivation:
     """Say what makes a dataset, which may be new. With `auto` its first run follows by itself."""
-    use_cases.derivations.define(mapping.derivation_request(name, request), actor=caller)
+    use_cases.derivations.define(requests.derivation(name, request), actor=caller)
     return get_derivation(name, use_cases, caller)
 
 
@@ -106,7 +107,7 @@ def trace_lineage(
 ) -> derivations.Lineage:
     """Where a version comes from, or what was made from it: a graph of versions."""
     found = use_cases.derivations.lineage(
-        name, mapping.parse_version(version), actor=caller, depth=depth, direction=direction
+        name, requests.version(version), actor=caller, depth=depth, direction=direction
     )
     return _lineage(found)
 
@@ -117,7 +118,7 @@ def _derivation(status: DerivationStatus) -> derivations.Derivation:
     waits = derivation.by_itself and status.stale
     return derivations.Derivation(
         dataset=derivation.target.value,
-        href=f"{mapping.API}/datasets/{derivation.target}/derivation",
+        href=f"{API}/datasets/{derivation.target}/derivation",
         sql=derivation.sql,
         step=derivation.step,
         incremental="append" if derivation.incremental else None,
@@ -136,7 +137,7 @@ def _derivation(status: DerivationStatus) -> derivations.Derivation:
         ],
         missing=[name.value for name in status.missing],
         will_refresh=waits,
-        run=None if status.run is None else mapping.ingestion(status.run),
+        run=None if status.run is None else answers.ingestion(status.run),
         actor=derivation.actor,
         created_at=derivation.created_at,
     )

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from control_api.dependencies import Caller, Options, UseCases
 from control_api.errors import problem_response
 from control_api.events import EventStreamResponse, Filter, SocketFollower, Subscription
-from control_api.mapping import API
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.security import TOKEN_SUBPROTOCOL
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import FlightCoreError, InvalidRequest
 from flight_core.domain.events import EventKind
 from schemas.events import EventMessage, EventSelection, SubscribeToEvents
+from schemas.http import API
 
 router = APIRouter(prefix=f"{API}/events", tags=["events"])
 

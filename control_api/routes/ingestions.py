@@ -7,16 +7,19 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers, requests
 from control_api.dependencies import Caller, UseCases, json_body
+from control_api.formats import json_objects
 from control_api.once import KeyHeader
 from control_api.queued import LOCATION, Queued, Waited
 from control_api.routes.jobs import ListQuery, list_page
+from flight_core.application.ports.parsing import Preview, Trial
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Task
 from schemas import ingestions as wire
+from schemas.http import API, Column
 
-router = APIRouter(prefix=mapping.API, tags=["ingestions"])
+router = APIRouter(prefix=API, tags=["ingestions"])
 
 
 @router.post(
@@ -35,7 +38,7 @@ async def start_ingestion(
     """Queue a job. Follow `Location`, or the events, to see what becomes of it; `Prefer: wait=10`
     waits for the end, up to that many seconds. The same request with the same `Idempotency-Key`
     starts nothing again: it is answered with the job that it started, for 24 hours."""
-    wanted = mapping.ingestion_request(request)
+    wanted = requests.ingestion(request)
     start = partial(use_cases.ingestions.start, wanted, actor=caller, idempotency_key=idempotency_key)
     return await waiting.ingestion(await to_thread.run_sync(start))
 
@@ -48,8 +51,8 @@ async def preview_ingestion(
     written, and no more is fetched than is needed.
 
     Where `dataset` has a contract, or one is given, `check` tells what that would reject, and why."""
-    preview = await use_cases.ingestions.preview(mapping.preview_request(request), actor=caller)
-    return await to_thread.run_sync(mapping.preview, preview)
+    preview = await use_cases.ingestions.preview(requests.preview(request), actor=caller)
+    return await to_thread.run_sync(_preview, preview)
 
 
 @router.get("/ingestions")
@@ -63,7 +66,7 @@ def list_ingestions(
     """Newest first."""
     ingestions = frozenset({Task.INGEST})
     found, following = list_page(use_cases, caller, request, response, wanted, tasks=ingestions)
-    items = [mapping.ingestion(job) for job in found if isinstance(job, Ingestion)]
+    items = [answers.ingestion(job) for job in found if isinstance(job, Ingestion)]
     return wire.IngestionPage(items=items, next=following)
 
 
@@ -107,4 +110,33 @@ def list_sources(use_cases: UseCases, caller: Caller) -> wire.SourcePage:
             wire.SourceKind(kind=kind, fields=dict(fields))
             for kind, fields in use_cases.ingestions.sources.items()
         ]
+    )
+
+
+def _preview(preview: Preview) -> wire.Preview:
+    return wire.Preview(
+        format=preview.reading.format,
+        options=dict(preview.reading.options),
+        columns=[
+            Column(name=field.name, type=str(field.type).replace("large_", ""), nullable=field.nullable)
+            for field in preview.rows.schema
+        ],
+        rows=json_objects(preview.rows),
+        sampled=preview.sampled,
+        warnings=list(preview.warnings),
+        check=None if preview.trial is None else _trial(preview.trial),
+    )
+
+
+def _trial(trial: Trial) -> wire.PreviewCheck:
+    return wire.PreviewCheck(
+        contract_version=trial.report.contract_version,
+        rows=trial.report.rows,
+        rejected_rows=trial.report.rejected_rows,
+        rules=[answers.rule_count(count) for count in trial.report.rules],
+        violation=trial.violation,
+        rejected=[
+            wire.RejectedRow(source=row["source"], row=row["row"], rules=row["rules"], raw=dict(row["raw"]))
+            for row in trial.rejected.to_pylist()
+        ],
     )

@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers
 from control_api.dependencies import Caller, Name, UseCases
 from control_api.options import ControlUseCases
 from control_api.paging import Cursor, Limit, link_after, place_of
@@ -17,10 +17,11 @@ from control_api.queued import LOCATION, Queued, Waited
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import IngestionNotFound, InvalidRequest
-from flight_core.domain.job import Job, JobFilter, JobState, Task
+from flight_core.domain.job import Job, JobFilter, JobState, LogLine, Task
 from schemas import jobs as wire
+from schemas.http import API
 
-router = APIRouter(prefix=mapping.API, tags=["jobs"])
+router = APIRouter(prefix=API, tags=["jobs"])
 
 
 class ListQuery:
@@ -75,7 +76,7 @@ def list_jobs(
     """Ingestions and maintenance, newest first."""
     tasks = frozenset(task) if task else None
     found, following = list_page(use_cases, caller, request, response, wanted, tasks=tasks)
-    return wire.JobPage(items=[mapping.job(job) for job in found], next=following)
+    return wire.JobPage(items=[answers.job(job) for job in found], next=following)
 
 
 @router.get("/jobs/{job_id}")
@@ -107,7 +108,7 @@ def read_log(
     following = None
     if len(lines) > limit:
         following = f"{request.url.path}?{urlencode({'after': lines[limit - 1][0], 'limit': limit})}"
-    return wire.JobLog(items=[mapping.log_line(*line) for line in lines[:limit]], next=following)
+    return wire.JobLog(items=[_line(*line) for line in lines[:limit]], next=following)
 
 
 @router.post("/datasets/{name}/compact", status_code=202, responses=LOCATION)
@@ -139,3 +140,14 @@ async def vacuum_dataset(
     options = {"dry_run": True} if request is not None and request.dry_run else {}
     start = use_cases.jobs.start_maintenance
     return await queued.job(partial(start, name, Task.VACUUM, actor=caller, options=options))
+
+
+def _line(number: int, line: LogLine) -> wire.JobLogLine:
+    return wire.JobLogLine(
+        number=number,
+        time=line.at,
+        level=line.level.value,
+        phase=None if line.phase is None else line.phase.value,
+        attempt=line.attempt,
+        message=line.message,
+    )

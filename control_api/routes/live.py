@@ -5,9 +5,9 @@ from fastapi import APIRouter, WebSocket
 from control_api.dependencies import Caller, Options, Responses, UseCases
 from control_api.errors import problem_response
 from control_api.live import LiveSocket
-from control_api.mapping import API
 from control_api.routes.events import accept
 from flight_core.domain.errors import FlightCoreError
+from schemas.http import API
 
 router = APIRouter(prefix=f"{API}/live", tags=["events"])
 

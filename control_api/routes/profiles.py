@@ -6,16 +6,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from control_api import mapping
+from control_api import requests
 from control_api.dependencies import Caller, Name, UseCases
 from control_api.queued import LOCATION, Waited
 from control_api.routes.datasets import VersionText
 from flight_core.application.profiles.profile import VersionProfile
 from flight_core.domain.dataset import DatasetName
+from schemas.http import API
 from schemas.jobs import Job
 from schemas.profiles import DatasetProfile
 
-router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["datasets"])
+router = APIRouter(prefix=f"{API}/datasets/{{name}}", tags=["datasets"])
 
 Columns = Annotated[
     list[str] | None, Query(description="A column to tell of; repeat it for several. All if left out.")
@@ -34,7 +35,7 @@ async def profile_dataset(
     """What the values of each column are like: nulls, distinct values, range, distribution, top values.
     It is computed when a version is first asked for, and kept from then on. Where that takes long a
     job does it: the answer is 202 with the job, or, with `Prefer: wait=10`, the profile if it is ready."""
-    at = mapping.parse_version(version)
+    at = requests.version(version)
     look = partial(use_cases.datasets.profile, name, at, actor=caller, columns=columns or ())
     found = await waiting.computed(look)
     return _profile(name, found) if isinstance(found, VersionProfile) else found

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -10,17 +11,18 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers
 from control_api.dependencies import Caller, Responses, UseCases, WaitSeconds, Wanted, json_body
 from control_api.openapi import RESULT
 from control_api.paging import Cursor, Place, link_after, place_of
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidOption, InvalidParameters, PermissionDenied
-from flight_core.domain.query import Parameters, QueryRecord, QueryState, Statement
+from flight_core.domain.query import CacheUse, Parameters, QueryRecord, QueryState, Statement
 from schemas import queries as wire
+from schemas.http import API
 
-router = APIRouter(prefix=mapping.API, tags=["queries"])
+router = APIRouter(prefix=API, tags=["queries"])
 
 Door = Literal["http", "websocket", "flight", "flight_sql", "ingestion", "skein"]
 
@@ -115,7 +117,7 @@ def list_queries(
     page = found[:limit]
     following = link_after(_position(page[-1]) if len(found) > limit else None, request, response)
     now = use_cases.clock()
-    return wire.QueryPage(items=[mapping.query(record, now) for record in page], next=following)
+    return wire.QueryPage(items=[_answer(record, now) for record in page], next=following)
 
 
 def _refuse_unread(request: Request, names: Sequence[str], why: str) -> None:
@@ -135,7 +137,7 @@ def get_query(query_id: str, use_cases: UseCases, caller: Caller) -> wire.Query:
     record = use_cases.queries.log.get(query_id)
     if not _may_see(caller, record):
         raise PermissionDenied(f"query '{query_id[:64]}' belongs to another user")
-    return mapping.query(record, use_cases.clock())
+    return _answer(record, use_cases.clock())
 
 
 @router.delete("/queries/{query_id}", status_code=202)
@@ -144,7 +146,7 @@ async def cancel_query(
 ) -> wire.Query:
     """Stop a query. One that has ended stays as it is. `Prefer: wait=10` waits for its end."""
     await to_thread.run_sync(partial(use_cases.queries.cancel, query_id, actor=caller))
-    response.headers["Location"] = f"{mapping.API}/queries/{query_id}"
+    response.headers["Location"] = f"{API}/queries/{query_id}"
     if wait_s:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
     with anyio.move_on_after(wait_s):
@@ -153,8 +155,28 @@ async def cancel_query(
     record = use_cases.queries.log.get(query_id)
     if record.finished_at is None:
         response.headers["Retry-After"] = "1"
-    return mapping.query(record, use_cases.clock())
+    return _answer(record, use_cases.clock())
 
 
 def _may_see(caller: Actor, record: QueryRecord) -> bool:
     return caller.oversees(record.actor)
+
+
+def _answer(record: QueryRecord, now: datetime) -> wire.Query:
+    lag = None if record.unread_since is None else (now - record.unread_since).total_seconds()
+    return wire.Query(
+        id=record.query_id,
+        sql=record.sql,
+        actor=record.actor,
+        door=record.door,
+        state=record.state.value,
+        rows=record.rows,
+        size_bytes=record.size_bytes,
+        progress=record.progress,
+        consumer_lag_s=lag,
+        cached=record.cache is CacheUse.HIT,
+        datasets=answers.versions_read(record.pins),
+        error=record.error,
+        created_at=record.created_at,
+        finished_at=record.finished_at,
+    )

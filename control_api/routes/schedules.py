@@ -6,7 +6,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers, requests
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
@@ -18,9 +18,10 @@ from flight_core.domain.errors import IngestionNotFound
 from flight_core.domain.job import Job
 from flight_core.domain.schedule import Cron, Interval, Schedule
 from schemas import schedules as wire
+from schemas.http import API
 from schemas.ingestions import Ingestion
 
-router = APIRouter(prefix=f"{mapping.API}/schedules", tags=["schedules"])
+router = APIRouter(prefix=f"{API}/schedules", tags=["schedules"])
 
 
 @router.post("", status_code=201, dependencies=[Depends(json_body)])
@@ -28,9 +29,9 @@ async def add_schedule(
     request: wire.ScheduleRequest, response: Response, use_cases: UseCases, caller: Caller, once: OnceOnly
 ) -> wire.Schedule:
     """Let an ingestion repeat. One with `every_s` runs for the first time at once."""
-    timing = mapping.timing(request)
+    timing = requests.timing(request)
     assert timing is not None
-    wanted = mapping.ingestion_request(request.ingestion)
+    wanted = requests.ingestion(request.ingestion)
     schedules = use_cases.schedules
     schedule = await once.in_thread(
         partial(schedules.add, request.name, wanted, timing, actor=caller, paused=request.paused),
@@ -74,8 +75,8 @@ def change_schedule(
     changed = use_cases.schedules.change(
         name,
         actor=caller,
-        request=None if request.ingestion is None else mapping.ingestion_request(request.ingestion),
-        timing=mapping.timing(request),
+        request=None if request.ingestion is None else requests.ingestion(request.ingestion),
+        timing=requests.timing(request),
         paused=request.paused,
     )
     return _reply(changed, use_cases, caller)
@@ -124,10 +125,10 @@ def _last_run(schedule: Schedule, use_cases: ControlUseCases, caller: Actor) -> 
         job = None
     return wire.LastRun(
         ingestion=schedule.last_job,
-        href=f"{mapping.API}/ingestions/{schedule.last_job}",
+        href=f"{API}/ingestions/{schedule.last_job}",
         at=schedule.last_at,
         state=None if job is None else job.state.value,
         version=None if job is None else job.version,
         unchanged=job is not None and job.unchanged,
-        error=None if job is None else mapping.failure(job),
+        error=None if job is None else answers.failure(job),
     )

@@ -10,10 +10,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import HTMLResponse, Response
 
 from control_api.dependencies import Options, UseCases
-from control_api.mapping import API
 from control_api.options import Check
 from flight_core.domain.errors import FlightCoreError, NotFound
 from schemas.errors import PROBLEM_TYPES, ProblemPage, ProblemType
+from schemas.http import API
 from schemas.system import About, Health, Readiness
 
 logger = logging.getLogger(__name__)

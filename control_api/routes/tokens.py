@@ -6,15 +6,15 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from control_api import mapping
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import OnceOnly
 from flight_core.domain.access import Scope
 from flight_core.domain.limits import Limits
 from flight_core.domain.tokens import ApiToken
 from schemas import tokens as wire
+from schemas.http import API
 
-router = APIRouter(prefix=f"{mapping.API}/tokens", tags=["tokens"])
+router = APIRouter(prefix=f"{API}/tokens", tags=["tokens"])
 
 
 @router.post("", status_code=201, dependencies=[Depends(json_body)])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,7 +13,6 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from control_api import mapping
 from control_api.dependencies import Caller, Name, Options, UseCases
 from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
@@ -27,8 +27,9 @@ from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.upload import Upload
 from schemas import ingestions
 from schemas import uploads as wire
+from schemas.http import API
 
-router = APIRouter(prefix=mapping.API, tags=["uploads"])
+router = APIRouter(prefix=API, tags=["uploads"])
 
 _BYTES: dict[str, Any] = {
     "requestBody": {
@@ -87,7 +88,7 @@ def list_uploads(
     page, following = paged(
         found, request, response, limit=limit, cursor=cursor, place=_place, like=(0.0, "")
     )
-    items = [mapping.upload(upload, ttl=uploads.limits.ttl) for upload in page]
+    items = [_answer(upload, ttl=uploads.limits.ttl) for upload in page]
     return wire.UploadPage(items=items, next=following)
 
 
@@ -218,7 +219,7 @@ async def _chunks(request: Request, stall_timeout_s: float) -> AsyncIterator[byt
 
 def _told(response: Response, upload: Upload, use_cases: ControlUseCases) -> wire.Upload:
     limits = use_cases.uploads.limits
-    reply = mapping.upload(upload, ttl=limits.ttl)
+    reply = _answer(upload, ttl=limits.ttl)
     response.headers.update(headers_of(reply, max_bytes=limits.max_bytes))
     return reply
 
@@ -231,3 +232,17 @@ def _options_of(text: str) -> dict[str, object]:
     if not isinstance(options, dict):
         raise InvalidOption(f'\'options\' is {text[:80]!r}; write a JSON object such as {{"delimiter": ";"}}')
     return options
+
+
+def _answer(upload: Upload, *, ttl: timedelta) -> wire.Upload:
+    return wire.Upload(
+        id=upload.id,
+        href=f"{API}/uploads/{upload.id}",
+        name=upload.name,
+        offset=upload.offset,
+        size_bytes=upload.size_bytes,
+        complete=upload.complete,
+        actor=upload.actor,
+        created_at=upload.created_at,
+        expires_at=upload.updated_at + ttl,
+    )

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from control_api import mapping
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import OnceOnly
 from flight_core.domain.access import Scope
@@ -13,8 +12,9 @@ from flight_core.domain.limits import Limits
 from flight_core.domain.users import User
 from schemas import tokens
 from schemas import users as wire
+from schemas.http import API
 
-router = APIRouter(prefix=f"{mapping.API}/users", tags=["users"])
+router = APIRouter(prefix=f"{API}/users", tags=["users"])
 
 
 @router.post("", status_code=201, dependencies=[Depends(json_body)])

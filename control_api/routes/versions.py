@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import mapping
+from control_api import answers, requests
 from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
 from control_api.etags import matching
 from control_api.formats import json_objects
@@ -19,7 +19,7 @@ from flight_core.domain.errors import TagNotFound
 from flight_core.domain.query import Statement
 from flight_core.domain.versions import RetentionPolicy, TagName, version_named
 from flight_core.domain.versions import Tag as DomainTag
-from schemas.http import Column
+from schemas.http import API, Column
 from schemas.versions import (
     ColumnChanges,
     DatasetDiff,
@@ -37,7 +37,7 @@ from schemas.versions import (
     VersionSummary,
 )
 
-router = APIRouter(prefix=f"{mapping.API}/datasets/{{name}}", tags=["versions"])
+router = APIRouter(prefix=f"{API}/datasets/{{name}}", tags=["versions"])
 
 From = Annotated[
     str, Query(alias="from", description="The version to compare with: 3, v3, a moment, or a tag.")
@@ -64,7 +64,7 @@ def list_versions(
     entries = use_cases.versions.history(name, actor=caller, before=before, limit=limit + 1)
     last = (entries[limit - 1].version.ref.version,) if len(entries) > limit else None
     following = link_after(last, request, response)
-    return VersionPage(items=[mapping.history_entry(entry) for entry in entries[:limit]], next=following)
+    return VersionPage(items=[answers.history_entry(entry) for entry in entries[:limit]], next=following)
 
 
 @router.get("/diff")
@@ -81,7 +81,7 @@ def compare_versions(
     diff = use_cases.versions.diff(
         name,
         version_named(from_),
-        mapping.parse_version(to),
+        requests.version(to),
         actor=caller,
         door=DOOR,
         key=_key(key),
@@ -104,7 +104,7 @@ def read_differences(
     """All differences between two versions, one a row, in no order: `change`, then `key`, `before` and
     `after`; without a key `rows` and `row`."""
     plan = use_cases.versions.diff.plan(
-        name, version_named(from_), mapping.parse_version(to), actor=caller, door=DOOR, key=_key(key)
+        name, version_named(from_), requests.version(to), actor=caller, door=DOOR, key=_key(key)
     )
     run = Run(use_cases, Statement(plan.rows), actor=caller, format=format)
     return QueryResponse(run, format, streaming)
@@ -170,7 +170,7 @@ def restore_version(
             message=wanted.message,
             expected=expected,
         )
-    return mapping.version(restored)
+    return answers.version(restored)
 
 
 @router.get("/tags")
@@ -204,7 +204,7 @@ def get_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> Tag:
 @router.put("/tags/{tag}", dependencies=[Depends(json_body)])
 def tag_version(name: Name, tag: str, wanted: TagRequest, use_cases: UseCases, caller: Caller) -> Tag:
     """Give a version a name, or move the name to it. A version with a tag is kept."""
-    at = mapping.parse_version(wanted.version)
+    at = requests.version(wanted.version)
     return _tag(use_cases.versions.tag(name, TagName(tag), at, actor=caller, message=wanted.message))
 
 

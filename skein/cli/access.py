@@ -103,7 +103,7 @@ class _Offline:
         self.access.change_password(name, password=password, actor=OPERATOR)
 
     def audit(self, wanted: Mapping[str, str | None], limit: int) -> Sequence[AuditEntry]:
-        from control_api.mapping import audit_entry
+        from control_api.answers import audit_entry
 
         decision = wanted["decision"]
         chosen = AuditFilter(

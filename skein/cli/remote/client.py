@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
-from schemas.http import Page
+from schemas.http import API, Page
 from schemas.system import About
 from skein.cli.remote.failures import CliError
 from skein.cli.remote.login import authorization, client_settings
@@ -238,7 +238,7 @@ def flight_uri(settings: ClientSettings, address: Address) -> str:
     uri = None
     if not address.local:
         with open_api(settings, address) as api:
-            uri = api.get(About, "/api/v1").flight_uri
+            uri = api.get(About, API).flight_uri
     if uri is None:
         raise CliError("no_server", "no Flight server is running; start one with 'skein serve-flight'")
     return seen_from_here(uri, str(address.http))
@@ -246,7 +246,7 @@ def flight_uri(settings: ClientSettings, address: Address) -> str:
 
 def path_of(*parts: str) -> str:
     """A path of the API, with each part quoted."""
-    return "/".join(("/api/v1", *(quote(part, safe="") for part in parts)))
+    return "/".join((API, *(quote(part, safe="") for part in parts)))
 
 
 def seen_from_here(uri: str, http: str) -> str:

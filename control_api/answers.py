@@ -1,36 +1,25 @@
-"""Models of the hexagon -> what travels, and back."""
+"""Models of the hexagon -> what clients are answered."""
 
-import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from control_api.etags import etag_of_dataset
-from control_api.formats import ResultHead, encode_json_array, json_value
+from control_api.formats import json_value
 from flight_core.application.datasets.catalog import DatasetDescription
 from flight_core.application.datasets.versions import HistoryEntry
-from flight_core.application.derived.definitions import DerivationRequest
-from flight_core.application.ingestion.preview import PreviewRequest
-from flight_core.application.ports.parsing import Preview, Trial
 from flight_core.domain.audit import StoredAuditEntry
-from flight_core.domain.contract import CheckReport, RuleCount, contract_of
-from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
-from flight_core.domain.derivation import RefreshPolicy
-from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
-from flight_core.domain.job import Job, JobState, LogLine, Maintenance, Progress, Task
-from flight_core.domain.query import CacheUse, Pins, QueryRecord
-from flight_core.domain.schedule import Cron, Interval, Timing
-from flight_core.domain.upload import Upload
+from flight_core.domain.contract import CheckReport, RuleCount
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
+from flight_core.domain.ingestion import Ingestion
+from flight_core.domain.job import Job, JobState, Maintenance, Progress, Task
+from flight_core.domain.query import Pins
 from flight_core.domain.usage import Usage, Use
-from flight_core.domain.versions import TagName, VersionName, version_named
-from schemas import datasets, derivations, http, ingestions, jobs, queries, schedules, uploads, versions
+from flight_core.domain.versions import TagName, VersionName
+from schemas import datasets, ingestions, jobs, versions
 from schemas.audit import AuditEntry
-from schemas.contracts import as_document
-from schemas.sources import Source
-
-API = "/api/v1"
-
+from schemas.http import API, Column
 
 _LINKS = (
     "versions",
@@ -90,7 +79,7 @@ def _dataset(dataset: Dataset) -> dict[str, Any]:
         "version": dataset.version,
         "etag": etag_of_dataset(dataset),
         "columns": [
-            http.Column(
+            Column(
                 name=field.name,
                 type=str(field.type),
                 nullable=field.nullable,
@@ -154,26 +143,6 @@ def _version(version: DatasetVersion) -> dict[str, Any]:
     }
 
 
-def source_spec(source: Source) -> SourceSpec:
-    fields = source.model_dump(exclude={"kind"}, exclude_unset=True, by_alias=True)
-    return SourceSpec(source.kind, fields)
-
-
-def ingestion_request(request: ingestions.IngestionRequest) -> IngestionRequest:
-    return IngestionRequest(
-        dataset=DatasetName(request.dataset),
-        source=source_spec(request.source),
-        mode=WriteMode(request.mode),
-        keys=tuple(request.keys),
-        schema_policy=SchemaPolicy(request.schema_policy),
-        format=request.format,
-        options=request.options,
-        force=request.force,
-        message=request.message,
-        priority=request.priority,
-    )
-
-
 def ingestion(ingestion: Ingestion) -> ingestions.Ingestion:
     """Without the source's fields: they may hold secrets."""
     request, reading = ingestion.request, ingestion.reading
@@ -231,17 +200,6 @@ def _of_job(job: Job) -> dict[str, Any]:
     }
 
 
-def log_line(number: int, line: LogLine) -> jobs.JobLogLine:
-    return jobs.JobLogLine(
-        number=number,
-        time=line.at,
-        level=line.level.value,
-        phase=None if line.phase is None else line.phase.value,
-        attempt=line.attempt,
-        message=line.message,
-    )
-
-
 def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 1)
 
@@ -262,97 +220,14 @@ def rule_count(count: RuleCount) -> jobs.RuleCount:
     )
 
 
-def preview_request(request: ingestions.PreviewRequest) -> PreviewRequest:
-    return PreviewRequest(
-        source_spec(request.source),
-        request.format,
-        request.options,
-        request.rows,
-        None if request.dataset is None else DatasetName(request.dataset),
-        None if request.contract is None else contract_of(as_document(request.contract)),
-    )
-
-
-def preview(preview: Preview) -> ingestions.Preview:
-    table = preview.rows
-    head = ResultHead(table.schema, "")
-    return ingestions.Preview(
-        format=preview.reading.format,
-        options=dict(preview.reading.options),
-        columns=[
-            http.Column(name=field.name, type=str(field.type).replace("large_", ""), nullable=field.nullable)
-            for field in table.schema
-        ],
-        rows=json.loads(b"".join(encode_json_array(head, table.to_batches()))),
-        sampled=preview.sampled,
-        warnings=list(preview.warnings),
-        check=None if preview.trial is None else _trial(preview.trial),
-    )
-
-
-def _trial(trial: Trial) -> ingestions.PreviewCheck:
-    return ingestions.PreviewCheck(
-        contract_version=trial.report.contract_version,
-        rows=trial.report.rows,
-        rejected_rows=trial.report.rejected_rows,
-        rules=[rule_count(count) for count in trial.report.rules],
-        violation=trial.violation,
-        rejected=[
-            ingestions.RejectedRow(
-                source=row["source"], row=row["row"], rules=row["rules"], raw=dict(row["raw"])
-            )
-            for row in trial.rejected.to_pylist()
-        ],
-    )
-
-
-def upload(upload: Upload, *, ttl: timedelta) -> uploads.Upload:
-    return uploads.Upload(
-        id=upload.id,
-        href=f"{API}/uploads/{upload.id}",
-        name=upload.name,
-        offset=upload.offset,
-        size_bytes=upload.size_bytes,
-        complete=upload.complete,
-        actor=upload.actor,
-        created_at=upload.created_at,
-        expires_at=upload.updated_at + ttl,
-    )
-
-
 def _fraction(progress: Progress) -> float | None:
     if not progress.total_bytes:
         return None
     return min(1.0, progress.done_bytes / progress.total_bytes)
 
 
-def query(record: QueryRecord, now: datetime) -> queries.Query:
-    lag = None if record.unread_since is None else (now - record.unread_since).total_seconds()
-    return queries.Query(
-        id=record.query_id,
-        sql=record.sql,
-        actor=record.actor,
-        door=record.door,
-        state=record.state.value,
-        rows=record.rows,
-        size_bytes=record.size_bytes,
-        progress=record.progress,
-        consumer_lag_s=lag,
-        cached=record.cache is CacheUse.HIT,
-        datasets=versions_read(record.pins),
-        error=record.error,
-        created_at=record.created_at,
-        finished_at=record.finished_at,
-    )
-
-
 def versions_read(pins: Pins) -> dict[str, int]:
     return {name: ref.version for name, ref in pins.items()}
-
-
-def parse_version(text: str | None) -> VersionName | None:
-    """Raises VersionNotFound: see `version_named`."""
-    return None if text is None else version_named(text)
 
 
 def version_text(version: VersionName) -> str:
@@ -382,21 +257,3 @@ def audit_entry(stored: StoredAuditEntry) -> AuditEntry:
         code=entry.code,
         count=entry.count,
     )
-
-
-def derivation_request(name: DatasetName, request: derivations.DerivationRequest) -> DerivationRequest:
-    return DerivationRequest(
-        target=name,
-        sql=request.sql,
-        step=request.step,
-        inputs=request.inputs,
-        params=request.params if request.step is None else dict(request.params),
-        policy=RefreshPolicy(request.refresh),
-        incremental=request.incremental == "append",
-    )
-
-
-def timing(request: schedules.Timed) -> Timing | None:
-    if request.cron is not None:
-        return Cron(request.cron, request.timezone or "UTC")
-    return None if request.every_s is None else Interval(request.every_s)
