@@ -8,11 +8,9 @@ A commit renames the folder of its files and then writes one log entry. Files an
 to disk before anybody is told.
 """
 
-import re
 import shutil
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,13 +22,14 @@ from flight_core.adapters.storage.changes import Change, Compacted, Restored, Re
 from flight_core.adapters.storage.commit import Committing
 from flight_core.adapters.storage.compaction import rewrite, runs_to_compact
 from flight_core.adapters.storage.fitting import Fit
-from flight_core.adapters.storage.leftovers import VacuumedVersions, needless_files
+from flight_core.adapters.storage.leftovers import VacuumedVersions
 from flight_core.adapters.storage.log import CommitLog
 from flight_core.adapters.storage.parquet import ParquetSource
 from flight_core.adapters.storage.rewriting import ByKey, ByNumber, Survivors, by_path
 from flight_core.adapters.storage.rows import ParquetRows
 from flight_core.adapters.storage.staged import ATTACHMENT, DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
+from flight_core.adapters.storage.vacuum import STAGING, Vacuum
 from flight_core.application.ports.clock import Clock, utc_now
 from flight_core.application.ports.storage import (
     ColumnStatistics,
@@ -51,8 +50,6 @@ from flight_core.domain.dataset import (
 )
 from flight_core.domain.errors import Unsupported, VersionExpired, VersionNotFound
 
-_STAGING = "_staging"
-_WRITE_ID = re.compile(r"[0-9a-f]{32}")  # other folders are not ours
 _LOCKS = 64
 
 
@@ -68,6 +65,7 @@ class DeltaTableStore:
         self._row_finder = row_finder
         self._log = CommitLog(root)
         self._vacuumed = VacuumedVersions(root)
+        self._vacuum = Vacuum(root, self._log, self._vacuumed)
         # Fairness within this process only; between processes the Delta log decides.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._files = lru_cache(maxsize=64)(self._load_files)
@@ -218,28 +216,7 @@ class DeltaTableStore:
         dry_run: bool = False,
         on_file: OnStep = lambda _: None,
     ) -> Leftovers:
-        table = self._root / dataset_id
-        found = Leftovers()
-        if not table.is_dir():
-            return found
-        with self._vacuumed.alone(dataset_id):
-            commits = self._log.commits(dataset_id)
-            given_up = (self._vacuumed.of(dataset_id) | set(expired)) - {len(commits) - 1}
-            if given_up and not dry_run:
-                self._vacuumed.add(dataset_id, given_up)
-            kept = [number for number in range(len(commits)) if number not in given_up]
-            for file in needless_files(commits, kept):
-                found += _deleted(table / file.path, dry_run=dry_run)
-                on_file(1)
-            for number in given_up:
-                if write_id := commits[number].write_id:
-                    found += _deleted(table / write_id / ATTACHMENT, dry_run=dry_run)
-            for folder in [*self._abandoned(table, before), *self._uncommitted(table, before)]:
-                for path in folder.rglob("*"):
-                    found += _deleted(path, dry_run=dry_run)
-                if not dry_run:
-                    shutil.rmtree(folder, ignore_errors=True)
-        return found
+        return self._vacuum.run(dataset_id, expired, before=before, dry_run=dry_run, on_file=on_file)
 
     def vacuumed(self, dataset_id: str) -> Collection[int]:
         return self._vacuumed.of(dataset_id)
@@ -251,28 +228,7 @@ class DeltaTableStore:
         self._files.cache_clear()
 
     def sweep(self, *, before: datetime) -> None:
-        for table in _subfolders(self._root):
-            for folder in [*self._abandoned(table, before), *self._uncommitted(table, before)]:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    @staticmethod
-    def _abandoned(table: Path, before: datetime) -> Sequence[Path]:
-        """Writes that were never committed, without a sign of life since."""
-        staged = _subfolders(table / _STAGING)
-        return [folder for folder in staged if _last_change(folder) < before.timestamp()]
-
-    def _uncommitted(self, table: Path, before: datetime) -> Sequence[Path]:
-        """Folders of files whose writer died between the rename and the log entry."""
-        old = [
-            part
-            for part in _subfolders(table)
-            if _WRITE_ID.fullmatch(part.name) and part.stat().st_mtime < before.timestamp()
-        ]
-        if not old:
-            return []
-        # looked at before the log: what is committed meanwhile is in the log
-        committed = {commit.write_id for commit in self._log.commits(table.name)}
-        return [part for part in old if part.name not in committed]
+        self._vacuum.sweep(before=before)
 
     def _load_files(self, ref: VersionRef) -> TableFiles:
         commits = self._log.commits(ref.dataset_id)
@@ -300,7 +256,7 @@ class DeltaTableStore:
         return found
 
     def _new_folder(self, dataset_id: str) -> Path:
-        return self._root / dataset_id / _STAGING / uuid4().hex
+        return self._root / dataset_id / STAGING / uuid4().hex
 
     def _commit(
         self, dataset_id: str, rule: WriteRule, staged: StagedFiles, on_rows: OnStep
@@ -326,27 +282,3 @@ class DeltaTableStore:
         committing.prepare()
         with self._locks[hash(dataset_id) % _LOCKS]:
             return committing.run()
-
-
-def _deleted(path: Path, *, dry_run: bool) -> Leftovers:
-    """The file, which is gone now."""
-    try:
-        size_bytes = path.stat().st_size
-        if path.is_dir():
-            return Leftovers()
-        if not dry_run:
-            path.unlink()
-            with suppress(OSError):  # others are in there
-                path.parent.rmdir()
-    except FileNotFoundError:
-        return Leftovers()
-    return Leftovers(1, size_bytes)
-
-
-def _subfolders(folder: Path) -> Sequence[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-
-def _last_change(folder: Path) -> float:
-    """When anything in the folder changed last, in seconds since 1970."""
-    return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])

@@ -1,0 +1,105 @@
+"""Deleting files that nobody needs: of versions that were given up, and of writes that never came to be."""
+
+import re
+import shutil
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from flight_core.adapters.storage.leftovers import VacuumedVersions, needless_files
+from flight_core.adapters.storage.log import CommitLog
+from flight_core.adapters.storage.staged import ATTACHMENT
+from flight_core.application.ports.storage import Leftovers, OnStep
+
+STAGING = "_staging"
+_WRITE_ID = re.compile(r"[0-9a-f]{32}")  # other folders are not ours
+
+
+class Vacuum:
+    """Of all datasets below `root`."""
+
+    def __init__(self, root: Path, log: CommitLog, vacuumed: VacuumedVersions) -> None:
+        self._root = root
+        self._log = log
+        self._vacuumed = vacuumed
+
+    def run(
+        self, dataset_id: str, expired: Collection[int], *, before: datetime, dry_run: bool, on_file: OnStep
+    ) -> Leftovers:
+        """See `TableStore.vacuum`."""
+        table = self._root / dataset_id
+        if not table.is_dir():
+            return Leftovers()
+        with self._vacuumed.alone(dataset_id):
+            found = self._expired(table, expired, dry_run=dry_run, on_file=on_file)
+            for folder in self._unfinished(table, before):
+                for path in folder.rglob("*"):
+                    found += _deleted(path, dry_run=dry_run)
+                if not dry_run:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    def sweep(self, *, before: datetime) -> None:
+        """See `TableStore.sweep`."""
+        for table in _subfolders(self._root):
+            for folder in self._unfinished(table, before):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _expired(self, table: Path, expired: Collection[int], *, dry_run: bool, on_file: OnStep) -> Leftovers:
+        commits = self._log.commits(table.name)
+        given_up = (self._vacuumed.of(table.name) | set(expired)) - {len(commits) - 1}
+        if given_up and not dry_run:
+            self._vacuumed.add(table.name, given_up)
+        kept = [number for number in range(len(commits)) if number not in given_up]
+        found = Leftovers()
+        for file in needless_files(commits, kept):
+            found += _deleted(table / file.path, dry_run=dry_run)
+            on_file(1)
+        for number in given_up:
+            if write_id := commits[number].write_id:
+                found += _deleted(table / write_id / ATTACHMENT, dry_run=dry_run)
+        return found
+
+    def _unfinished(self, table: Path, before: datetime) -> Sequence[Path]:
+        """Folders of writes without a commit, and without a sign of life since."""
+        staged = _subfolders(table / STAGING)
+        abandoned = [folder for folder in staged if _last_change(folder) < before.timestamp()]
+        return [*abandoned, *self._uncommitted(table, before)]
+
+    def _uncommitted(self, table: Path, before: datetime) -> Sequence[Path]:
+        """Those whose writer died between the rename and the log entry."""
+        old = [
+            part
+            for part in _subfolders(table)
+            if _WRITE_ID.fullmatch(part.name) and part.stat().st_mtime < before.timestamp()
+        ]
+        if not old:
+            return []
+        # looked at before the log: what is committed meanwhile is in the log
+        committed = {commit.write_id for commit in self._log.commits(table.name)}
+        return [part for part in old if part.name not in committed]
+
+
+def _deleted(path: Path, *, dry_run: bool) -> Leftovers:
+    """The file, which is gone now."""
+    try:
+        size_bytes = path.stat().st_size
+        if path.is_dir():
+            return Leftovers()
+        if not dry_run:
+            path.unlink()
+            with suppress(OSError):  # others are in there
+                path.parent.rmdir()
+    except FileNotFoundError:
+        return Leftovers()
+    return Leftovers(1, size_bytes)
+
+
+def _subfolders(folder: Path) -> Sequence[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in the folder changed last, in seconds since 1970."""
+    return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
