@@ -8,7 +8,7 @@ import pyarrow.flight as fl
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from flight_core.domain.dataset import DatasetName
+from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.errors import InvalidCommand
 from flight_core.domain.query import Statement, quoted
 from flight_core.domain.versions import VersionName, version_named
@@ -83,6 +83,12 @@ def write_options(dataset: str, options: Mapping[str, str]) -> WriteCommand:
     if (lossy := options.get("allow_lossy", "").lower()) in ("true", "false"):
         fields["allow_lossy"] = lossy == "true"
     return _validated(WriteCommand, fields | {"dataset": dataset})
+
+
+def write_rule(command: WriteCommand) -> WriteRule:
+    """Raises InvalidOption: mode and keys do not go together."""
+    policy = SchemaPolicy(command.schema_policy)
+    return WriteRule(WriteMode(command.mode), tuple(command.keys), policy, command.allow_lossy)
 
 
 def parse(model: type[Model], data: bytes) -> Model:

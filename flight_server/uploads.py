@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_core.application.queries.cancellation import Cancellation
-from flight_core.application.writes.rows import WriteDataset
+from flight_core.application.writes.rows import NewRows, WriteDataset
 from flight_core.domain.contract import report_document, report_in
-from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Cancelled, UnreadableData
 from flight_server.auth import Call
-from flight_server.commands import WRITE_HEADERS, write_command
+from flight_server.commands import WRITE_HEADERS, write_command, write_rule
 from schemas.flight import WriteCheck, WriteResult
 
 
@@ -88,15 +88,9 @@ def write(
     call.scope.on_cancel(cancellation.request)
     version = write_dataset(
         name,
-        upload,
-        upload.schema(),
-        WriteMode(command.mode),
+        NewRows(upload.schema(), upload, source="flight", message=command.message),
+        write_rule(command),
         actor=call.actor,
-        keys=command.keys,
-        schema_policy=SchemaPolicy(command.schema_policy),
-        source="flight",
-        message=command.message,
-        allow_lossy=command.allow_lossy,
         cancellation=cancellation,
     )
     report = report_in(version.commit_info)

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flight_core.application.datasets.catalog import GetDataset
-from flight_core.application.writes.rows import WriteDataset
+from flight_core.application.writes.rows import NewRows, WriteDataset
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule
 from flight_core.domain.errors import DatasetNotFound
 
 DEMO_NAME = DatasetName("flights")
@@ -102,7 +102,7 @@ def ensure_demo(get: GetDataset, write: WriteDataset, *, rows: int | None, advan
         if not ours or rows is None or rows == current.row_count:
             return False
     batches = _counted(flights(rows or base.num_rows, base), advance)
-    write(DEMO_NAME, batches, base.schema, WriteMode.REPLACE, actor=LOCAL, source=_SOURCE)
+    write(DEMO_NAME, NewRows(base.schema, batches, _SOURCE), WriteRule(WriteMode.REPLACE), actor=LOCAL)
     return True
 
 

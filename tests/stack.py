@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.flight as fl
 from anyio.from_thread import start_blocking_portal
 
+from flight_core.application.writes.rows import NewRows
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode, WriteRule
 from skein.directory import DataDirectory, Role
 from skein.lifecycle import Servers
 from skein.runtime import RuntimeFile
@@ -53,7 +54,7 @@ class Stack:
 
     def write(self, name: str, table: pa.Table, mode: WriteMode = WriteMode.APPEND) -> DatasetVersion:
         return self.skein.flight.write_dataset(
-            DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL
+            DatasetName(name), NewRows(table.schema, table.to_batches()), WriteRule(mode), actor=LOCAL
         )
 
 

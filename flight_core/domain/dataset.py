@@ -85,6 +85,7 @@ class WriteRule:
     mode: WriteMode = WriteMode.APPEND
     keys: tuple[str, ...] = ()  # columns, compared without case
     schema_policy: SchemaPolicy = SchemaPolicy.REFUSE
+    allow_lossy: bool = False  # whether values of types that storage lacks may lose something
 
     def __post_init__(self) -> None:
         if self.mode.needs_keys and not self.keys:

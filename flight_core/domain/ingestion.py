@@ -35,7 +35,8 @@ class IngestionRequest:
     @property
     def rule(self) -> WriteRule:
         """Raises InvalidOption: mode and keys do not go together."""
-        return WriteRule(self.mode, self.keys, self.schema_policy)
+        allow_lossy = bool(self.options.get("allow_lossy"))
+        return WriteRule(self.mode, self.keys, self.schema_policy, allow_lossy)
 
 
 @dataclass(frozen=True, slots=True)

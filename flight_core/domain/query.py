@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from flight_core.domain.dataset import DatasetName, VersionRef, WriteRule
+from flight_core.domain.dataset import DatasetName, VersionRef
 
 # Python objects, or pyarrow scalars where Python would lose information (nanoseconds, MAP, INTERVAL).
 Parameters = tuple[object, ...] | Mapping[str, object]
@@ -121,16 +121,6 @@ class LoadMode:
 
     create: bool
     if_exists: IfExists
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """What a bulk load into a dataset can say besides. A mode of `rule` that needs keys goes before what
-    `LoadMode` says, which has to be to append then; other modes are said there."""
-
-    rule: WriteRule = WriteRule()  # noqa: RUF009 - it never changes
-    message: str = ""
-    allow_lossy: bool = False
 
 
 class DatasetVerb(StrEnum):

@@ -2,12 +2,12 @@
 
 import pyarrow.flight as fl
 
-from flight_core.application.sessions.session import ClientSession
-from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
+from flight_core.application.sessions.session import DOOR, ClientSession, SessionTransaction
+from flight_core.application.writes.rows import NewRows
 from flight_core.domain.errors import InvalidRequest
-from flight_core.domain.query import IfExists, LoadMode, LoadOptions, TableTarget
+from flight_core.domain.query import IfExists, LoadMode, TableTarget
 from flight_server.auth import Call
-from flight_server.commands import write_options
+from flight_server.commands import write_options, write_rule
 from flight_server.flight_sql.answers import answer_update
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_of
 from flight_server.uploads import Upload, header_options
@@ -40,18 +40,17 @@ class Ingest:
         target, mode = _target(command), _mode(command)
         upload = Upload(call, reader)
         session = session_of(call, self._use_cases.sessions)
-        rows = self._use_cases.load(
-            session,
+        options = write_options(command.table, {**header_options(call), **command.options})
+        count = self._use_cases.load(
+            SessionTransaction(session, command.transaction_id or _meant_transaction(call, session)),
             target,
-            upload.schema(),
-            upload,
+            NewRows(upload.schema(), upload, DOOR, message=options.message),
             mode,
-            command.transaction_id or _meant_transaction(call, session),
+            write_rule(options),
             actor=call.actor,
             started=call.scope.on_cancel,
-            how=_options(call, command),
         )
-        answer_update(writer, rows)
+        answer_update(writer, count)
 
 
 def _meant_transaction(call: Call, session: ClientSession) -> bytes | None:
@@ -71,13 +70,6 @@ def _target(command: CommandStatementIngest) -> TableTarget:
     return TableTarget(
         command.table, command.schema or None, command.catalog or None, temporary=command.temporary
     )
-
-
-def _options(call: Call, command: CommandStatementIngest) -> LoadOptions:
-    """For datasets; drivers that cannot send options can send headers."""
-    given = write_options(command.table, {**header_options(call), **command.options})
-    rule = WriteRule(WriteMode(given.mode), tuple(given.keys), SchemaPolicy(given.schema_policy))
-    return LoadOptions(rule, given.message, given.allow_lossy)
 
 
 def _mode(command: CommandStatementIngest) -> LoadMode:

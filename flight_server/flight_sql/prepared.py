@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.sessions.session import ClientSession, Prepared
+from flight_core.application.sessions.session import ClientSession, Prepared, SessionTransaction
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.bindings import read_bindings
@@ -33,7 +33,9 @@ class PreparedStatements:
     ) -> Iterator[ActionCreatePreparedStatementResult]:
         session = session_of(call, self._use_cases.sessions)
         transaction = request.transaction_id
-        info = self._use_cases.inspect(session, request.query, transaction, actor=call.actor)
+        info = self._use_cases.inspect(
+            SessionTransaction(session, transaction), request.query, actor=call.actor
+        )
         prepared = session.prepare(request.query, info, transaction)
         yield ActionCreatePreparedStatementResult(
             prepared_statement_handle=prepared.handle,
@@ -57,10 +59,9 @@ class PreparedStatements:
     ) -> fl.FlightInfo:
         session, prepared = self._prepared(call, command.prepared_statement_handle)
         answer = self._use_cases.answer(
-            session,
+            SessionTransaction(session, prepared.transaction),
             prepared.sql,
             prepared.bindings,
-            prepared.transaction,
             actor=call.actor,
             started=call.scope.on_cancel,
         )
@@ -93,10 +94,9 @@ class PreparedStatements:
         session, prepared = self._prepared(call, command.prepared_statement_handle)
         bindings = read_bindings(reader, prepared.info.parameters)
         result = self._use_cases.answer.run(
-            session,
+            SessionTransaction(session, prepared.transaction),
             prepared.sql,
             prepared.bindings if bindings is None else bindings,
-            prepared.transaction,
             actor=call.actor,
             started=call.scope.on_cancel,
         )

@@ -7,6 +7,7 @@ this is where DDL and DML run, exactly once.
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from flight_core.application.sessions.session import SessionTransaction
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.partitions import wanted_endpoints
@@ -26,10 +27,9 @@ class Statements:
     ) -> fl.FlightInfo:
         session = session_of(call, self._use_cases.sessions)
         answer = self._use_cases.answer(
-            session,
+            SessionTransaction(session, command.transaction_id),
             command.query,
             None,
-            command.transaction_id,
             actor=call.actor,
             started=call.scope.on_cancel,
         )
@@ -37,7 +37,8 @@ class Statements:
 
     def get_schema(self, call: Call, command: CommandStatementQuery) -> pa.Schema:
         session = session_of(call, self._use_cases.sessions)
-        info = self._use_cases.inspect(session, command.query, command.transaction_id, actor=call.actor)
+        transaction = SessionTransaction(session, command.transaction_id)
+        info = self._use_cases.inspect(transaction, command.query, actor=call.actor)
         return info.schema or pa.schema([])
 
     def do_get(self, call: Call, ticket: TicketStatementQuery) -> fl.FlightDataStream:
@@ -57,10 +58,9 @@ class Statements:
         # The reader is left alone: some clients send no schema, and reading one would fail.
         session = session_of(call, self._use_cases.sessions)
         result = self._use_cases.answer.run(
-            session,
+            SessionTransaction(session, command.transaction_id),
             command.query,
             None,
-            command.transaction_id,
             actor=call.actor,
             started=call.scope.on_cancel,
         )

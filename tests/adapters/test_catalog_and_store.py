@@ -24,9 +24,9 @@ from flight_core.application.datasets.catalog import (
 )
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.writes.rows import TakeRows, WriteDataset
+from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule
 from flight_core.domain.errors import SchemaMismatch
 from flight_core.infrastructure.database import Database
 
@@ -38,7 +38,7 @@ WRITER = textwrap.dedent(
     from pathlib import Path
     import pyarrow as pa
     from tests.adapters.test_catalog_and_store import Lake
-    from flight_core.domain.dataset import WriteMode
+    from flight_core.domain.dataset import WriteMode, WriteRule
 
     lake = Lake(Path(sys.argv[1]))
     for number in range(10_000):
@@ -70,7 +70,7 @@ class Lake:
         self.sweep = SweepOrphans(self.datasets, self.store, utc_now)
 
     def write(self, table, mode=WriteMode.APPEND):
-        return self._write(FLIGHTS, table.to_batches(), table.schema, mode, actor=LOCAL)
+        return self._write(FLIGHTS, NewRows(table.schema, table.to_batches()), WriteRule(mode), actor=LOCAL)
 
 
 @pytest.fixture

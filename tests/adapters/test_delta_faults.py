@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.dataset import WriteMode, WriteRule
 from flight_core.domain.errors import OutOfDisk
 
 ROWS = 500
@@ -40,11 +40,11 @@ def writes_in(store):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_told_as_such_and_nothing_is_committed(store, root):
-    first = store.stage("d", None, WriteMode.CREATE)
+    first = store.stage("d", None, WriteRule(WriteMode.CREATE))
     first.write(pa.record_batch({"write": [0] * ROWS, "row": range(ROWS)}))
     kept = first.commit()
     first.close()
-    staged = store.stage("d", None, WriteMode.APPEND)
+    staged = store.stage("d", None, WriteRule(WriteMode.APPEND))
     (staged.folder / "files" / "00000.parquet").symlink_to("/dev/full")
     staged.write(pa.record_batch({"write": [1] * ROWS, "row": range(ROWS)}))
     with pytest.raises(OutOfDisk) as failure:
@@ -57,7 +57,7 @@ def test_a_full_disk_is_told_as_such_and_nothing_is_committed(store, root):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_is_full_when_the_entry_is_written_leaves_the_table_as_it_was(store, root):
-    staged = store.stage("d", None, WriteMode.CREATE)
+    staged = store.stage("d", None, WriteRule(WriteMode.CREATE))
     staged.write(pa.record_batch({"write": [0] * ROWS, "row": range(ROWS)}))
     (staged.folder / "entry.json").symlink_to("/dev/full")
     with pytest.raises(OutOfDisk):

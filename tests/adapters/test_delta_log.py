@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.domain.dataset import VersionRef, WriteMode
+from flight_core.domain.dataset import VersionRef, WriteMode, WriteRule
 
 APPEND, REPLACE = WriteMode.APPEND, WriteMode.REPLACE
 
@@ -24,7 +24,7 @@ def store(root):
 
 
 def write(store, table, mode=APPEND, job_id=None):
-    staged = store.stage("d", table.schema, mode)
+    staged = store.stage("d", table.schema, WriteRule(mode))
     for batch in table.to_batches():
         staged.write(batch)
     version = staged.commit(job_id=job_id, info={"actor": "ann"})

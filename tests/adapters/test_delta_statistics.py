@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.dataset import WriteMode, WriteRule
 
 NAN = float("nan")
 
@@ -23,7 +23,7 @@ def store(tmp_path):
 
 def write(store, *tables, mode=WriteMode.APPEND):
     for table in tables:
-        staged = store.stage("d", table.schema, mode)
+        staged = store.stage("d", table.schema, WriteRule(mode))
         for batch in table.to_batches():
             staged.write(batch)
         version = staged.commit()
@@ -32,7 +32,7 @@ def write(store, *tables, mode=WriteMode.APPEND):
 
 
 def adopt(store, frame):
-    staged = store.stage("d", None, WriteMode.APPEND)
+    staged = store.stage("d", None, WriteRule(WriteMode.APPEND))
     path = staged.folder / "part.parquet"
     frame.lazy().sink_parquet(path)
     staged.adopt([path])

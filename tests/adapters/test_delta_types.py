@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from flight_core.adapters.storage.casts import cast
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.storage.types import stored_type
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.dataset import WriteMode, WriteRule
 from flight_core.domain.errors import LossyType, SchemaMismatch, UnsupportedType
 
 MICRO = 1_000_000
@@ -33,7 +33,7 @@ def store(tmp_path):
 
 
 def write(store, data, *, allow_lossy=False, mode=WriteMode.REPLACE):
-    staged = store.stage("d", data.schema, mode, allow_lossy=allow_lossy)
+    staged = store.stage("d", data.schema, WriteRule(mode, allow_lossy=allow_lossy))
     try:
         for batch in data.to_batches():
             staged.write(batch)
@@ -151,14 +151,16 @@ def test_each_type_is_stored_as_the_rule_says_and_the_source_is_remembered(store
 )
 def test_a_type_without_any_place_is_refused_with_the_column_named(store, type):
     with pytest.raises(UnsupportedType, match="column 'c"):
-        store.stage("d", pa.schema([("c", type)]), WriteMode.CREATE, allow_lossy=True)
+        store.stage("d", pa.schema([("c", type)]), WriteRule(WriteMode.CREATE, allow_lossy=True))
     assert store.latest("d") is None
 
 
 def test_fields_of_a_struct_need_different_names(store):
     with pytest.raises(SchemaMismatch, match="column 's'"):
         store.stage(
-            "d", pa.schema([("s", pa.struct([("a", pa.int8()), ("A", pa.int8())]))]), WriteMode.CREATE
+            "d",
+            pa.schema([("s", pa.struct([("a", pa.int8()), ("A", pa.int8())]))]),
+            WriteRule(WriteMode.CREATE),
         )
 
 

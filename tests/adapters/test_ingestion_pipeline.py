@@ -19,7 +19,7 @@ import pytest
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.sources import Fetched, FetchedFile
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule
 from flight_core.domain.errors import DatasetExists, IngestionFinished
 from flight_core.domain.events import EventKind
 from flight_core.domain.job import JobState, Phase
@@ -342,7 +342,7 @@ async def test_what_a_dead_worker_committed_is_not_repeated(stack, mode, publish
         job = stack.start("codes", url=server.url, mode=mode, keys=keys)
         found = claimed_by_a_dead_worker(stack, job, attempts)
         name = DatasetName("codes")
-        with stack.open_write(name, None, mode, actor=LOCAL, keys=keys, job_id=job.id) as write:
+        with stack.open_write(name, None, WriteRule(mode, tuple(keys)), actor=LOCAL, job_id=job.id) as write:
             pq.write_table(pa.table(ROWS), write.staged.folder / "part.parquet")
             write.staged.adopt([write.staged.folder / "part.parquet"])
             version = write.staged.commit(job_id=job.id)

@@ -16,9 +16,10 @@ import pytest
 
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.application.ports.clock import utc_now
+from flight_core.application.writes.rows import NewRows
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import ColumnContract, Contract, UniqueKey
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict
 from flight_core.domain.ingestion import IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState, Task
@@ -60,7 +61,10 @@ class Race:
         table = pa.table({"id": pa.array(ids, pa.int64()), "text": texts})
         try:
             self.process.write_dataset(
-                DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL, message=text
+                DatasetName(name),
+                NewRows(table.schema, table.to_batches(), message=text),
+                WriteRule(mode),
+                actor=LOCAL,
             )
         except CommitConflict:
             self.refused += 1

@@ -25,7 +25,7 @@ from flight_core.application.ingestion.schedules import (
 )
 from flight_core.application.jobs.jobs import Wakeup, event_of
 from flight_core.domain.access import LOCAL, Actor, Scope
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule
 from flight_core.domain.errors import (
     InvalidOption,
     InvalidRequest,
@@ -280,7 +280,9 @@ async def test_a_refresh_ingests_what_made_the_dataset_what_it_is(desk):
 
 def test_a_dataset_that_nobody_ingested_cannot_be_refreshed(desk):
     stack, batch = desk.stack, pa.record_batch({"n": [1]})
-    with stack.open_write(DatasetName("numbers"), batch.schema, WriteMode.CREATE, actor=LOCAL) as write:
+    with stack.open_write(
+        DatasetName("numbers"), batch.schema, WriteRule(WriteMode.CREATE), actor=LOCAL
+    ) as write:
         write.staged.write(batch)
         write.commit()
     with pytest.raises(InvalidRequest, match="ingest a source first"):

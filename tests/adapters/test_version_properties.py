@@ -23,9 +23,9 @@ from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.datasets.versions import RemoveTag, RestoreVersion, SetRetention, TagVersion
 from flight_core.application.maintenance.maintenance import VacuumDataset, VacuumOptions
 from flight_core.application.ports.clock import new_id
-from flight_core.application.writes.rows import TakeRows, WriteDataset
+from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode
+from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode, WriteRule
 from flight_core.domain.errors import VersionExpired
 from flight_core.domain.versions import RetentionPolicy, TagName
 from flight_core.infrastructure.database import Database
@@ -123,7 +123,8 @@ class World:
         new = [*again, *range(self._next, self._next + count)]
         self._next += count
         table = pa.table({"n": pa.array(new, pa.int64())})
-        self._write(NAME, table.to_batches(), table.schema, mode, actor=LOCAL, keys=keys)
+        rows = NewRows(table.schema, table.to_batches())
+        self._write(NAME, rows, WriteRule(mode, tuple(keys)), actor=LOCAL)
         self.rows.append([*before, *new])
 
     def compact(self, everything: bool) -> None:

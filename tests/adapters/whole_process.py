@@ -18,8 +18,9 @@ from flight_core.application.maintenance.jobs import RunVacuum
 from flight_core.application.maintenance.maintenance import VacuumOptions
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.parsing import Parser
+from flight_core.application.writes.rows import NewRows
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode
+from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode, WriteRule
 from flight_core.domain.job import Task
 from skein.directory import DataDirectory, Role
 from skein.settings import load_settings
@@ -71,7 +72,8 @@ class WholeProcess:
         return worker
 
     def write(self, name: str, table, mode: WriteMode = WriteMode.APPEND) -> None:
-        self.write_dataset(DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL)
+        rows = NewRows(table.schema, table.to_batches())
+        self.write_dataset(DatasetName(name), rows, WriteRule(mode), actor=LOCAL)
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """Names and ids of all datasets, published or not."""

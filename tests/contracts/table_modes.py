@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from flight_core.adapters.engines.duckdb.lake import scan
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.domain.dataset import SchemaPolicy, WriteMode
+from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 
 INFO = {"actor": "ann"}
@@ -31,7 +31,7 @@ def write(
     job_id=None,
     before_commit=lambda: None,
 ):
-    staged = store.stage(dataset, data.schema, mode, keys=keys, schema_policy=policy)
+    staged = store.stage(dataset, data.schema, WriteRule(mode, tuple(keys), policy))
     try:
         for batch in data.to_batches():
             staged.write(batch)
@@ -43,7 +43,7 @@ def write(
 
 def delete(store, version, condition, *, before_commit=lambda: None):
     """Delete the rows of `version` for which `condition`, a function of a row as dict, holds."""
-    staged = store.stage(version.ref.dataset_id, None, WriteMode.APPEND)
+    staged = store.stage(version.ref.dataset_id, None, WriteRule(WriteMode.APPEND))
     try:
         staged.remove(version.ref, [doomed(store, version, condition)])
         before_commit()

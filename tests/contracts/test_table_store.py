@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.domain.dataset import VersionRef, WriteMode
+from flight_core.domain.dataset import VersionRef, WriteMode, WriteRule
 from flight_core.domain.errors import (
     CommitConflict,
     DatasetExists,
@@ -43,7 +43,7 @@ def table(*numbers, **columns):
 
 
 def write(store, data, mode=APPEND, *, dataset="d1", job_id=None, allow_lossy=False):
-    staged = store.stage(dataset, data.schema, mode, allow_lossy=allow_lossy)
+    staged = store.stage(dataset, data.schema, WriteRule(mode, allow_lossy=allow_lossy))
     try:
         for batch in data.to_batches():
             staged.write(batch)
@@ -53,7 +53,7 @@ def write(store, data, mode=APPEND, *, dataset="d1", job_id=None, allow_lossy=Fa
 
 
 def adopt(store, frames, mode=APPEND, *, dataset="d1"):
-    staged = store.stage(dataset, None, mode)
+    staged = store.stage(dataset, None, WriteRule(mode))
     try:
         files = []
         for number, frame in enumerate(frames):
@@ -176,7 +176,7 @@ def test_a_table_outlives_a_hundred_commits(store, reopen):
 
 def test_nothing_is_seen_of_a_write_that_was_not_committed(store, tmp_path):
     kept = write(store, table(1))
-    staged = store.stage("d1", table().schema, APPEND)
+    staged = store.stage("d1", table().schema, WriteRule(APPEND))
     staged.write(table(2).to_batches()[0])
     assert store.latest("d1") == kept
     staged.close()
@@ -195,7 +195,7 @@ def test_tables_without_rows_can_be_made_read_and_added_to(store):
 
 
 def test_small_batches_become_full_row_groups(store):
-    staged = store.stage("d1", None, CREATE)
+    staged = store.stage("d1", None, WriteRule(CREATE))
     for start in range(0, 2 * GROUP_ROWS + 10, 1000):
         stop = min(start + 1000, 2 * GROUP_ROWS + 10)
         staged.write(table(*range(start, stop)).to_batches()[0])
@@ -288,7 +288,7 @@ def test_a_file_with_columns_that_the_table_lacks_is_refused(store):
 @pytest.mark.parametrize("damage", ["truncated", "empty", "not parquet", "bit flips in the data"])
 def test_a_damaged_file_is_refused_and_nothing_is_left(store, tmp_path, damage):
     kept = write(store, table(*range(5000), f=[0.1 * n for n in range(5000)]))
-    staged = store.stage("d1", None, APPEND)
+    staged = store.stage("d1", None, WriteRule(APPEND))
     path = staged.folder / "broken.parquet"
     # int32 has to be widened and the double looked at: both read the data itself
     pq.write_table(pa.table({"n": pa.array(range(5000), pa.int32()), "f": [0.1] * 5000}), path)
@@ -371,11 +371,11 @@ def test_columns_that_sql_could_not_name_are_refused(store, names, match, mode):
         write(store, pa.table({"a": [1]}))
     schema = pa.schema([(name, pa.int64()) for name in names])
     with pytest.raises(SchemaMismatch, match=match):
-        store.stage("d1", schema, mode)
+        store.stage("d1", schema, WriteRule(mode))
 
 
 def test_a_write_that_has_seen_no_columns_is_refused(store):
-    staged = store.stage("d1", None, CREATE)
+    staged = store.stage("d1", None, WriteRule(CREATE))
     with pytest.raises(SchemaMismatch, match="no columns"):
         staged.commit()
     staged.close()
@@ -384,7 +384,7 @@ def test_a_write_that_has_seen_no_columns_is_refused(store):
 
 def test_a_lossy_value_in_the_middle_leaves_the_table_as_it_was(store):
     kept = write(store, pa.table({"t": pa.array([0], pa.timestamp("us"))}))
-    staged = store.stage("d1", None, APPEND)
+    staged = store.stage("d1", None, WriteRule(APPEND))
     staged.write(pa.record_batch({"t": pa.array([1000], pa.timestamp("ns"))}))
     with pytest.raises(LossyType, match="column 't'"):
         staged.write(pa.record_batch({"t": pa.array([1001], pa.timestamp("ns"))}))
@@ -415,7 +415,7 @@ def test_a_job_commits_once(store, reopen):
 
 def test_two_runs_of_one_job_at_once_commit_once(store, reopen, tmp_path):
     write(store, table(0))
-    runs = [other.stage("d1", None, APPEND) for other in (store, reopen())]
+    runs = [other.stage("d1", None, WriteRule(APPEND)) for other in (store, reopen())]
     for run in runs:
         run.write(table(1).to_batches()[0])
     versions = []
@@ -459,7 +459,10 @@ def test_appenders_at_once_all_get_their_rows_in(store, reopen):
 
 def test_a_replacement_and_an_append_that_meet_both_happen_one_after_the_other(store, reopen):
     write(store, table(0))
-    append, replace = store.stage("d1", None, APPEND), reopen().stage("d1", None, REPLACE)
+    append, replace = (
+        store.stage("d1", None, WriteRule(APPEND)),
+        reopen().stage("d1", None, WriteRule(REPLACE)),
+    )
     append.write(table(1).to_batches()[0])
     replace.write(table(2).to_batches()[0])
     replace.commit()
@@ -471,7 +474,7 @@ def test_a_replacement_and_an_append_that_meet_both_happen_one_after_the_other(s
 
 def test_an_append_whose_columns_were_replaced_meanwhile_is_a_conflict(store):
     write(store, table(0))
-    append = store.stage("d1", None, APPEND)
+    append = store.stage("d1", None, WriteRule(APPEND))
     append.write(table(1).to_batches()[0])
     kept = write(store, pa.table({"other": ["x"]}), REPLACE)
     with pytest.raises(CommitConflict):
@@ -481,7 +484,7 @@ def test_an_append_whose_columns_were_replaced_meanwhile_is_a_conflict(store):
 
 
 def test_of_two_creators_one_wins(store, reopen):
-    first, second = store.stage("d1", None, CREATE), reopen().stage("d1", None, CREATE)
+    first, second = store.stage("d1", None, WriteRule(CREATE)), reopen().stage("d1", None, WriteRule(CREATE))
     first.write(table(1).to_batches()[0])
     second.write(table(2).to_batches()[0])
     second.commit()
@@ -509,10 +512,10 @@ def test_a_deleted_table_is_gone_and_deleting_again_is_fine(store, reopen, tmp_p
 
 def test_a_sweep_takes_what_dead_writers_left_and_nothing_else(store, reopen, tmp_path):
     version = write(store, table(1))
-    dead = reopen().stage("d1", None, APPEND)
+    dead = reopen().stage("d1", None, WriteRule(APPEND))
     dead.write(table(2).to_batches()[0])
     (dead.folder / "parsed.parquet").write_bytes(b"half a file")
-    never_created = reopen().stage("d2", None, CREATE)
+    never_created = reopen().stage("d2", None, WriteRule(CREATE))
     half_committed = tmp_path / "lake" / "d1" / ("0" * 32)
     half_committed.mkdir()
     (half_committed / "00000.parquet").write_bytes(b"renamed, never committed")
@@ -528,7 +531,7 @@ def test_a_sweep_takes_what_dead_writers_left_and_nothing_else(store, reopen, tm
 
 
 def test_a_sweep_spares_a_write_that_is_still_growing(store):
-    staged = store.stage("d1", None, CREATE)
+    staged = store.stage("d1", None, WriteRule(CREATE))
     horizon = datetime.now(UTC) + timedelta(milliseconds=50)
     while datetime.now(UTC) < horizon:
         pass

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.domain.dataset import SchemaPolicy, WriteMode
+from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.errors import (
     CommitConflict,
     InvalidKeys,
@@ -115,7 +115,7 @@ def test_survivors_keep_the_layout_of_row_groups(store, connection):
 
 def test_whoever_is_told_of_rewritten_rows_can_stop_that(store, connection):
     before = [write(store, keyed(*range(start, start + 10))) for start in (0, 10, 20)][-1]
-    staged = store.stage("d1", keyed(5).schema, UPSERT, keys=["k"])
+    staged = store.stage("d1", keyed(5).schema, WriteRule(UPSERT, ("k",)))
     staged.write(keyed(5, 15, 25).to_batches()[0])
 
     def enough(rows: int) -> None:
@@ -201,12 +201,12 @@ def test_a_nested_column_cannot_be_a_key(store):
 )
 def test_mode_and_keys_have_to_go_together(store, mode, keys):
     with pytest.raises(InvalidOption, match="keys"):
-        store.stage("d1", None, mode, keys=keys)
+        store.stage("d1", None, WriteRule(mode, tuple(keys)))
 
 
 def test_a_store_that_cannot_look_for_keys_says_so(tmp_path):
     with pytest.raises(Unsupported, match="upsert"):
-        DeltaTableStore(tmp_path).stage("d1", None, UPSERT, keys=["k"])
+        DeltaTableStore(tmp_path).stage("d1", None, WriteRule(UPSERT, ("k",)))
 
 
 def test_an_upsert_of_no_rows_changes_none(store, connection):

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.domain.dataset import VersionRef, WriteMode
+from flight_core.domain.dataset import VersionRef, WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict, VersionExpired, VersionNotFound
 
 APPEND, REPLACE = WriteMode.APPEND, WriteMode.REPLACE
@@ -37,7 +37,7 @@ def folder(tmp_path):
 def write(store, data, mode=APPEND, *, job_id=None):
     if not isinstance(data, pa.Table):
         data = pa.table({"n": pa.array(data, pa.int64())})
-    staged = store.stage("d1", data.schema, mode)
+    staged = store.stage("d1", data.schema, WriteRule(mode))
     try:
         for batch in data.to_batches():
             staged.write(batch)
@@ -323,7 +323,7 @@ def test_what_was_vacuumed_cannot_be_restored(store):
 
 def test_vacuum_takes_abandoned_writes_along(store, folder):
     last = write(store, [1])
-    staged = store.stage("d1", last.schema, APPEND)
+    staged = store.stage("d1", last.schema, WriteRule(APPEND))
     (staged.folder / "part.parquet").write_bytes(b"12345")
     soon = datetime.now(UTC) + timedelta(minutes=1)
     assert store.vacuum("d1", [], before=LONG_AGO).files == 0

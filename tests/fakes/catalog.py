@@ -14,9 +14,9 @@ from flight_core.domain.dataset import (
     DatasetVersion,
     LakeEntry,
     LakeState,
-    SchemaPolicy,
     VersionRef,
     WriteMode,
+    WriteRule,
     dataset_not_found,
 )
 from flight_core.domain.errors import CommitConflict, DatasetExists, VersionNotFound
@@ -118,18 +118,9 @@ class MemoryTables:
     def rows(self, ref: VersionRef) -> pa.Table:
         return pa.Table.from_batches(self._rows[ref])
 
-    def stage(
-        self,
-        dataset_id: str,
-        schema: pa.Schema | None,
-        mode: WriteMode,
-        *,
-        keys: Sequence[str] = (),
-        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
-        allow_lossy: bool = False,
-    ) -> "MemoryWrite":
+    def stage(self, dataset_id: str, schema: pa.Schema | None, rule: WriteRule) -> "MemoryWrite":
         self.open_writes += 1
-        return MemoryWrite(self, dataset_id, mode)
+        return MemoryWrite(self, dataset_id, rule.mode)
 
     def commit(
         self,

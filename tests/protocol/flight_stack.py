@@ -10,8 +10,9 @@ import pyarrow.flight as fl
 
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.log import QueryLog
+from flight_core.application.writes.rows import NewRows
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode, WriteRule
 from flight_server.options import FlightUseCases
 from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
@@ -35,7 +36,7 @@ class FlightStack:
 
     def write(self, name: str, table: pa.Table, mode: WriteMode = WriteMode.APPEND) -> DatasetVersion:
         return self.use_cases.write_dataset(
-            DatasetName(name), table.to_batches(), table.schema, mode, actor=LOCAL
+            DatasetName(name), NewRows(table.schema, table.to_batches()), WriteRule(mode), actor=LOCAL
         )
 
 

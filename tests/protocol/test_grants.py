@@ -12,7 +12,7 @@ import pytest
 from websockets.sync.client import connect
 
 from flight_core.domain.access import LOCAL
-from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode
+from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode, WriteRule
 from tests.stack import Stack, skein_stack
 
 TOKENS = {
@@ -59,7 +59,9 @@ def uploaded(client: httpx.Client) -> dict[str, str]:
 def made_from_it(stack: Stack, name: str, version: DatasetVersion) -> None:
     open_write = stack.skein.flight.write_dataset.take_rows.open_write
     pins = {SECRET: version.ref}
-    with open_write(DatasetName(name), ROWS.schema, WriteMode.CREATE, actor=LOCAL, inputs=pins) as write:
+    with open_write(
+        DatasetName(name), ROWS.schema, WriteRule(WriteMode.CREATE), actor=LOCAL, inputs=pins
+    ) as write:
         write.staged.write(ROWS.to_batches()[0])
         write.commit()
 

@@ -17,9 +17,9 @@ from flight_core.application.datasets.catalog import (
     SweepOrphans,
 )
 from flight_core.application.datasets.find_version import FindVersion
-from flight_core.application.writes.rows import TakeRows, WriteDataset
+from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL, Actor, Scope
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule
 from flight_core.domain.errors import (
     CommitConflict,
     DatasetExists,
@@ -57,11 +57,13 @@ class Catalog:
         self.sweep = SweepOrphans(self.datasets, self.tables, self.clock, grace=timedelta(hours=1))
 
     def write(self, table, mode=WriteMode.APPEND, name=FLIGHTS, actor=LOCAL):
-        return self.write_dataset(name, table.to_batches(), table.schema, mode, actor=actor, source="a test")
+        return self.write_dataset(
+            name, NewRows(table.schema, table.to_batches(), "a test"), WriteRule(mode), actor=actor
+        )
 
     def write_and_die(self, table, name=FLIGHTS, mode=WriteMode.APPEND, job_id=None):
         """Commit to storage as a process does that dies before it tells the catalog."""
-        write = self.open_write(name, table.schema, mode, actor=LOCAL, job_id=job_id)
+        write = self.open_write(name, table.schema, WriteRule(mode), actor=LOCAL, job_id=job_id)
         for batch in table.to_batches():
             write.staged.write(batch)
         return write.staged.commit(job_id=job_id)
@@ -121,15 +123,17 @@ def test_a_write_that_fails_leaves_nothing_but_a_reserved_name(catalog):
         raise ValueError("the client went away")
 
     with pytest.raises(ValueError, match="went away"):
-        catalog.write_dataset(FLIGHTS, broken(), rows().schema, WriteMode.APPEND, actor=LOCAL)
+        catalog.write_dataset(
+            FLIGHTS, NewRows(rows().schema, broken()), WriteRule(WriteMode.APPEND), actor=LOCAL
+        )
     assert catalog.tables.open_writes == 0
     assert catalog.datasets.list() == []
     assert catalog.datasets.events == []
 
 
 def test_two_creators_meet_in_one_table_and_one_of_them_wins(catalog):
-    first = catalog.open_write(FLIGHTS, rows().schema, WriteMode.CREATE, actor=LOCAL)
-    second = catalog.open_write(FLIGHTS, rows().schema, WriteMode.CREATE, actor=LOCAL)
+    first = catalog.open_write(FLIGHTS, rows().schema, WriteRule(WriteMode.CREATE), actor=LOCAL)
+    second = catalog.open_write(FLIGHTS, rows().schema, WriteRule(WriteMode.CREATE), actor=LOCAL)
     second.staged.write(rows(2).to_batches()[0])
     second.commit()
     first.staged.write(rows(1).to_batches()[0])
@@ -139,8 +143,8 @@ def test_two_creators_meet_in_one_table_and_one_of_them_wins(catalog):
 
 
 def test_two_first_appenders_both_get_their_rows_in(catalog):
-    first = catalog.open_write(FLIGHTS, rows().schema, WriteMode.APPEND, actor=LOCAL)
-    second = catalog.open_write(FLIGHTS, rows().schema, WriteMode.APPEND, actor=LOCAL)
+    first = catalog.open_write(FLIGHTS, rows().schema, WriteRule(WriteMode.APPEND), actor=LOCAL)
+    second = catalog.open_write(FLIGHTS, rows().schema, WriteRule(WriteMode.APPEND), actor=LOCAL)
     for write, number in ((second, 2), (first, 1)):
         write.staged.write(rows(number).to_batches()[0])
         write.commit()
@@ -172,7 +176,7 @@ def test_a_job_commits_once_however_often_it_is_attempted(catalog, mode):
     if mode is not WriteMode.CREATE:
         catalog.write(rows(0))
     lost = catalog.write_and_die(rows(1), mode=mode, job_id="job-1")
-    with catalog.open_write(FLIGHTS, None, mode, actor=LOCAL, job_id="job-1") as write:
+    with catalog.open_write(FLIGHTS, None, WriteRule(mode), actor=LOCAL, job_id="job-1") as write:
         assert write.committed == lost
         assert write.commit() == lost
     assert catalog.datasets.get(FLIGHTS).current == lost
@@ -181,7 +185,7 @@ def test_a_job_commits_once_however_often_it_is_attempted(catalog, mode):
 
 def test_a_dataset_that_was_dropped_while_it_was_written_to_stays_dropped(catalog):
     catalog.write(rows(1))
-    with catalog.open_write(FLIGHTS, None, WriteMode.APPEND, actor=LOCAL) as write:
+    with catalog.open_write(FLIGHTS, None, WriteRule(WriteMode.APPEND), actor=LOCAL) as write:
         write.staged.write(rows(2).to_batches()[0])
         catalog.drop(FLIGHTS, actor=LOCAL)
         with pytest.raises(CommitConflict):

@@ -43,7 +43,6 @@ from flight_core.application.ports.storage import (
 from flight_core.domain.dataset import (
     AddedRows,
     DatasetVersion,
-    SchemaPolicy,
     VersionRef,
     WriteMode,
     WriteRule,
@@ -71,25 +70,14 @@ class DeltaTableStore:
         self._files = lru_cache(maxsize=64)(self._load_files)
         self._summary = lru_cache(maxsize=4096)(summarize)
 
-    def stage(
-        self,
-        dataset_id: str,
-        schema: pa.Schema | None,
-        mode: WriteMode,
-        *,
-        keys: Sequence[str] = (),
-        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
-        allow_lossy: bool = False,
-    ) -> StagedWrite:
-        rule = WriteRule(mode, tuple(keys), schema_policy)
-        if mode.needs_keys and self._row_finder is None:
-            raise Unsupported(f"this store does not know the mode '{mode}'; use 'append' or 'replace'")
-        alone = mode in (WriteMode.CREATE, WriteMode.REPLACE)
+    def stage(self, dataset_id: str, schema: pa.Schema | None, rule: WriteRule) -> StagedWrite:
+        if rule.mode.needs_keys and self._row_finder is None:
+            raise Unsupported(f"this store does not know the mode '{rule.mode}'; use 'append' or 'replace'")
+        alone = rule.mode in (WriteMode.CREATE, WriteMode.REPLACE)
         latest = None if alone else self.latest(dataset_id)
         write = DeltaStagedWrite(
             self._new_folder(dataset_id),
             table_schema=None if latest is None else latest.schema,
-            allow_lossy=allow_lossy,
             commit=partial(self._commit, dataset_id, rule),
             rule=rule,
         )
@@ -178,7 +166,6 @@ class DeltaTableStore:
         write = DeltaStagedWrite(
             self._new_folder(ref.dataset_id),
             table_schema=schema,
-            allow_lossy=False,
             commit=lambda staged, _: self._change(ref.dataset_id, Compacted(made), staged),
         )
         try:

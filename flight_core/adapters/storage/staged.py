@@ -68,7 +68,6 @@ class DeltaStagedWrite:
         folder: Path,
         *,
         table_schema: pa.Schema | None,
-        allow_lossy: bool,
         commit: CommitFiles,
         rule: WriteRule = WriteRule(),  # noqa: B008 - it never changes
     ) -> None:
@@ -79,7 +78,6 @@ class DeltaStagedWrite:
         self._settled = False  # whether it is known what the columns will be
         self._keys: Sequence[str] = ()
         self._removed: Removed | None = None
-        self._allow_lossy = allow_lossy
         self._commit = commit
         self._fits: dict[pa.Schema, Fit] = {}
         self._gathering = Gathering()
@@ -177,16 +175,16 @@ class DeltaStagedWrite:
             if not self._settled:
                 self._settle(schema)
             assert self._target is not None
-            fit = self._fits[schema] = Fit(schema, self._target, allow_lossy=self._allow_lossy)
+            fit = self._fits[schema] = Fit(schema, self._target, allow_lossy=self._rule.allow_lossy)
         return fit
 
     def _settle(self, rows: pa.Schema) -> None:
         """Decide on the columns, seeing those of the first rows."""
         if self._target is None:
-            self._target = stored_schema(rows, allow_lossy=self._allow_lossy)
+            self._target = stored_schema(rows, allow_lossy=self._rule.allow_lossy)
         else:
             policy = self._rule.schema_policy
-            self._target = evolved(self._target, rows, policy, allow_lossy=self._allow_lossy)
+            self._target = evolved(self._target, rows, policy, allow_lossy=self._rule.allow_lossy)
         self._keys = key_columns(self._rule.keys, rows, self._table_schema or self._target)
         self._settled = True
 

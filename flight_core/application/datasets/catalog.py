@@ -18,7 +18,7 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import is_rejects
-from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode, WriteRule
 from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import DatasetExists, TableExists
 from flight_core.domain.events import Event, EventKind
@@ -213,15 +213,12 @@ class OpenWrite:
         self,
         name: DatasetName,
         schema: pa.Schema | None,
-        mode: WriteMode,
+        rule: WriteRule,
         *,
         actor: Actor,
-        keys: Sequence[str] = (),
-        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
         source: str = "",
         inputs: Pins = NO_PINS,
         message: str = "",
-        allow_lossy: bool = False,
         job_id: str | None = None,
     ) -> DatasetWrite:
         require(actor, Scope.WRITE)
@@ -238,22 +235,20 @@ class OpenWrite:
                 " rename it, or choose another name",
                 name=name.value,
             )
-        if mode is WriteMode.CREATE and committed is None and found is not None:
+        if rule.mode is WriteMode.CREATE and committed is None and found is not None:
             raise DatasetExists(
                 f"dataset '{found.name}' exists already; append to it, replace it, or choose another name",
                 name=str(found.name),
             )
-        info = {"actor": actor.name, "source": source, "mode": str(mode), **as_info(inputs)}
-        if keys:
-            info["keys"] = ", ".join(keys)
+        info = {"actor": actor.name, "source": source, "mode": str(rule.mode), **as_info(inputs)}
+        if rule.keys:
+            info["keys"] = ", ".join(rule.keys)
         if message:
             info["message"] = message
         return DatasetWrite(
             name if found is None else found.name,
             dataset_id,
-            self.store.stage(
-                dataset_id, schema, mode, keys=keys, schema_policy=schema_policy, allow_lossy=allow_lossy
-            ),
+            self.store.stage(dataset_id, schema, rule),
             publish=self.publish,
             info=info,
             job_id=job_id,

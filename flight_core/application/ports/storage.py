@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from flight_core.domain.dataset import DatasetVersion, SchemaPolicy, VersionRef, WriteMode
+from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +169,10 @@ class RowFinder(Protocol):
 class TableStore(Protocol):
     """Thread-safe. A table is named by its dataset id."""
 
-    def stage(
-        self,
-        dataset_id: str,
-        schema: pa.Schema | None,
-        mode: WriteMode,
-        *,
-        keys: Sequence[str] = (),
-        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
-        allow_lossy: bool = False,
-    ) -> StagedWrite:
-        """Begin a write. `schema` None: the first batch or file decides. See `WriteRule`.
+    def stage(self, dataset_id: str, schema: pa.Schema | None, rule: WriteRule) -> StagedWrite:
+        """Begin a write. `schema` None: the first batch or file decides.
 
         Raises:
-            InvalidOption: mode and keys do not go together.
             SchemaMismatch, InvalidKeys: a key is not a column that can be one.
             LossyType, UnsupportedType, SchemaMismatch: at once where the schema tells.
         """

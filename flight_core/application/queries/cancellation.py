@@ -1,10 +1,13 @@
 """Stopping one particular run, whatever else its connection does before and after."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from flight_core.domain.errors import Cancelled
+
+Item = TypeVar("Item")
 
 _REPEAT_S = 0.02
 
@@ -37,6 +40,12 @@ class Cancellation:
         """
         if self._requested:
             raise Cancelled("the query was cancelled")
+
+    def heeded(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The same items, for as long as it is not requested. Raises Cancelled."""
+        for item in items:
+            self.check()
+            yield item
 
     @contextmanager
     def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:

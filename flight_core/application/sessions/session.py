@@ -17,6 +17,8 @@ from flight_core.application.sessions.connections import SessionConnections
 from flight_core.domain.errors import HandleNotFound, LimitExceeded
 from flight_core.domain.query import StatementInfo
 
+DOOR = "flight_sql"  # what sessions are opened through
+
 _SEPARATOR = b"."
 
 # Rows of parameters, the columns named as the statement's parameters are; None: it has none.
@@ -135,6 +137,18 @@ class ClientSession:
 
     def _new_handle(self) -> bytes:
         return self.id.encode() + _SEPARATOR + secrets.token_hex(8).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTransaction:
+    """Where in a session something runs: in the transaction of that handle, or, without one, on its own."""
+
+    session: ClientSession
+    handle: bytes | None = None
+
+    @property
+    def connections(self) -> SessionConnections:
+        return self.session.connections
 
 
 def _size(held: Held) -> int:

@@ -14,7 +14,14 @@ from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
 from flight_core.application.queries.reader import Reader
 from flight_core.application.queries.reads import OpenQuery, PlanQuery, RunningQuery
-from flight_core.application.sessions.session import Bindings, ClientSession, SessionRead, Started
+from flight_core.application.sessions.session import (
+    DOOR,
+    Bindings,
+    ClientSession,
+    SessionRead,
+    SessionTransaction,
+    Started,
+)
 from flight_core.application.sessions.writes import WriteDatasetInSession
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
@@ -31,8 +38,6 @@ from flight_core.domain.query import (
 )
 from flight_core.domain.repositories import DatasetRepository
 
-DOOR = "flight_sql"
-
 
 @dataclass(frozen=True, slots=True)
 class InspectInSession:
@@ -40,26 +45,24 @@ class InspectInSession:
 
     reader: Reader
 
-    def __call__(
-        self, session: ClientSession, sql: str, transaction: bytes | None, *, actor: Actor
-    ) -> StatementInfo:
+    def __call__(self, transaction: SessionTransaction, sql: str, *, actor: Actor) -> StatementInfo:
         require(actor, Scope.READ)
         statement = Statement(sql)
-        if actor.guarded or session.connections.reading(transaction) is None:
+        if actor.guarded or transaction.connections.reading(transaction.handle) is None:
             return self.reader.inspect(statement, actor=actor)
-        with session.connections.use(transaction) as connection, _knowing_deferred(session, transaction):
+        with transaction.connections.use(transaction.handle) as connection, _knowing_deferred(transaction):
             return connection.inspect(statement, self.reader.lake(actor))
 
 
 @contextmanager
-def _knowing_deferred(session: ClientSession, transaction: bytes | None) -> Iterator[None]:
+def _knowing_deferred(transaction: SessionTransaction) -> Iterator[None]:
     """A dataset that is missing may be one that this transaction makes when it ends."""
     try:
         yield
     except DatasetNotFound as failure:
         name = str(failure.details.get("name", ""))
         key = name.replace('"', "").rpartition(".")[2].lower()
-        if any(change.dataset == key for change in session.connections.deferred(transaction)):
+        if any(change.dataset == key for change in transaction.connections.deferred(transaction.handle)):
             raise DatasetNotFound(
                 f"dataset '{name}' is written by this transaction, which does not see that before it ends;"
                 " commit first",
@@ -118,35 +121,33 @@ class AnswerInSession:
 
     def __call__(
         self,
-        session: ClientSession,
+        transaction: SessionTransaction,
         sql: str,
         bindings: Bindings,
-        transaction: bytes | None,
         *,
         actor: Actor,
         started: Started,
     ) -> QueryPlan | SessionPlan | SessionResult:
         if self.plan_query.reader.classify(sql, actor=actor) is not StatementKind.READ:
-            return self.run(session, sql, bindings, transaction, actor=actor, started=started)
+            return self.run(transaction, sql, bindings, actor=actor, started=started)
         require(actor, Scope.READ)
         first = _first(sql, bindings)
         one_run = bindings is None or bindings.num_rows == 1
         if actor.guarded and not one_run:
             raise InvalidParameters("send one row of parameters at a time")
-        if actor.guarded or (one_run and session.connections.reading(transaction) is None):
+        if actor.guarded or (one_run and transaction.connections.reading(transaction.handle) is None):
             return self.plan_query(first, actor=actor)
-        with session.connections.use(transaction) as connection, _knowing_deferred(session, transaction):
+        with transaction.connections.use(transaction.handle) as connection, _knowing_deferred(transaction):
             schema = connection.inspect(first, self._lake()).schema
             assert schema is not None, "a read has a schema"
             read = SessionRead(self.plan_query.new_id(), sql, bindings, connection)
-            return SessionPlan(read.query_id, session.hold(read), schema)
+            return SessionPlan(read.query_id, transaction.session.hold(read), schema)
 
     def run(
         self,
-        session: ClientSession,
+        transaction: SessionTransaction,
         sql: str,
         bindings: Bindings,
-        transaction: bytes | None,
         *,
         actor: Actor,
         started: Started,
@@ -159,13 +160,13 @@ class AnswerInSession:
         record.at_once = actor.limits.queries
         cancellation = Cancellation()
         with (
-            session.connections.use(transaction) as connection,
+            transaction.connections.use(transaction.handle) as connection,
             self.log.running(record, cancellation.request),
         ):
             self.log.measure(record, connection)
             started(cancellation.request)
             outcome = self._execute(
-                session, connection, sql, bindings, transaction, actor=actor, cancellation=cancellation
+                transaction, connection, sql, bindings, actor=actor, cancellation=cancellation
             )
             record.pins = outcome.pins
             record.rows, record.size_bytes = outcome.table.num_rows, outcome.table.nbytes
@@ -173,11 +174,10 @@ class AnswerInSession:
 
     def _execute(
         self,
-        session: ClientSession,
+        transaction: SessionTransaction,
         connection: Session,
         sql: str,
         bindings: Bindings,
-        transaction: bytes | None,
         *,
         actor: Actor,
         cancellation: Cancellation,
@@ -191,12 +191,11 @@ class AnswerInSession:
                     "send the rows of a dataset in bulk, or with one INSERT, not row by row"
                 )
             return self.write_dataset.run(
-                session,
+                transaction,
                 connection,
                 of_dataset,
                 _first(sql, bindings).parameters,
                 lake,
-                transaction,
                 actor=actor,
                 cancellation=cancellation,
             )

@@ -4,8 +4,8 @@ A dataset's new version is published when its statement ends, or when the transa
 statement belongs to is committed. Until then nobody sees it, not even that transaction.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -16,31 +16,34 @@ from flight_core.application.ports.engine import Query, Session
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
 from flight_core.application.sessions.connections import Deferred
-from flight_core.application.sessions.session import ClientSession, Started
+from flight_core.application.sessions.session import DOOR, ClientSession, SessionTransaction, Started
 from flight_core.application.writes.deletions import FindRowsToDelete, counted
-from flight_core.application.writes.rows import TakeRows
+from flight_core.application.writes.rows import NewRows, TakeRows
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName, LakeState, WriteMode, dataset_not_found
+from flight_core.domain.dataset import (
+    LAKE,
+    LAKE_SCHEMA,
+    DatasetName,
+    LakeState,
+    WriteMode,
+    WriteRule,
+    dataset_not_found,
+)
 from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidRequest
-from flight_core.domain.ingestion import IngestionRequest, SourceSpec
 from flight_core.domain.query import (
-    NO_PINS,
     DatasetStatement,
     DatasetVerb,
     IfExists,
     LoadMode,
-    LoadOptions,
     Outcome,
     Parameters,
-    Pins,
     QueryRecord,
     Statement,
     TableTarget,
 )
 from flight_core.domain.repositories import DatasetRepository
 
-_SOURCE = "flight_sql"
-_AS_USUAL = LoadOptions()
+_AS_USUAL = WriteRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,97 +59,81 @@ class WriteDatasetInSession:
 
     def load(
         self,
-        session: ClientSession,
+        transaction: SessionTransaction,
         name: DatasetName,
-        schema: pa.Schema,
-        batches: Iterable[pa.RecordBatch],
+        rows: NewRows,
         mode: LoadMode,
-        transaction: bytes | None,
+        rule: WriteRule = _AS_USUAL,
         *,
         actor: Actor,
         cancellation: Cancellation,
-        how: LoadOptions = _AS_USUAL,
-        inputs: Pins = NO_PINS,
     ) -> int:
-        """Keep the rows for the commit; how many they are. `inputs`: the versions they were made from."""
+        """Keep the rows for the commit; how many they are.
+
+        A mode of `rule` that needs keys goes before what `mode` says, which has to be to append then.
+        """
         require_granted(name, actor)
-        if how.rule.mode.needs_keys and mode.if_exists is not IfExists.APPEND:
+        if rule.mode.needs_keys and mode.if_exists is not IfExists.APPEND:
             raise InvalidOption(
-                f"the mode '{how.rule.mode}' goes with appending to a table that exists,"
+                f"the mode '{rule.mode}' goes with appending to a table that exists,"
                 f" not with the mode '{mode.if_exists}'; choose one of them"
             )
-        write_mode = self._mode(session, name, mode, transaction)
-        request = IngestionRequest(
-            name,
-            SourceSpec(_SOURCE, {}),
-            how.rule.mode if how.rule.mode.needs_keys else write_mode,
-            options={"allow_lossy": how.allow_lossy},
-            keys=how.rule.keys,
-            schema_policy=how.rule.schema_policy,
-            message=how.message,
-        )
-        rows = self.take_rows(request, batches, schema, actor=actor, cancellation=cancellation, inputs=inputs)
-        session.connections.defer(transaction, Deferred(name.key, rows.commit, rows.close))
-        return rows.row_count
+        write_mode = self._mode(transaction, name, mode)
+        if not rule.mode.needs_keys:
+            rule = replace(rule, mode=write_mode)
+        pending = self.take_rows(name, rows, rule, actor=actor, cancellation=cancellation)
+        transaction.connections.defer(transaction.handle, Deferred(name.key, pending.commit, pending.close))
+        return pending.row_count
 
     def run(
         self,
-        session: ClientSession,
+        transaction: SessionTransaction,
         connection: Session,
         statement: DatasetStatement,
         parameters: Parameters,
         lake: LakeState,
-        transaction: bytes | None,
         *,
         actor: Actor,
         cancellation: Cancellation,
     ) -> Outcome:
         if statement.verb is DatasetVerb.DROP:
-            return self._drop(session, statement, transaction, actor=actor)
+            return self._drop(transaction, statement, actor=actor)
         if statement.verb is DatasetVerb.DELETE:
             deletion = FindRowsToDelete(self.take_rows.open_write)(
-                connection, statement, parameters, lake, actor=actor, door=_SOURCE, cancellation=cancellation
+                connection, statement, parameters, lake, actor=actor, door=DOOR, cancellation=cancellation
             )
             change = Deferred(statement.dataset.key, deletion.commit, deletion.close)
-            session.connections.defer(transaction, change)
+            transaction.connections.defer(transaction.handle, change)
             return counted(deletion.rows)
-        exists = self._exists(session, statement.dataset, transaction)
+        exists = self._exists(transaction, statement.dataset)
         if statement.verb is DatasetVerb.CREATE and statement.lenient and exists:
             return Outcome(pa.table({}), 0)
         query = connection.plan(Statement(statement.source, parameters), lake)
         try:
             rows = self.load(
-                session,
-                statement.dataset,
-                query.schema,
-                _interrupted(query, cancellation),
-                _mode_of(statement),
                 transaction,
+                statement.dataset,
+                NewRows(query.schema, _interrupted(query, cancellation), DOOR, query.pins),
+                _mode_of(statement),
                 actor=actor,
                 cancellation=cancellation,
-                inputs=query.pins,
             )
         finally:
             query.close()
         return counted(rows)
 
-    def _drop(
-        self, session: ClientSession, statement: DatasetStatement, transaction: bytes | None, *, actor: Actor
-    ) -> Outcome:
+    def _drop(self, transaction: SessionTransaction, statement: DatasetStatement, *, actor: Actor) -> Outcome:
         name = statement.dataset
-        if not self._exists(session, name, transaction):
+        if not self._exists(transaction, name):
             if not statement.lenient:
                 raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
         else:
-            session.connections.defer(
-                transaction, Deferred(name.key, lambda: self.drop_dataset(name, actor=actor), drops=True)
-            )
+            change = Deferred(name.key, lambda: self.drop_dataset(name, actor=actor), drops=True)
+            transaction.connections.defer(transaction.handle, change)
         return Outcome(pa.table({}), None)
 
-    def _mode(
-        self, session: ClientSession, name: DatasetName, mode: LoadMode, transaction: bytes | None
-    ) -> WriteMode:
-        exists = self._exists(session, name, transaction)
+    def _mode(self, transaction: SessionTransaction, name: DatasetName, mode: LoadMode) -> WriteMode:
+        exists = self._exists(transaction, name)
         if not exists:
             if not mode.create:
                 raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
@@ -159,9 +146,10 @@ class WriteDatasetInSession:
             )
         return WriteMode.REPLACE if mode.if_exists is IfExists.REPLACE else WriteMode.APPEND
 
-    def _exists(self, session: ClientSession, name: DatasetName, transaction: bytes | None) -> bool:
+    def _exists(self, transaction: SessionTransaction, name: DatasetName) -> bool:
         """As the transaction sees it, with what it wrote and dropped so far."""
-        last = [one for one in session.connections.deferred(transaction) if one.dataset == name.key][-1:]
+        deferred = transaction.connections.deferred(transaction.handle)
+        last = [one for one in deferred if one.dataset == name.key][-1:]
         return not last[0].drops if last else self.datasets.find(name) is not None
 
 
@@ -185,46 +173,36 @@ class LoadInSession:
 
     def __call__(
         self,
-        session: ClientSession,
+        transaction: SessionTransaction,
         target: TableTarget,
-        schema: pa.Schema,
-        batches: Iterable[pa.RecordBatch],
+        rows: NewRows,
         mode: LoadMode,
-        transaction: bytes | None,
+        rule: WriteRule = _AS_USUAL,
         *,
         actor: Actor,
         started: Started,
-        how: LoadOptions = _AS_USUAL,
     ) -> int:
         require(actor, Scope.WRITE)
-        if not len(schema):
+        if not len(rows.schema):
             raise InvalidRequest("the data has no columns; a table needs at least one")
-        record = QueryRecord(self.new_id(), f"LOAD {target.table}", actor.name, _SOURCE, self.clock())
+        record = QueryRecord(self.new_id(), f"LOAD {target.table}", actor.name, DOOR, self.clock())
         record.at_once = actor.limits.queries
         cancellation = Cancellation()
         started(cancellation.request)
         with self.log.running(record, cancellation.request):
-            if _names_dataset(target, session):
+            if _names_dataset(target, transaction.session):
+                name = DatasetName(target.table)
                 record.rows = self.write_dataset.load(
-                    session,
-                    DatasetName(target.table),
-                    schema,
-                    batches,
-                    mode,
-                    transaction,
-                    actor=actor,
-                    cancellation=cancellation,
-                    how=how,
+                    transaction, name, rows, mode, rule, actor=actor, cancellation=cancellation
                 )
             else:
                 require_unguarded(actor)
-                if how.rule.mode.needs_keys:
-                    raise InvalidOption(
-                        f"the mode '{how.rule.mode}' is for datasets; name the schema 'datasets'"
-                    )
-                reader = pa.RecordBatchReader.from_batches(schema, _heeding(batches, cancellation))
+                if rule.mode.needs_keys:
+                    raise InvalidOption(f"the mode '{rule.mode}' is for datasets; name the schema 'datasets'")
+                batches = cancellation.heeded(rows.batches)
+                reader = pa.RecordBatchReader.from_batches(rows.schema, batches)
                 lake = self.write_dataset.datasets.lake_state()
-                with session.connections.use(transaction) as connection:
+                with transaction.connections.use(transaction.handle) as connection:
                     record.rows = connection.load(target, reader, mode, lake, cancellation)
         return record.rows
 
@@ -245,9 +223,3 @@ def _names_dataset(target: TableTarget, session: ClientSession) -> bool:
 def _interrupted(query: Query, cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
     with cancellation.interrupting(query.cancel):
         yield from query
-
-
-def _heeding(batches: Iterable[pa.RecordBatch], cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        cancellation.check()
-        yield batch

@@ -133,14 +133,11 @@ class CheckedCommit:
         return self.open_write(
             request.dataset,
             None,
-            request.mode,
+            request.rule,
             actor=Actor(ingestion.actor),
-            keys=request.keys,
-            schema_policy=request.schema_policy,
             source="" if taken is None else taken.label,
             inputs={} if taken is None else taken.inputs,
             message=request.message,
-            allow_lossy=bool(request.options.get("allow_lossy")),
             job_id=ingestion.id,
         )
 

@@ -1,6 +1,5 @@
 """Deleting rows of a dataset for which a condition holds."""
 
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -12,11 +11,12 @@ from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, dataset_not_found
+from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, WriteRule, dataset_not_found
 from flight_core.domain.errors import CommitConflict, InvalidSql
 from flight_core.domain.query import DatasetStatement, DatasetVerb, Outcome, Parameters, Statement
 from flight_core.domain.repositories import DatasetRepository
 
+_KEEPING = WriteRule(WriteMode.APPEND)  # what no condition holds for
 _ATTEMPTS = 5
 _MAX_CONDITION = 1000  # characters that the history tells
 
@@ -63,9 +63,9 @@ class FindRowsToDelete:
         query = connection.plan(Statement(statement.source, parameters), lake)
         try:
             with cancellation.interrupting(query.cancel):
-                write = self.open_write(entry.name, None, WriteMode.APPEND, actor=actor, source=door)
+                write = self.open_write(entry.name, None, _KEEPING, actor=actor, source=door)
                 try:
-                    rows = write.staged.remove(entry.ref, _heeding(query, cancellation))
+                    rows = write.staged.remove(entry.ref, cancellation.heeded(query))
                 except BaseException:
                     write.close()
                     raise
@@ -150,9 +150,3 @@ class DeleteRows:
 
 def counted(rows: int) -> Outcome:
     return Outcome(pa.table({"Count": pa.array([rows], pa.int64())}), rows)
-
-
-def _heeding(batches: Iterable[pa.RecordBatch], cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        cancellation.check()
-        yield batch

@@ -18,7 +18,7 @@ from flight_core.application.datasets.catalog import OpenWrite
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import REJECTS_KIND, rejects_of
-from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef, WriteMode
+from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef, WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion
 
@@ -77,7 +77,7 @@ class Quarantine:
         write = self.open_write(
             rejects_of(ingestion.request.dataset),
             latest.schema,
-            WriteMode.REPLACE,
+            WriteRule(WriteMode.REPLACE),
             actor=Actor(ingestion.actor),
             source=f"ingestion {ingestion.id}",
             job_id=ingestion.id,
@@ -105,7 +105,7 @@ class Quarantine:
         write = self.open_write(
             rejects_of(name),
             None,
-            WriteMode.APPEND,
+            WriteRule(WriteMode.APPEND),
             actor=Actor(actor),
             source=f"ingestion {job_id}",
             job_id=job_id + step,

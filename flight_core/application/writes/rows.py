@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Semaphore
@@ -25,15 +25,29 @@ from flight_core.application.writes.checked_commit import (
 )
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
-from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteRule
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState, Progress
-from flight_core.domain.query import NO_PINS, Pins
+from flight_core.domain.query import Pins
 from flight_core.domain.repositories import ContractRepository
 
 _SPOOL_FORMAT = "arrow"
 _PATIENCE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """On their way into a dataset, validated in full at the door they came through.
+
+    The history tells `source`, the door; `inputs`, the versions that they were made from; and `message`, why.
+    """
+
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+    source: str = ""
+    inputs: Pins = field(default_factory=dict)
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +80,40 @@ class CheckRows:
 
     def __call__(
         self,
-        request: IngestionRequest,
-        batches: Iterable[pa.RecordBatch],
-        schema: pa.Schema,
+        name: DatasetName,
+        rows: NewRows,
+        rule: WriteRule,
         *,
         actor: Actor,
         cancellation: Cancellation,
-        inputs: Pins = NO_PINS,
     ) -> PendingRows:
         ingestion = Ingestion(
             id=WRITE_ID_PREFIX + self.new_id(),
             state=JobState.RUNNING,
             created_at=self.clock(),
             actor=actor.name,
-            request=request,
+            request=_request(name, rows, rule),
         )
         self.commit.open(ingestion).close()
-        check = _Check(self.commit, ingestion, self.scratch / ingestion.id, self.slots, cancellation, inputs)
+        check = _Check(self.commit, ingestion, self.scratch / ingestion.id, self.slots, cancellation)
         try:
-            row_count = check.begin(batches, schema)
+            row_count = check.begin(rows)
         except BaseException:
             check.close()
             raise
         return PendingRows(row_count, check.finish, check.close)
+
+
+def _request(name: DatasetName, rows: NewRows, rule: WriteRule) -> IngestionRequest:
+    return IngestionRequest(
+        name,
+        SourceSpec(rows.source, {}),
+        rule.mode,
+        options={"allow_lossy": rule.allow_lossy},
+        keys=rule.keys,
+        schema_policy=rule.schema_policy,
+        message=rows.message,
+    )
 
 
 @dataclass(slots=True)
@@ -98,18 +123,16 @@ class _Check:
     folder: Path
     slots: Semaphore
     cancellation: Cancellation
-    inputs: Pins
     _taken: Taken = field(init=False)
     _rows: CheckedRows = field(init=False)
 
-    def begin(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+    def begin(self, rows: NewRows) -> int:
         """The number of good rows."""
         self.folder.mkdir(parents=True)
-        label = self.ingestion.request.source.kind
         path = self.folder / "rows.arrow"
-        row_count = _spool(batches, schema, path)
-        file = FetchedFile(path, label, path.stat().st_size, temporary=True)
-        self._taken = Taken(Fetched([file]), label, _SPOOL_FORMAT, row_count, self.inputs)
+        row_count = _spool(rows, path)
+        file = FetchedFile(path, rows.source, path.stat().st_size, temporary=True)
+        self._taken = Taken(Fetched([file]), rows.source, _SPOOL_FORMAT, row_count, rows.inputs)
         return self._checked("checked-0")
 
     def finish(self) -> DatasetVersion:
@@ -150,13 +173,13 @@ async def _unreported(_progress: Progress) -> None:
     """The client waits."""
 
 
-def _spool(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+def _spool(rows: NewRows, path: Path) -> int:
     """How many rows there are."""
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     row_count = 0
     try:
-        with path.open("wb") as file, pa.ipc.new_stream(file, schema, options=options) as writer:
-            for batch in batches:
+        with path.open("wb") as file, pa.ipc.new_stream(file, rows.schema, options=options) as writer:
+            for batch in rows.batches:
                 writer.write_batch(batch)
                 row_count += batch.num_rows
     except OSError as error:
@@ -170,11 +193,7 @@ def _spool(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> 
 class TakeRows:
     """Take rows in up to where one `commit` makes them a version: all of them, or nothing.
 
-    The batches have been validated in full at the door they came through. The kind of the request's
-    source names that door. `inputs` are the versions that the rows were made from. `check` None: there
-    are no contracts.
-
-    Raises as `OpenWrite`, `StagedWrite.write` and `CheckRows`, and:
+    `check` None: there are no contracts. Raises as `OpenWrite`, `StagedWrite.write` and `CheckRows`, and:
         InvalidDatasetName: the name is kept for rows that were rejected.
     """
 
@@ -183,34 +202,29 @@ class TakeRows:
 
     def __call__(
         self,
-        request: IngestionRequest,
-        batches: Iterable[pa.RecordBatch],
-        schema: pa.Schema,
+        name: DatasetName,
+        rows: NewRows,
+        rule: WriteRule,
         *,
         actor: Actor,
         cancellation: Cancellation,
-        inputs: Pins = NO_PINS,
     ) -> PendingRows:
         require(actor, Scope.WRITE)
-        require_granted(request.dataset, actor)
-        refuse_rejects(request.dataset)
-        if self.check is not None and self.check.contracts.find(request.dataset) is not None:
-            return self.check(request, batches, schema, actor=actor, cancellation=cancellation, inputs=inputs)
+        require_granted(name, actor)
+        refuse_rejects(name)
+        if self.check is not None and self.check.contracts.find(name) is not None:
+            return self.check(name, rows, rule, actor=actor, cancellation=cancellation)
         write = self.open_write(
-            request.dataset,
-            schema,
-            request.mode,
+            name,
+            rows.schema,
+            rule,
             actor=actor,
-            keys=request.keys,
-            schema_policy=request.schema_policy,
-            source=request.source.kind,
-            inputs=inputs,
-            message=request.message,
-            allow_lossy=bool(request.options.get("allow_lossy")),
+            source=rows.source,
+            inputs=rows.inputs,
+            message=rows.message,
         )
         try:
-            for batch in batches:
-                cancellation.check()
+            for batch in cancellation.heeded(rows.batches):
                 write.staged.write(batch)
         except BaseException:
             write.close()
@@ -220,7 +234,7 @@ class TakeRows:
 
 @dataclass(frozen=True, slots=True)
 class WriteDataset:
-    """Write batches as one new version. Blocks until it is on disk.
+    """Write rows as one new version. Blocks until it is on disk.
 
     Raises as `TakeRows` and `PendingRows.commit`.
     """
@@ -230,31 +244,14 @@ class WriteDataset:
     def __call__(
         self,
         name: DatasetName,
-        batches: Iterable[pa.RecordBatch],
-        schema: pa.Schema,
-        mode: WriteMode,
+        rows: NewRows,
+        rule: WriteRule,
         *,
         actor: Actor,
-        keys: Sequence[str] = (),
-        schema_policy: SchemaPolicy = SchemaPolicy.REFUSE,
-        source: str = "",
-        message: str = "",
-        allow_lossy: bool = False,
         cancellation: Cancellation | None = None,
     ) -> DatasetVersion:
-        request = IngestionRequest(
-            name,
-            SourceSpec(source, {}),
-            mode,
-            options={"allow_lossy": allow_lossy},
-            keys=tuple(keys),
-            schema_policy=schema_policy,
-            message=message,
-        )
-        rows = self.take_rows(
-            request, batches, schema, actor=actor, cancellation=cancellation or Cancellation()
-        )
+        pending = self.take_rows(name, rows, rule, actor=actor, cancellation=cancellation or Cancellation())
         try:
-            return rows.commit()
+            return pending.commit()
         finally:
-            rows.close()
+            pending.close()
