@@ -60,6 +60,17 @@ def _types_of(pairs: Iterable[str]) -> dict[str, object]:
     return types
 
 
+def grant_of(
+    scopes: Iterable[str], datasets: Sequence[str] | None, limits: Iterable[str] | None
+) -> dict[str, object]:
+    """What a token or a user gets, by the fields of their requests. Raises as `limits_of`."""
+    return {
+        "scopes": list(map(str, scopes)),
+        "datasets": datasets or ["*"],
+        "limits": limits_of(limits or ()),
+    }
+
+
 def limits_of(pairs: Iterable[str]) -> dict[str, float]:
     """Of a token or a user.
 

@@ -1,37 +1,19 @@
 """What `skein token ...` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import typer
 
 from schemas.tokens import Token, TokenRequest
 from skein.cli.access import Desk
-from skein.cli.arguments import limits_of
 from skein.cli.terminal.tables import Column, show_table
 from skein.cli.terminal.wording import as_json, when
 
 
-def create(
-    access: Desk,
-    name: str,
-    scopes: Sequence[str],
-    datasets: Sequence[str],
-    ttl_s: float | None,
-    limits: Sequence[str],
-    *,
-    json: bool,
-) -> None:
+def create(access: Desk, name: str, grant: Mapping[str, object], ttl_s: float | None, *, json: bool) -> None:
     expires_at = None if ttl_s is None else datetime.now(UTC) + timedelta(seconds=ttl_s)
-    request = TokenRequest.model_validate(
-        {
-            "name": name,
-            "scopes": scopes,
-            "datasets": datasets,
-            "expires_at": expires_at,
-            "limits": limits_of(limits),
-        }
-    )
+    request = TokenRequest.model_validate({"name": name, "expires_at": expires_at, **grant})
     made = access.create_token(request)
     if json:
         typer.echo(as_json(made))

@@ -1,13 +1,12 @@
 """What `skein user ...` asks and prints."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import typer
 
 from schemas.users import UserRequest
 from skein.cli.access import Desk
-from skein.cli.arguments import limits_of
 from skein.cli.terminal.tables import Column, show_table
 from skein.cli.terminal.wording import as_json, when
 
@@ -19,27 +18,8 @@ def read_password(*, from_stdin: bool) -> str:
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
 
 
-def add(
-    access: Desk,
-    name: str,
-    password: str,
-    scopes: Sequence[str],
-    datasets: Sequence[str],
-    limits: Sequence[str],
-    *,
-    json: bool,
-) -> None:
-    user = access.add_user(
-        UserRequest.model_validate(
-            {
-                "name": name,
-                "password": password,
-                "scopes": scopes,
-                "datasets": datasets,
-                "limits": limits_of(limits),
-            }
-        )
-    )
+def add(access: Desk, name: str, password: str, grant: Mapping[str, object], *, json: bool) -> None:
+    user = access.add_user(UserRequest.model_validate({"name": name, "password": password, **grant}))
     typer.echo(as_json(user) if json else f"added {user.name}")
 
 

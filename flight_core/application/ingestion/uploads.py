@@ -29,7 +29,6 @@ Digests = Mapping[str, bytes]
 DEFAULT_NAME = "upload"
 
 _WRITE_BYTES = 1 << 20
-_HASH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class VacuumOptions:
 @dataclass(frozen=True, slots=True)
 class Vacuumed:
     """`expired` versions cannot be asked for since now; the files of `deleted` ones are gone. `waiting` ones
-    have expired and may be read still; their files go at `waiting_until` at the earliest.
+    have expired and may be read still.
 
     After a dry run: what would be so.
     """
@@ -149,7 +149,6 @@ class Vacuumed:
     deleted: Sequence[int]
     removed: Leftovers
     waiting: Sequence[int]
-    waiting_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +191,7 @@ class VacuumDataset:
         if not dry_run:
             self.versions.forget_expired(dataset.id, due)
         since = dict.fromkeys(newly, now) | waiting if dry_run else waiting
-        until = min(since.values(), default=None)
-        return Vacuumed(
-            expired=newly,
-            deleted=due,
-            removed=removed,
-            waiting=sorted(since),
-            waiting_until=None if until is None else until + self.options.grace,
-        )
+        return Vacuumed(expired=newly, deleted=due, removed=removed, waiting=sorted(since))
 
     def _expire(self, dataset: Dataset, actor: Actor, now: datetime, *, dry_run: bool) -> Sequence[int]:
         policy = self.versions.retention(dataset.id) or self.options.default

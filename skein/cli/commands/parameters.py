@@ -55,17 +55,26 @@ Offline = Annotated[
 ]
 
 
-Limit = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=VALUE",
-        help="How much they may use: queries, rows, result_bytes, memory_bytes, requests_per_s; repeat it.",
-    ),
-]
-
-
 class ScopeName(StrEnum):
     READ = "read"
     INGEST = "ingest"
     WRITE = "write"
     ADMIN = "admin"
+
+
+# What a token or a user is granted.
+Scopes = Annotated[list[ScopeName], typer.Option("--scope", help="What they may do; repeat it.")]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset", metavar="PATTERN", help="Which datasets they may touch, such as 'sales_*'; repeat it."
+    ),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="How much they may use: queries, rows, result_bytes, memory_bytes, requests_per_s; repeat it.",
+    ),
+]

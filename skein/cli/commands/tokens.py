@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from skein.cli.commands.parameters import Data, Json, Limit, Offline, ScopeName, Server
+from skein.cli.commands.parameters import Data, Datasets, Json, Limits, Offline, Scopes, Server
 
 token = typer.Typer(name="token", help="Hand out API tokens, and take them back.", no_args_is_help=True)
 
@@ -13,16 +13,10 @@ token = typer.Typer(name="token", help="Hand out API tokens, and take them back.
 def create_token(
     name: Annotated[str, typer.Argument(help="Who its holder is, in logs and lists.")],
     *,
-    scope: Annotated[
-        list[ScopeName],
-        typer.Option(help="What it is good for; repeat it."),
-    ],
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Which datasets it is for, such as 'sales_*'; repeat it."),
-    ] = None,
+    scopes: Scopes,
+    datasets: Datasets = None,
     expires: Annotated[str | None, typer.Option(help="After how long: 12h, 30d; never if left out.")] = None,
-    limit: Limit = None,
+    limits: Limits = None,
     offline: Offline = False,
     json: Json = False,
     server: Server = None,
@@ -30,12 +24,12 @@ def create_token(
 ) -> None:
     """Make an API token. Its secret is printed once, alone on standard output."""
     from skein.cli.access import desk
-    from skein.cli.arguments import seconds_of
+    from skein.cli.arguments import grant_of, seconds_of
     from skein.cli.tokens import create
 
     ttl_s = None if expires is None else seconds_of(expires, option="expires")
     with desk(server, data, offline=offline) as access:
-        create(access, name, [each.value for each in scope], dataset or ["*"], ttl_s, limit or [], json=json)
+        create(access, name, grant_of(scopes, datasets, limits), ttl_s, json=json)
 
 
 @token.command("list")

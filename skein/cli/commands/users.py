@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from skein.cli.commands.parameters import Data, Json, Limit, Offline, ScopeName, Server
+from skein.cli.commands.parameters import Data, Datasets, Json, Limits, Offline, Scopes, Server
 
 user = typer.Typer(name="user", help="Say who may log in with a password.", no_args_is_help=True)
 
@@ -19,12 +19,9 @@ FromStdin = Annotated[
 def add_user(
     name: UserName,
     *,
-    scope: Annotated[list[ScopeName], typer.Option(help="What they may do; repeat it.")],
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Which datasets they may touch, such as 'sales_*'; repeat it."),
-    ] = None,
-    limit: Limit = None,
+    scopes: Scopes,
+    datasets: Datasets = None,
+    limits: Limits = None,
     password_stdin: FromStdin = False,
     offline: Offline = False,
     json: Json = False,
@@ -33,11 +30,12 @@ def add_user(
 ) -> None:
     """Let somebody log in with a name and a password, at every door."""
     from skein.cli.access import desk
+    from skein.cli.arguments import grant_of
     from skein.cli.users import add, read_password
 
     password = read_password(from_stdin=password_stdin)
     with desk(server, data, offline=offline) as access:
-        add(access, name, password, [each.value for each in scope], dataset or ["*"], limit or [], json=json)
+        add(access, name, password, grant_of(scopes, datasets, limits), json=json)
 
 
 @user.command("list")

@@ -16,7 +16,6 @@ from flight_core.domain.rule_language import parse_rule
 COLUMN_RULES = ("type", "not_null", "ge", "gt", "le", "lt", "min_length", "max_length", "pattern", "enum")
 
 _BOUNDS = ("ge", "gt", "le", "lt")
-_MAX_PATTERN_BYTES = 1 << 20
 _FEW = 8  # members of an enum that are compared one by one faster than looked up
 
 
@@ -156,11 +155,12 @@ def _member(values: pl.Expr, members: Sequence[Any], type: pl.DataType | None) -
         values = values.cast(pl.Int128)
     if len(members) > _FEW and type in (pl.String(), pl.Date()):
         return values.is_in(members)
-    literals = [pl.lit(member, dtype=_literal_type(type, member)) for member in members]
+    literal_type = _literal_type(type)
+    literals = [pl.lit(member, dtype=literal_type) for member in members]
     return pl.any_horizontal([values == literal for literal in literals])
 
 
-def _literal_type(type: pl.DataType | None, member: Any) -> pl.DataType | None:
+def _literal_type(type: pl.DataType | None) -> pl.DataType | None:
     if type is None or type == pl.String:
         return None
     if type.is_integer():
