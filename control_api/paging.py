@@ -5,11 +5,11 @@ import base64
 import binascii
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, TypeVar, cast
 from urllib.parse import urlencode
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from flight_core.domain.errors import InvalidRequest
@@ -56,27 +56,47 @@ def place_of(cursor: str, *, like: LikePlace) -> LikePlace:
     return cast(LikePlace, tuple(found))
 
 
-def paged(
-    items: Sequence[Item],
-    request: Request,
-    response: Response,
-    *,
-    limit: int,
-    cursor: str | None,
-    place: Callable[[Item], Place],
-    like: Place = ("",),
-) -> tuple[Sequence[Item], str | None]:
-    """One page, in the order of `place`, and the URL of the next one, which is in the header `Link`, too."""
-    after = place_of(cursor, like=like) if cursor else None
-    page, last = page_after(sorted(items, key=place), after, limit, place=place)
-    return page, link_after(last, request, response)
+class Paging:
+    """Which page of a list is wanted, and how the answer links to the next one: also in its header `Link`."""
+
+    def __init__(self, request: Request, response: Response, limit: int, cursor: str | None) -> None:
+        self.limit = limit
+        self._request = request
+        self._response = response
+        self._cursor = cursor
+
+    def after(self, *, like: LikePlace) -> LikePlace | None:
+        """The place of the last item of the page before; None: there is none. Raises as `place_of`."""
+        return place_of(self._cursor, like=like) if self._cursor else None
+
+    def page(
+        self, items: Iterable[Item], *, place: Callable[[Item], Place], like: Place = ("",)
+    ) -> tuple[Sequence[Item], str | None]:
+        """Of all items those of the page, ordered by `place`, and the URL of the next one."""
+        ordered = sorted(items, key=place)
+        page, last = page_after(ordered, self.after(like=like), self.limit, place=place)
+        return page, self._link(last)
+
+    def cut(
+        self, found: Sequence[Item], *, place: Callable[[Item], Place]
+    ) -> tuple[Sequence[Item], str | None]:
+        """Likewise of the first `limit + 1` items that come after `after`, in their order."""
+        page = found[: self.limit]
+        return page, self._link(place(page[-1]) if len(found) > self.limit else None)
+
+    def _link(self, last: Place | None) -> str | None:
+        if last is None:
+            return None
+        given = [
+            (name, value) for name, value in self._request.query_params.multi_items() if name != "cursor"
+        ]
+        following = f"{self._request.url.path}?{urlencode([*given, ('cursor', cursor_of(last))])}"
+        self._response.headers["Link"] = f'<{following}>; rel="next"'
+        return following
 
 
-def link_after(last: Place | None, request: Request, response: Response) -> str | None:
-    """The URL of the page after the place of the last item shown, which is in the header `Link`, too."""
-    if last is None:
-        return None
-    given = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    following = f"{request.url.path}?{urlencode([*given, ('cursor', cursor_of(last))])}"
-    response.headers["Link"] = f'<{following}>; rel="next"'
-    return following
+async def _paging(request: Request, response: Response, limit: Limit = 100, cursor: Cursor = None) -> Paging:
+    return Paging(request, response, limit, cursor)
+
+
+Paged = Annotated[Paging, Depends(_paging)]

@@ -11,7 +11,7 @@ from control_api import answers, requests
 from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
 from control_api.etags import etag_of, etag_of_dataset, is_fresh, matching, weak
 from control_api.openapi import NOT_MODIFIED, RESULT
-from control_api.paging import Cursor, Limit, paged
+from control_api.paging import Paged
 from control_api.queued import Queued
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import DatasetName
@@ -39,18 +39,15 @@ Columns = Annotated[list[str] | None, Query(description="Repeat it for each colu
 
 @router.get("")
 def list_datasets(
-    request: Request,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
+    paging: Paged,
     q: Annotated[
         str | None,
         Query(max_length=200, description="Words in names, tags, columns, owners and descriptions."),
     ] = None,
     tag: Annotated[list[str] | None, Query(description="Only with all of these tags.")] = None,
     owner: Annotated[list[str] | None, Query(description="Only those that all of these own.")] = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> wire.DatasetPage:
     """All datasets, ordered by name; with `q` those that have all its words, the best ones first."""
     words = (q or "").split()
@@ -63,12 +60,8 @@ def list_datasets(
         and _has_all(dataset.owners, owner)
     }
     found = [each for each in datasets if each.name.key in ranks]
-    page, following = paged(
+    page, following = paging.page(
         found,
-        request,
-        response,
-        limit=limit,
-        cursor=cursor,
         place=lambda each: (ranks[each.name.key], each.name.key),
         like=(0, ""),
     )

@@ -4,12 +4,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Depends, Query
 
 from control_api import answers, requests
 from control_api.dependencies import Caller, Name, UseCases, json_body
-from control_api.paging import Cursor, Limit, Place, paged
+from control_api.paging import Paged, Place
 from control_api.queued import LOCATION, Queued
 from control_api.routes.datasets import VersionText
 from flight_core.application.datasets.lineage import Direction, Lineage
@@ -25,16 +24,13 @@ router = APIRouter(prefix=API, tags=["derivations"])
 
 @router.get("/derivations")
 def list_derivations(
-    request: Request,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    paging: Paged,
 ) -> derivations.DerivationPage:
     """All derived datasets, ordered by name, and how fresh they are."""
     found = use_cases.derivations.inspect(actor=caller)
-    page, following = paged(found, request, response, limit=limit, cursor=cursor, place=_place)
+    page, following = paging.page(found, place=_place)
     return derivations.DerivationPage(items=[_derivation(status) for status in page], next=following)
 
 

@@ -4,13 +4,13 @@ from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Depends
 
 from control_api import answers, requests
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.formats import json_objects
 from control_api.once import KeyHeader
+from control_api.paging import Paged
 from control_api.queued import LOCATION, Queued, Waited
 from control_api.routes.jobs import ListQuery, list_page
 from flight_core.application.ports.parsing import Preview, Trial
@@ -59,13 +59,12 @@ async def preview_ingestion(
 def list_ingestions(
     use_cases: UseCases,
     caller: Caller,
-    request: Request,
-    response: Response,
+    paging: Paged,
     wanted: Annotated[ListQuery, Depends()],
 ) -> wire.IngestionPage:
     """Newest first."""
     ingestions = frozenset({Task.INGEST})
-    found, following = list_page(use_cases, caller, request, response, wanted, tasks=ingestions)
+    found, following = list_page(use_cases, caller, paging, wanted, tasks=ingestions)
     items = [answers.ingestion(job) for job in found if isinstance(job, Ingestion)]
     return wire.IngestionPage(items=items, next=following)
 

@@ -7,12 +7,11 @@ from urllib.parse import urlencode
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import Response
 
 from control_api import answers
 from control_api.dependencies import Caller, Name, UseCases
 from control_api.options import ControlUseCases
-from control_api.paging import Cursor, Limit, link_after, place_of
+from control_api.paging import Limit, Paged, Paging
 from control_api.queued import LOCATION, Queued, Waited
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
@@ -31,20 +30,15 @@ class ListQuery:
         self,
         dataset: Annotated[str | None, Query(description="Only jobs for this dataset.")] = None,
         state: Annotated[list[JobState] | None, Query(description="Only these; repeat it for more.")] = None,
-        limit: Limit = 100,
-        cursor: Cursor = None,
     ) -> None:
         self.dataset = dataset
         self.states = state
-        self.limit = limit
-        self.cursor = cursor
 
 
 def list_page(
     use_cases: ControlUseCases,
     caller: Actor,
-    request: Request,
-    response: Response,
+    paging: Paging,
     wanted: ListQuery,
     *,
     tasks: frozenset[Task] | None,
@@ -55,27 +49,25 @@ def list_page(
         states=frozenset(wanted.states) if wanted.states else None,
         tasks=tasks,
     )
-    (before,) = place_of(wanted.cursor, like=("",)) if wanted.cursor else (None,)
+    (before,) = paging.after(like=("",)) or (None,)
     try:
-        found = use_cases.jobs.list(chosen, actor=caller, limit=wanted.limit + 1, before=before)
+        found = use_cases.jobs.list(chosen, actor=caller, limit=paging.limit + 1, before=before)
     except IngestionNotFound:
         raise InvalidRequest("the job that the cursor stands for is gone; start without a cursor") from None
-    last = (found[wanted.limit - 1].id,) if len(found) > wanted.limit else None
-    return found[: wanted.limit], link_after(last, request, response)
+    return paging.cut(found, place=lambda job: (job.id,))
 
 
 @router.get("/jobs")
 def list_jobs(
     use_cases: UseCases,
     caller: Caller,
-    request: Request,
-    response: Response,
+    paging: Paged,
     wanted: Annotated[ListQuery, Depends()],
     task: Annotated[list[Task] | None, Query(description="Only these; repeat it for more.")] = None,
 ) -> wire.JobPage:
     """Ingestions and maintenance, newest first."""
     tasks = frozenset(task) if task else None
-    found, following = list_page(use_cases, caller, request, response, wanted, tasks=tasks)
+    found, following = list_page(use_cases, caller, paging, wanted, tasks=tasks)
     return wire.JobPage(items=[answers.job(job) for job in found], next=following)
 
 

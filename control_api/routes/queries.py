@@ -14,7 +14,7 @@ from starlette.responses import Response
 from control_api import answers
 from control_api.dependencies import Caller, Responses, UseCases, WaitSeconds, Wanted, json_body
 from control_api.openapi import RESULT
-from control_api.paging import Cursor, Place, link_after, place_of
+from control_api.paging import Cursor, Paging, Place
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidOption, InvalidParameters, PermissionDenied
@@ -104,7 +104,8 @@ def list_queries(
     limit = 100 if limit is None else limit
     if not 1 <= limit <= 1000:
         raise InvalidOption(f"limit is {limit}; a page holds 1 to 1000 queries")
-    before = place_of(cursor, like=("",)) if cursor else None
+    paging = Paging(request, response, limit, cursor)
+    before = paging.after(like=("",))
     found = [
         record
         for record in sorted(use_cases.queries.log.list(), key=_position, reverse=True)
@@ -114,8 +115,7 @@ def list_queries(
         and (actor is None or record.actor == actor)
         and (door is None or record.door == door)
     ]
-    page = found[:limit]
-    following = link_after(_position(page[-1]) if len(found) > limit else None, request, response)
+    page, following = paging.cut(found, place=_position)
     now = use_cases.clock()
     return wire.QueryPage(items=[_answer(record, now) for record in page], next=following)
 

@@ -3,14 +3,14 @@
 from functools import partial
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from control_api import answers, requests
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
-from control_api.paging import Cursor, Limit, paged
+from control_api.paging import Paged
 from control_api.queued import LOCATION, Queued
 from control_api.redaction import redacted
 from flight_core.domain.access import Actor
@@ -45,18 +45,13 @@ async def add_schedule(
 
 @router.get("")
 def list_schedules(
-    request: Request,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    paging: Paged,
 ) -> wire.SchedulePage:
     """By name, each with when it is due and how its last run went."""
     found = use_cases.schedules.list(actor=caller)
-    page, following = paged(
-        found, request, response, limit=limit, cursor=cursor, place=lambda each: (each.name.lower(),)
-    )
+    page, following = paging.page(found, place=lambda each: (each.name.lower(),))
     return wire.SchedulePage(items=[_reply(each, use_cases, caller) for each in page], next=following)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from control_api.dependencies import Caller, Name, Options, UseCases
 from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
-from control_api.paging import Cursor, Limit, Place, paged
+from control_api.paging import Paged, Place
 from control_api.queued import LOCATION, Waited
 from control_api.upload_headers import check_type, has_body, headers_of, part_of
 from flight_core.application.ingestion.uploads import DEFAULT_NAME, Part
@@ -75,19 +75,14 @@ async def create_upload(
 
 @router.get("/uploads")
 def list_uploads(
-    request: Request,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    paging: Paged,
 ) -> wire.UploadPage:
     """The caller's own, newest first; an admin sees all."""
     uploads = use_cases.uploads
     found = uploads.list(actor=caller)
-    page, following = paged(
-        found, request, response, limit=limit, cursor=cursor, place=_place, like=(0.0, "")
-    )
+    page, following = paging.page(found, place=_place, like=(0.0, ""))
     items = [_answer(upload, ttl=uploads.limits.ttl) for upload in page]
     return wire.UploadPage(items=items, next=following)
 

@@ -11,7 +11,7 @@ from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, 
 from control_api.etags import matching
 from control_api.formats import json_objects
 from control_api.openapi import RESULT
-from control_api.paging import Cursor, Limit, link_after, paged, place_of
+from control_api.paging import Paged
 from control_api.streaming import DOOR, QueryResponse, Run
 from flight_core.application.datasets.diff import VersionDiff
 from flight_core.domain.dataset import DatasetVersion
@@ -52,19 +52,15 @@ Key = Annotated[
 @router.get("/versions")
 def list_versions(
     name: Name,
-    request: Request,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    paging: Paged,
 ) -> VersionPage:
     """The history of a dataset, newest first: who made a version, why, and of what."""
-    (before,) = place_of(cursor, like=(0,)) if cursor else (None,)
-    entries = use_cases.versions.history(name, actor=caller, before=before, limit=limit + 1)
-    last = (entries[limit - 1].version.ref.version,) if len(entries) > limit else None
-    following = link_after(last, request, response)
-    return VersionPage(items=[answers.history_entry(entry) for entry in entries[:limit]], next=following)
+    (before,) = paging.after(like=(0,)) or (None,)
+    found = use_cases.versions.history(name, actor=caller, before=before, limit=paging.limit + 1)
+    entries, following = paging.cut(found, place=lambda entry: (entry.version.ref.version,))
+    return VersionPage(items=[answers.history_entry(entry) for entry in entries], next=following)
 
 
 @router.get("/diff")
@@ -176,18 +172,13 @@ def restore_version(
 @router.get("/tags")
 def list_tags(
     name: Name,
-    request: Request,
-    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    paging: Paged,
 ) -> TagList:
     """The tags of a dataset's versions, ordered by name."""
     found = use_cases.versions.list_tags(name, actor=caller)
-    page, following = paged(
-        found, request, response, limit=limit, cursor=cursor, place=lambda tag: (tag.name.key,)
-    )
+    page, following = paging.page(found, place=lambda tag: (tag.name.key,))
     return TagList(items=[_tag(tag) for tag in page], next=following)
 
 
