@@ -46,9 +46,7 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
         plan_query=parts.plan_query,
         open_query=parts.open_query,
         inspect_statement=InspectStatement(parts.reader),
-        run_statement=RunStatement(
-            datasets, parts.engine, parts.admission, parts.log, utc_now, new_id, delete_rows(parts)
-        ),
+        run_statement=RunStatement(datasets, parts.engine, parts.admission, parts.log, delete_rows(parts)),
         cancel_query=CancelQuery(parts.log),
         queries=parts.log,
         follow_query=FollowQuery(parts.reader, parts.store, parts.engine, parts.open_query),
@@ -60,10 +58,10 @@ def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCa
     return FlightSqlUseCases(
         sessions=parts.sessions,
         inspect=InspectInSession(parts.reader),
-        answer=AnswerInSession(flight.plan_query, write, parts.log, utc_now),
+        answer=AnswerInSession(flight.plan_query, write, parts.log),
         split=SplitPlan(parts.engine),
         read=ReadInSession(parts.datasets, flight.open_query),
-        load=LoadInSession(write, parts.log, utc_now, new_id),
+        load=LoadInSession(write, parts.log),
         catalog=BrowseCatalog(parts.reader),
         cancel=flight.cancel_query,
         queries=parts.log,

@@ -144,7 +144,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     stack.callback(sessions.close)
     derivations = SqlDerivationRepository(database)
     usage = UsageLedger(SqlUsageRepository(database))
-    log = QueryLog(utc_now, ended=usage.note, tracer=traces.tracer)
+    log = QueryLog(utc_now, new_id, ended=usage.note, tracer=traces.tracer)
     reads = OpenReads(log, sessions, utc_now)
     readers = SqlReaderRepository(database)
     readers.leave(*roles)  # those that had the roles before are gone, however they ended
@@ -154,7 +154,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     reader = Reader(datasets, engine, guarded, system_tables)
     results = _results(settings, directory, roles)
     plan_query = PlanQuery(reader, new_id, results)
-    open_query = OpenQuery(reader, admission, log, utc_now, new_id, results)
+    open_query = OpenQuery(reader, admission, log, results)
     own_tables = SqlOwnTableRepository(database)
     parser = build_parser(settings)
     stack.callback(parser.close)

@@ -67,9 +67,7 @@ def opener(
     return OpenQuery(
         Reader(NoDatasets(), FakeEngine(query), FakeEngine(query), lambda table, **_: no_rows(table)),
         admission,
-        QueryLog(lambda: NOW),
-        lambda: NOW,
-        lambda: "q1",
+        QueryLog(lambda: NOW, lambda: "q1"),
     )
 
 
@@ -123,8 +121,8 @@ def test_a_full_queue_refuses_at_once():
 
 
 def test_a_statement_that_waits_for_a_slot_is_listed_and_can_be_cancelled():
-    admission, log = Admission(AdmissionLimits(max_streams=1)), QueryLog(lambda: NOW)
-    run = RunStatement(NoDatasets(), FakeEngine(FakeQuery()), admission, log, lambda: NOW, lambda: "s1", None)
+    admission, log = Admission(AdmissionLimits(max_streams=1)), QueryLog(lambda: NOW, lambda: "s1")
+    run = RunStatement(NoDatasets(), FakeEngine(FakeQuery()), admission, log, None)
     failures: list[Exception] = []
 
     def wait() -> None:
@@ -169,7 +167,7 @@ def test_a_query_that_waits_for_a_slot_can_be_cancelled():
 
 
 def test_a_log_that_is_full_forgets_what_has_ended_and_nothing_that_runs():
-    log = QueryLog(lambda: NOW, keep=2)
+    log = QueryLog(lambda: NOW, lambda: "unused", keep=2)
 
     def begun(query_id: str) -> QueryRecord:
         record = QueryRecord(query_id, "SELECT 1", "local", "test", NOW, QueryState.RUNNING)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from flight_core.application.ports.clock import Clock
+from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Measured
 from flight_core.application.ports.tracing import UNTRACED, Fields, Span, Tracer
 from flight_core.domain.access import Actor
@@ -39,12 +39,14 @@ class QueryLog:
     def __init__(
         self,
         clock: Clock,
+        new_id: NewId,
         *,
         keep: int = 1000,
         ended: Callable[[QueryRecord], None] | None = None,
         tracer: Tracer = UNTRACED,
     ) -> None:
         self.clock = clock
+        self._new_id = new_id
         self._ended = ended  # is told of each run
         self._tracer = tracer
         self._keep = keep
@@ -58,6 +60,12 @@ class QueryLog:
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
         self._cache_uses: Counter[CacheUse] = Counter()
         self._errors: Counter[str] = Counter()
+
+    def record(self, sql: str, *, actor: Actor, door: str, query_id: str | None = None) -> QueryRecord:
+        """Of a query that is about to `begin`; without a `query_id` it gets one."""
+        record = QueryRecord(query_id or self._new_id(), sql, actor.name, door, self.clock())
+        record.at_once = actor.limits.queries
+        return record
 
     def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
         """

@@ -11,7 +11,7 @@ from typing import Self
 import pyarrow as pa
 
 from flight_core.application.access.rights import require
-from flight_core.application.ports.clock import Clock, NewId
+from flight_core.application.ports.clock import NewId
 from flight_core.application.ports.engine import Query
 from flight_core.application.ports.results import Recording, ResultCache
 from flight_core.application.queries.admission import Admission
@@ -206,8 +206,6 @@ class OpenQuery:
     reader: Reader
     admission: Admission
     log: QueryLog
-    clock: Clock
-    new_id: NewId
     results: ResultCache | None = None
 
     def __call__(
@@ -220,8 +218,7 @@ class OpenQuery:
         query_id: str | None = None,
     ) -> RunningQuery:
         require(actor, Scope.READ)
-        record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
-        record.at_once = actor.limits.queries
+        record = self.log.record(statement.sql, actor=actor, door=door, query_id=query_id)
         waiting = Cancellation()
         with self.log.until_open(record, waiting.request):
             query = self.reader.plan(statement, actor=actor, pins=pins)
@@ -238,8 +235,7 @@ class OpenQuery:
         self, query: Query, sql: str, *, actor: Actor, door: str, query_id: str | None = None
     ) -> RunningQuery:
         """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
-        record = QueryRecord(query_id or self.new_id(), sql, actor.name, door, self.clock())
-        record.at_once = actor.limits.queries
+        record = self.log.record(sql, actor=actor, door=door, query_id=query_id)
         release = self.admission.release
         try:
             return RunningQuery(query, record, self.log, release=release, limits=actor.limits)

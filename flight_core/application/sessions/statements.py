@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_unguarded
-from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import Measured, Session
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.application.queries.cancellation import Cancellation
@@ -30,7 +29,6 @@ from flight_core.domain.query import (
     Outcome,
     Pins,
     QueryPlan,
-    QueryRecord,
     Statement,
     StatementInfo,
     StatementKind,
@@ -117,7 +115,6 @@ class AnswerInSession:
     plan_query: PlanQuery
     write_dataset: WriteDatasetInSession
     log: QueryLog
-    clock: Clock
 
     def __call__(
         self,
@@ -156,8 +153,7 @@ class AnswerInSession:
         require_unguarded(actor)
         local = self.plan_query.reader.classify(sql, actor=actor) in (StatementKind.READ, StatementKind.LOCAL)
         require(actor, Scope.READ if local else Scope.WRITE)
-        record = QueryRecord(self.plan_query.new_id(), sql, actor.name, DOOR, self.clock())
-        record.at_once = actor.limits.queries
+        record = self.log.record(sql, actor=actor, door=DOOR)
         cancellation = Cancellation()
         with (
             transaction.connections.use(transaction.handle) as connection,

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_granted, require_unguarded
 from flight_core.application.datasets.catalog import DropDataset
-from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import Query, Session
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
@@ -37,7 +36,6 @@ from flight_core.domain.query import (
     LoadMode,
     Outcome,
     Parameters,
-    QueryRecord,
     Statement,
     TableTarget,
 )
@@ -168,8 +166,6 @@ class LoadInSession:
 
     write_dataset: WriteDatasetInSession
     log: QueryLog
-    clock: Clock
-    new_id: NewId
 
     def __call__(
         self,
@@ -185,8 +181,7 @@ class LoadInSession:
         require(actor, Scope.WRITE)
         if not len(rows.schema):
             raise InvalidRequest("the data has no columns; a table needs at least one")
-        record = QueryRecord(self.new_id(), f"LOAD {target.table}", actor.name, DOOR, self.clock())
-        record.at_once = actor.limits.queries
+        record = self.log.record(f"LOAD {target.table}", actor=actor, door=DOOR)
         cancellation = Cancellation()
         started(cancellation.request)
         with self.log.running(record, cancellation.request):

@@ -5,7 +5,6 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from flight_core.application.access.rights import require, require_unguarded
-from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
@@ -15,7 +14,6 @@ from flight_core.application.writes.deletions import DeleteRows
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.query import (
     Outcome,
-    QueryRecord,
     QueryState,
     Statement,
     StatementInfo,
@@ -58,8 +56,6 @@ class RunStatement:
     engine: QueryEngine
     admission: Admission
     log: QueryLog
-    clock: Clock
-    new_id: NewId
     delete_rows: DeleteRows
 
     def __call__(
@@ -74,8 +70,7 @@ class RunStatement:
         require(actor, Scope.WRITE)
         require_unguarded(actor)
         cancellation = Cancellation()
-        record = QueryRecord(query_id or self.new_id(), statement.sql, actor.name, door, self.clock())
-        record.at_once = actor.limits.queries
+        record = self.log.record(statement.sql, actor=actor, door=door, query_id=query_id)
         with self.log.until_open(record, cancellation.request):
             started(cancellation.request)
             with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
