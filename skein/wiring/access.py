@@ -10,9 +10,6 @@ from flight_core.adapters.authentication.logins import Logins
 from flight_core.adapters.authentication.sessions import SessionTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.adapters.authentication.stored import StoredAuthenticator
-from flight_core.adapters.catalog.audit import SqlAuditRepository
-from flight_core.adapters.catalog.tokens import SqlTokenRepository
-from flight_core.adapters.catalog.users import SqlUserRepository
 from flight_core.application.access.audit import AuditLog, ReadAudit
 from flight_core.application.access.audited import audited
 from flight_core.application.access.gate import Gate
@@ -24,6 +21,7 @@ from flight_core.domain.limits import Limits
 from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory
 from skein.settings import Settings
+from skein.wiring.catalog import Catalog
 from skein.wiring.parts import Parts, catalog_url
 
 
@@ -41,13 +39,13 @@ def gate(parts: Parts) -> Gate:
 def _authenticator(parts: Parts) -> StoredAuthenticator:
     settings = parts.settings
     configured = _configured(parts)
-    logins = Logins(configured, parts.users, Argon2Hasher(), LoginThrottle())
+    logins = Logins(configured, parts.catalog.users, Argon2Hasher(), LoginThrottle())
     sessions = SessionTokens(parts.key, settings.session_ttl_s)
-    return StoredAuthenticator(configured, parts.tokens, logins, sessions, utc_now, parts.oidc)
+    return StoredAuthenticator(configured, parts.catalog.tokens, logins, sessions, utc_now, parts.oidc)
 
 
 def holders(parts: Parts) -> Holders:
-    return Holders(_configured(parts), parts.tokens, parts.users, utc_now, parts.oidc)
+    return Holders(_configured(parts), parts.catalog.tokens, parts.catalog.users, utc_now, parts.oidc)
 
 
 def _configured(parts: Parts) -> ConfiguredCredentials:
@@ -55,8 +53,8 @@ def _configured(parts: Parts) -> ConfiguredCredentials:
     return ConfiguredCredentials(users, tokens, key=parts.key)
 
 
-def access_use_cases(database: Database, audit: AuditLog) -> AccessUseCases:
-    tokens, users = SqlTokenRepository(database), SqlUserRepository(database)
+def access_use_cases(catalog: Catalog, audit: AuditLog) -> AccessUseCases:
+    tokens, users = catalog.tokens, catalog.users
     hasher = Argon2Hasher()
     return AccessUseCases(
         create_token=CreateToken(tokens, utc_now, new_id),
@@ -66,7 +64,7 @@ def access_use_cases(database: Database, audit: AuditLog) -> AccessUseCases:
         list_users=ListUsers(users),
         remove_user=RemoveUser(users, utc_now),
         change_password=ChangePassword(users, hasher, utc_now),
-        read_audit=ReadAudit(SqlAuditRepository(database), audit.flush),
+        read_audit=ReadAudit(catalog.audit, audit.flush),
     )
 
 
@@ -76,6 +74,7 @@ def open_access(settings: Settings, directory: DataDirectory) -> Iterator[Access
     database = Database(catalog_url(settings, directory))
     with closing(database):
         database.migrate()
-        audit = AuditLog(SqlAuditRepository(database), utc_now, keep=settings.keep_audit)
+        catalog = Catalog(database)
+        audit = AuditLog(catalog.audit, utc_now, keep=settings.keep_audit)
         with closing(audit):
-            yield audited(access_use_cases(database, audit), audit)
+            yield audited(access_use_cases(catalog, audit), audit)

@@ -13,8 +13,6 @@ from control_api.options import (
     QueryUseCases,
     Resources,
 )
-from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
-from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.application.datasets.annotations import AnnotateDataset
@@ -56,10 +54,10 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         uploads=upload_use_cases(parts),
         schedules=schedule_use_cases(schedule_desk(parts, start)),
         jobs=JobUseCases(
-            get=GetJob(parts.jobs),
-            list=ListJobs(parts.jobs),
-            cancel=CancelJob(parts.jobs, parts.events, utc_now, parts.wakeup),
-            read_log=ReadJobLog(parts.jobs),
+            get=GetJob(parts.catalog.jobs),
+            list=ListJobs(parts.catalog.jobs),
+            cancel=CancelJob(parts.catalog.jobs, parts.catalog.events, utc_now, parts.wakeup),
+            read_log=ReadJobLog(parts.catalog.jobs),
             start_maintenance=start_maintenance(parts),
         ),
         queries=QueryUseCases(
@@ -72,14 +70,14 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
             results=parts.open_query.results,
             admission=parts.admission,
         ),
-        access=access_use_cases(parts.database, parts.audit),
+        access=access_use_cases(parts.catalog, parts.audit),
         events=_events(parts),
-        idempotency=SqlIdempotencyRepository(parts.database),
+        idempotency=parts.catalog.idempotency,
         clock=utc_now,
         resources=lambda: Resources(parts.engine.usage(), _free_bytes(parts.directory.root)),
         checks={
-            "catalog": parts.datasets.lake_state,
-            "engine": lambda: _run_something(parts.engine, parts.datasets),
+            "catalog": parts.catalog.datasets.lake_state,
+            "engine": lambda: _run_something(parts.engine, parts.catalog.datasets),
             "disk": lambda: _require_space(parts.directory.root),
         },
     )
@@ -91,16 +89,16 @@ def _datasets(parts: Parts, flight: FlightUseCases) -> DatasetUseCases:
         get=flight.get_dataset,
         describe=flight.describe_dataset,
         profile=profile_dataset(parts),
-        get_usage=GetUsage(parts.datasets, SqlUsageRepository(parts.database), parts.usage.flush),
-        annotate=AnnotateDataset(parts.datasets, utc_now),
+        get_usage=GetUsage(parts.catalog.datasets, parts.catalog.usage, parts.usage.flush),
+        annotate=AnnotateDataset(parts.catalog.datasets, utc_now),
         delete_rows=flight.run_statement.delete_rows,
         drop=flight.drop_dataset,
     )
 
 
 def _events(parts: Parts) -> EventUseCases:
-    feed = LogEventFeed(parts.events)
-    return EventUseCases(parts.events, feed, FollowEvents(feed))
+    feed = LogEventFeed(parts.catalog.events)
+    return EventUseCases(parts.catalog.events, feed, FollowEvents(feed))
 
 
 def _run_something(engine: DuckDbEngine, datasets: DatasetRepository) -> None:

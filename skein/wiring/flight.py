@@ -3,8 +3,6 @@
 import shutil
 import threading
 
-from flight_core.adapters.catalog.contracts import SqlContractRepository
-from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.application.datasets.catalog import (
     DescribeDataset,
     DropDataset,
@@ -33,14 +31,12 @@ from skein.wiring.parts import Parts, find_version
 
 
 def flight_use_cases(parts: Parts) -> FlightUseCases:
-    datasets = parts.datasets
+    datasets = parts.catalog.datasets
     return FlightUseCases(
         gate=gate(parts),
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
-        describe_dataset=DescribeDataset(
-            datasets, parts.store, find_version(parts), SqlProfileRepository(parts.database)
-        ),
+        describe_dataset=DescribeDataset(datasets, parts.store, find_version(parts), parts.catalog.profiles),
         drop_dataset=DropDataset(datasets, utc_now),
         write_dataset=WriteDataset(_take_rows(parts)),
         plan_query=parts.plan_query,
@@ -54,13 +50,13 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
 
 
 def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCases:
-    write = WriteDatasetInSession(parts.datasets, flight.write_dataset.take_rows, flight.drop_dataset)
+    write = WriteDatasetInSession(parts.catalog.datasets, flight.write_dataset.take_rows, flight.drop_dataset)
     return FlightSqlUseCases(
         sessions=parts.sessions,
         inspect=InspectInSession(parts.reader),
         answer=AnswerInSession(flight.plan_query, write, parts.log),
         split=SplitPlan(parts.engine),
-        read=ReadInSession(parts.datasets, flight.open_query),
+        read=ReadInSession(parts.catalog.datasets, flight.open_query),
         load=LoadInSession(write, parts.log),
         catalog=BrowseCatalog(parts.reader),
         cancel=flight.cancel_query,
@@ -71,11 +67,13 @@ def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCa
 def _take_rows(parts: Parts) -> TakeRows:
     scratch = parts.temp / "writes"
     shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
-    contracts = SqlContractRepository(parts.database)
+    contracts = parts.catalog.contracts
     slots = threading.Semaphore(parts.settings.ingest_jobs)
     check = CheckRows(checked_commit(parts), contracts, scratch, slots, utc_now, new_id)
     return TakeRows(parts.open_write, check)
 
 
 def delete_rows(parts: Parts) -> DeleteRows:
-    return DeleteRows(parts.datasets, parts.engine, parts.admission, FindRowsToDelete(parts.open_write))
+    return DeleteRows(
+        parts.catalog.datasets, parts.engine, parts.admission, FindRowsToDelete(parts.open_write)
+    )

@@ -10,9 +10,6 @@ from control_api.options import (
     UploadUseCases,
 )
 from flight_core.adapters.calendar.cron import next_cron_time
-from flight_core.adapters.catalog.contracts import SqlContractRepository
-from flight_core.adapters.catalog.schedules import SqlScheduleRepository
-from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.contracts.checks import CheckDataset, RunCheck
 from flight_core.application.contracts.contracts import (
@@ -71,24 +68,24 @@ from skein.wiring.versions import compact, compute_profile, start_maintenance, v
 
 def start_ingestion(parts: Parts) -> StartIngestion:
     return StartIngestion(
-        parts.ingestions,
-        parts.datasets,
+        parts.catalog.ingestions,
+        parts.catalog.datasets,
         parts.sources,
         parts.parser,
         utc_now,
         new_id,
         parts.wakeup,
         parts.row_sources,
-        parts.derivations,
+        parts.catalog.derivations,
     )
 
 
 def ingestion_use_cases(parts: Parts, start: StartIngestion, refresh: Refresh) -> IngestionUseCases:
     return IngestionUseCases(
         start=start,
-        get=GetIngestion(parts.ingestions),
-        retry=RetryIngestion(parts.ingestions, start),
-        refresh=RefreshDataset(parts.datasets, parts.jobs, start, refresh),
+        get=GetIngestion(parts.catalog.ingestions),
+        retry=RetryIngestion(parts.catalog.ingestions, start),
+        refresh=RefreshDataset(parts.catalog.datasets, parts.catalog.jobs, start, refresh),
         preview=PreviewIngestion(
             parts.sources,
             parts.row_sources,
@@ -103,7 +100,7 @@ def ingestion_use_cases(parts: Parts, start: StartIngestion, refresh: Refresh) -
 
 
 def schedule_desk(parts: Parts, start: StartIngestion) -> ScheduleDesk:
-    schedules = SqlScheduleRepository(parts.database)
+    schedules = parts.catalog.schedules
     return ScheduleDesk(schedules, start, next_cron_time, utc_now, new_id, parts.wakeup)
 
 
@@ -119,11 +116,11 @@ def schedule_use_cases(desk: ScheduleDesk) -> ScheduleUseCases:
 
 
 def prepare_check(parts: Parts) -> PrepareCheck:
-    return PrepareCheck(SqlContractRepository(parts.database), parts.datasets, parts.store, utc_now)
+    return PrepareCheck(parts.catalog.contracts, parts.catalog.datasets, parts.store, utc_now)
 
 
 def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
-    contracts = SqlContractRepository(parts.database)
+    contracts = parts.catalog.contracts
     get = GetContract(contracts)
     start_job = start_maintenance(parts)
     return ContractUseCases(
@@ -131,9 +128,9 @@ def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
         describe=DescribeContract(get, prepare_check(parts), utc_now),
         list=ListContracts(contracts),
         withdraw=WithdrawContract(contracts, utc_now),
-        infer=InferContract(parts.datasets, ProposeContract(compute_profile(parts)), start_job),
+        infer=InferContract(parts.catalog.datasets, ProposeContract(compute_profile(parts)), start_job),
         check=CheckDataset(get, parts.parser, start_job),
-        replay=ReplayRejects(parts.datasets, start),
+        replay=ReplayRejects(parts.catalog.datasets, start),
     )
 
 
@@ -155,25 +152,31 @@ def upload_limits(settings: Settings) -> UploadLimits:
 
 
 def derivation_use_cases(parts: Parts) -> DerivationUseCases:
-    repository = parts.derivations
+    repository = parts.catalog.derivations
     return DerivationUseCases(
         define=DefineDerivation(
             repository,
             parts.plan_query,
             utc_now,
-            parts.datasets,
+            parts.catalog.datasets,
             find_version(parts),
             parts.row_sources[STEP_KIND],
             parts.steps,
             parts.engine,
         ),
-        inspect=InspectDerivations(repository, parts.datasets, parts.ingestions),
+        inspect=InspectDerivations(repository, parts.catalog.datasets, parts.catalog.ingestions),
         remove=RemoveDerivation(repository, utc_now),
         resume=ResumeDerivation(repository, utc_now),
         refresh=Refresh(
-            repository, parts.datasets, parts.ingestions, utc_now, new_id, parts.wakeup, parts.store
+            repository,
+            parts.catalog.datasets,
+            parts.catalog.ingestions,
+            utc_now,
+            new_id,
+            parts.wakeup,
+            parts.store,
         ),
-        lineage=TraceLineage(parts.datasets, parts.store, find_version(parts)),
+        lineage=TraceLineage(parts.catalog.datasets, parts.store, find_version(parts)),
         steps=parts.steps,
     )
 
@@ -185,7 +188,7 @@ def checked_commit(parts: Parts) -> CheckedCommit:
 
 def job_worker(parts: Parts) -> JobWorker:
     memory = RememberSources(
-        SqlSourceMemoryRepository(parts.database), parts.datasets, parts.store, parts.ingestions
+        parts.catalog.source_memories, parts.catalog.datasets, parts.store, parts.catalog.ingestions
     )
     act_as_owner = ActAsOwner(holders(parts))
     ingest = RunIngestion(
@@ -203,16 +206,16 @@ def job_worker(parts: Parts) -> JobWorker:
     return JobWorker(
         {
             Task.INGEST: ingest,
-            Task.COMPACT: RunCompaction(compact(parts), parts.datasets, parts.store),
+            Task.COMPACT: RunCompaction(compact(parts), parts.catalog.datasets, parts.store),
             Task.VACUUM: RunVacuum(vacuum(parts)),
-            Task.PROFILE: RunProfile(parts.datasets, find_version(parts), compute_profile(parts)),
-            Task.CHECK: RunCheck(parts.datasets, parts.store, parts.parser, utc_now),
+            Task.PROFILE: RunProfile(parts.catalog.datasets, find_version(parts), compute_profile(parts)),
+            Task.CHECK: RunCheck(parts.catalog.datasets, parts.store, parts.parser, utc_now),
             Task.INFER: RunInference(
-                parts.datasets, find_version(parts), ProposeContract(compute_profile(parts))
+                parts.catalog.datasets, find_version(parts), ProposeContract(compute_profile(parts))
             ),
         },
-        jobs=parts.jobs,
-        events=parts.events,
+        jobs=parts.catalog.jobs,
+        events=parts.catalog.events,
         clock=utc_now,
         wakeup=parts.wakeup,
         act_as_owner=act_as_owner,

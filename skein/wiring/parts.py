@@ -9,19 +9,6 @@ from pathlib import Path
 
 from flight_core.adapters.authentication.issuer_keys import IssuerKeys
 from flight_core.adapters.authentication.oidc import OidcOptions, OidcTokens
-from flight_core.adapters.catalog.audit import SqlAuditRepository
-from flight_core.adapters.catalog.datasets import SqlDatasetRepository
-from flight_core.adapters.catalog.derivations import SqlDerivationRepository
-from flight_core.adapters.catalog.events import SqlEventRepository
-from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
-from flight_core.adapters.catalog.jobs import SqlJobRepository
-from flight_core.adapters.catalog.own_tables import SqlOwnTableRepository
-from flight_core.adapters.catalog.readers import SqlReaderRepository
-from flight_core.adapters.catalog.seen import SqlSeenRepository
-from flight_core.adapters.catalog.tokens import SqlTokenRepository
-from flight_core.adapters.catalog.usage import SqlUsageRepository
-from flight_core.adapters.catalog.users import SqlUserRepository
-from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
@@ -51,18 +38,9 @@ from flight_core.application.sessions.registry import SessionRegistry
 from flight_core.application.sessions.session import SessionLimits
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import REJECTS_KIND
-from flight_core.domain.derivation import DerivationRepository
 from flight_core.domain.errors import InvalidOption
-from flight_core.domain.repositories import (
-    DatasetRepository,
-    EventRepository,
-    IngestionRepository,
-    JobRepository,
-    OwnTableRepository,
-    VersionRepository,
-)
-from flight_core.domain.tokens import TokenRepository
-from flight_core.domain.users import UserRepository
+from flight_core.domain.repositories import OwnTableRepository
+from flight_core.domain.seen import SeenRepository
 from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from skein.directory import DataDirectory, Role
@@ -75,6 +53,7 @@ from skein.registry import (
     build_steps,
 )
 from skein.settings import Settings
+from skein.wiring.catalog import Catalog
 from skein.wiring.telemetry import Telemetry, telemetry
 
 _ROW_FINDER_BYTES = 1 << 30
@@ -88,28 +67,20 @@ class Parts:
     directory: DataDirectory
     temp: Path  # of this process
     key: bytes
-    database: Database
+    catalog: Catalog
     store: DeltaTableStore
     engine: DuckDbEngine
     reader: Reader
     sessions: SessionRegistry
-    datasets: DatasetRepository
-    versions: VersionRepository
     reads: OpenReads
     beacon: ReadBeacon
     usage: UsageLedger
-    events: EventRepository
-    tokens: TokenRepository
-    users: UserRepository
     audit: AuditLog
     oidc: OidcTokens | None
-    ingestions: IngestionRepository
-    jobs: JobRepository
     admission: Admission
     log: QueryLog
     telemetry: Telemetry
     open_write: OpenWrite
-    own_tables: OwnTableRepository
     sources: Sources
     parser: Parser
     previewer: Previewer
@@ -119,7 +90,6 @@ class Parts:
     open_query: OpenQuery
     row_sources: RowSources
     steps: Steps
-    derivations: DerivationRepository
 
 
 def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> Parts:
@@ -127,35 +97,32 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     database = Database(catalog_url(settings, directory))
     stack.callback(database.close)
     database.migrate()
-    tokens, users = SqlTokenRepository(database), SqlUserRepository(database)
-    _require_credentials(settings, tokens, users)
-    audit = AuditLog(SqlAuditRepository(database), utc_now, keep=settings.keep_audit)
+    catalog = Catalog(database)
+    _require_credentials(settings, catalog)
+    audit = AuditLog(catalog.audit, utc_now, keep=settings.keep_audit)
     stack.callback(audit.close)
     options = _duckdb_options(settings, directory, roles)
     store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
-    datasets, versions = SqlDatasetRepository(database), SqlVersionRepository(database)
-    jobs = SqlJobRepository(database, utc_now)
-    system_tables = ReadSystemTable(datasets, ReadHistory(datasets, store, versions), ListJobs(jobs))
+    datasets = catalog.datasets
+    history = ReadHistory(datasets, store, catalog.versions)
+    system_tables = ReadSystemTable(datasets, history, ListJobs(catalog.jobs))
     engine = DuckDbEngine(options, store, system_table=partial(system_tables, actor=LOCAL))
     stack.callback(engine.close)
     guarded = GuardedDuckDbEngine(_guarded_options(settings, directory, roles), store)
     stack.callback(guarded.close)
     sessions = SessionRegistry(engine, _session_limits(settings))
     stack.callback(sessions.close)
-    derivations = SqlDerivationRepository(database)
-    usage = UsageLedger(SqlUsageRepository(database))
+    usage = UsageLedger(catalog.usage)
     log = QueryLog(utc_now, new_id, ended=usage.note, tracer=traces.tracer)
     reads = OpenReads(log, sessions, utc_now)
-    readers = SqlReaderRepository(database)
-    readers.leave(*roles)  # those that had the roles before are gone, however they ended
-    beacon = ReadBeacon(reads, readers, usage, utc_now, process=min(roles))
+    catalog.readers.leave(*roles)  # those that had the roles before are gone, however they ended
+    beacon = ReadBeacon(reads, catalog.readers, usage, utc_now, process=min(roles))
     stack.callback(beacon.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
     reader = Reader(datasets, engine, guarded, system_tables)
     results = _results(settings, directory, roles)
     plan_query = PlanQuery(reader, new_id, results)
     open_query = OpenQuery(reader, admission, log, results)
-    own_tables = SqlOwnTableRepository(database)
     parser = build_parser(settings)
     stack.callback(parser.close)
     own_readers = Readers(plan_query, replace(open_query, results=None))
@@ -165,23 +132,16 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         directory=directory,
         temp=directory.temp(roles),
         key=directory.secret_key(),
-        database=database,
+        catalog=catalog,
         store=store,
         engine=engine,
         reader=reader,
         sessions=sessions,
-        datasets=datasets,
-        versions=versions,
         reads=reads,
         beacon=beacon,
         usage=usage,
-        events=SqlEventRepository(database),
-        tokens=tokens,
-        users=users,
         audit=audit,
-        oidc=_oidc(settings, database, stack),
-        ingestions=SqlIngestionRepository(database, utc_now),
-        jobs=jobs,
+        oidc=_oidc(settings, catalog.seen, stack),
         admission=admission,
         log=log,
         telemetry=traces,
@@ -190,11 +150,9 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
             store,
             Publish(datasets, utc_now),
             new_id,
-            derivations,
-            engine.has_own_table if Role.FLIGHT in roles else _has_own_table(engine, own_tables),
+            catalog.derivations,
+            engine.has_own_table if Role.FLIGHT in roles else _has_own_table(engine, catalog.own_tables),
         ),
-        own_tables=own_tables,
-        derivations=derivations,
         sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
         parser=parser,
         previewer=parser,
@@ -216,14 +174,14 @@ def _has_own_table(engine: DuckDbEngine, others: OwnTableRepository) -> Callable
 
 
 def find_version(parts: Parts) -> FindVersion:
-    return FindVersion(parts.store, parts.versions)
+    return FindVersion(parts.store, parts.catalog.versions)
 
 
 def catalog_url(settings: Settings, directory: DataDirectory) -> str:
     return settings.catalog_url.get_secret_value() if settings.catalog_url else directory.catalog_url
 
 
-def _oidc(settings: Settings, database: Database, stack: ExitStack) -> OidcTokens | None:
+def _oidc(settings: Settings, seen: SeenRepository, stack: ExitStack) -> OidcTokens | None:
     if settings.oidc_issuer is None or settings.oidc_audience is None:
         return None
     keys = stack.enter_context(closing(IssuerKeys(settings.oidc_issuer, settings.oidc_jwks_url)))
@@ -235,7 +193,7 @@ def _oidc(settings: Settings, database: Database, stack: ExitStack) -> OidcToken
         grants=settings.claim_grants,
         remember_s=settings.session_ttl_s,
     )
-    return OidcTokens(options, keys, SqlSeenRepository(database), utc_now)
+    return OidcTokens(options, keys, seen, utc_now)
 
 
 def _duckdb_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DuckDbOptions:
@@ -289,12 +247,12 @@ def _session_limits(settings: Settings) -> SessionLimits:
     )
 
 
-def _require_credentials(settings: Settings, tokens: TokenRepository, users: UserRepository) -> None:
+def _require_credentials(settings: Settings, catalog: Catalog) -> None:
     """
     Raises:
         InvalidOption: others can reach the server, and nothing would keep them out.
     """
-    if settings.loopback or settings.has_credentials or tokens.by_digest() or users.ever():
+    if settings.loopback or settings.has_credentials or catalog.tokens.by_digest() or catalog.users.ever():
         return
     raise InvalidOption(
         f"SKEIN_HOST is '{settings.host}', which others can reach: add a user with"

@@ -99,10 +99,10 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             control=audited(control, parts.audit),
             refresh_due=RefreshDue(control.derivations.refresh, act_as_owner, settings.refresh_delay_s),
             new_worker=partial(job_worker, parts),
-            reconcile=Reconcile(parts.datasets, parts.store, parts.open_write.publish),
+            reconcile=Reconcile(parts.catalog.datasets, parts.store, parts.open_write.publish),
             recover_rejects=Quarantine(parts.open_write, parts.store).recover,
             sweep_orphans=SweepOrphans(
-                parts.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
+                parts.catalog.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
             ),
             sweep_uploads=SweepUploads(parts.uploads, upload_limits(settings), utc_now),
             beacon=parts.beacon,
@@ -111,10 +111,10 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             maintain=RequestDueMaintenance(
                 start_maintenance(parts), parts.store, maintenance_options(settings), utc_now
             ),
-            events=parts.events,
-            jobs=parts.jobs,
+            events=parts.catalog.events,
+            jobs=parts.catalog.jobs,
             fire_schedules=FireDueSchedules(schedule_desk(parts, start_ingestion(parts)), act_as_owner),
-            tell_own_tables=TellOwnTables(parts.engine, parts.own_tables),
+            tell_own_tables=TellOwnTables(parts.engine, parts.catalog.own_tables),
         )
 
 

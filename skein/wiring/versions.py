@@ -4,9 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from control_api.options import VersionUseCases
-from flight_core.adapters.catalog.contracts import SqlContractRepository
-from flight_core.adapters.catalog.profiles import SqlProfileRepository
-from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.application.datasets.diff import DiffVersions
 from flight_core.application.datasets.versions import (
     GetRetention,
@@ -35,12 +32,17 @@ _TICKET_SLACK_S = 60.0  # between the check of a ticket and its first look at th
 
 
 def version_use_cases(parts: Parts, flight: FlightUseCases) -> VersionUseCases:
-    datasets, store, versions, find = parts.datasets, parts.store, parts.versions, find_version(parts)
+    datasets, store, versions, find = (
+        parts.catalog.datasets,
+        parts.store,
+        parts.catalog.versions,
+        find_version(parts),
+    )
     publish = parts.open_write.publish
     return VersionUseCases(
         history=ReadHistory(datasets, store, versions),
-        diff=DiffVersions(datasets, find, flight.open_query, SqlContractRepository(parts.database)),
-        restore=RestoreVersion(datasets, store, find, publish, parts.derivations),
+        diff=DiffVersions(datasets, find, flight.open_query, parts.catalog.contracts),
+        restore=RestoreVersion(datasets, store, find, publish, parts.catalog.derivations),
         list_tags=ListTags(datasets, versions),
         tag=TagVersion(datasets, versions, find, utc_now),
         remove_tag=RemoveTag(datasets, versions, utc_now),
@@ -50,7 +52,9 @@ def version_use_cases(parts: Parts, flight: FlightUseCases) -> VersionUseCases:
 
 
 def compact(parts: Parts) -> CompactDataset:
-    return CompactDataset(parts.datasets, parts.store, parts.engine, parts.open_write.publish, parts.reads)
+    return CompactDataset(
+        parts.catalog.datasets, parts.store, parts.engine, parts.open_write.publish, parts.reads
+    )
 
 
 def vacuum(parts: Parts) -> VacuumDataset:
@@ -60,24 +64,26 @@ def vacuum(parts: Parts) -> VacuumDataset:
         orphan_grace=timedelta(seconds=settings.orphan_grace_s),
         default=retention(settings),
     )
-    readers = SqlReaderRepository(parts.database)
-    return VacuumDataset(parts.datasets, parts.store, parts.versions, readers, utc_now, options)
+    readers = parts.catalog.readers
+    return VacuumDataset(
+        parts.catalog.datasets, parts.store, parts.catalog.versions, readers, utc_now, options
+    )
 
 
 def compute_profile(parts: Parts) -> ComputeProfile:
-    profiles = SqlProfileRepository(parts.database)
+    profiles = parts.catalog.profiles
     return ComputeProfile(parts.store, profiles, replace(parts.open_query, results=None))
 
 
 def profile_dataset(parts: Parts) -> ProfileDataset:
     compute = compute_profile(parts)
     return ProfileDataset(
-        parts.datasets, find_version(parts), compute.profiles, compute, start_maintenance(parts)
+        parts.catalog.datasets, find_version(parts), compute.profiles, compute, start_maintenance(parts)
     )
 
 
 def start_maintenance(parts: Parts) -> StartMaintenance:
-    return StartMaintenance(parts.jobs, parts.datasets, utc_now, new_id, parts.wakeup)
+    return StartMaintenance(parts.catalog.jobs, parts.catalog.datasets, utc_now, new_id, parts.wakeup)
 
 
 def maintenance_options(settings: Settings) -> MaintenanceOptions:

@@ -90,7 +90,7 @@ async def work(process: WholeProcess, chores: list[list]) -> None:
 
 
 def busy(process: WholeProcess) -> bool:
-    unfinished = process.parts.jobs.list(_UNFINISHED, limit=1)
+    unfinished = process.parts.catalog.jobs.list(_UNFINISHED, limit=1)
     return bool(process.fire_schedules() + process.refresh_due() or unfinished)
 
 

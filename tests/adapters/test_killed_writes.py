@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.application.ports.clock import utc_now
 from flight_core.domain.contract import ColumnContract, Contract
 from flight_core.domain.dataset import DatasetName
@@ -246,7 +245,7 @@ class Servers:
 
 def under_contract(process: WholeProcess, name: str) -> None:
     contract = Contract(columns=(ColumnContract("id", "int64", nullable=False),))
-    repository = SqlContractRepository(process.parts.database)
+    repository = process.parts.catalog.contracts
     repository.put(DatasetName(name), contract, actor="ann", at=utc_now())
 
 

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.application.derived.definitions import DerivationRequest
 from flight_core.application.ingestion.schedules import AddSchedule
 from flight_core.application.ports.clock import utc_now
@@ -130,9 +129,7 @@ class Round:
         self._ingest("checked", WriteMode.APPEND)
         self.lanes["checked_rejects"] = Lane((None, REJECTED), 1)
         contract = Contract(columns=(ColumnContract("id", "int64", nullable=False),))
-        SqlContractRepository(self.process.parts.database).put(
-            DatasetName("checked"), contract, actor="ann", at=utc_now()
-        )
+        self.process.parts.catalog.contracts.put(DatasetName("checked"), contract, actor="ann", at=utc_now())
 
     def _repeat(self) -> None:
         mode = WriteMode.APPEND
@@ -198,7 +195,7 @@ class Round:
 
     def expire_leases(self) -> None:
         """As time does."""
-        with self.process.parts.database.write() as connection:
+        with self.process.parts.catalog.database.write() as connection:
             connection.execute(
                 sa.text("UPDATE jobs SET lease_until = :past WHERE state = 'running'"),
                 {"past": (utc_now() - timedelta(hours=1)).replace(tzinfo=None).isoformat(" ")},
@@ -206,12 +203,12 @@ class Round:
 
     def expect_ends(self) -> None:
         parts = self.process.parts
-        jobs = parts.jobs.list(limit=1000)
+        jobs = parts.catalog.jobs.list(limit=1000)
         ends = {(job.state, job.error_message) for job in jobs}
         assert ends == {(JobState.SUCCEEDED, None)}, SEED
         for name, lane in self.lanes.items():
             assert self.rows(name) == lane.seen[-1], (SEED, name)
-            dataset = parts.datasets.get(DatasetName(name))
+            dataset = parts.catalog.datasets.get(DatasetName(name))
             committed = [
                 job.version for job in jobs if job.dataset == dataset.name and job.version is not None
             ]

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.writes.rows import NewRows
 from flight_core.domain.access import LOCAL
@@ -78,7 +77,7 @@ class Race:
     def history(self, name: str) -> list[tuple[dict, Rows]]:
         """What each version says of itself, and its rows; the oldest first."""
         store = self.process.parts.store
-        id = self.process.parts.datasets.get(DatasetName(name)).id
+        id = self.process.parts.catalog.datasets.get(DatasetName(name)).id
         return [(dict(each.commit_info), self._rows(each.ref)) for each in store.history(id)[::-1]]
 
     def _rows(self, ref) -> Rows:
@@ -138,7 +137,7 @@ def test_what_two_processes_write_at_once_happens_one_after_the_other(tmp_path, 
 
         writes = _beside(lambda: worker(tmp_path, 0), process, [append, replace, tidy])
 
-        jobs = process.parts.jobs.list(limit=100)
+        jobs = process.parts.catalog.jobs.list(limit=100)
         ends = {(job.state, job.error_code) for job in jobs}
         assert ends <= {(JobState.SUCCEEDED, None), (JobState.FAILED, "commit_conflict")}
         failed = [job for job in jobs if job.state is JobState.FAILED]
@@ -159,7 +158,7 @@ def test_a_key_stays_unique_whoever_brings_it(tmp_path, worker):
         race = Race(process)
         contract = Contract(columns=(ColumnContract("id", "int64"),), unique=(UniqueKey(("id",)),))
         name = DatasetName("keyed")
-        SqlContractRepository(process.parts.database).put(name, contract, actor="ann", at=utc_now())
+        process.parts.catalog.contracts.put(name, contract, actor="ann", at=utc_now())
         for number in range(3):
             race.ingest("keyed", WriteMode.APPEND, f"job {number}", numbered(5 * number, 10, f"job {number}"))
         (process.inputs / CHORES).write_text(json.dumps([]))
@@ -169,7 +168,7 @@ def test_a_key_stays_unique_whoever_brings_it(tmp_path, worker):
 
         _beside(lambda: worker(tmp_path, 0), process, [write], most=4)
 
-        jobs = process.parts.jobs.list()
+        jobs = process.parts.catalog.jobs.list()
         failed = [job for job in jobs if job.state is not JobState.SUCCEEDED]
         assert [(job.error_code, job.error_message) for job in failed] == []
         ids = [id for id, _ in race.history("keyed")[-1][1]]
@@ -186,7 +185,7 @@ def _beside(
     """Write into each lane, once at least, while the other process does its work; how often."""
     with ThreadPoolExecutor(1 + len(lanes)) as threads:
         others = threads.submit(other)
-        until(lambda: any(job.state is not JobState.QUEUED for job in process.parts.jobs.list()))
+        until(lambda: any(job.state is not JobState.QUEUED for job in process.parts.catalog.jobs.list()))
 
         def repeat(lane: Callable[[int], None]) -> int:
             for number in range(most):

@@ -60,7 +60,7 @@ class WholeProcess:
         self.versions = version_use_cases(self.parts, flight)
         self.start_maintenance = start_maintenance(self.parts)
         self.vacuum = replace(vacuum(self.parts), options=NO_GRACE)
-        self.reconcile = Reconcile(parts.datasets, parts.store, parts.open_write.publish)
+        self.reconcile = Reconcile(parts.catalog.datasets, parts.store, parts.open_write.publish)
         act_as_owner = ActAsOwner(holders(self.parts))
         self.fire_schedules = FireDueSchedules(self.desk, act_as_owner)
         self.refresh_due = RefreshDue(self.derivations.refresh, act_as_owner, delay_s=0)
@@ -77,8 +77,8 @@ class WholeProcess:
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """Names and ids of all datasets, published or not."""
-        yield from ((dataset.name.value, dataset.id) for dataset in self.parts.datasets.list())
-        yield from ((name.value, id) for name, id in self.parts.datasets.reservations())
+        yield from ((dataset.name.value, dataset.id) for dataset in self.parts.catalog.datasets.list())
+        yield from ((name.value, id) for name, id in self.parts.catalog.datasets.reservations())
 
     def expect_nothing_left_behind(self) -> None:
         """Once it is swept, storage has the files of versions that can be read, and no others."""

@@ -1,0 +1,67 @@
+"""The catalog: one database, and what is kept in it."""
+
+from flight_core.adapters.catalog.audit import SqlAuditRepository
+from flight_core.adapters.catalog.contracts import SqlContractRepository
+from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.derivations import SqlDerivationRepository
+from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
+from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.adapters.catalog.own_tables import SqlOwnTableRepository
+from flight_core.adapters.catalog.profiles import SqlProfileRepository
+from flight_core.adapters.catalog.readers import SqlReaderRepository
+from flight_core.adapters.catalog.schedules import SqlScheduleRepository
+from flight_core.adapters.catalog.seen import SqlSeenRepository
+from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
+from flight_core.adapters.catalog.tokens import SqlTokenRepository
+from flight_core.adapters.catalog.usage import SqlUsageRepository
+from flight_core.adapters.catalog.users import SqlUserRepository
+from flight_core.adapters.catalog.versions import SqlVersionRepository
+from flight_core.application.ports.clock import utc_now
+from flight_core.domain.audit import AuditRepository
+from flight_core.domain.derivation import DerivationRepository
+from flight_core.domain.idempotency import IdempotencyRepository
+from flight_core.domain.repositories import (
+    ContractRepository,
+    DatasetRepository,
+    EventRepository,
+    IngestionRepository,
+    JobRepository,
+    OwnTableRepository,
+    ProfileRepository,
+    ReaderRepository,
+    ScheduleRepository,
+    UsageRepository,
+    VersionRepository,
+)
+from flight_core.domain.seen import SeenRepository
+from flight_core.domain.source_state import SourceMemoryRepository
+from flight_core.domain.tokens import TokenRepository
+from flight_core.domain.users import UserRepository
+from flight_core.infrastructure.database import Database
+
+
+class Catalog:
+    """The repositories of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.audit: AuditRepository = SqlAuditRepository(database)
+        self.contracts: ContractRepository = SqlContractRepository(database)
+        self.datasets: DatasetRepository = SqlDatasetRepository(database)
+        self.derivations: DerivationRepository = SqlDerivationRepository(database)
+        self.events: EventRepository = SqlEventRepository(database)
+        self.idempotency: IdempotencyRepository = SqlIdempotencyRepository(database)
+        self.ingestions: IngestionRepository = SqlIngestionRepository(database, utc_now)
+        self.jobs: JobRepository = SqlJobRepository(database, utc_now)
+        self.own_tables: OwnTableRepository = SqlOwnTableRepository(database)
+        self.profiles: ProfileRepository = SqlProfileRepository(database)
+        self.readers: ReaderRepository = SqlReaderRepository(database)
+        self.schedules: ScheduleRepository = SqlScheduleRepository(database)
+        self.seen: SeenRepository = SqlSeenRepository(database)
+        self.source_memories: SourceMemoryRepository = SqlSourceMemoryRepository(database)
+        self.tokens: TokenRepository = SqlTokenRepository(database)
+        self.usage: UsageRepository = SqlUsageRepository(database)
+        self.users: UserRepository = SqlUserRepository(database)
+        self.versions: VersionRepository = SqlVersionRepository(database)
