@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.sessions.session import ClientSession, Prepared, SessionTransaction
+from flight_core.application.sessions.session import (
+    BoundStatement,
+    ClientSession,
+    Prepared,
+    SessionTransaction,
+)
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.bindings import read_bindings
@@ -60,8 +65,7 @@ class PreparedStatements:
         session, prepared = self._prepared(call, command.prepared_statement_handle)
         answer = self._use_cases.answer(
             SessionTransaction(session, prepared.transaction),
-            prepared.sql,
-            prepared.bindings,
+            BoundStatement(prepared.sql, prepared.bindings),
             actor=call.actor,
             started=call.scope.on_cancel,
         )
@@ -95,8 +99,7 @@ class PreparedStatements:
         bindings = read_bindings(reader, prepared.info.parameters)
         result = self._use_cases.answer.run(
             SessionTransaction(session, prepared.transaction),
-            prepared.sql,
-            prepared.bindings if bindings is None else bindings,
+            BoundStatement(prepared.sql, prepared.bindings if bindings is None else bindings),
             actor=call.actor,
             started=call.scope.on_cancel,
         )

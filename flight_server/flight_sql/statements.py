@@ -7,7 +7,7 @@ this is where DDL and DML run, exactly once.
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.sessions.session import SessionTransaction
+from flight_core.application.sessions.session import BoundStatement, SessionTransaction
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.partitions import wanted_endpoints
@@ -28,8 +28,7 @@ class Statements:
         session = session_of(call, self._use_cases.sessions)
         answer = self._use_cases.answer(
             SessionTransaction(session, command.transaction_id),
-            command.query,
-            None,
+            BoundStatement(command.query),
             actor=call.actor,
             started=call.scope.on_cancel,
         )
@@ -59,8 +58,7 @@ class Statements:
         session = session_of(call, self._use_cases.sessions)
         result = self._use_cases.answer.run(
             SessionTransaction(session, command.transaction_id),
-            command.query,
-            None,
+            BoundStatement(command.query),
             actor=call.actor,
             started=call.scope.on_cancel,
         )

@@ -6,7 +6,7 @@ A session begins with the first call that names it and costs little until it hol
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.application.sessions.connections import SessionConnections
-from flight_core.domain.errors import HandleNotFound, LimitExceeded
-from flight_core.domain.query import StatementInfo
+from flight_core.domain.errors import HandleNotFound, InvalidParameters, LimitExceeded
+from flight_core.domain.query import Statement, StatementInfo, row_of
 
 DOOR = "flight_sql"  # what sessions are opened through
 
@@ -42,6 +42,33 @@ class SessionLimits:
     max_held_bytes: int = 256 << 20  # of results, a session
 
 
+@dataclass(frozen=True, slots=True)
+class BoundStatement:
+    """A statement with its parameters: one run a row of `bindings`, or one without any."""
+
+    sql: str
+    bindings: Bindings = None
+
+    @property
+    def one_run(self) -> bool:
+        return self.bindings is None or self.bindings.num_rows == 1
+
+    def runs(self) -> Iterator[Statement]:
+        """Each with its row of parameters."""
+        if self.bindings is None:
+            yield Statement(self.sql)
+            return
+        for row in range(self.bindings.num_rows):
+            yield Statement(self.sql, row_of(self.bindings, row))
+
+    def first(self) -> Statement:
+        """Raises InvalidParameters: parameters were bound, but no row of them."""
+        first = next(self.runs(), None)
+        if first is None:
+            raise InvalidParameters("no row of parameters was bound; bind one at least")
+        return first
+
+
 @dataclass(slots=True)
 class Prepared:
     """A statement to be run many times. Each run takes the parameters that were bound last."""
@@ -55,11 +82,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class SessionRead:
-    """A read that depends on the state of its session; one run a row of parameters."""
+    """A read that depends on the state of its session."""
 
     query_id: str
-    sql: str
-    bindings: Bindings
+    statement: BoundStatement
     connection: Session
 
 

@@ -15,7 +15,7 @@ from flight_core.application.queries.reader import Reader
 from flight_core.application.queries.reads import OpenQuery, PlanQuery, RunningQuery
 from flight_core.application.sessions.session import (
     DOOR,
-    Bindings,
+    BoundStatement,
     ClientSession,
     SessionRead,
     SessionTransaction,
@@ -32,7 +32,6 @@ from flight_core.domain.query import (
     Statement,
     StatementInfo,
     StatementKind,
-    row_of,
 )
 from flight_core.domain.repositories import DatasetRepository
 
@@ -119,41 +118,41 @@ class AnswerInSession:
     def __call__(
         self,
         transaction: SessionTransaction,
-        sql: str,
-        bindings: Bindings,
+        statement: BoundStatement,
         *,
         actor: Actor,
         started: Started,
     ) -> QueryPlan | SessionPlan | SessionResult:
-        if self.plan_query.reader.classify(sql, actor=actor) is not StatementKind.READ:
-            return self.run(transaction, sql, bindings, actor=actor, started=started)
+        if self.plan_query.reader.classify(statement.sql, actor=actor) is not StatementKind.READ:
+            return self.run(transaction, statement, actor=actor, started=started)
         require(actor, Scope.READ)
-        first = _first(sql, bindings)
-        one_run = bindings is None or bindings.num_rows == 1
-        if actor.guarded and not one_run:
+        first = statement.first()
+        if actor.guarded and not statement.one_run:
             raise InvalidParameters("send one row of parameters at a time")
-        if actor.guarded or (one_run and transaction.connections.reading(transaction.handle) is None):
+        if actor.guarded or (
+            statement.one_run and transaction.connections.reading(transaction.handle) is None
+        ):
             return self.plan_query(first, actor=actor)
         with transaction.connections.use(transaction.handle) as connection, _knowing_deferred(transaction):
             schema = connection.inspect(first, self._lake()).schema
             assert schema is not None, "a read has a schema"
-            read = SessionRead(self.plan_query.new_id(), sql, bindings, connection)
+            read = SessionRead(self.plan_query.new_id(), statement, connection)
             return SessionPlan(read.query_id, transaction.session.hold(read), schema)
 
     def run(
         self,
         transaction: SessionTransaction,
-        sql: str,
-        bindings: Bindings,
+        statement: BoundStatement,
         *,
         actor: Actor,
         started: Started,
     ) -> SessionResult:
         """Run any statement now, once a row of parameters, all or nothing."""
         require_unguarded(actor)
-        local = self.plan_query.reader.classify(sql, actor=actor) in (StatementKind.READ, StatementKind.LOCAL)
+        kind = self.plan_query.reader.classify(statement.sql, actor=actor)
+        local = kind in (StatementKind.READ, StatementKind.LOCAL)
         require(actor, Scope.READ if local else Scope.WRITE)
-        record = self.log.record(sql, actor=actor, door=DOOR)
+        record = self.log.record(statement.sql, actor=actor, door=DOOR)
         cancellation = Cancellation()
         with (
             transaction.connections.use(transaction.handle) as connection,
@@ -162,7 +161,7 @@ class AnswerInSession:
             self.log.measure(record, connection)
             started(cancellation.request)
             outcome = self._execute(
-                transaction, connection, sql, bindings, actor=actor, cancellation=cancellation
+                transaction, connection, statement, actor=actor, cancellation=cancellation
             )
             record.pins = outcome.pins
             record.rows, record.size_bytes = outcome.table.num_rows, outcome.table.nbytes
@@ -172,17 +171,15 @@ class AnswerInSession:
         self,
         transaction: SessionTransaction,
         connection: Session,
-        sql: str,
-        bindings: Bindings,
+        statement: BoundStatement,
         *,
         actor: Actor,
         cancellation: Cancellation,
     ) -> Outcome:
         lake = self._lake()
-        one_run = bindings is None or bindings.num_rows == 1
-        of_dataset = connection.dataset_statement(sql, lake)
+        of_dataset = connection.dataset_statement(statement.sql, lake)
         if of_dataset is not None:
-            if not one_run:
+            if not statement.one_run:
                 raise InvalidParameters(
                     "send the rows of a dataset in bulk, or with one INSERT, not row by row"
                 )
@@ -190,27 +187,17 @@ class AnswerInSession:
                 transaction,
                 connection,
                 of_dataset,
-                _first(sql, bindings).parameters,
+                statement.first().parameters,
                 lake,
                 actor=actor,
                 cancellation=cancellation,
             )
-        if one_run:
-            return connection.execute(_first(sql, bindings), lake, cancellation)
-        assert bindings is not None
-        return connection.execute_many(sql, bindings, lake, cancellation)
+        if statement.one_run or statement.bindings is None:
+            return connection.execute(statement.first(), lake, cancellation)
+        return connection.execute_many(statement.sql, statement.bindings, lake, cancellation)
 
     def _lake(self) -> LakeState:
         return self.plan_query.reader.datasets.lake_state()
-
-
-def _first(sql: str, bindings: Bindings) -> Statement:
-    """Raises InvalidParameters: parameters were bound, but no row of them."""
-    if bindings is None:
-        return Statement(sql)
-    if bindings.num_rows == 0:
-        raise InvalidParameters("no row of parameters was bound; bind one at least")
-    return Statement(sql, row_of(bindings, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +215,9 @@ class ReadInSession:
         except BaseException:
             self.open_query.admission.release()
             raise
-        return self.open_query.admitted(query, read.sql, actor=actor, door=DOOR, query_id=read.query_id)
+        return self.open_query.admitted(
+            query, read.statement.sql, actor=actor, door=DOOR, query_id=read.query_id
+        )
 
 
 class _Runs:
@@ -238,7 +227,8 @@ class _Runs:
         self._read = read
         self._lake = lake
         self._cancelled = False
-        self._current = read.connection.plan(_first(read.sql, read.bindings), lake)
+        self._runs = read.statement.runs()
+        self._current = read.connection.plan(next(self._runs), lake)
 
     @property
     def schema(self) -> pa.Schema:
@@ -256,7 +246,7 @@ class _Runs:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         schema = self.schema
         yield from self._current
-        for statement in self._more():
+        for statement in self._runs:
             self._current.close()
             self._current = self._read.connection.plan(statement, self._lake)
             if self._cancelled:
@@ -275,9 +265,3 @@ class _Runs:
 
     def close(self) -> None:
         self._current.close()
-
-    def _more(self) -> Iterator[Statement]:
-        bindings = self._read.bindings
-        if bindings is not None:
-            for row in range(1, bindings.num_rows):
-                yield Statement(self._read.sql, row_of(bindings, row))
