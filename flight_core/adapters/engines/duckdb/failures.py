@@ -80,6 +80,42 @@ FAILURES: dict[str, type[FlightCoreError]] = {
     "Internal": EngineUnavailable,
 }
 
+# What those are told whose failures DuckDB says too little or too much about.
+_MESSAGES: dict[type[FlightCoreError], str] = {
+    EngineUnavailable: "the engine had to restart; try again, and report the statement if it repeats",
+    Cancelled: "the query was cancelled",
+    OutOfMemory: (
+        "the query needs more memory than SKEIN_MEMORY_LIMIT allows, beside what else is open;"
+        " select fewer columns, filter, or aggregate in smaller steps"
+    ),
+}
+# Kind ("": any), a part of the text, and what is meant by it.
+_BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
+    (
+        "",
+        "No space left on device",
+        OutOfDisk,
+        "the disk of the data directory is full; make room and try again",
+    ),
+    (
+        "IO",
+        "temp_directory",
+        OutOfDisk,
+        "the query needs more temporary disk space than is free or allowed (SKEIN_TEMP_LIMIT)",
+    ),
+    (
+        "",
+        "configuration has been locked",
+        StatementNotAllowed,
+        "settings of the whole server are not available to clients",
+    ),
+    (
+        "",
+        "Recursion level in ArrowSchema",
+        QueryFailed,
+        "the result has types nested deeper than Arrow can carry; cast them to text",
+    ),
+)
 _KIND = re.compile(r"^\s*(?:Error: )?([A-Za-z ]+?) (?:Error|Exception): ?")
 _POSITION = re.compile(r"\s*\n\s*LINE (\d+): (\.\.\.)?([^\n]*)\n( *)\^+\s*$")
 _NO_TABLE = re.compile(r"Table with name (.+?) does not exist!(?:\s*Did you mean (.+?)\?)?", re.DOTALL)
@@ -129,30 +165,14 @@ def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
     kind = match.group(1) if match else class_name.removesuffix("Exception").removesuffix("Error")
     body = text[match.end() :].strip() if match else text.strip()
     failure = FAILURES.get(kind, QueryFailed)
-    if failure is EngineUnavailable:
-        return EngineUnavailable(
-            "the engine had to restart; try again, and report the statement if it repeats"
-        )
-    if failure is Cancelled:
-        return Cancelled("the query was cancelled")
-    if failure is OutOfMemory:
-        return OutOfMemory(
-            "the query needs more memory than SKEIN_MEMORY_LIMIT allows, beside what else is open;"
-            " select fewer columns, filter, or aggregate in smaller steps"
-        )
+    if (message := _MESSAGES.get(failure)) is not None:
+        return failure(message)
     body, details = _without_position(body, sql)
     if failure is InvalidSql:
         return _invalid_sql(body, details)
-    if "No space left on device" in body:
-        return OutOfDisk("the disk of the data directory is full; make room and try again")
-    if kind == "IO" and ("temp_directory" in body or "max_temp_directory_size" in body):
-        return OutOfDisk(
-            "the query needs more temporary disk space than is free or allowed (SKEIN_TEMP_LIMIT)"
-        )
-    if "configuration has been locked" in body:
-        return StatementNotAllowed("settings of the whole server are not available to clients")
-    if "Recursion level in ArrowSchema" in body:
-        return QueryFailed("the result has types nested deeper than Arrow can carry; cast them to text")
+    for of_kind, fragment, meant, message in _BY_TEXT:
+        if of_kind in (kind, "") and fragment in body:
+            return meant(message)
     if failure is QueryFailed and _PARAMETERS.search(body):
         return InvalidParameters(_shorten(body))
     return failure(_shorten(body) or "the query failed")
