@@ -36,9 +36,7 @@ class SkeinFlightServer(fl.FlightServerBase):
 
     # Where types are ignored, the stubs of pyarrow are wrong about what a method takes and returns.
 
-    def __init__(
-        self, use_cases: FlightUseCases, options: FlightOptions, flight_sql: FlightSql | None = None
-    ) -> None:
+    def __init__(self, use_cases: FlightUseCases, options: FlightOptions, flight_sql: FlightSql) -> None:
         keep_tracebacks_home()
         self._host = f"[{options.host}]" if ":" in options.host else options.host
         self._scheme = "grpc+tls" if options.tls else "grpc"
@@ -96,7 +94,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
     ) -> fl.FlightInfo:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
+        if (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
             return self._flight_sql.get_flight_info(call.over_flight_sql(), message, descriptor)
         return self._plain.get_flight_info(call, descriptor)
 
@@ -106,7 +104,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         self, context: fl.ServerCallContext, descriptor: fl.FlightDescriptor
     ) -> fl.SchemaResult:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
+        if (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
             return fl.SchemaResult(self._flight_sql.get_schema(call.over_flight_sql(), message))
         return fl.SchemaResult(self._plain.get_schema(call, descriptor))
 
@@ -114,7 +112,7 @@ class SkeinFlightServer(fl.FlightServerBase):
     @flight_errors()
     def do_get(self, context: fl.ServerCallContext, ticket: fl.Ticket) -> fl.FlightDataStream:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(ticket.ticket)) is not None:
+        if (message := self._flight_sql.parse(ticket.ticket)) is not None:
             return self._flight_sql.do_get(call.over_flight_sql(), message)
         return self._plain.do_get(call, ticket.ticket)
 
@@ -128,7 +126,7 @@ class SkeinFlightServer(fl.FlightServerBase):
         writer: fl.FlightMetadataWriter,
     ) -> None:
         call = self._call(context)
-        if self._flight_sql and (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
+        if (message := self._flight_sql.parse(descriptor.command or b"")) is not None:
             self._flight_sql.do_put(call.over_flight_sql(), message, reader, writer)
         else:
             self._plain.do_put(call, descriptor, reader, writer)
@@ -157,13 +155,13 @@ class SkeinFlightServer(fl.FlightServerBase):
         self, context: fl.ServerCallContext
     ) -> list[tuple[str, str]]:
         self._call(context)
-        return self._plain.actions() + (self._flight_sql.actions() if self._flight_sql else [])
+        return self._plain.actions() + self._flight_sql.actions()
 
     @traced
     @flight_errors()
     def do_action(self, context: fl.ServerCallContext, action: fl.Action) -> list[bytes]:
         call = self._call(context)
-        if self._flight_sql and any(name == action.type for name, _ in self._flight_sql.actions()):
+        if any(name == action.type for name, _ in self._flight_sql.actions()):
             return list(self._flight_sql.do_action(call.over_flight_sql(), action))
         return list(self._plain.do_action(call, action))
 

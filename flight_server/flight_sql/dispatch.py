@@ -32,7 +32,6 @@ Handlers = dict[str, Callable[..., Any]]
 
 class FlightSql:
     def __init__(self, use_cases: FlightSqlUseCases, options: FlightOptions) -> None:
-        self._use_cases = use_cases
         streams = Streams(options)
         tickets = TicketOffice(options)
         answers = Answers(tickets, use_cases.split, options.ticket_ttl_s)
@@ -112,9 +111,6 @@ class FlightSql:
     def do_action(self, call: Call, action: fl.Action) -> Iterable[bytes]:
         known = self._actions[action.type]
         return known.run(call, action.body.to_pybytes())
-
-    def close(self) -> None:
-        self._use_cases.sessions.close()
 
 
 def _handler(handlers: Handlers, message: Message, rpc: str) -> Callable[..., Any]:

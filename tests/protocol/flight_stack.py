@@ -13,6 +13,7 @@ from flight_core.application.queries.log import QueryLog
 from flight_core.application.writes.rows import NewRows
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode, WriteRule
+from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightUseCases
 from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
@@ -28,6 +29,7 @@ command = fl.FlightDescriptor.for_command
 class FlightStack:
     server: SkeinFlightServer
     use_cases: FlightUseCases
+    sql_use_cases: FlightSqlUseCases
     admission: Admission
     log: QueryLog
 
@@ -49,7 +51,9 @@ def flight_stack(folder: Path, **settings) -> Iterator[FlightStack]:
     with directory.claimed(roles), open_skein(loaded, directory, roles) as skein:
         server = flight_server(skein)
         try:
-            yield FlightStack(server, skein.flight, skein.control.queries.admission, skein.flight.queries)
+            yield FlightStack(
+                server, skein.flight, skein.flight_sql, skein.control.queries.admission, skein.flight.queries
+            )
         finally:
             server.stop(deadline_s=0)
 

@@ -9,6 +9,7 @@ import pyarrow.flight as fl
 import pytest
 
 from flight_core.domain.errors import InvalidOption
+from flight_server.flight_sql.dispatch import FlightSql
 from flight_server.options import FlightOptions
 from flight_server.service import SkeinFlightServer
 from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of, until
@@ -44,7 +45,7 @@ def test_a_port_that_is_taken_is_named(stack):
     threads = threading.active_count()
     options = FlightOptions(ticket_key=b"key", port=stack.server.port)
     with pytest.raises(InvalidOption, match=rf"cannot listen on 127.0.0.1:{stack.server.port}"):
-        SkeinFlightServer(stack.use_cases, options)
+        SkeinFlightServer(stack.use_cases, options, FlightSql(stack.sql_use_cases, options))
     assert threading.active_count() == threads
 
 
