@@ -30,6 +30,7 @@ from skein.lifecycle import Servers
 from skein.runtime import RuntimeFile
 from skein.settings import load_settings
 from skein.wiring.process import Skein, open_skein
+from tests.catalogs import prepare_catalog
 from tests.forks import Fork
 
 BOTH = frozenset(Role)
@@ -65,6 +66,8 @@ def skein_stack(data: Path, *, roles: Set[Role] = BOTH, **settings) -> Iterator[
     loaded = load_settings(**{**defaults, **settings, "data": data})
     directory = DataDirectory(data)
     directory.prepare()
+    if loaded.catalog_url is None:
+        prepare_catalog(data)
     with (
         directory.claimed(roles),
         open_skein(loaded, directory, roles) as skein,

@@ -44,9 +44,9 @@ from flight_core.domain.dataset import DatasetName, SchemaPolicy, VersionRef, Wr
 from flight_core.domain.events import StoredEvent
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState, Task
-from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.adapters.parsing_processes import PROCESSES
+from tests.catalogs import open_catalog
 
 DEADLINE_S = 60
 
@@ -67,8 +67,7 @@ class IngestionStack:
         self.lake = folder / "lake"
         for path in (self.inputs, self.jobs, self.lake):
             path.mkdir(exist_ok=True)
-        self.database = Database(f"sqlite:///{folder}/catalog.sqlite")
-        self.database.migrate()
+        self.database = open_catalog(folder)
         self.events = SqlEventRepository(self.database)
         self.datasets = SqlDatasetRepository(self.database)
         self.ingestions = SqlIngestionRepository(self.database, utc_now)

@@ -11,6 +11,7 @@ from flight_core.application.access.audit import AuditLog
 from flight_core.domain.access import Origin
 from flight_core.domain.audit import AuditEntry, AuditFilter, Decision
 from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOON = datetime(2031, 1, 31, 12, tzinfo=UTC)
 
@@ -32,8 +33,7 @@ class Unreliable:
 
 @pytest.fixture
 def entries(tmp_path):
-    with closing(Database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")) as database:
-        database.migrate()
+    with closing(open_catalog(tmp_path)) as database:
         yield Unreliable(database)
 
 

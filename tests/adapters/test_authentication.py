@@ -26,6 +26,7 @@ from flight_core.domain.errors import (
     UserNotFound,
 )
 from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOON = datetime(2031, 1, 31, 12, tzinfo=UTC)
 READER = frozenset({Scope.READ})
@@ -85,8 +86,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path):
-    with closing(Database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")) as database:
-        database.migrate()
+    with closing(open_catalog(tmp_path)) as database:
         yield House(database)
 
 

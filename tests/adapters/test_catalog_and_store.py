@@ -28,7 +28,7 @@ from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule
 from flight_core.domain.errors import SchemaMismatch
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 ROOT = Path(__file__).parents[2]
 FLIGHTS = DatasetName("flights")
@@ -52,8 +52,7 @@ class Lake:
     """Catalog, store and use cases over one folder, as every process of a data directory has them."""
 
     def __init__(self, folder):
-        database = Database(f"sqlite:///{folder}/catalog.sqlite")
-        database.migrate()
+        database = open_catalog(folder)
         self.close = database.close
         self.datasets = SqlDatasetRepository(database)
         self.events = SqlEventRepository(database)

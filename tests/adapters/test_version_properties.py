@@ -28,8 +28,8 @@ from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode, WriteRule
 from flight_core.domain.errors import VersionExpired
 from flight_core.domain.versions import RetentionPolicy, TagName
-from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
+from tests.catalogs import open_catalog
 
 NAME = DatasetName("d")
 GRACE = timedelta(hours=1)
@@ -59,8 +59,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.now = datetime.now(UTC)
-        self.database = Database(f"sqlite:///{folder}/catalog.sqlite")
-        self.database.migrate()
+        self.database = open_catalog(folder)
         options = DuckDbOptions(None, (folder,), folder / "temp", memory_bytes=1 << 30)
         finder = DuckDbRowFinder(options)
         self.store = DeltaTableStore(folder / "lake", clock=self.clock, row_finder=finder)

@@ -19,7 +19,7 @@ from flight_core.domain.contract import (
 )
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import ContractNotFound
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NAME = DatasetName("Orders")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -41,8 +41,7 @@ CONTRACT = Contract(
 
 @pytest.fixture
 def database(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/catalog.sqlite")
-    database.migrate()
+    database = open_catalog(tmp_path)
     yield database
     database.close()
 

@@ -10,7 +10,7 @@ from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
 from flight_core.domain.errors import CommitConflict, DatasetExists, DatasetNotFound
 from flight_core.domain.events import Event, EventKind
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 from tests.fakes.catalog import MemoryDatasets
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
@@ -25,8 +25,7 @@ SCHEMA = pa.schema(
 
 
 def sql_repository(folder):
-    database = Database(f"sqlite:///{folder}/catalog.sqlite")
-    database.migrate()
+    database = open_catalog(folder)
     return SqlDatasetRepository(database), database.close
 
 

@@ -15,7 +15,7 @@ from flight_core.domain.errors import Conflict, DatasetDerived, IngestionNotFoun
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 DELAYS = DatasetName("Delays")
@@ -36,8 +36,7 @@ DERIVATION = Derivation(
 
 class Catalog:
     def __init__(self, folder):
-        self.database = Database(f"sqlite:///{folder}/catalog.sqlite")
-        self.database.migrate()
+        self.database = open_catalog(folder)
         self.derivations = SqlDerivationRepository(self.database)
         self.jobs = SqlJobRepository(self.database, lambda: NOW)
         self.events = SqlEventRepository(self.database)

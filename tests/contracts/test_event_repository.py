@@ -7,15 +7,14 @@ import pytest
 
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.domain.events import Event, EventKind
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
 
 @pytest.fixture
 def database(tmp_path):
-    made = Database(f"sqlite:///{tmp_path}/catalog.sqlite")
-    made.migrate()
+    made = open_catalog(tmp_path)
     yield made
     made.close()
 

@@ -9,7 +9,7 @@ import pytest
 from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.domain.errors import IdempotencyKeyPending, IdempotencyKeyReused, InvalidOption
 from flight_core.domain.idempotency import IdempotencyKey
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 KEY = IdempotencyKey.of("mine", b"POST /schedules", actor="ann")
@@ -17,8 +17,7 @@ KEY = IdempotencyKey.of("mine", b"POST /schedules", actor="ann")
 
 @pytest.fixture
 def keys(tmp_path):
-    with closing(Database(f"sqlite:///{tmp_path}/catalog.sqlite")) as database:
-        database.migrate()
+    with closing(open_catalog(tmp_path)) as database:
         yield SqlIdempotencyRepository(database)
 
 

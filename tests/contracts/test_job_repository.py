@@ -16,7 +16,7 @@ from flight_core.domain.events import Event, EventKind
 from flight_core.domain.idempotency import IdempotencyKey
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, Reading, SourceSpec
 from flight_core.domain.job import JobFilter, JobState, LogLevel, LogLine, Maintenance, Phase, Progress, Task
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 LEASE = timedelta(seconds=10)
@@ -37,8 +37,7 @@ def clock():
 
 @pytest.fixture
 def database(tmp_path):
-    made = Database(f"sqlite:///{tmp_path}/catalog.sqlite")
-    made.migrate()
+    made = open_catalog(tmp_path)
     yield made
     made.close()
 

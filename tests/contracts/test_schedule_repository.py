@@ -14,7 +14,7 @@ from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.schedule import Cron, Interval, Schedule
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 REQUEST = IngestionRequest(
@@ -46,8 +46,7 @@ def job(id="j1", state=JobState.QUEUED):
 
 @pytest.fixture
 def database(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/catalog.sqlite")
-    database.migrate()
+    database = open_catalog(tmp_path)
     yield database
     database.close()
 

@@ -8,7 +8,7 @@ from flight_core.adapters.catalog.source_memories import SqlSourceMemoryReposito
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Conflict
 from flight_core.domain.source_state import Remembered, SourceMemory, SourceState
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NAME = DatasetName("Flights")
 STATE = SourceState({"etag": '"ä"', "urls": {"a": [1, None]}}, {"since": "2026-01-31"})
@@ -16,8 +16,7 @@ STATE = SourceState({"etag": '"ä"', "urls": {"a": [1, None]}}, {"since": "2026-
 
 @pytest.fixture
 def memories(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/catalog.sqlite")
-    database.migrate()
+    database = open_catalog(tmp_path)
     yield SqlSourceMemoryRepository(database)
     database.close()
 

@@ -20,7 +20,7 @@ from flight_core.domain.errors import (
 )
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.versions import RetentionPolicy, Tag, TagName, version_named
-from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 SALES = DatasetName("Sales")
@@ -42,8 +42,7 @@ def tag(name=GOLDEN, number=0):
 
 class Catalog:
     def __init__(self, folder):
-        self.database = Database(f"sqlite:///{folder}/catalog.sqlite")
-        self.database.migrate()
+        self.database = open_catalog(folder)
         self.datasets = SqlDatasetRepository(self.database)
         self.versions = SqlVersionRepository(self.database)
         self.events = SqlEventRepository(self.database)
