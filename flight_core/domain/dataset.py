@@ -90,7 +90,7 @@ class WriteRule:
     def __post_init__(self) -> None:
         if self.mode.needs_keys and not self.keys:
             raise InvalidOption(
-                f"the mode '{self.mode}' needs 'keys': the columns that tell which rows to replace"
+                f"the mode '{self.mode}' needs 'keys' (--key): the columns that tell which rows to replace"
             )
         if self.keys and not self.mode.needs_keys:
             raise InvalidOption(

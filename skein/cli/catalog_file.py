@@ -48,7 +48,7 @@ def _read(file: Path) -> CatalogFile:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         return CatalogFile.model_validate_json(text)
     except (OSError, UnicodeError) as error:
-        raise InvalidOption(f"'{file}' cannot be read: {error}") from None
+        raise InvalidOption(f"'{file}' cannot be read: {getattr(error, 'strerror', error)}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"

@@ -82,7 +82,7 @@ def contract_in(file: Path) -> dict[str, object]:
         text = file.read_text(encoding="utf-8")
         return Contract.model_validate_json(text).model_dump(mode="json", exclude_unset=True)
     except (OSError, UnicodeError) as error:
-        raise InvalidOption(f"'{file}' cannot be read: {error}") from None
+        raise InvalidOption(f"'{file}' cannot be read: {getattr(error, 'strerror', error)}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from flight_core.domain.errors import InvalidOption
+from skein.cli.contracts import contract_in
 from skein.cli.remote.client import Address, find_server, flight_uri, open_api, path_of, seen_from_here
 from skein.cli.remote.failures import CliError
 from skein.cli.remote.login import authorization
@@ -61,6 +62,11 @@ def _talk_nonsense(listener: socket.socket) -> None:
     with client:
         client.recv(10)
         client.sendall(b"I am not what you are looking for.\r\n\r\n")
+
+
+def test_a_contract_that_is_not_there_is_told_once(tmp_path):
+    with pytest.raises(InvalidOption, match=r"none\.json' cannot be read: No such file or directory$"):
+        contract_in(tmp_path / "none.json")
 
 
 def test_a_local_server_without_flight_is_told_apart(tmp_path):

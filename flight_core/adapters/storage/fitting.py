@@ -78,7 +78,7 @@ class Fit:
             listed = ", ".join(f"'{name}'" for name in extra[:20])
             raise SchemaMismatch(
                 f"the new rows have columns that the table lacks: {listed}; leave them out,"
-                " or replace the dataset",
+                " take them in with the schema policy 'add', or replace the dataset",
                 columns=extra,
             )
 

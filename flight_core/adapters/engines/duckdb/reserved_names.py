@@ -43,7 +43,8 @@ class ReservedNames:
             name = changed.name.name or changed.name.schema
             raise StatementNotAllowed(
                 f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
-                " write them with DoPut, bulk ingest or the API, and drop them with `skein drop`"
+                " write them with DoPut, bulk ingest or the API, whose mode 'upsert' replaces rows by key,"
+                " and drop them with `skein drop`"
             )
 
     def check_load(self, target: TableTarget, *, create: bool) -> Place:
