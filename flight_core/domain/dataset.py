@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName, InvalidOption, VersionExpired
+
+if TYPE_CHECKING:  # every command comes by here, and most need no Arrow: it takes them 0.1 s
+    import pyarrow as pa
 
 # Where SQL finds datasets: `lake.datasets.name`.
 LAKE = "lake"
@@ -121,7 +123,7 @@ class DatasetVersion:
     """What a commit made. Immutable: a version never changes after it was committed."""
 
     ref: VersionRef
-    schema: pa.Schema
+    schema: "pa.Schema"
     row_count: int
     size_bytes: int
     committed_at: datetime

@@ -35,9 +35,8 @@ def test_the_version_is_the_installed_one():
     assert installed("--version").stdout == f"skein {version('skein-flight')}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["serve", "--help"]])
-def test_help_needs_no_heavy_library(arguments):
-    """It is what people wait for when they complete a command line."""
+def ended_with(arguments: list[str], libraries: set[str]) -> subprocess.CompletedProcess[str]:
+    """On standard error the exit code, and which of the libraries were loaded."""
     script = f"""
 import sys
 sys.argv = ["skein", *{arguments!r}]
@@ -45,14 +44,30 @@ from skein.cli.main import run
 try:
     run()
 except SystemExit as end:
-    heavy = {{"pyarrow", "numpy", "duckdb", "polars", "deltalake", "fastapi", "sqlalchemy", "httpx"}}
-    sys.exit(f"{{end.code}} {{sorted(heavy & set(sys.modules))}}")
+    sys.exit(f"{{end.code}} {{sorted({libraries!r} & set(sys.modules))}}")
 """
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-P", "-c", script], capture_output=True, text=True, env=environment(), check=False
     )
 
+
+HEAVY = {"pyarrow", "numpy", "duckdb", "polars", "deltalake", "fastapi", "sqlalchemy"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["serve", "--help"]])
+def test_help_needs_no_heavy_library(arguments):
+    """It is what people wait for when they complete a command line."""
+    result = ended_with(arguments, HEAVY | {"httpx"})
+
     assert "Usage: skein" in result.stdout
+    assert result.stderr == "0 []\n"
+
+
+def test_commands_that_ask_over_http_need_no_heavy_library(tmp_path):
+    with skein_stack(tmp_path, roles={Role.CONTROL}):
+        result = ended_with(["datasets", "--data", str(tmp_path), "--json"], HEAVY)
+
+    assert result.stdout == "[]\n"
     assert result.stderr == "0 []\n"
 
 
