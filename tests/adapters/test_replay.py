@@ -151,36 +151,41 @@ async def test_nested_and_binary_values_come_back_as_they_were(stack):
 
 
 _EARLY = dt.datetime(1, 1, 2)  # noqa: DTZ001 - hypothesis wants it like this
-SCALARS = st.sampled_from(
-    [
-        (pl.Int64(), st.integers(-(2**63), 2**63 - 1)),
-        (pl.Float64(), st.floats()),
-        (pl.String(), st.text()),
-        (pl.Binary(), st.binary(max_size=9)),
-        (pl.Boolean(), st.booleans()),
-        (pl.Date(), st.dates()),
-        (pl.Datetime("us"), st.datetimes(min_value=_EARLY)),
-        (pl.Datetime("us", "UTC"), st.datetimes(min_value=_EARLY, timezones=st.just(dt.UTC))),
-        (pl.Decimal(20, 3), st.decimals(-(10**16), 10**16, places=3)),
-    ]
+SCALARS = {
+    pl.Int64(): st.integers(-(2**63), 2**63 - 1),
+    pl.Float64(): st.floats(),
+    pl.String(): st.text(),
+    pl.Binary(): st.binary(max_size=9),
+    pl.Boolean(): st.booleans(),
+    pl.Date(): st.dates(),
+    pl.Datetime("us"): st.datetimes(min_value=_EARLY),
+    pl.Datetime("us", "UTC"): st.datetimes(min_value=_EARLY, timezones=st.just(dt.UTC)),
+    pl.Decimal(20, 3): st.decimals(-(10**16), 10**16, places=3),
+}
+
+
+def _nested(inner: st.SearchStrategy) -> st.SearchStrategy:
+    return st.builds(pl.List, inner) | st.builds(lambda a, b: pl.Struct({"a": a, "b": b}), inner, inner)
+
+
+TYPES = st.recursive(st.sampled_from(list(SCALARS)), _nested, max_leaves=3).filter(
+    lambda each: each.is_nested() or each == pl.Binary
 )
-TYPES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        inner.map(lambda t: (pl.List(t[0]), st.lists(st.none() | t[1], max_size=3))),
-        st.tuples(inner, inner).map(
-            lambda t: (
-                pl.Struct({"a": t[0][0], "b": t[1][0]}),
-                st.fixed_dictionaries({"a": st.none() | t[0][1], "b": st.none() | t[1][1]}),
+
+
+def values_of(type: pl.DataType) -> st.SearchStrategy:
+    match type:
+        case pl.List():
+            return st.none() | st.lists(values_of(type.inner), max_size=3)
+        case pl.Struct():
+            return st.none() | st.fixed_dictionaries(
+                {each.name: values_of(each.dtype) for each in type.fields}
             )
-        ),
-    ),
-    max_leaves=3,
-).filter(lambda t: t[0].is_nested() or t[0] == pl.Binary)
+    return st.none() | SCALARS[type]
 
 
 @settings(deadline=None, max_examples=150)
-@given(TYPES.flatmap(lambda t: st.tuples(st.just(t[0]), st.lists(st.none() | t[1], max_size=4))))
+@given(TYPES.flatmap(lambda each: st.tuples(st.just(each), st.lists(values_of(each), max_size=4))))
 def test_what_is_kept_as_text_is_read_back_whatever_it_was(drawn):
     type, values = drawn
     kept = pl.Series("c", values, dtype=type)
