@@ -89,7 +89,8 @@ class DataDirectory:
         if len(key) < _KEY_BYTES:
             raise InvalidOption(
                 f"'{path}' is damaged: it has {len(key)} bytes of {_KEY_BYTES}; restore it from a backup, or"
-                " delete it for a new one, with which all tickets and logins so far are worthless"
+                " delete it for a new one, with which all tickets and logins so far are worthless, and so are"
+                " the sources of schedules and jobs"
             )
         return key
 

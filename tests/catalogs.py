@@ -13,7 +13,7 @@ _NAME = "catalog.sqlite"
 def open_catalog(folder: Path) -> Database:
     """The catalog of the folder, which is made where there is none."""
     prepare_catalog(folder)
-    database = Database(f"sqlite:///{folder / _NAME}")
+    database = Database(f"sqlite:///{folder / _NAME}", b"a key")
     database.migrate()
     return database
 

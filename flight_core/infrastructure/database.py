@@ -12,6 +12,7 @@ import stamina
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from flight_core.domain.errors import DependencyFailed, OutOfDisk, Unsupported
+from flight_core.infrastructure.seal import Seal
 
 _BUSY_TIMEOUT_MS = 30_000
 _MIGRATION_TIMEOUT_S = 30.0
@@ -27,12 +28,14 @@ _CLOSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY
 class Database:
     """Short transactions on pooled connections. Thread-safe; several processes may use one database.
 
-    `url` is an SQLAlchemy URL: `sqlite:////data/catalog.sqlite`, `postgresql+psycopg://...`.
+    `url` is an SQLAlchemy URL: `sqlite:////data/catalog.sqlite`, `postgresql+psycopg://...`. `Private`
+    objects in columns of JSON are sealed with `key`.
     Inside `read` and `write` the database's own failures arrive as DependencyFailed or OutOfDisk.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url)
+    def __init__(self, url: str, key: bytes | None = None) -> None:
+        seal = Seal(key)
+        self._engine = sa.create_engine(url, json_serializer=seal.dumps, json_deserializer=seal.loads)
         self._sqlite = self._engine.dialect.name == "sqlite"
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _configure_sqlite)

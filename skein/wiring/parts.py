@@ -94,7 +94,7 @@ class Parts:
 
 def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> Parts:
     traces = telemetry(settings, stack)
-    database = Database(catalog_url(settings, directory))
+    database = Database(catalog_url(settings, directory), directory.secret_key())
     stack.callback(database.close)
     database.migrate()
     catalog = Catalog(database)

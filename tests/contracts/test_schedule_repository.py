@@ -1,5 +1,6 @@
 """What every store of schedules promises."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.schedule import Cron, Interval, Schedule
+from flight_core.infrastructure.database import Database
 from tests.catalogs import open_catalog
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -74,6 +76,16 @@ def test_a_schedule_comes_back_as_it_was_added(schedules, told):
     assert schedules.get("INTERVAL") == by_interval
     assert schedules.list() == [by_cron, by_interval]
     assert told() == [EventKind.SCHEDULE_ADDED] * 2
+
+
+def test_the_fields_of_sources_are_stored_sealed(schedules, tmp_path):
+    schedules.add(schedule(), event())
+    schedules.fire(schedules.get("s"), job(), event())
+    stored = b"".join(file.read_bytes() for file in tmp_path.glob("catalog.sqlite*"))
+    assert b"nightly" in stored
+    assert b"example.org" not in stored
+    with closing(Database(f"sqlite:///{tmp_path}/catalog.sqlite", b"another")) as other:
+        assert SqlScheduleRepository(other).get("s").request.source == SourceSpec("http", {})
 
 
 def test_a_name_is_taken_once_in_whatever_case(schedules, told):

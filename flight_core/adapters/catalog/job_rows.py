@@ -10,6 +10,7 @@ from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import IngestionNotFound
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, Reading, SourceSpec
 from flight_core.domain.job import Job, JobState, Maintenance, Phase, Progress, Task
+from flight_core.infrastructure.seal import Private
 
 
 def row_of(connection: sa.Connection, job_id: str, *, lock: bool = False) -> sa.Row[Any]:
@@ -85,11 +86,11 @@ def _request_values(job: Job) -> dict[str, object]:
 
 
 def request_document(request: IngestionRequest) -> dict[str, object]:
-    """All of it, as JSON values. `request_of` is the way back."""
+    """All of it, as JSON values; fields of sources may hold credentials. `request_of` is the way back."""
     return {
         "dataset": request.dataset.value,
         "priority": request.priority,
-        "source": {"kind": request.source.kind, "fields": dict(request.source.fields)},
+        "source": {"kind": request.source.kind, "fields": Private(dict(request.source.fields))},
         "mode": str(request.mode),
         "keys": list(request.keys),
         "schema_policy": str(request.schema_policy),
