@@ -12,7 +12,7 @@ from tests.e2e.commands import skein
 from tests.stack import Stack, skein_stack
 
 ROWS = 3_000_000
-CONTENT = b"n\n" + b"".join(b"%d\n" % (number % 1000) for number in range(ROWS))  # more than one part
+CONTENT = b"n\n" + b"".join(b"%d\n" % number for number in range(1000)) * (ROWS // 1000)  # more than one part
 
 
 @pytest.fixture(scope="module")

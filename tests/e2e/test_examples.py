@@ -11,7 +11,6 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from matplotlib.image import imread
 
 from flight_core.domain.dataset import WriteMode
 from skein.demo import shipped_flights
@@ -150,6 +149,8 @@ def test_write_dataset(run, server):
 
 
 def test_plot_delays(run, tmp_path):
+    from matplotlib.image import imread  # takes a second, which every process of tests would pay for
+
     picture = tmp_path / "delays.png"
     assert run(*python("plot_delays.py", str(picture))) == f"{picture} shows 200,000 flights\n"
     pixels = imread(picture)
