@@ -1,6 +1,7 @@
 """Attacks by somebody who may only read, through every door."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import adbc_driver_flightsql.dbapi as dbapi
@@ -64,6 +65,13 @@ DOORS: dict[str, Callable[[Stack, str], pa.Table]] = {
 REFUSALS = (AssertionError, fl.FlightError, pa.ArrowException, KeyError, dbapi.Error, ConnectionClosed)
 
 
+def found_by(door: str, stack: Stack, sql: str) -> str | None:
+    """The result as text; None if it is refused."""
+    with suppress(*REFUSALS):
+        return str(DOORS[door](stack, sql).to_pydict())
+    return None
+
+
 def text_of(case: dict, stack: Stack) -> str:
     lake, outside = stack.data / "lake", stack.data.parent
     file = next(lake.rglob("*.parquet"))
@@ -104,6 +112,15 @@ def test_attacks_are_refused_without_a_path_of_the_server(stack, door):
 @pytest.mark.parametrize("case", [case for case in CASES if case["expect"] == "allow"], ids=lambda c: c["id"])
 def test_harmless_statements_work(stack, door, case):
     DOORS[door](stack, text_of(case, stack))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_nothing_is_left_behind_for_the_next_statement(stack, door):
+    for case in [case for case in CASES if case["expect"] == "isolated"]:
+        found_by(door, stack, text_of(case, stack))
+        found = found_by(door, stack, case["probe"])
+        assert "ISOLEAK" not in (found or ""), case["id"]
+        assert found is not None or not case.get("must_work"), case["id"]
 
 
 def test_a_reader_browses_the_datasets_and_not_the_tables_of_others(stack):
