@@ -289,7 +289,8 @@ def test_a_surprise_is_answered_with_a_reference_and_nothing_more(stack, caplog)
     def fail(**_: object) -> None:
         raise RuntimeError("/srv/secret/path")
 
-    with serving(replace(stack.skein.control, list_datasets=fail)) as url:
+    control = stack.skein.control
+    with serving(replace(control, datasets=replace(control.datasets, list=fail))) as url:
         response = httpx.get(url + "/api/v1/datasets", headers={"X-Request-Id": "my-own.id_1"})
         assert (response.status_code, response.json()["code"]) == (500, "internal_error")
         assert response.json()["request_id"] == response.headers["x-request-id"] == "my-own.id_1"
