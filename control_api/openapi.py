@@ -49,6 +49,21 @@ RESULT: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+
+
+def _header(name: str, description: str, example: str) -> dict[str, Any]:
+    schema = {"type": "string", "examples": [example]}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+_KNOWN = _header(
+    "If-None-Match", "The ETag of what the client has: 304 where that is still so.", '"0f8b6c-3-0"'
+)
+_STATE = _header(
+    "If-Match", "The ETag that GET told: 412 where somebody has changed it since.", '"0f8b6c-3-0"'
+)
+_PATIENCE = _header("Prefer", "How many seconds to wait for the end, 60 at most.", "wait=10")
+
 # Credentials are wanted where some are configured.
 _SECURITY: list[dict[str, list[str]]] = [{}, {"token": []}, {"password": []}]
 _SECURITY_SCHEMES = {
@@ -63,7 +78,7 @@ def install(app: FastAPI) -> None:
             document = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            app.openapi_schema = _with_problems(document) | {"security": _SECURITY}
+            app.openapi_schema = _with_headers(_with_problems(document)) | {"security": _SECURITY}
             document["components"]["securitySchemes"] = _SECURITY_SCHEMES
         return app.openapi_schema
 
@@ -79,4 +94,20 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
                 schema = content.get("application/json", {}).get("schema", {})
                 if schema.get("$ref", "").endswith("/Problem"):
                     content[PROBLEM_MEDIA_TYPE] = content.pop("application/json")
+    return document
+
+
+def _with_headers(document: dict[str, Any]) -> dict[str, Any]:
+    """Those that whole kinds of routes take."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            headers = []
+            if path.startswith("/api/v1") and method == "get":
+                headers.append(_KNOWN)
+                operation["responses"].setdefault("304", NOT_MODIFIED[304])
+            if method in ("put", "patch", "delete") or path.endswith(("/restore", "/{name}/delete")):
+                headers.append(_STATE)
+            if "202" in operation["responses"]:
+                headers.append(_PATIENCE)
+            operation.setdefault("parameters", []).extend(headers)
     return document
