@@ -62,6 +62,15 @@ def test_a_change_of_the_input_reaches_the_derived_dataset_by_itself(stack, clie
     assert kinds.count(("dataset.committed", "b")) == 2
 
 
+def test_rows_are_stored_in_the_order_of_the_statement(stack, client):
+    numbers = [7919 * i % 200_003 for i in range(200_000)]  # several row groups
+    stack.write("a", pa.table({"x": numbers}), WriteMode.REPLACE)
+    define(client, "b", "SELECT x FROM a ORDER BY x DESC")
+    is_fresh(client, "b")
+    window = client.get("/api/v1/datasets/b/rows", params={"offset": 120_000, "limit": 3}).json()["rows"]
+    assert [row["x"] for row in window] == sorted(numbers, reverse=True)[120_000:120_003]
+
+
 def test_a_burst_of_changes_goes_through_a_diamond_once(stack, client):
     for name, sql in (
         ("b", "SELECT count(*) AS n FROM a"),
