@@ -45,6 +45,13 @@ def rows(client, sql):
     return client.post("/api/v1/query", json={"sql": sql}).json()["rows"]
 
 
+def put(flight, name, table):
+    """A server that refuses may be heard already while rows are written."""
+    writer, _ = flight.do_put(fl.FlightDescriptor.for_path(name), table.schema)
+    writer.write_table(table)
+    writer.close()
+
+
 def runs_of(client, name):
     return client.get("/api/v1/ingestions", params={"dataset": name}).json()["items"]
 
@@ -176,11 +183,8 @@ def test_nobody_else_writes_to_a_derived_dataset_at_any_door(stack, client):
     ):
         assert (refused.status_code, refused.json()["code"]) == (409, "dataset_derived"), refused.text
     table = pa.table({"n": [9]})
-    with stack.flight() as flight:
-        writer, _ = flight.do_put(fl.FlightDescriptor.for_path("b"), table.schema)
-        writer.write_table(table)
-        with pytest.raises(pa.ArrowInvalid, match="dataset_derived"):
-            writer.close()
+    with stack.flight() as flight, pytest.raises(pa.ArrowInvalid, match="dataset_derived"):
+        put(flight, "b", table)
     with adbc.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
         for sql in (
             "INSERT INTO datasets.b VALUES (9)",
