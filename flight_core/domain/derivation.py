@@ -10,7 +10,7 @@ from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.errors import DatasetDerived, DerivationCycle
 from flight_core.domain.events import Event
 from flight_core.domain.ingestion import Ingestion
-from flight_core.domain.query import Pins
+from flight_core.domain.query import Pins, datasets_of
 
 
 class RefreshPolicy(StrEnum):
@@ -55,7 +55,7 @@ class Derivation:
     @property
     def reads(self) -> frozenset[DatasetName]:
         """All that a run reads, also what never changes."""
-        return self.inputs | {DatasetName(key.partition("@")[0]) for key in self.fixed}
+        return self.inputs | datasets_of(self.fixed)
 
     @property
     def by_itself(self) -> bool:

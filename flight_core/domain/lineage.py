@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flight_core.domain.dataset import DatasetName, VersionRef
-from flight_core.domain.query import Pins
+from flight_core.domain.query import Pins, dataset_of
 
 INPUTS = "inputs"  # in the info of a commit
 
@@ -23,7 +23,7 @@ class Input:
 
 def inputs_of(pins: Pins) -> tuple[Input, ...]:
     """What a read with these pins reads, in order; a pin of an older version is one of its dataset."""
-    found = {Input(DatasetName(key.partition("@")[0]), ref) for key, ref in pins.items()}
+    found = {Input(dataset_of(key), ref) for key, ref in pins.items()}
     return tuple(sorted(found))
 
 

@@ -1,6 +1,6 @@
 """What a caller asks of the engine, and what is known about a query that runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,15 @@ Parameters = tuple[object, ...] | Mapping[str, object]
 # Dataset versions a query reads, by `DatasetName.key`.
 Pins = Mapping[str, VersionRef]
 NO_PINS: Pins = MappingProxyType({})
+
+
+def dataset_of(key: str) -> DatasetName:
+    """Of a key of pins; that of an older version, such as `flights@v3`, names it, too."""
+    return DatasetName(key.partition("@")[0])
+
+
+def datasets_of(keys: Iterable[str]) -> frozenset[DatasetName]:
+    return frozenset(map(dataset_of, keys))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from flight_core.domain.access import LOCAL, Actor
 from flight_core.domain.dataset import AddedRows, DatasetName, VersionRef
 from flight_core.domain.errors import InvalidSource, QueryNotFound
 from flight_core.domain.ingestion import SourceSpec
-from flight_core.domain.query import Parameters, Pins, Statement
+from flight_core.domain.query import Parameters, Pins, Statement, datasets_of
 
 _DOOR = "ingestion"
 
@@ -51,10 +51,6 @@ class DerivedSource(SqlSource):
 def pins_of(given: Any) -> Pins:
     """Of a run's spec: id and version by name, and since when, where only the rows since then are wanted."""
     return {name: AddedRows(*ref) if len(ref) > 2 else VersionRef(*ref) for name, ref in given.items()}
-
-
-def datasets_of(pins: Pins) -> frozenset[DatasetName]:
-    return frozenset(DatasetName(key.partition("@")[0]) for key in pins)
 
 
 def _statement(spec: SourceSpec, *more: str) -> Statement:

@@ -28,7 +28,7 @@ from flight_core.domain.errors import (
     StepNotFound,
 )
 from flight_core.domain.ingestion import SourceSpec
-from flight_core.domain.query import Pins
+from flight_core.domain.query import Pins, datasets_of
 
 _WORKER = "flight_core.adapters.sources.step_worker"
 _SHOWN = 300
@@ -113,7 +113,7 @@ class StepSource:
     def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
         step, params, pins = _fields(spec)
         self.steps.check(step, params)
-        reads = frozenset(DatasetName(key.partition("@")[0]) for key in pins)
+        reads = datasets_of(pins)
         for name in reads:
             if not actor.sees(name):
                 raise dataset_not_found(name.value, ())

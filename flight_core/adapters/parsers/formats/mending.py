@@ -22,9 +22,8 @@ from flight_core.domain.errors import LimitExceeded, UnreadableData
 
 _CHUNK_BYTES = 1 << 20
 _MAX_MIB = MAX_RECORD_BYTES >> 20
-_PATIENCE = (
-    4  # where quotes are wrong, so many times as much is read again as was right before, and one record
-)
+# Where quotes are wrong, so many times as much is read again as was right before, and one record.
+_PATIENCE = 4
 
 
 def stays_open(table: Table) -> bool:
