@@ -7,7 +7,7 @@ own, which is what a busy machine divides its time by. The bare writer is told t
 out. They run in turns, so that a busy moment hits both, and must bring the same rows: a checksum over all
 values is compared. Beside the wall time stands the processor time of all processes that took part, starts
 included. `--contract` measures once more with six columns held against a contract (types, nulls, ranges,
-enum, pattern). The server answers small queries meanwhile. Memory is that of the server and of all parsing
+enum, pattern), next to the bare writer that filters by the same rules, which is what the rules alone cost. The server answers small queries meanwhile. Memory is that of the server and of all parsing
 processes together, looked at 50 times a second, without pages that others share; what forks share among
 themselves is counted for each. `--upsert` measures writing 1% into tables of up to that many rows, at their
 end and scattered all over. Writes benchmarks/results/ingest.json, and ingest.png.
@@ -70,7 +70,21 @@ import polars as pl
 os.nice(5)
 source, target, schema = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 types = {name: getattr(pl, type) for name, type in schema.items()}
-pl.scan_csv(source, schema=types).sink_parquet(target, compression="zstd", row_group_size=61440)
+rows = pl.scan_csv(source, schema=types)
+if sys.argv[4:]:
+    rows = rows.filter(
+        pl.all_horizontal(pl.all().is_not_null()),
+        pl.col("id") >= 0,
+        pl.col("quantity") >= 0,
+        pl.col("quantity") < 50,
+        pl.col("price") >= 0,
+        pl.col("price").is_not_nan(),
+        pl.col("price") <= 104_000,
+        pl.col("mode").is_in(["AIR", "FOB", "MAIL", "RAIL", "REG AIR", "SHIP", "TRUCK"]),
+        pl.col("customer").str.contains("customer [0-9]+"),
+        pl.col("day") >= pl.date(1992, 1, 1),
+    )
+rows.sink_parquet(target, compression="zstd", row_group_size=61440)
 """
 _POLARS = {
     "int64": "Int64",
@@ -107,10 +121,13 @@ def ingest(http: httpx.Client, path: Path, dataset: str, **request: object) -> d
     return job
 
 
-def bare(source: Path, target: Path, schema: dict[str, str]) -> tuple[float, float, int]:
-    """As `measured`."""
+def bare(
+    source: Path, target: Path, schema: dict[str, str], *, checked: bool = False
+) -> tuple[float, float, int]:
+    """As `measured`. `checked`: only the rows that keep the rules of `_CONTRACT`."""
     target.unlink(missing_ok=True)
     command = [sys.executable, "-P", "-c", _BARE, str(source), str(target), json.dumps(schema)]
+    command += ["checked"] if checked else []
     before, start = children_cpu_s(), time.perf_counter()
     process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True)
     watch = Watch(psutil.Process(process.pid))
@@ -124,7 +141,7 @@ def bare(source: Path, target: Path, schema: dict[str, str]) -> tuple[float, flo
 
 def compare(server: Server, source: Path, *, rounds: int, contract: bool) -> dict[str, Any]:
     name = source.stem.replace("-", "_")
-    bare_runs, ours = Runs(), {name: Runs()}
+    bare_runs, filtering, ours = Runs(), Runs(), {name: Runs()}
     if contract:
         ours[f"{name}_checked"] = Runs()
     with (
@@ -143,6 +160,8 @@ def compare(server: Server, source: Path, *, rounds: int, contract: bool) -> dic
         for _ in range(rounds):
             for dataset, runs in ours.items():
                 runs.add(*measured(server.process, lambda dataset=dataset: ingest(http, source, dataset)))
+            if contract:
+                filtering.add(*bare(source, target, schema, checked=True))
             bare_runs.add(*bare(source, target, schema))
         rows = _check_rows(http, target, ours)
         for dataset in ours:
@@ -152,6 +171,7 @@ def compare(server: Server, source: Path, *, rounds: int, contract: bool) -> dic
         "rows": rows,
         "size_bytes": source.stat().st_size,
         "bare_polars": bare_runs.row(),
+        "bare_with_rules": _next_to(bare_runs, filtering) if contract else None,
         "skein": _next_to(bare_runs, ours[name]),
         "with_contract": _next_to(bare_runs, ours[f"{name}_checked"]) if contract else None,
         "small_query_ms": {"idle": percentiles(quiet), "while_ingesting": percentiles(busy)},

@@ -6,7 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_WAYS = {"bare_polars": "bare Polars", "skein": "Skein", "with_contract": "Skein, with a contract"}
+_WAYS = {
+    "bare_polars": "bare Polars",
+    "bare_with_rules": "bare Polars, rules as a filter",
+    "skein": "Skein",
+    "with_contract": "Skein, with a contract",
+}
 _HEADINGS = ("file", "rows", "MB", "way", "seconds", "of bare", "processor s", "of bare", "peak MB")
 
 
@@ -28,12 +33,12 @@ def _files(axes: Any, result: dict[str, Any]) -> None:
     files = result["files"]
     for offset, (way, label) in enumerate(_WAYS.items()):
         bars = [
-            (place + 0.27 * offset, each[way]["median_s"]) for place, each in enumerate(files) if each[way]
+            (place + 0.2 * offset, each[way]["median_s"]) for place, each in enumerate(files) if each[way]
         ]
         if bars:
-            axes.bar(*zip(*bars, strict=True), 0.25, label=label)
+            axes.bar(*zip(*bars, strict=True), 0.18, label=label)
     axes.set_xticks(
-        [place + 0.27 for place in range(len(files))],
+        [place + 0.3 for place in range(len(files))],
         [f"{each['rows']:,} rows\n{each['file']}" for each in files],
     )
     axes.set_ylabel("seconds")
