@@ -7,10 +7,11 @@ own, which is what a busy machine divides its time by. The bare writer is told t
 out. They run in turns, so that a busy moment hits both, and must bring the same rows: a checksum over all
 values is compared. Beside the wall time stands the processor time of all processes that took part, starts
 included. `--contract` measures once more with six columns held against a contract (types, nulls, ranges,
-enum, pattern), next to the bare writer that filters by the same rules, which is what the rules alone cost. The server answers small queries meanwhile. Memory is that of the server and of all parsing
-processes together, looked at 50 times a second, without pages that others share; what forks share among
-themselves is counted for each. `--upsert` measures writing 1% into tables of up to that many rows, at their
-end and scattered all over. Writes benchmarks/results/ingest.json, and ingest.png.
+enum, pattern), next to the bare writer that filters by the same rules, which is what the rules alone cost.
+The server answers small queries meanwhile. Memory is that of the server and of all parsing processes
+together, looked at 50 times a second, without pages that others share; what forks share among themselves is
+counted for each. `--upsert` measures writing 1% into tables of up to that many rows, at their end and
+scattered all over. Writes benchmarks/results/ingest.json, and ingest.png.
 """
 
 import json
