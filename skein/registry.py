@@ -27,14 +27,14 @@ SourceFactory = Callable[[Settings, DataDirectory], Source]
 
 
 @dataclass(frozen=True, slots=True)
-class Readers:
+class ReadUseCases:
     """The use cases that read what is here."""
 
     plan: PlanQuery
     open: OpenQuery
 
 
-RowSourceFactory = Callable[[Settings, DataDirectory, Readers], RowSource]
+RowSourceFactory = Callable[[Settings, DataDirectory, ReadUseCases], RowSource]
 
 
 def _file(settings: Settings, directory: DataDirectory) -> Source:
@@ -89,19 +89,19 @@ def build_secrets(settings: Settings) -> Secrets:
 SOURCE_FACTORIES: Mapping[str, SourceFactory] = {"file": _file, "http": _http, "api": _api, "upload": _upload}
 
 
-def _sql(_settings: Settings, _directory: DataDirectory, readers: Readers) -> RowSource:
+def _sql(_settings: Settings, _directory: DataDirectory, use_cases: ReadUseCases) -> RowSource:
     from flight_core.adapters.sources.sql import SqlSource
 
-    return SqlSource(readers.plan, readers.open)
+    return SqlSource(use_cases.plan, use_cases.open)
 
 
-def _flight(settings: Settings, _directory: DataDirectory, _readers: Readers) -> RowSource:
+def _flight(settings: Settings, _directory: DataDirectory, _use_cases: ReadUseCases) -> RowSource:
     from flight_core.adapters.sources.flight import FlightSource
 
     return FlightSource(_address_policy(settings), build_secrets(settings))
 
 
-def _adbc(settings: Settings, directory: DataDirectory, _readers: Readers) -> RowSource:
+def _adbc(settings: Settings, directory: DataDirectory, _use_cases: ReadUseCases) -> RowSource:
     from flight_core.adapters.sources.adbc import AdbcOptions, AdbcSource
 
     options = AdbcOptions(
@@ -125,8 +125,8 @@ def _address_policy(settings: Settings) -> "AddressPolicy":
 ROW_SOURCE_FACTORIES: Mapping[str, RowSourceFactory] = {"sql": _sql, "flight": _flight, "adbc": _adbc}
 
 
-def build_row_sources(settings: Settings, directory: DataDirectory, readers: Readers) -> RowSources:
-    return {kind: factory(settings, directory, readers) for kind, factory in ROW_SOURCE_FACTORIES.items()}
+def build_row_sources(settings: Settings, directory: DataDirectory, use_cases: ReadUseCases) -> RowSources:
+    return {kind: factory(settings, directory, use_cases) for kind, factory in ROW_SOURCE_FACTORIES.items()}
 
 
 def build_steps(settings: Settings) -> "InstalledSteps":
@@ -136,14 +136,14 @@ def build_steps(settings: Settings) -> "InstalledSteps":
 
 
 def build_derived_sources(
-    readers: Readers, steps: "InstalledSteps", store: TableStore, reads: OpenReads
+    use_cases: ReadUseCases, steps: "InstalledSteps", store: TableStore, reads: OpenReads
 ) -> RowSources:
     """What derivations read from; not for requests."""
     from flight_core.adapters.sources.sql import DerivedSource
     from flight_core.adapters.sources.step import StepSource
 
     return {
-        DERIVED: DerivedSource(readers.plan, readers.open),
+        DERIVED: DerivedSource(use_cases.plan, use_cases.open),
         STEP: StepSource(steps, store, reads.holding),
     }
 

@@ -112,7 +112,7 @@ class VersionRepository(Protocol):
         """Their files are gone."""
 
 
-class ReaderRepository(Protocol):
+class OpenReadRepository(Protocol):
     """What processes say about the reads they serve, so that others do not delete what is read.
 
     `oldest_reads` is when the oldest open read of each dataset began, by the dataset's id; under the

@@ -8,9 +8,9 @@ from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.adapters.catalog.open_reads import SqlOpenReadRepository
 from flight_core.adapters.catalog.own_tables import SqlOwnTableRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
-from flight_core.adapters.catalog.readers import SqlReaderRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.adapters.catalog.seen import SqlSeenRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
@@ -28,9 +28,9 @@ from flight_core.domain.repositories import (
     EventRepository,
     IngestionRepository,
     JobRepository,
+    OpenReadRepository,
     OwnTableRepository,
     ProfileRepository,
-    ReaderRepository,
     ScheduleRepository,
     UsageRepository,
     VersionRepository,
@@ -57,7 +57,7 @@ class Catalog:
         self.jobs: JobRepository = SqlJobRepository(database, utc_now)
         self.own_tables: OwnTableRepository = SqlOwnTableRepository(database)
         self.profiles: ProfileRepository = SqlProfileRepository(database)
-        self.readers: ReaderRepository = SqlReaderRepository(database)
+        self.open_reads: OpenReadRepository = SqlOpenReadRepository(database)
         self.schedules: ScheduleRepository = SqlScheduleRepository(database)
         self.seen: SeenRepository = SqlSeenRepository(database)
         self.source_memories: SourceMemoryRepository = SqlSourceMemoryRepository(database)

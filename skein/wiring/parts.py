@@ -45,7 +45,7 @@ from flight_core.infrastructure.database import Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from skein.directory import DataDirectory, Role
 from skein.registry import (
-    Readers,
+    ReadUseCases,
     build_derived_sources,
     build_parser,
     build_row_sources,
@@ -115,8 +115,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     usage = UsageLedger(catalog.usage)
     log = QueryLog(utc_now, new_id, ended=usage.note, tracer=traces.tracer)
     reads = OpenReads(log, sessions, utc_now)
-    catalog.readers.leave(*roles)  # those that had the roles before are gone, however they ended
-    beacon = ReadBeacon(reads, catalog.readers, usage, utc_now, process=min(roles))
+    catalog.open_reads.leave(*roles)  # those that had the roles before are gone, however they ended
+    beacon = ReadBeacon(reads, catalog.open_reads, usage, utc_now, process=min(roles))
     stack.callback(beacon.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
     reader = Reader(datasets, engine, guarded, system_tables)
@@ -125,7 +125,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     open_query = OpenQuery(reader, admission, log, results)
     parser = build_parser(settings)
     stack.callback(parser.close)
-    own_readers = Readers(plan_query, replace(open_query, results=None))
+    uncached = ReadUseCases(plan_query, replace(open_query, results=None))
     steps = build_steps(settings)
     return Parts(
         settings=settings,
@@ -161,8 +161,8 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         plan_query=plan_query,
         open_query=open_query,
         row_sources={
-            **build_row_sources(settings, directory, own_readers),
-            **build_derived_sources(own_readers, steps, store, reads),
+            **build_row_sources(settings, directory, uncached),
+            **build_derived_sources(uncached, steps, store, reads),
         },
         steps=steps,
     )

@@ -64,9 +64,9 @@ def vacuum(parts: Parts) -> VacuumDataset:
         orphan_grace=timedelta(seconds=settings.orphan_grace_s),
         default=retention(settings),
     )
-    readers = parts.catalog.readers
+    open_reads = parts.catalog.open_reads
     return VacuumDataset(
-        parts.catalog.datasets, parts.store, parts.catalog.versions, readers, utc_now, options
+        parts.catalog.datasets, parts.store, parts.catalog.versions, open_reads, utc_now, options
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.derivations import SqlDerivationRepository
-from flight_core.adapters.catalog.readers import SqlReaderRepository
+from flight_core.adapters.catalog.open_reads import SqlOpenReadRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.storage import compaction
@@ -74,9 +74,11 @@ class World:
         self._tag = TagVersion(self.datasets, self.versions, find, self.clock)
         self._untag = RemoveTag(self.datasets, self.versions, self.clock)
         self._retain = SetRetention(self.datasets, self.versions, self.clock)
-        readers = SqlReaderRepository(self.database)
+        open_reads = SqlOpenReadRepository(self.database)
         options = VacuumOptions(grace=GRACE, orphan_grace=timedelta(0))
-        self._vacuum = VacuumDataset(self.datasets, self.store, self.versions, readers, self.clock, options)
+        self._vacuum = VacuumDataset(
+            self.datasets, self.store, self.versions, open_reads, self.clock, options
+        )
         self.rows: list[list[int]] = []  # by version
         self.tags: dict[str, int] = {}
         self.policy = RetentionPolicy()

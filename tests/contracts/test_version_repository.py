@@ -7,7 +7,7 @@ import pytest
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
-from flight_core.adapters.catalog.readers import SqlReaderRepository
+from flight_core.adapters.catalog.open_reads import SqlOpenReadRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
 from flight_core.domain.errors import (
@@ -204,21 +204,21 @@ def test_a_policy_keeps_something(fields):
         RetentionPolicy(**fields)
 
 
-# Readers
+# Open reads
 
 
 def test_the_horizon_is_the_oldest_read_that_any_living_process_may_have(catalog):
-    readers = SqlReaderRepository(catalog.database)
+    open_reads = SqlOpenReadRepository(catalog.database)
     minutes = [NOW + timedelta(minutes=number) for number in range(10)]
-    assert readers.horizon("id1", alive_since=NOW) is None
-    readers.beat("flight", minutes[8], {"id1": minutes[3], "id2": minutes[1]})
-    readers.beat("control", minutes[7], {})
-    assert readers.horizon("id1", alive_since=NOW) == minutes[3]
-    assert readers.horizon("id2", alive_since=NOW) == minutes[1]
-    assert readers.horizon("id3", alive_since=NOW) == minutes[7]
-    readers.beat("flight", minutes[9], {"": minutes[2]})
-    assert readers.horizon("id3", alive_since=NOW) == minutes[2]
-    assert readers.horizon("id3", alive_since=minutes[8]) == minutes[2]
-    readers.leave("flight", "nobody")
-    assert readers.horizon("id1", alive_since=NOW) == minutes[7]
-    assert readers.horizon("id1", alive_since=minutes[8]) is None
+    assert open_reads.horizon("id1", alive_since=NOW) is None
+    open_reads.beat("flight", minutes[8], {"id1": minutes[3], "id2": minutes[1]})
+    open_reads.beat("control", minutes[7], {})
+    assert open_reads.horizon("id1", alive_since=NOW) == minutes[3]
+    assert open_reads.horizon("id2", alive_since=NOW) == minutes[1]
+    assert open_reads.horizon("id3", alive_since=NOW) == minutes[7]
+    open_reads.beat("flight", minutes[9], {"": minutes[2]})
+    assert open_reads.horizon("id3", alive_since=NOW) == minutes[2]
+    assert open_reads.horizon("id3", alive_since=minutes[8]) == minutes[2]
+    open_reads.leave("flight", "nobody")
+    assert open_reads.horizon("id1", alive_since=NOW) == minutes[7]
+    assert open_reads.horizon("id1", alive_since=minutes[8]) is None

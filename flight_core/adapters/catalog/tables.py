@@ -90,7 +90,7 @@ expired_versions = sa.Table(
 )
 
 # What each process said last about the reads that it serves: see `docs/explanation/consistency.md`.
-readers = sa.Table(
+open_reads = sa.Table(
     "readers",
     metadata,
     sa.Column("process", sa.String(64), primary_key=True),

@@ -11,7 +11,7 @@ from flight_core.application.contracts.contracts import contract_type
 from flight_core.application.maintenance.jobs import StartMaintenance
 from flight_core.application.maintenance.maintenance import Report, say_nothing
 from flight_core.application.profiles.job import LookAtVersion
-from flight_core.application.profiles.profile import ComputeProfile, VersionReader, is_quick
+from flight_core.application.profiles.profile import ComputeProfile, VersionQueries, is_quick
 from flight_core.application.profiles.sql import TEXT_CHARS
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.access import Actor, Scope
@@ -58,7 +58,7 @@ class ProposeContract:
         stop = stop or Cancellation()
         profiles = self.compute(name, version, report=report, stop=stop, patient=patient)
         columns = [_proposed(profile, version.row_count) for profile in profiles]
-        read = VersionReader(name, version, self.compute.open_query, stop, patient=patient)
+        read = VersionQueries(name, version, self.compute.open_query, stop, patient=patient)
         patterns = _patterns(read, profiles, columns)
         return Contract(
             columns=tuple(
@@ -109,7 +109,7 @@ class RunInference(LookAtVersion):
 
 
 def _patterns(
-    read: VersionReader, profiles: Sequence[ColumnProfile], columns: Sequence[ColumnContract]
+    read: VersionQueries, profiles: Sequence[ColumnProfile], columns: Sequence[ColumnContract]
 ) -> Mapping[str, str]:
     """By column, the first of the forms that its values have, as far as they are looked at."""
     asked = [
@@ -127,7 +127,7 @@ def _patterns(
     return dict(reversed(found))
 
 
-def _keys(read: VersionReader, profiles: Sequence[ColumnProfile]) -> Iterator[str]:
+def _keys(read: VersionQueries, profiles: Sequence[ColumnProfile]) -> Iterator[str]:
     """The first column whose values are all different, if there is one."""
     rows = read.version.row_count
     likely = [

@@ -19,7 +19,7 @@ from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.query import Statement, quoted
-from flight_core.domain.repositories import DatasetRepository, ReaderRepository, VersionRepository
+from flight_core.domain.repositories import DatasetRepository, OpenReadRepository, VersionRepository
 from flight_core.domain.versions import RetentionPolicy
 
 
@@ -163,7 +163,7 @@ class VacuumDataset:
     datasets: DatasetRepository
     store: TableStore
     versions: VersionRepository
-    readers: ReaderRepository
+    open_reads: OpenReadRepository
     clock: Clock
     options: VacuumOptions = field(default_factory=VacuumOptions)
 
@@ -211,7 +211,7 @@ class VacuumDataset:
 
     def _sorted(self, dataset: Dataset, now: datetime) -> tuple[Sequence[int], dict[int, datetime]]:
         """The expired versions that nobody can be reading, and since when the others have expired."""
-        horizon = self.readers.horizon(dataset.id, alive_since=now - DEAD_AFTER)
+        horizon = self.open_reads.horizon(dataset.id, alive_since=now - DEAD_AFTER)
         deadline = min(now, horizon or now) - self.options.grace
         expired = self.versions.expired(dataset.id)
         due = sorted(number for number, at in expired.items() if at < deadline)

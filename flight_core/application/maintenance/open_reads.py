@@ -15,7 +15,7 @@ from flight_core.application.datasets.usage import UsageLedger
 from flight_core.application.ports.clock import Clock
 from flight_core.application.queries.log import QueryLog
 from flight_core.application.sessions.registry import SessionRegistry
-from flight_core.domain.repositories import ReaderRepository
+from flight_core.domain.repositories import OpenReadRepository
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class OpenReads:
                 del self._held[key]
 
     def oldest(self) -> Mapping[str, datetime]:
-        """As `ReaderRepository.beat` takes it. A transaction may read any dataset, and so may a query that
+        """As `OpenReadRepository.beat` takes it. A transaction may read any dataset, and so may a query that
         has not been planned."""
         oldest: dict[str, datetime] = {}
         for dataset_id, moment in self._all():
@@ -74,7 +74,7 @@ class ReadBeacon:
     def __init__(
         self,
         reads: OpenReads,
-        readers: ReaderRepository,
+        told: OpenReadRepository,
         usage: UsageLedger,
         clock: Clock,
         *,
@@ -82,7 +82,7 @@ class ReadBeacon:
         interval_s: float = BEAT_S,
     ) -> None:
         self._reads = reads
-        self._readers = readers
+        self._told = told
         self._usage = usage
         self._clock = clock
         self._process = process
@@ -94,14 +94,14 @@ class ReadBeacon:
 
     def beat(self) -> None:
         now = self._clock()  # before looking: what begins meanwhile began later
-        self._readers.beat(self._process, now, self._reads.oldest())
+        self._told.beat(self._process, now, self._reads.oldest())
         self._usage.flush()
 
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
         try:
-            self._readers.leave(self._process)
+            self._told.leave(self._process)
             self._usage.flush()
         except Exception:  # it is taken for dead after a while
             logger.exception("the catalog was not told that this process has ended")

@@ -82,7 +82,7 @@ class ComputeProfile:
             Profiled(field, place, known_of(told))
             for place, (field, told) in enumerate(zip(version.schema, statistics, strict=True))
         ]
-        read = VersionReader(name, version, self.open_query, stop or Cancellation(), patient=patient)
+        read = VersionQueries(name, version, self.open_query, stop or Cancellation(), patient=patient)
         found: list[ColumnProfile] = []
         for column in _Computation(read, version.row_count).profiles(columns):
             found.append(column)
@@ -146,7 +146,7 @@ def _wanted(schema: pa.Schema, columns: Sequence[str], name: DatasetName) -> fro
 
 
 @dataclass(frozen=True, slots=True)
-class VersionReader:
+class VersionQueries:
     """Queries of one version."""
 
     name: DatasetName
@@ -178,7 +178,7 @@ class VersionReader:
 
 @dataclass(frozen=True, slots=True)
 class _Computation:
-    read: VersionReader
+    read: VersionQueries
     row_count: int
 
     def profiles(self, columns: Sequence[Profiled]) -> Iterator[ColumnProfile]:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from flight_core.adapters.catalog.tables import readers
+from flight_core.adapters.catalog.tables import open_reads
 from flight_core.infrastructure.database import Database
 
 _ANY = ""
 
 
-class SqlReaderRepository:
-    """See `ReaderRepository`."""
+class SqlOpenReadRepository:
+    """See `OpenReadRepository`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -20,16 +20,16 @@ class SqlReaderRepository:
             dataset_id: moment.astimezone(UTC).isoformat() for dataset_id, moment in oldest_reads.items()
         }
         with self._database.write() as connection:
-            connection.execute(readers.delete().where(readers.c.process == process))
-            connection.execute(readers.insert().values(process=process, beat_at=at, oldest_reads=reads))
+            connection.execute(open_reads.delete().where(open_reads.c.process == process))
+            connection.execute(open_reads.insert().values(process=process, beat_at=at, oldest_reads=reads))
 
     def leave(self, *processes: str) -> None:
         with self._database.write() as connection:
-            connection.execute(readers.delete().where(readers.c.process.in_(processes)))
+            connection.execute(open_reads.delete().where(open_reads.c.process.in_(processes)))
 
     def horizon(self, dataset_id: str, *, alive_since: datetime) -> datetime | None:
         with self._database.read() as connection:
-            rows = connection.execute(readers.select().where(readers.c.beat_at >= alive_since)).all()
+            rows = connection.execute(open_reads.select().where(open_reads.c.beat_at >= alive_since)).all()
         moments = [row.beat_at for row in rows]
         for row in rows:
             known = [row.oldest_reads[key] for key in (dataset_id, _ANY) if key in row.oldest_reads]
