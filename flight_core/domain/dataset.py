@@ -185,12 +185,16 @@ class LakeState:
 
 @dataclass(frozen=True, slots=True)
 class LakeEntry:
-    """`version_tags` is keyed by `TagName.key`; versions before `first_kept` have expired unless tagged."""
+    """`version_tags` is keyed by `TagName.key`; versions before `first_kept` have expired unless tagged.
+
+    `column_descriptions` has those columns that are described.
+    """
 
     name: DatasetName
     ref: VersionRef
     first_kept: int = 0
     version_tags: Mapping[str, int] = field(default_factory=dict)
+    column_descriptions: Mapping[str, str] = field(default_factory=dict)
 
     def require_kept(self, version: int) -> None:
         """

@@ -9,7 +9,8 @@ import adbc_driver_flightsql.dbapi as adbc
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.domain.dataset import WriteMode
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from skein.directory import Role
 from tests.protocol.raw_flight_sql import RawFlightSql
@@ -30,6 +31,10 @@ class SqlStack:
 
     def write(self, name: str, table: pa.Table, mode: WriteMode = WriteMode.REPLACE) -> None:
         self._stack.write(name, table, mode)
+
+    def describe(self, name: str, **columns: str) -> None:
+        """Say what columns of a dataset are."""
+        self._stack.skein.control.datasets.annotate(DatasetName(name), {"columns": columns}, actor=LOCAL)
 
     @contextmanager
     def adbc(self, *, autocommit: bool = True, **options: str) -> Iterator[Any]:

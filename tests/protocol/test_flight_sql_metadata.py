@@ -243,6 +243,19 @@ def test_a_dataset_tells_its_columns(client):
     ]
 
 
+@pytest.mark.parametrize("in_session", [False, True])
+def test_what_people_say_about_columns_of_a_dataset_is_their_remarks(stack, client, in_session):
+    if in_session:
+        client.update("CREATE TEMP TABLE mine (i INTEGER)")
+    for text in ("kilograms", "grams"):
+        stack.describe("birds", weight_kg=text)
+        remarks = {
+            field.name: field.metadata.get(b"ARROW:FLIGHT:SQL:REMARKS")
+            for field in table_schema(client, "birds")
+        }
+        assert remarks == {"name": None, "weight_kg": text.encode()}
+
+
 def test_a_broken_view_does_not_spoil_the_list(client):
     client.update("CREATE TABLE going (i INTEGER); CREATE VIEW dangling AS FROM going; DROP TABLE going")
     try:

@@ -31,7 +31,9 @@ from flight_core.domain.errors import CommitConflict, DatasetExists
 from flight_core.domain.events import Event
 from flight_core.infrastructure.database import Database
 
-_ENTRIES = (datasets.c.key, datasets.c.name, datasets.c.id, datasets.c.version, datasets.c.first_kept)
+_ENTRIES = tuple(
+    datasets.c[name] for name in ("key", "name", "id", "version", "first_kept", "column_descriptions")
+)
 _published = sa.and_(datasets.c.key.is_not(None), datasets.c.version.is_not(None))
 
 
@@ -111,6 +113,7 @@ class SqlDatasetRepository:
                 "notes_revision": dataset.notes_revision + 1,
             }
             connection.execute(datasets.update().where(datasets.c.id == dataset.id).values(values))
+            counters.count(connection, counters.REVISION)
             append_event(connection, event)
             return _get(connection, dataset.name)
 
@@ -184,9 +187,13 @@ def _entries(connection: sa.Connection) -> dict[str, LakeEntry]:
     rows = connection.execute(sa.select(*_ENTRIES).where(_published))
     return {
         key: LakeEntry(
-            DatasetName(name), VersionRef(dataset_id, version), first_kept or 0, tags.get(dataset_id, {})
+            DatasetName(name),
+            VersionRef(dataset_id, version),
+            first_kept or 0,
+            tags.get(dataset_id, {}),
+            descriptions or {},
         )
-        for key, name, dataset_id, version, first_kept in rows
+        for key, name, dataset_id, version, first_kept, descriptions in rows
     }
 
 

@@ -189,7 +189,7 @@ class DuckDbEngine:
             with instance.pool.borrowed() as cursor, instance.failures.translated():
                 return work(cursor)
 
-        return DuckDbMetadata(use, instance.fields)
+        return DuckDbMetadata(use, lake, instance.fields)
 
     def vocabulary(self) -> SqlVocabulary:
         if self._vocabulary is None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
 from flight_core.application.ports.metadata import TableFilter, TableName
-from flight_core.domain.dataset import LAKE
+from flight_core.domain.dataset import LAKE, LakeState
 
 # Runs a piece of work on a connection that sees what the caller may see.
 Work = Callable[[duckdb.DuckDBPyConnection], Any]
@@ -65,8 +65,9 @@ _COLUMNS = """
 class DuckDbMetadata:
     """Implements `Metadata`."""
 
-    def __init__(self, use: Use, fields: ArrowFields) -> None:
+    def __init__(self, use: Use, lake: LakeState, fields: ArrowFields) -> None:
         self._use = use
+        self._lake = lake
         self._fields = fields
 
     def catalogs(self) -> pa.Table:
@@ -103,7 +104,11 @@ class DuckDbMetadata:
             return pa.schema([_described(field, *rest) for field, rest in zip(schema, columns, strict=True)])
 
         schema: pa.Schema = self._use(look)
-        return schema
+        entry = self._lake.datasets.get(table.table.lower()) if table.catalog == LAKE else None
+        if entry is None:
+            return schema
+        described = entry.column_descriptions
+        return pa.schema([_with(field, remarks=described.get(field.name)) for field in schema])
 
     def primary_keys(self, table: TableName) -> pa.Table:
         filters: dict[str, object] = {"catalog": table.catalog, "schema": table.schema, "table": table.table}
@@ -127,7 +132,12 @@ def _described(
     scale: int | None,
     comment: str | None,
 ) -> "pa.Field[Any]":
-    about = {"type_name": data_type, "precision": precision, "scale": scale, "remarks": comment}
+    told = _with(field, type_name=data_type, precision=precision, scale=scale, remarks=comment)
+    return told.with_nullable(is_nullable)
+
+
+def _with(field: "pa.Field[Any]", **about: object) -> "pa.Field[Any]":
+    """Its metadata, and what is known `about` it."""
     metadata: dict[bytes | str, bytes | str] = dict((field.metadata or {}).items())
     metadata.update({key: str(value) for key, value in about.items() if value is not None})
-    return field.with_nullable(is_nullable).with_metadata(metadata)
+    return field.with_metadata(metadata)

@@ -193,7 +193,7 @@ class DuckDbSession:
             with self._turn():
                 return work(self._connection)
 
-        return DuckDbMetadata(use, self._instance.fields)
+        return DuckDbMetadata(use, lake, self._instance.fields)
 
     def begin(self) -> None:
         with self._turn():
