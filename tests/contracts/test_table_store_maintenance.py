@@ -5,28 +5,19 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.domain.dataset import VersionRef, WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict, VersionExpired, VersionNotFound
+from tests.contracts.table_stores import numbers, write
 
 APPEND, REPLACE = WriteMode.APPEND, WriteMode.REPLACE
+
+
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(params=[DeltaTableStore])
-def reopen(request, tmp_path):
-    return lambda: request.param(tmp_path / "lake")
-
-
-@pytest.fixture
-def store(reopen):
-    return reopen()
 
 
 @pytest.fixture
@@ -34,27 +25,8 @@ def folder(tmp_path):
     return tmp_path / "lake" / "d1"
 
 
-def write(store, data, mode=APPEND, *, job_id=None):
-    if not isinstance(data, pa.Table):
-        data = pa.table({"n": pa.array(data, pa.int64())})
-    staged = store.stage("d1", data.schema, WriteRule(mode))
-    try:
-        for batch in data.to_batches():
-            staged.write(batch)
-        return staged.commit(job_id=job_id, info={"actor": "ann"})
-    finally:
-        staged.close()
-
-
 def compact(store, version, **options):
     return store.compact(version.ref, lambda rows: None, **options)
-
-
-def numbers(store, version):
-    files = list(store.files(version.ref).uris)
-    with duckdb.connect() as connection:
-        found = connection.sql(f"SELECT n FROM read_parquet({files!r})").fetchall()
-    return [number for (number,) in found]
 
 
 def by_deltalake(folder, version):

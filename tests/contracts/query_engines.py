@@ -1,0 +1,32 @@
+"""Query engines over a lake of birds, and what their tests read from them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
+from flight_core.application.ports.engine import Query, QueryEngine
+from flight_core.domain.query import Statement
+from flight_core.infrastructure.duckdb_pool import DuckDbOptions
+from tests.fakes.lake import FakeLake
+
+ENDLESS = "SELECT count(*) FROM range(100000000000) t(i) WHERE i % 7 = 3"
+BIRDS = pa.table({"name": ["goose", "duck", "swan"], "weight_kg": [3.5, 1.1, 9.0]})
+
+
+def duckdb_engine(lake: FakeLake, folder: Path) -> QueryEngine:
+    options = DuckDbOptions(
+        folder / "workspace.duckdb", (lake.folder,), folder / "temp", memory_bytes=1 << 30
+    )
+    return DuckDbEngine(options, lake)  # type: ignore[arg-type] # the fake has the part engines use
+
+
+def read(query: Query) -> pa.Table:
+    try:
+        return pa.Table.from_batches(list(query), query.schema)
+    finally:
+        query.close()
+
+
+def rows(engine: QueryEngine, lake: FakeLake, sql: str, *values: object) -> list[dict[str, object]]:
+    return read(engine.plan(Statement(sql, values), lake.state)).to_pylist()
