@@ -1,4 +1,4 @@
-"""For tests of several modules: ingestions in this process, and a process that can be killed."""
+"""For tests of several modules: ingestions in this process, fetches, and a process that can be killed."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.http_fetching import Fetch
 from tests.adapters.ingestion_stack import IngestionStack
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,11 @@ def stack(tmp_path: Path) -> Iterator[IngestionStack]:
     made = IngestionStack(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def fetch(tmp_path: Path) -> Fetch:
+    return Fetch(tmp_path)
 
 
 @pytest.fixture(scope="module")
