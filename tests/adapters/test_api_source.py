@@ -1,7 +1,7 @@
 """APIs that send their records page by page, in every style, and with every bad manner."""
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict
 from urllib.parse import urlencode
 
@@ -21,6 +21,7 @@ from flight_core.domain.errors import (
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.source_state import SourceState
 from tests.adapters.http_server import always, answer, head, in_turn, serving
+from tests.adapters.ingestion_stack import IngestionStack
 
 RECORDS = [{"n": number, "t": f"ä{number}"} for number in range(1, 24)]
 PAGE = 10
@@ -474,3 +475,19 @@ async def test_equal_records_are_nothing_new(fetch):
 def test_a_description_that_cannot_work_is_refused_at_once(fields):
     with pytest.raises(InvalidSource):
         ApiSource(HttpSourceOptions()).check(SourceSpec("api", fields))
+
+
+@pytest.mark.anyio
+async def test_a_single_record_is_a_row_whatever_lists_it_holds(tmp_path):
+    orders = [{"id": 1, "items": [{"sku": "a"}, {"sku": "b"}]}]
+    stack = IngestionStack(tmp_path)
+    stack.sources = {"http": ApiSource(HttpSourceOptions(allow_loopback=True))}
+    with closing(stack):
+        async with paged(lambda _: sent(orders)) as server, stack.working():
+            for id in (1, 2):
+                orders[0]["id"] = id
+                incremental = {"field": "id", "param": "after"}
+                await stack.until(stack.start("orders", url=server.url, incremental=incremental))
+        assert stack.table("orders").to_pylist() == [
+            {"id": id, "items": [{"sku": "a"}, {"sku": "b"}]} for id in (1, 2)
+        ]

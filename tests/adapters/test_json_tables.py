@@ -31,9 +31,10 @@ TABLE = {"a": [1, 2, None], "b": ["x", None, "z"], "c": [None, None, [1.5, 2.0]]
         lines(*RECORDS).replace(b"\n", b"\r\n\r\n"),
         b"\xef\xbb\xbf" + lines(*RECORDS),
         "".join(map(json.dumps, RECORDS)).encode(),
+        json.dumps({"gaps": [None, {}], "rows": RECORDS}).encode(),
         lines(*RECORDS).decode().encode("utf-16"),
     ],
-    ids=["lines", "pretty", "compact", "wrapped", "blank lines", "byte order mark", "run together", "utf-16"],
+    ids=["lines", "pretty", "compact", "wrapped", "blank", "bom", "run together", "after null", "utf-16"],
 )
 def test_records_are_found_wherever_they_are(content):
     assert parsed(content).to_pydict() == TABLE
@@ -87,6 +88,35 @@ def test_geojson_features_become_rows():
     assert table.column_names == ["id", "mag", "type", "geometry"]
     assert table["mag"].to_pylist() == [0.0, 0.5, 1.0]
     assert table["geometry"][2].as_py() == {"type": "Point", "coordinates": [2.0, 34.5, 8.25]}
+
+
+def test_geojson_features_may_be_lines():
+    table = parsed(lines(*({"type": "Feature", "properties": {"n": n}, "geometry": None} for n in range(2))))
+    assert table.column_names == ["n", "geometry"]
+
+
+@pytest.mark.parametrize("more", [[], [{"id": 2, "items": [None, {"x": 1}]}], [{"id": "b"}], [{"id": 1.5}]])
+def test_lines_are_records_whatever_lists_they_hold(more):
+    records = [{"id": 1, "items": [{"of": "x"}, {"of": "z"}]}, *more]
+    content = lines(*records).replace(b"1.5", b"NaN")  # one of those that Polars does not read
+    table = parsed(content, format="ndjson")
+    assert table.column_names == ["id", "items"]
+    assert table["items"].to_pylist() == [record.get("items") for record in records]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"\ud83d\ude00 \uD83D\uDE00", "😀 😀"),
+        (r"cut \ud83d", "cut \ufffd"),
+        (r"\ude00\ud83d.", "\ufffd\ufffd."),
+        (r"\ud83d\ud83d\ude00\ude00", "\ufffd😀\ufffd"),
+        (r"\\ud83d", r"\ud83d"),
+    ],
+)
+@pytest.mark.parametrize("form", ['{"a": "%s"}\n{"a": "b"}', '[{"a": "%s"}]'], ids=["lines", "document"])
+def test_half_a_character_is_replaced(form, text, expected):
+    assert parsed((form % text).encode())["a"][0].as_py() == expected
 
 
 def test_the_elements_of_a_list_become_text_where_they_disagree():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from flight_core.adapters.parsers.formats.json_records import is_feature
 from flight_core.adapters.parsers.options import Format
 from flight_core.domain.errors import UnknownFormat, UnreadableData
 
@@ -126,7 +127,7 @@ def _text_format(text: str) -> Format:
     except (ValueError, RecursionError):
         return "json"
     more = newline and _looks_like_json(rest.lstrip())
-    return "ndjson" if isinstance(record, dict) and more else "json"
+    return "ndjson" if isinstance(record, dict) and more and not is_feature(record) else "json"
 
 
 def _looks_like_json(text: str) -> bool:

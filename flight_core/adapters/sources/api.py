@@ -41,6 +41,8 @@ from flight_core.domain.source_state import SourceState
 
 MAX_PAGE_BYTES = 32 << 20
 
+_FORMAT = "ndjson"
+
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -74,8 +76,8 @@ class ApiSource:
             return Fetched(())
         file = FetchedFile(run.path, run.label, run.size_bytes, temporary=True)
         if call.incremental is not None:
-            return Fetched([file], SourceState(cursor=watermark.cursor))
-        return Fetched([file], SourceState(seen={"sha256": sha256}))
+            return Fetched([file], SourceState(cursor=watermark.cursor), _FORMAT)
+        return Fetched([file], SourceState(seen={"sha256": sha256}), _FORMAT)
 
 
 class _Run:

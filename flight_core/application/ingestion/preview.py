@@ -153,7 +153,7 @@ class PreviewIngestion:
         return await self.previewer.preview(
             fetched.files,
             folder,
-            format=format or request.format,
+            format=format or request.format or fetched.format,
             options=request.options,
             rows=request.rows,
             check=prepared.check,

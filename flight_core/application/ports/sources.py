@@ -34,11 +34,13 @@ class FetchedFile:
 class Fetched:
     """What a fetch brought, and the source's state once it has been committed.
 
-    No files: there is nothing new since the state that the fetch was given.
+    No files: there is nothing new since the state that the fetch was given. `format` is of files that the
+    source has written itself.
     """
 
     files: Sequence[FetchedFile]
     state: SourceState = field(default_factory=SourceState)
+    format: str | None = None
 
     @property
     def unchanged(self) -> bool:

@@ -84,7 +84,7 @@ class CheckedCommit:
             taken.fetched.files,
             folder,
             report,
-            format=taken.written or request.format,
+            format=taken.written or request.format or taken.fetched.format,
             options=request.options,
             check=prepared.check,
             stored=prepared.stored,

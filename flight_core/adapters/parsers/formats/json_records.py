@@ -4,6 +4,8 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +87,21 @@ class _Reader:
         return UnreadableData(f"{self._label}, line {self.line}: not JSON: {reason}", line=self.line)
 
 
+def lines(path: Path, label: str) -> Iterator[Record]:
+    """The records of NDJSON in UTF-8: every object is one, and so are the elements of an array.
+
+    Raises as `records`.
+    """
+    with _opened(path, label, "utf-8") as reader:
+        while start := reader.peek():
+            for value in _elements(reader) if start == "[" else (reader.value(),):
+                yield _record(value, label, reader)
+
+
 def records(
     path: Path, label: str, encoding: str, record_path: str | None, on_path: OnPath = bool
 ) -> Iterator[Record]:
-    """The records of a JSON document, or of a sequence of them (NDJSON is one).
+    """The records of a JSON document, or of a sequence of them.
 
     They are the elements of the top-level array, of the array that `record_path` leads to, of the
     first array of objects in a top-level object (`features` in GeoJSON), or top-level objects.
@@ -99,13 +112,18 @@ def records(
         InvalidOption: there is no array at `record_path`.
         LimitExceeded: a record of more than 64 MiB.
     """
+    with _opened(path, label, encoding) as reader:
+        while reader.peek():
+            keys = record_path.split(".") if record_path else []
+            for value in _found(reader, keys, label, record_path, on_path):
+                yield _feature(_record(value, label, reader))
+
+
+@contextmanager
+def _opened(path: Path, label: str, encoding: str) -> Iterator[_Reader]:
     try:
         with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding) as source:
-            reader = _Reader(source, label)
-            while reader.peek():
-                keys = record_path.split(".") if record_path else []
-                for value in _found(reader, keys, label, record_path, on_path):
-                    yield _record(value, label, reader)
+            yield _Reader(source, label)
     except UnicodeError:
         raise UnreadableData(f"{label} is not {encoding} text; set the option 'encoding'") from None
 
@@ -156,14 +174,13 @@ def _of_object(reader: _Reader, on_path: OnPath) -> Iterator[Any]:
     for key in _members(reader):
         if not streamed and reader.peek() == "[":
             values = _elements(reader)
-            first = next(values, None)
-            if isinstance(first, dict):
+            first = list(islice(values, 1))
+            if first and isinstance(first[0], dict):
                 streamed = True
                 on_path(key)
-                yield first
-                yield from values
+                yield from chain(first, values)
             else:
-                rest[key] = [] if first is None else [first, *values]
+                rest[key] = [*first, *values]
         else:
             rest[key] = reader.value()
     if not streamed:
@@ -197,11 +214,17 @@ def _record(value: Any, label: str, reader: _Reader) -> Record:
             " set the option 'record_path' to where the records are",
             line=reader.line,
         )
-    return _feature(value) if value.get("type") == "Feature" and "properties" in value else value
+    return value
 
 
-def _feature(feature: Record) -> Record:
+def is_feature(record: Record) -> bool:
+    return record.get("type") == "Feature" and "properties" in record
+
+
+def _feature(record: Record) -> Record:
     """A GeoJSON feature as a row: its id, its properties, its geometry."""
-    row = {"id": feature["id"]} if "id" in feature else {}
-    row |= feature["properties"] or {}
-    return row | {"geometry": feature.get("geometry")}
+    if not is_feature(record):
+        return record
+    row = {"id": record["id"]} if "id" in record else {}
+    row |= record["properties"] or {}
+    return row | {"geometry": record.get("geometry")}

@@ -6,6 +6,7 @@ which line is at fault. JSON documents become NDJSON first.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from flight_core.adapters.parsers.formats.json_records import OnPath, Record, records
+from flight_core.adapters.parsers.formats.json_records import OnPath, Record, lines, records
 from flight_core.adapters.parsers.formats.json_types import (
     MAX_DEPTH,
     TooDeep,
@@ -32,6 +33,11 @@ from flight_core.domain.errors import LimitExceeded, UnreadableData
 
 MAX_COLUMNS = 10_000
 
+# Surrogates that are no half of a pair: beyond what text can hold.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_HALF_ESCAPED = re.compile(
+    rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F]..(?<!\\u[dD][89abAB]..\\u[dD]...))"
+)
 _PREPARED = 0.5  # the part of the work that is done when reading proper begins
 
 Types = Mapping[str, pl.DataType]
@@ -52,7 +58,7 @@ def parse_ndjson(
         LimitExceeded: more than 10,000 fields, or a record of more than 64 MiB.
     """
     paths = [as_utf8(file, scratch) for file in files]
-    _parse(paths, files, None, target, scratch, meter)
+    _parse(paths, [file.label for file in files], target, scratch, meter)
 
 
 def parse_json(
@@ -63,7 +69,7 @@ def parse_json(
     path = scratch / "records.ndjson"
     found: list[str] = []
     _dump(_records(files, options.record_path, found.append), path, files[0].label)
-    _parse([path], files, options.record_path, target, scratch, meter)
+    _parse([path], [_all([file.label for file in files])], target, scratch, meter)
     return with_path(options, found) if len(found) == len(files) else options
 
 
@@ -73,36 +79,34 @@ def with_path(options: JsonOptions, found: Sequence[str]) -> JsonOptions:
     return options.model_copy(update={"record_path": found[0]}) if one else options
 
 
-def _parse(
-    paths: Sequence[Path],
-    files: Sequence[TextFile],
-    record_path: str | None,
-    target: Target,
-    scratch: Path,
-    meter: Meter,
-) -> None:
-    label = files[0].label
-    labels = [file.label for file in files] if len(paths) == len(files) else [_all(files)]
+def _parse(paths: Sequence[Path], labels: Sequence[str], target: Target, scratch: Path, meter: Meter) -> None:
+    """Lines of JSON in UTF-8."""
+    label = labels[0]
     try:
         try:
             _read(paths, labels, _schema(_types(paths, meter), label, target), target, meter)
         except _Difficult:
-            schema = _schema(types_of(_records(files, record_path)), label, target)
+            schema = _schema(types_of(_lines(paths, labels)), label, target)
             path = scratch / "conforming.ndjson"
             shape = pl.Struct(schema)
-            _dump((conformed(record, shape) for record in _records(files, record_path)), path, label)
-            _read([path], [_all(files)], schema, target, meter)
+            _dump((conformed(record, shape) for record in _lines(paths, labels)), path, label)
+            _read([path], [_all(labels)], schema, target, meter)
     except _Difficult as error:
         raise UnreadableData(f"{label} cannot be read as JSON records") from error
     except TooDeep:
         raise UnreadableData(f"{label} is nested deeper than {MAX_DEPTH} levels; that is no table") from None
 
 
-def _all(files: Sequence[TextFile]) -> str:
-    return files[0].label if len(files) == 1 else f"{files[0].label} and {len(files) - 1} more"
+def _all(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
 
 
-def _records(files: Sequence[TextFile], record_path: str | None, on_path: OnPath = bool) -> Iterator[Record]:
+def _lines(paths: Sequence[Path], labels: Sequence[str]) -> Iterator[Record]:
+    for path, label in zip(paths, labels, strict=True):
+        yield from lines(path, label)
+
+
+def _records(files: Sequence[TextFile], record_path: str | None, on_path: OnPath) -> Iterator[Record]:
     for file in files:
         yield from records(file.path, file.label, file.encoding, record_path, on_path)
 
@@ -113,9 +117,10 @@ def _dump(found: Iterator[Record], path: Path, label: str) -> None:
         for record in found:
             empty = False
             try:
-                out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+                line = json.dumps(record, ensure_ascii=False, allow_nan=False)
             except ValueError:
                 raise UnreadableData(f"{label} holds a number beyond what a float can hold") from None
+            out.write(_HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", line) + "\n")
     if empty:
         raise UnreadableData(f"{label} holds no records")
 
@@ -137,6 +142,8 @@ def _types_of_chunk(chunk: memoryview) -> tuple[Types, int]:
     lines = bytes(chunk)
     if not lines.strip():
         return {}, len(lines)
+    if _HALF_ESCAPED.search(lines):
+        raise _Difficult  # Polars reads something else
     with _translated():
         schema = pl.scan_ndjson(lines, infer_schema_length=None).collect_schema()
     return {name: instance(type) for name, type in schema.items()}, len(lines)
