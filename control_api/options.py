@@ -34,8 +34,9 @@ from flight_core.application.datasets.versions import (
     TagVersion,
 )
 from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation, ResumeDerivation
-from flight_core.application.derived.derivations import InspectDerivations, Refresh
 from flight_core.application.derived.refresh import RefreshDataset
+from flight_core.application.derived.runs import Refresh
+from flight_core.application.derived.status import InspectDerivations
 from flight_core.application.follow_events import FollowEvents
 from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.ingestion.preview import PreviewIngestion

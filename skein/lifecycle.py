@@ -16,7 +16,7 @@ import anyio.to_thread
 import uvloop
 from anyio.abc import TaskStatus
 
-from flight_core.application.derived.derivations import keep_fresh
+from flight_core.application.derived.due import keep_fresh
 from flight_core.domain.errors import FlightCoreError
 from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flight_core.application.derived.derivations import KIND as DERIVED
-from flight_core.application.derived.derivations import STEP_KIND as STEP
+from flight_core.application.derived.runs import KIND as DERIVED
+from flight_core.application.derived.runs import STEP_KIND as STEP
 from flight_core.application.ingestion.ingestions import RowSources, Sources
 from flight_core.application.maintenance.open_reads import OpenReads
 from flight_core.application.ports.secrets import Secrets

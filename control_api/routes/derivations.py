@@ -12,7 +12,7 @@ from control_api.paging import Paged, Place
 from control_api.queued import LOCATION, Queued
 from control_api.routes.datasets import VersionText
 from flight_core.application.datasets.lineage import Direction, Lineage
-from flight_core.application.derived.derivations import DerivationStatus
+from flight_core.application.derived.status import DerivationStatus
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.job import JobState
 from schemas import derivations

@@ -23,12 +23,9 @@ from flight_core.application.contracts.contracts import (
 from flight_core.application.contracts.proposal import InferContract, ProposeContract, RunInference
 from flight_core.application.datasets.lineage import TraceLineage
 from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation, ResumeDerivation
-from flight_core.application.derived.derivations import (
-    STEP_KIND,
-    InspectDerivations,
-    Refresh,
-)
 from flight_core.application.derived.refresh import RefreshDataset
+from flight_core.application.derived.runs import STEP_KIND, Refresh
+from flight_core.application.derived.status import InspectDerivations
 from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.ingestion.preview import PreviewIngestion
 from flight_core.application.ingestion.replay import ReplayRejects

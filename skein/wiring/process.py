@@ -15,7 +15,7 @@ from flight_core.application.access.audited import audited
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.datasets.catalog import Reconcile, SweepOrphans
 from flight_core.application.datasets.own_tables import TellOwnTables
-from flight_core.application.derived.derivations import RefreshDue
+from flight_core.application.derived.due import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
 from flight_core.application.ingestion.uploads import SweepUploads
 from flight_core.application.jobs.worker import JobWorker

@@ -11,8 +11,8 @@ import pytest
 from flight_core.adapters.calendar.cron import next_cron_time
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
-from flight_core.application.derived.derivations import Refresh
 from flight_core.application.derived.refresh import RefreshDataset
+from flight_core.application.derived.runs import Refresh
 from flight_core.application.ingestion.ingestions import StartIngestion
 from flight_core.application.ingestion.schedules import (
     AddSchedule,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.datasets.catalog import Reconcile
-from flight_core.application.derived.derivations import RefreshDue
+from flight_core.application.derived.due import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
 from flight_core.application.jobs.worker import JobWorker
 from flight_core.application.maintenance.jobs import RunVacuum

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from flight_core.application.access.rights import get_seen, require, require_granted
 from flight_core.application.datasets.find_version import FindVersion
-from flight_core.application.derived.derivations import STEP_KIND, changed, derivation_not_found
+from flight_core.application.derived.runs import STEP_KIND
+from flight_core.application.derived.status import derivation_not_found
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import ScanningEngine
 from flight_core.application.ports.sources import RowSource
@@ -163,3 +164,10 @@ def _event(
     kind: EventKind, target: DatasetName, actor: Actor, at: DefineDerivation | RemoveDerivation
 ) -> Event:
     return Event(kind, target.value, {"dataset": target.value, "actor": actor.name}, at.clock())
+
+
+def changed(derivation: Derivation, clock: Clock) -> Event:
+    """It was paused or resumed."""
+    reason = derivation.pause_reason or None
+    data = {"dataset": derivation.target.value, "paused": reason is not None, "pause_reason": reason}
+    return Event(EventKind.DERIVATION_CHANGED, derivation.target.value, data, clock())

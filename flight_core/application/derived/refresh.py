@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flight_core.application.access.rights import get_seen, require
-from flight_core.application.derived.derivations import Refresh
+from flight_core.application.derived.runs import Refresh
 from flight_core.application.ingestion.ingestions import StartIngestion
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, WriteMode
