@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 # Browsers cannot set headers on WebSockets: a page offers its token, as base64url, as a subprotocol.
 TOKEN_SUBPROTOCOL = "skein.token."  # noqa: S105 - not a secret
-ANONYMOUS_PATHS = frozenset({"/healthz"})
+# A probe, and pages that ask for a token and hold nothing themselves.
+ANONYMOUS_PATHS = frozenset({"/healthz", "/", "/docs", "/redoc", "/openapi.json"})
+_ANONYMOUS_FILES = "/static/"
 
 # Their bodies are streamed to disk, within limits of their own.
 _STREAMED_PATHS = re.compile(r"/api/v1/(uploads(/[^/]+)?|datasets/[^/]+/upload)")
@@ -108,7 +110,7 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Until the application ends, or what the client showed is worthless."""
-        if scope["path"] in ANONYMOUS_PATHS:
+        if _is_anonymous(scope):
             await self._app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
@@ -149,13 +151,17 @@ class Guard:
             self._gate.turned_away(refusal.code, door=scope["type"], address=_address(scope))
             raise
         _check_length(headers, self._max_body_bytes(scope))
-        if scope["path"] not in ANONYMOUS_PATHS:
+        if not _is_anonymous(scope):
             admit = partial(self._actor, scope, headers)
             actor = admit() if self._gate.open else await to_thread.run_sync(admit)
             scope.setdefault("state", {})["actor"] = actor
 
     def _actor(self, scope: Scope, headers: Headers) -> Actor:
         return self._gate(_shown(scope, headers), door=scope["type"], address=_address(scope))
+
+
+def _is_anonymous(scope: Scope) -> bool:
+    return scope["path"] in ANONYMOUS_PATHS or scope["path"].startswith(_ANONYMOUS_FILES)
 
 
 def _shown(scope: Scope, headers: Headers) -> Token | Password | None:

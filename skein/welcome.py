@@ -58,7 +58,7 @@ def welcome(skein: Skein, endpoints: Endpoints) -> None:
     if endpoints.flight:
         console.print(f"  Flight  {endpoints.flight}")
     if endpoints.http:
-        console.print(f"  HTTP    {endpoints.http}   (API description: {endpoints.http}/docs)")
+        console.print(f"  HTTP    {endpoints.http}   (a page to ask on; the API: {endpoints.http}/docs)")
     example = str(DEMO_NAME) if str(DEMO_NAME) in names else next(iter(names), None)
     credentials = skein.flight.gate.authenticator.anonymous is None
     for snippet in snippets(endpoints, example, credentials=credentials):

@@ -1,35 +1,129 @@
 "use strict";
 
-const element = (id) => document.getElementById(id);
+const MOST_ROWS = 1000; // that are shown
 
-async function load(path) {
-  const response = await fetch(path);
+const element = (id) => document.getElementById(id);
+let headers = {}; // with the token, where one is needed
+let running = null; // the AbortController of the query
+
+async function load(path, options = {}) {
+  const response = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
   const body = await response.json();
-  if (!response.ok) throw new Error(body.detail || response.statusText);
-  return body;
+  if (response.ok) return body;
+  if (response.status === 401) element("login").hidden = false;
+  const needsToken = response.status === 401 && !headers.Authorization;
+  throw new Error(needsToken ? "This server wants a token." : body.detail || response.statusText);
 }
 
-function row(dataset) {
+function made(tag, content, ...classes) {
+  const it = document.createElement(tag);
+  it.append(content);
+  it.classList.add(...classes);
+  return it;
+}
+
+function lineOf(cells) {
   const line = document.createElement("tr");
-  const link = document.createElement("a");
-  link.href = dataset.href;
-  link.textContent = dataset.name;
-  const numbers = [dataset.version, dataset.rows, dataset.size_bytes, dataset.columns.length];
-  for (const content of [link, ...numbers.map((number) => number.toLocaleString())]) {
-    line.insertCell().append(content);
-  }
+  line.append(...cells);
   return line;
+}
+
+// Datasets
+
+function datasetRow(dataset) {
+  const name = made("a", dataset.name);
+  name.href = "#ask";
+  name.addEventListener("click", () => askFor(dataset.name));
+  const columns = made("a", dataset.columns.length);
+  columns.href = dataset.href;
+  const numbers = [dataset.version, dataset.rows, dataset.size_bytes].map((each) => each.toLocaleString());
+  return lineOf([name, ...numbers, columns].map((content) => made("td", content)));
 }
 
 async function showDatasets() {
   const page = await load("/api/v1/datasets?limit=1000");
-  element("datasets").replaceChildren(...page.items.map(row));
+  element("datasets").replaceChildren(...page.items.map(datasetRow));
   element("note").textContent = page.items.length ? "" : "None yet: skein ingest SOURCE --as NAME";
-  const name = page.items.length ? `"${page.items[0].name}"` : "range(10)";
-  element("example").textContent =
-    `curl ${location.origin}/api/v1/query -H 'Content-Type: application/json' \\\n` +
-    `  -d '${JSON.stringify({ sql: `SELECT * FROM ${name} LIMIT 3` })}'`;
+  if (!element("sql").value) write(page.items.length ? allOf(page.items[0].name) : "SELECT * FROM range(10)");
 }
+
+// Queries
+
+const allOf = (name) => `SELECT * FROM "${name.replaceAll('"', '""')}" LIMIT 100`;
+
+function write(sql) {
+  element("sql").value = sql;
+  showExample();
+}
+
+function showExample() {
+  const body = JSON.stringify({ sql: element("sql").value }).replaceAll("'", "'\\''");
+  element("example").textContent =
+    `curl ${location.origin}/api/v1/queries -H 'Content-Type: application/json' \\\n  -d '${body}'`;
+}
+
+function askFor(name) {
+  write(allOf(name));
+  run();
+}
+
+async function run() {
+  running?.abort();
+  const mine = (running = new AbortController());
+  element("stop").disabled = false;
+  tell("running ...");
+  const start = performance.now();
+  try {
+    const answer = await load("/api/v1/queries", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ sql: element("sql").value, limit: MOST_ROWS + 1 }),
+      signal: mine.signal,
+    });
+    showResult(answer, performance.now() - start);
+  } catch (error) {
+    if (running === mine) tell(mine.signal.aborted ? "stopped" : error.message, !mine.signal.aborted);
+  }
+  if (running === mine) element("stop").disabled = true;
+}
+
+function tell(text, wrong = false) {
+  element("outcome").textContent = text;
+  element("outcome").classList.toggle("wrong", wrong);
+}
+
+function showResult({ columns, rows, affected_rows: affected }, milliseconds) {
+  const shown = rows.slice(0, MOST_ROWS);
+  const heads = columns.map(({ name, type }) => {
+    const head = made("th", name, ...(isNumber(type) ? ["number"] : []));
+    head.append(made("small", type));
+    return head;
+  });
+  const largest = columns.map(({ name, type }) => isNumber(type) && largestOf(shown, name));
+  const lines = shown.map((row) =>
+    lineOf(columns.map(({ name, type }, place) => cell(row[name], type, largest[place]))),
+  );
+  element("result").replaceChildren(...(heads.length ? [lineOf(heads), ...lines] : []));
+  const count = affected ?? shown.length;
+  const what = `${count.toLocaleString()} row${count === 1 ? "" : "s"}${affected === null ? "" : " changed"}`;
+  tell(`${rows.length > MOST_ROWS ? "the first " : ""}${what}, ${milliseconds.toFixed(0)} ms`);
+}
+
+const isNumber = (type) => /^(u?int|float|double|half|decimal)/.test(type);
+
+const largestOf = (rows, name) => Math.max(0, ...rows.map((row) => Number(row[name]) || 0));
+
+// Numbers have a bar behind them, as long as they are large.
+function cell(value, type, largest) {
+  if (value === null) return made("td", "null", "null");
+  if (!isNumber(type)) return made("td", typeof value === "object" ? JSON.stringify(value) : String(value));
+  const number = made("td", String(value), "number");
+  const share = largest ? Math.max(0, (100 * Number(value)) / largest) : 0;
+  if (share) number.style.background = `linear-gradient(to left, var(--bar) ${share}%, transparent ${share}%)`;
+  return number;
+}
+
+// The page
 
 async function showServer() {
   const about = await load("/api/v1");
@@ -40,13 +134,35 @@ async function showServer() {
   }
 }
 
+// With a token the page does not follow: EventSource sends none.
 function follow() {
+  if (headers.Authorization) return;
   const events = new EventSource("/api/v1/events/stream");
   for (const type of ["skein.dataset.committed", "skein.dataset.dropped", "skein.reset"]) {
     events.addEventListener(type, showDatasets);
   }
 }
 
-Promise.all([showServer(), showDatasets()])
-  .then(follow)
-  .catch((error) => { element("note").textContent = error.message; });
+function show() {
+  element("note").textContent = "";
+  Promise.all([showServer(), showDatasets()])
+    .then(follow)
+    .catch((error) => { element("note").textContent = error.message; });
+}
+
+element("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  headers = { Authorization: `Bearer ${element("token").value}` };
+  element("login").hidden = true;
+  show();
+});
+element("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  run();
+});
+element("sql").addEventListener("input", showExample);
+element("sql").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
+});
+element("stop").addEventListener("click", () => running?.abort());
+show();

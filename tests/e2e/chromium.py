@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -30,6 +30,10 @@ _FLAGS = (
 )
 
 
+class Refused(AssertionError):
+    """By the browser, with its reason: a page that is being loaded runs no script yet."""
+
+
 class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -41,7 +45,8 @@ class Page:
         while True:
             answer = json.loads(self._socket.recv(DEADLINE_S))
             if answer.get("id") == number:
-                assert "error" not in answer, answer
+                if "error" in answer:
+                    raise Refused(answer["error"]["message"])
                 return answer["result"]
 
     def value(self, script: str) -> Any:
@@ -52,12 +57,14 @@ class Page:
 
     def until(self, script: str) -> Any:
         """The value of an expression once it is true."""
-        end = time.monotonic() + DEADLINE_S
-        while not (found := self.value(script)):
+        end, found = time.monotonic() + DEADLINE_S, None
+        while not found:
             assert time.monotonic() < end, (
                 f"{script} did not become true; {self.value('document.body.innerText')}"
             )
-            time.sleep(0.02)
+            with suppress(Refused):
+                found = self.value(script)
+            time.sleep(0 if found else 0.02)
         return found
 
 

@@ -1,0 +1,68 @@
+"""The server's own page in headless Chromium: datasets, a query and its result, a token where one is needed."""
+
+import pyarrow as pa
+import pytest
+
+from tests.e2e.chromium import CHROMIUM, opened
+from tests.stack import skein_stack
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def skein(tmp_path_factory):
+    with skein_stack(tmp_path_factory.mktemp("page"), tokens="ann=s3cret") as stack:
+        stack.write("two-words", pa.table({"n": [1, 2**60, None], "t": ["a", "<b>", "c"]}))
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def page(skein, tmp_path_factory):
+    with opened(skein.http_url, tmp_path_factory.mktemp("profile")) as page:
+        for token, told in (("wrong", "This server wants a token."), ("s3cret", "the token is not known here")):
+            page.until(f"document.getElementById('note').innerText.includes({told!r})")
+            page.value(f"document.getElementById('token').value = {token!r}")
+            submit(page, "login")
+        page.until("!!document.querySelector('#datasets a')")
+        yield page
+
+
+def submit(page, form):
+    page.value(f"document.getElementById('{form}').requestSubmit()")
+
+
+def ask(page, sql):
+    page.value(f"document.getElementById('sql').value = {sql!r}")
+    submit(page, "ask")
+
+
+def outcome(page):
+    return page.until(
+        "document.getElementById('stop').disabled && document.getElementById('outcome').innerText"
+    )
+
+
+def test_a_click_on_a_dataset_shows_its_rows(page):
+    page.value("document.querySelector('#datasets a').click()")
+    assert outcome(page).startswith("3 rows, ")
+    lines = page.value(
+        "[...document.querySelectorAll('#result tr')].map((row) => row.innerText.split('\\t'))"
+    )
+    assert lines[1:] == [["1", "a"], [str(2**60), "<b>"], ["null", "c"]]
+
+
+def test_mistakes_and_changes_are_told(page):
+    ask(page, "SELECT * FROM two_words")
+    assert "did you mean 'two-words'" in outcome(page)
+    ask(page, "CREATE TABLE own AS FROM range(3)")
+    assert outcome(page).startswith("3 rows changed, ")
+    ask(page, "FROM range(5000)")
+    assert outcome(page).startswith("the first 1,000 rows, ")
+
+
+def test_a_query_can_be_stopped(page, skein):
+    ask(page, "SELECT sum(a.range * b.range) FROM range(1000000) a, range(100000000) b")
+    page.value("document.getElementById('stop').click()")
+    assert outcome(page) == "stopped"
+    ask(page, "SELECT 1")
+    assert outcome(page).startswith("1 row, ")
