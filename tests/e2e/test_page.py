@@ -1,4 +1,4 @@
-"""The server's own page in headless Chromium: datasets, a query and its result, a token where one is needed."""
+"""The server's own page in headless Chromium: datasets, queries, a token where one is needed."""
 
 import pyarrow as pa
 import pytest
@@ -19,7 +19,7 @@ def skein(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(skein, tmp_path_factory):
     with opened(skein.http_url, tmp_path_factory.mktemp("profile")) as page:
-        for token, told in (("wrong", "This server wants a token."), ("s3cret", "the token is not known here")):
+        for token, told in (("wrong", "server wants a token"), ("s3cret", "token is not known")):
             page.until(f"document.getElementById('note').innerText.includes({told!r})")
             page.value(f"document.getElementById('token').value = {token!r}")
             submit(page, "login")
