@@ -13,7 +13,10 @@ from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 WORKSPACE = "workspace"
 WORKSPACE_SCHEMA = "main"
 DATASETS = f"{LAKE}.{LAKE_SCHEMA}"
-SEARCH_PATH = f"{WORKSPACE}.{WORKSPACE_SCHEMA},{DATASETS}"
+# Views of single versions. Attached as hidden: the catalog's functions and lists leave it out.
+LAKE_VERSIONS = "lake_versions"
+VERSIONS = f"{LAKE_VERSIONS}.{LAKE_SCHEMA}"
+SEARCH_PATH = f"{WORKSPACE}.{WORKSPACE_SCHEMA},{DATASETS},{VERSIONS}"
 
 # Settings that stay within one connection when they are set with SET SESSION.
 SESSION_SETTINGS = (
@@ -61,7 +64,7 @@ class DuckDbOptions:
     """`workspace` is the file of the users' own tables; None keeps them in memory.
 
     `readable` lists the folders SQL may read Parquet from and `files` single files, `temp` is private to
-    this process.
+    this process. `home` is the folder that `~` stands for in the SQL of views, which clients may see.
     `memory_bytes` bounds DuckDB's buffers; `temp_bytes` what it may spill.
     """
 
@@ -72,6 +75,10 @@ class DuckDbOptions:
     temp_bytes: int = 20 << 30
     threads: int = 2
     files: tuple[str, ...] = ()
+
+    @property
+    def home(self) -> Path:
+        return self.readable[0] if self.readable else self.temp / "empty"
 
 
 def _quoted(value: object) -> str:
@@ -109,7 +116,7 @@ def _hardening(options: DuckDbOptions) -> list[str]:
         "SET GLOBAL catalog_error_max_schemas=0",
         *(f"SET GLOBAL {name}=false" for name in off),
         f"SET GLOBAL secret_directory={_quoted(empty)}",
-        f"SET GLOBAL home_directory={_quoted(empty)}",
+        f"SET GLOBAL home_directory={_quoted(options.home)}",
         "SET GLOBAL allow_extension_repositories='forbidden'",
         "SET GLOBAL extension_directories=[]",
         f"SET GLOBAL allowed_configs={_list((*SESSION_SETTINGS, GIVE_BACK))}",
@@ -131,7 +138,9 @@ def open_database(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
         workspace = _quoted(options.workspace) if options.workspace else "':memory:'"
         connection.execute(f"ATTACH {workspace} AS {WORKSPACE}")
         connection.execute(f"ATTACH ':memory:' AS {LAKE}")
-        connection.execute(f"CREATE SCHEMA {LAKE}.{LAKE_SCHEMA}")
+        connection.execute(f"ATTACH ':memory:' AS {LAKE_VERSIONS} (HIDDEN)")
+        for schema in (DATASETS, VERSIONS):
+            connection.execute(f"CREATE SCHEMA {schema}")
         for statement in _hardening(options):
             connection.execute(statement)
     except BaseException:

@@ -1,5 +1,6 @@
 """The metadata commands. Schemas, filters and order are the specification's."""
 
+import adbc_driver_flightsql.dbapi as adbc
 import duckdb
 import pyarrow as pa
 import pytest
@@ -40,8 +41,13 @@ SETUP = """
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("skein")
+
+
+@pytest.fixture(scope="module")
+def stack(folder):
+    with sql_stack(folder) as made:
         made.write("birds", BIRDS)
         with made.raw() as client:
             client.update(SETUP)
@@ -189,9 +195,98 @@ def test_tables_are_filtered_and_ordered(client, filters, expected):
     assert pairs(with_schema.drop_columns("table_schema")) == expected
 
 
+LISTS = [
+    "SELECT table_name FROM information_schema.tables",
+    "SELECT table_name, view_definition FROM information_schema.views",
+    "SELECT DISTINCT catalog_name FROM information_schema.schemata",
+    "SELECT database_name, table_name FROM duckdb_columns()",
+    "SELECT relname FROM pg_catalog.pg_class",
+    "SELECT name, sql FROM sqlite_master",
+    "SHOW TABLES",
+    "SHOW ALL TABLES",
+    "SHOW DATABASES",
+    "PRAGMA show_tables_expanded",
+]
+
+
 def test_older_versions_of_datasets_are_no_tables(client, stack):
     assert client.rows('SELECT name FROM "birds@v0"') == [("goose",)]
+    assert client.update('CREATE OR REPLACE TEMP TABLE kept AS FROM lake.datasets."birds@v0"') == 1
     assert pairs(client.metadata(CommandGetTables(catalog="lake"))) == EVERY_TABLE[:1]
+    for sql in LISTS:
+        listed = str(client.rows(sql))
+        assert "@" not in listed, sql
+        assert "lake_versions" not in listed, sql
+        assert "lake" in listed or "birds" in listed, sql
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'DROP VIEW "birds@v0"',
+        'DROP VIEW lake.datasets."birds@v0"',
+        'CREATE VIEW "birds@v0" AS SELECT 1 AS x',
+        'CREATE TABLE lake_versions.datasets."birds@v0" AS SELECT 1 AS x',
+        "DETACH lake_versions",
+        "CREATE SCHEMA lake_versions",
+    ],
+)
+def test_nobody_drops_or_hides_a_version(client, sql):
+    assert client.update('CREATE OR REPLACE TEMP TABLE kept AS FROM "birds@v0"') == 1
+    with pytest.raises(pa.ArrowException):
+        client.update(sql)
+    assert client.update('CREATE OR REPLACE TEMP TABLE kept AS FROM datasets."birds@v0"') == 1
+    assert client.rows('SELECT name FROM "birds@v0"') == [("goose",)]
+
+
+PLACES = """
+    SELECT DISTINCT 'FROM ' || function_name || '()' FROM duckdb_functions()
+    WHERE function_type IN ('table', 'table_macro') AND len(parameters) = 0
+    UNION ALL SELECT 'PRAGMA ' || function_name FROM duckdb_functions() WHERE function_type = 'pragma'
+    UNION ALL SELECT concat_ws('.', 'FROM ' || database_name, schema_name, view_name) FROM duckdb_views()
+    UNION ALL SELECT 'SELECT pg_get_viewdef(oid) FROM pg_catalog.pg_class'
+"""
+HIDDEN_PLACES = [
+    *("FROM duckdb_settings()", "CALL duckdb_databases()", "TABLE duckdb_databases", "SUMMARIZE pg_settings"),
+    'CREATE TEMP TABLE kept AS FROM "system"."main"."duckdb_databases"()',
+    "PIVOT duckdb_databases ON path USING count(*)",
+    "PREPARE places AS FROM duckdb_profiling_settings()",
+    "SELECT current_setting('temp_' || 'directory')",
+    "SELECT 'home_directory'.current_setting()",
+    "SET VARIABLE place = current_setting('allowed_directories')",
+    "CREATE TEMP MACRO place(name) AS current_setting(name)",
+    "EXPLAIN ANALYZE SELECT current_setting('secret_directory')",
+]
+
+
+def test_sql_does_not_tell_where_the_server_keeps_its_files(stack, folder):
+    """Asked of every function and view that DuckDB has, and of what reads files."""
+    with stack.adbc() as connection, connection.cursor() as cursor:
+
+        def answer(sql: str) -> str:
+            try:
+                cursor.execute(sql)
+                sink = pa.BufferOutputStream()
+                table = cursor.fetch_arrow_table()
+                with pa.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table)
+                return str(sink.getvalue().to_pybytes())
+            except adbc.Error as error:
+                return str(error)
+
+        cursor.execute(PLACES)
+        places = [sql for (sql,) in cursor.fetchall()]
+        read = 'SELECT * FROM birds JOIN "birds@v0" USING (name)'
+        explained = [
+            f"EXPLAIN {how} {read}" for how in ("ANALYZE", "(ANALYZE, FORMAT json)", "(FORMAT json)")
+        ]
+        told = {sql: answer(sql) for sql in [*places, *explained, *HIDDEN_PLACES]}
+        assert [sql for sql, text in told.items() if str(folder) in text] == []
+        assert all("[statement_not_allowed]" in told[sql] for sql in HIDDEN_PLACES)
+        assert ".parquet" in told[explained[0]]
+        assert "~/" in told["FROM system.information_schema.views"]
+        cursor.execute("SELECT current_setting('timezone'), current_setting('search_path')")
+        assert cursor.fetchall() == [("Etc/UTC", "workspace.main,lake.datasets,lake_versions.datasets")]
 
 
 def table_schema(client, name: str) -> pa.Schema:

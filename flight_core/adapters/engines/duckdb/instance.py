@@ -73,7 +73,7 @@ class Instance:
         self.root = _opened(options)
         show_system_tables(self.root, system_table)
         self.pool = CursorPool(self.root)
-        self.views = LakeViews(self.root.cursor(), store)
+        self.views = LakeViews(self.root.cursor(), store, options.home)
         self.parser = Parser()
         self._approved = lru_cache(maxsize=512)(self._approve)
         self.own_tables = OwnTables()
@@ -161,9 +161,9 @@ class Instance:
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 
     def means_dataset(self, name: TableName) -> bool:
-        """Whether an unqualified name finds a dataset, not a user's own table."""
+        """Whether an unqualified name finds a dataset or a version, not a user's own table."""
         unqualified = not name.catalog and not name.schema
-        return unqualified and name.name.lower() in self.views.live.refs and not self.has_own_table(name.name)
+        return unqualified and self.views.has(name.name) and not self.has_own_table(name.name)
 
     def track(self, item: Closable) -> None:
         with self._live_lock:

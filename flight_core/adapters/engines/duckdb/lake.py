@@ -4,9 +4,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -15,8 +16,6 @@ from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, rows_of_par
 from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
 from flight_core.application.ports.storage import TableFiles, TableStore
 from flight_core.domain.dataset import (
-    LAKE,
-    LAKE_SCHEMA,
     AddedRows,
     LakeEntry,
     LakeState,
@@ -26,6 +25,7 @@ from flight_core.domain.dataset import (
 from flight_core.domain.errors import FlightCoreError, VersionNotFound
 from flight_core.domain.query import PLACE_COLUMNS, Part, Window
 from flight_core.domain.versions import TagName, tag_not_found, version_named
+from flight_core.infrastructure.duckdb_pool import DATASETS, VERSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,15 @@ class LiveViews:
 
 
 class LakeViews:
-    """Keeps the views of one instance in step with the lake. Thread-safe."""
+    """Keeps the views of one instance in step with the lake. Thread-safe.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, store: TableStore) -> None:
+    Clients may see the SQL of views, so it names files from `home` on, as `~/...`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, store: TableStore, home: Path) -> None:
         self._connection = connection
         self._store = store
+        self._home = f"{home}/"
         self._lock = threading.Lock()
         self._versions: dict[str, VersionRef] = {}
         self._passing: deque[str] = deque()
@@ -59,6 +63,10 @@ class LakeViews:
     @property
     def live(self) -> LiveViews:
         return self._live
+
+    def has(self, name: str) -> bool:
+        """Whether the name is that of a dataset, or could be that of a version."""
+        return name.lower().partition("@")[0] in self._live.refs
 
     def refresh(self, lake: LakeState) -> LiveViews:
         """Make the views show `lake`, unless they show something newer already.
@@ -99,12 +107,11 @@ class LakeViews:
 
     def temporary(self, name: str, ref: VersionRef) -> str:
         """SQL for a view of one connection that shows `ref`."""
-        files = self._store.files(ref)
-        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan(files.uris, files.schema)}"
+        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan_whole(self._files(ref))}"
 
     def temporary_rows(self, name: str, ref: VersionRef) -> str:
         """SQL for a view of one connection that shows `ref` and where each row of it is."""
-        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan_placed(self._store.files(ref))}"
+        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan_placed(self._files(ref))}"
 
     def show_pinned(self, key: str, ref: VersionRef) -> str:
         """The name of a view that shows exactly `ref`."""
@@ -149,7 +156,7 @@ class LakeViews:
         self._connection.close()
 
     def _show(self, name: str, ref: VersionRef, select: Callable[[TableFiles], str] = scan_whole) -> None:
-        files = self._store.files(ref)  # also for a view that is there: the files may have gone
+        files = self._files(ref)  # also for a view that is there: the files may have gone
         with self._lock:
             if self._versions.get(name) != ref:
                 self._create(name, select(files))
@@ -157,12 +164,18 @@ class LakeViews:
 
     def _replace(self, entry: LakeEntry, shown: dict[str, VersionRef]) -> None:
         try:
-            self._create(entry.name.value, scan_whole(self._store.files(entry.ref)))
+            self._create(entry.name.value, scan_whole(self._files(entry.ref)))
             shown[entry.name.key] = entry.ref
         except (duckdb.Error, FlightCoreError) as error:
             logger.error("dataset cannot be read", extra={"dataset": str(entry.name)}, exc_info=error)
             self._drop(entry.name.key)
             shown.pop(entry.name.key, None)
+
+    def _files(self, ref: VersionRef) -> TableFiles:
+        files = self._store.files(ref)
+        if not all(uri.startswith(self._home) for uri in files.uris):
+            return files
+        return replace(files, uris=tuple(f"~/{uri.removeprefix(self._home)}" for uri in files.uris))
 
     def _create(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
@@ -263,4 +276,4 @@ def _piece(uri: str, schema: pa.Schema, piece: range, rows: int) -> str:
 
 
 def _view(name: str) -> str:
-    return f"{LAKE}.{LAKE_SCHEMA}.{identifier(name)}"
+    return f"{VERSIONS if '@' in name else DATASETS}.{identifier(name)}"

@@ -20,7 +20,7 @@ _TABLES = f"""
            CASE WHEN table_catalog = '{LAKE}' OR table_type = 'BASE TABLE' THEN 'TABLE' ELSE table_type END
                AS table_type
     FROM information_schema.tables
-    WHERE table_catalog NOT IN {_INTERNAL} AND NOT (table_catalog = '{LAKE}' AND contains(table_name, '@'))
+    WHERE table_catalog NOT IN {_INTERNAL}
 """
 _SCHEMAS = f"""
     SELECT catalog_name, schema_name AS db_schema_name FROM information_schema.schemata

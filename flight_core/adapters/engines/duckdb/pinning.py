@@ -9,8 +9,9 @@ import copy
 from collections.abc import Callable, Mapping
 
 from flight_core.adapters.engines.duckdb.statements import Json, names_common_table, table_name, walk
-from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeState, VersionRef, dataset_not_found
+from flight_core.domain.dataset import LAKE_SCHEMA, LakeState, VersionRef, dataset_not_found
 from flight_core.domain.query import Pins
+from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS
 
 
 def names_version(key: str) -> bool:
@@ -49,6 +50,6 @@ def renamed(tree: Json, views: Mapping[str, str], *, is_shadowed: Callable[[str]
         if view is None or not table.may_be_dataset or (not table.schema and is_shadowed(table.name)):
             continue
         node["alias"] = node.get("alias") or table.name
-        node.update(catalog_name=LAKE, schema_name=LAKE_SCHEMA, table_name=view)
-        node["qualified_name"] = {"path": [LAKE, LAKE_SCHEMA, view]}
+        node.update(catalog_name=LAKE_VERSIONS, schema_name=LAKE_SCHEMA, table_name=view)
+        node["qualified_name"] = {"path": [LAKE_VERSIONS, LAKE_SCHEMA, view]}
     return tree

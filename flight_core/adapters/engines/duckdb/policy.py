@@ -9,12 +9,12 @@ import re
 
 from duckdb import StatementType
 
-from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, Token
+from flight_core.adapters.engines.duckdb.statements import Json, ParsedStatement, Parser, Token, walk
 from flight_core.domain.dataset import LAKE
 from flight_core.domain.errors import StatementNotAllowed
 from flight_core.domain.query import StatementKind
 from flight_core.domain.system import SYSTEM
-from flight_core.infrastructure.duckdb_pool import GIVE_BACK, WORKSPACE
+from flight_core.infrastructure.duckdb_pool import GIVE_BACK, LAKE_VERSIONS, SESSION_SETTINGS, WORKSPACE
 
 _FILES = (
     "is not available to clients; ingest files, and take results as Parquet, CSV or JSON over HTTP, or with"
@@ -41,6 +41,15 @@ _FUNCTION = re.compile(
     r"|truncate_duckdb_logs|write_log|force_checkpoint|getenv|which_secret|duckdb_secrets"
     r"|(create|destroy|register|deregister)_external_resource\w*|duckdb_external_\w+"
 )
+# Functions and views that tell where the server keeps its files, and what to use instead.
+_WHERE = dict.fromkeys(("duckdb_databases", "pragma_database_list"), "; SHOW DATABASES lists the catalogs")
+_WHERE |= dict.fromkeys(
+    ("duckdb_settings", "duckdb_profiling_settings", "pg_settings"),
+    "; current_setting('TimeZone') tells a setting of the session",
+)
+_WHERE["duckdb_temporary_files"] = ""
+_OWN_SETTINGS = {name.lower() for name in SESSION_SETTINGS}
+
 _READER = re.compile(r"read_|parquet_|sniff_csv|st_read")
 _PRAGMAS = {
     "collations",
@@ -101,12 +110,33 @@ def _check_tree(statement: ParsedStatement) -> None:
         raise _refused(f"COPY {_FILES}")
     for function in statement.functions:
         _check_function(function)
+    if statement.tree is not None and "current_setting" in statement.functions:
+        _check_settings(statement.tree)
     for table in statement.tables:
+        _check_place(table.name)
         if not table.schema and ("/" in table.name or "\\" in table.name or ":" in table.name.split("@")[0]):
             raise _refused("files cannot be read by name; ingest them and use the dataset")
 
 
+def _check_place(name: str) -> None:
+    if name.lower() in _WHERE:
+        raise _refused(f"'{name}' is not available to clients{_WHERE[name.lower()]}")
+
+
+def _check_settings(tree: Json) -> None:
+    for node, _ in walk(tree):
+        if str(node.get("function_name")).lower() == "current_setting":
+            literals = [each["expression"].get("literal", {}) for each in node.get("arguments", ())]
+            _check_setting(literals[0].get("text") if len(literals) == 1 else None)
+
+
+def _check_setting(name: object) -> None:
+    if str(name).lower() not in _OWN_SETTINGS:
+        raise _refused("current_setting(...) takes the name of a setting of the session, such as 'TimeZone'")
+
+
 def _check_function(name: str) -> None:
+    _check_place(name)
     if _FUNCTION.fullmatch(name):
         instead = "; ingest the file and use the dataset" if _READER.match(name) else ""
         raise _refused(f"the function '{name}' is not available to clients{instead}")
@@ -120,6 +150,11 @@ def _check_tokens(statement: ParsedStatement) -> None:
         check(words)
     for index, token in enumerate(tokens):
         following = words[index + 1] if index + 1 < len(words) else ""
+        if token.kind in ("identifier", "keyword"):
+            _check_place(token.word.strip('"'))
+        if token.word.strip('"') == "current_setting":
+            argument = words[index + 2 : index + 4]
+            _check_setting(argument[0].strip("'") if argument[1:] == [")"] else None)
         if following == "(" and token.kind in ("identifier", "keyword"):
             _check_function(token.word.strip('"'))
         if token.kind == "string_const" and index and words[index - 1] in ("from", "join"):
@@ -148,7 +183,7 @@ def _check_attach(words: list[str]) -> None:
 
 
 def _check_detach(words: list[str]) -> None:
-    taken = {word.strip('"') for word in words} & {LAKE, WORKSPACE, SYSTEM}
+    taken = {word.strip('"') for word in words} & {LAKE, LAKE_VERSIONS, WORKSPACE, SYSTEM}
     if taken:
         raise _refused(f"the catalog '{min(taken)}' stays attached as it is; choose another name")
 

@@ -10,7 +10,7 @@ from flight_core.domain.dataset import LAKE
 from flight_core.domain.errors import DatasetExists, StatementNotAllowed
 from flight_core.domain.query import TableTarget
 from flight_core.domain.system import SYSTEM
-from flight_core.infrastructure.duckdb_pool import WORKSPACE, WORKSPACE_SCHEMA
+from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS, WORKSPACE, WORKSPACE_SCHEMA
 
 _OWN_TABLE = """
     SELECT 1 FROM information_schema.tables WHERE lower(table_name) = lower($1)
@@ -50,7 +50,7 @@ class ReservedNames:
     def check_load(self, target: TableTarget, *, create: bool) -> Place:
         """Where the rows go. Raises as `check`."""
         place = resolve(self._connection, target)
-        if place[0].lower() == LAKE:
+        if place[0].lower() in (LAKE, LAKE_VERSIONS):
             raise StatementNotAllowed(f"'{target.table[:140]}' would be a dataset; those are not loaded here")
         if in_system(TableName(*place), self._here()):
             raise _system_stays()
@@ -69,7 +69,7 @@ class ReservedNames:
     def _refuse_to_hide(self, target: TableTarget) -> None:
         """A table of a dataset's name would be found instead of it, by everybody."""
         name, place = target.table, resolve(self._connection, target)
-        if place[:2] == (WORKSPACE, WORKSPACE_SCHEMA) and name.lower() in self._instance.views.live.refs:
+        if place[:2] == (WORKSPACE, WORKSPACE_SCHEMA) and self._instance.views.has(name):
             raise DatasetExists(
                 f"there is a dataset '{name}', which a table of that name would hide;"
                 f" choose another name, or write to the dataset as datasets.{name}",

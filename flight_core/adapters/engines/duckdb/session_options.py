@@ -7,7 +7,7 @@ import duckdb
 from flight_core.adapters.engines.duckdb.types import identifier, literal
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import InvalidOption
-from flight_core.infrastructure.duckdb_pool import DATASETS, SEARCH_PATH, WORKSPACE_SCHEMA
+from flight_core.infrastructure.duckdb_pool import DATASETS, SEARCH_PATH, VERSIONS, WORKSPACE_SCHEMA
 
 _SETTINGS: dict[str, type] = {
     "TimeZone": str,
@@ -59,8 +59,9 @@ def write(connection: duckdb.DuckDBPyConnection, name: str, value: object) -> No
 def keep_lake_in_sight(connection: duckdb.DuckDBPyConnection) -> None:
     """USE replaces the search path; datasets stay visible by name all the same."""
     ((path,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
-    if DATASETS not in path:
-        wider = f"{path},{DATASETS}" if path else DATASETS
+    missing = [place for place in (DATASETS, VERSIONS) if place not in path]
+    if missing:
+        wider = ",".join([path, *missing] if path else missing)
         connection.execute(f"SET search_path={literal(wider)}")
 
 

@@ -6,7 +6,6 @@ serialised and are looked at as tokens.
 """
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +20,12 @@ from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import StatementKind
 from flight_core.domain.system import SYSTEM, SYSTEM_SCHEMA
+from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS
 
 MAX_SQL_BYTES = 4 << 20
 
 _WRITING_NODES = {"INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE", "MERGE_QUERY_NODE"}
 _BEFORE_TABLE = {"from", "join", "pivot", "pivot_wider", "unpivot", "pivot_longer", "table", "."}
-_SHOW_TABLES = re.compile(r"show\s+(all\s+)?tables", re.IGNORECASE)
 _WRITING_FUNCTIONS = {"nextval", "setseed"}
 _KINDS = {
     StatementType.INSERT: StatementKind.WRITE,
@@ -53,7 +52,9 @@ class TableName:
     @property
     def may_be_dataset(self) -> bool:
         catalog, schema = self.catalog.lower(), self.schema.lower()
-        return catalog in ("", LAKE) and (schema in ("", LAKE_SCHEMA) or (not catalog and schema == LAKE))
+        if not catalog and schema == LAKE:
+            return True
+        return catalog in ("", LAKE, LAKE_VERSIONS) and schema in ("", LAKE_SCHEMA)
 
     @property
     def is_system(self) -> bool:
@@ -112,7 +113,7 @@ class Parser:
         return tuple(self._one(statement) for statement in statements)
 
     def _one(self, statement: duckdb.Statement) -> ParsedStatement:
-        sql = _without_views_of_versions(statement.query.strip().removesuffix(";").strip())
+        sql = _with_versions_in_place(statement.query.strip().removesuffix(";").strip())
         try:
             type_ = statement.type
         except ValueError:  # DuckDB has kinds that its Python module has no name for
@@ -154,9 +155,16 @@ class Parser:
         self._connection.close()
 
 
-def _without_views_of_versions(sql: str) -> str:
-    """Versions that somebody has read are views, which lists of tables leave out."""
-    return f"FROM ({sql}) WHERE NOT contains(name, '@')" if _SHOW_TABLES.fullmatch(sql) else sql
+def _with_versions_in_place(sql: str) -> str:
+    """Views of versions have a catalog of their own, which no list tells: names say that of the datasets."""
+    if "@" not in sql:
+        return sql
+    texts = [text for _, text, _ in byte_tokens(sql)]
+    words = [text.strip().strip('"').lower() for text in texts]
+    for index, word in enumerate(words):
+        if "@" in word and words[max(index - 4, 0) : index] == [LAKE, ".", LAKE_SCHEMA, "."]:
+            texts[index - 4] = LAKE_VERSIONS
+    return "".join(texts)
 
 
 def _tables_in(tokens: Sequence[Token], *, all_named: bool) -> Iterator[TableName]:

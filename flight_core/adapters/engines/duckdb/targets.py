@@ -13,7 +13,9 @@ from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Tabl
 from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.system import SYSTEM
+from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS
 
+_LAKES = (LAKE, LAKE_VERSIONS)
 _DDL = {"create", "drop", "alter", "comment"}
 _DML = {"insert": "into", "merge": "into", "delete": "from", "update": "", "truncate": ""}
 _NOISE = {
@@ -80,10 +82,10 @@ def in_lake(name: TableName, here: TableName) -> bool:
     to the catalog and schema `here`."""
     catalog, schema = name.catalog.lower(), name.schema.lower()
     if catalog:
-        return catalog == LAKE
+        return catalog in _LAKES
     if schema:
-        return schema in (LAKE, LAKE_SCHEMA)
-    return (here.catalog, here.schema) == (LAKE, LAKE_SCHEMA)
+        return schema in (*_LAKES, LAKE_SCHEMA)
+    return here.catalog in _LAKES and here.schema == LAKE_SCHEMA
 
 
 def in_system(name: TableName, here: TableName) -> bool:
