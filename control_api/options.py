@@ -58,7 +58,7 @@ from flight_core.application.ingestion.uploads import (
     UploadLimits,
 )
 from flight_core.application.jobs.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
-from flight_core.application.maintenance.jobs import StartMaintenance
+from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.engine import EngineUsage
 from flight_core.application.ports.events import EventFeed

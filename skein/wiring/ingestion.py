@@ -50,7 +50,8 @@ from flight_core.application.ingestion.uploads import (
     UploadLimits,
 )
 from flight_core.application.jobs.worker import JobWorker, WorkerOptions
-from flight_core.application.maintenance.jobs import RunCompaction, RunVacuum
+from flight_core.application.maintenance.compaction import RunCompaction
+from flight_core.application.maintenance.vacuum import RunVacuum
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.profiles.job import RunProfile
 from flight_core.application.writes.checked_commit import CheckedCommit

@@ -19,9 +19,10 @@ from flight_core.application.derived.due import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
 from flight_core.application.ingestion.uploads import SweepUploads
 from flight_core.application.jobs.worker import JobWorker
-from flight_core.application.maintenance.jobs import RequestDueMaintenance
-from flight_core.application.maintenance.maintenance import CompactDataset, VacuumDataset
+from flight_core.application.maintenance.compaction import CompactDataset
+from flight_core.application.maintenance.due import RequestDueMaintenance
 from flight_core.application.maintenance.open_reads import ReadBeacon
+from flight_core.application.maintenance.vacuum import VacuumDataset
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.repositories import EventRepository, JobRepository

@@ -14,13 +14,10 @@ from flight_core.application.datasets.versions import (
     SetRetention,
     TagVersion,
 )
-from flight_core.application.maintenance.jobs import StartMaintenance
-from flight_core.application.maintenance.maintenance import (
-    CompactDataset,
-    MaintenanceOptions,
-    VacuumDataset,
-    VacuumOptions,
-)
+from flight_core.application.maintenance.compaction import CompactDataset
+from flight_core.application.maintenance.due import MaintenanceOptions
+from flight_core.application.maintenance.start import StartMaintenance
+from flight_core.application.maintenance.vacuum import VacuumDataset, VacuumOptions
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.profiles.profile import ComputeProfile, ProfileDataset
 from flight_core.domain.versions import RetentionPolicy

@@ -21,7 +21,7 @@ from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.datasets.catalog import OpenWrite, Publish
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.datasets.versions import RemoveTag, RestoreVersion, SetRetention, TagVersion
-from flight_core.application.maintenance.maintenance import VacuumDataset, VacuumOptions
+from flight_core.application.maintenance.vacuum import VacuumDataset, VacuumOptions
 from flight_core.application.ports.clock import new_id
 from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL

@@ -14,8 +14,7 @@ from flight_core.application.datasets.catalog import Reconcile
 from flight_core.application.derived.due import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
 from flight_core.application.jobs.worker import JobWorker
-from flight_core.application.maintenance.jobs import RunVacuum
-from flight_core.application.maintenance.maintenance import VacuumOptions
+from flight_core.application.maintenance.vacuum import RunVacuum, VacuumOptions
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.writes.rows import NewRows

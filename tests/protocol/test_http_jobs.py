@@ -5,7 +5,7 @@ import threading
 import pyarrow as pa
 import pytest
 
-from flight_core.application.maintenance.maintenance import CompactDataset
+from flight_core.application.maintenance.compaction import CompactDataset
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.dataset import WriteMode
 from tests.protocol.flight_stack import until

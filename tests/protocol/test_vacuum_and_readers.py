@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.application.maintenance.maintenance import Vacuumed, VacuumOptions
+from flight_core.application.maintenance.vacuum import Vacuumed, VacuumOptions
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.access import LOCAL

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flight_core.application.maintenance.maintenance import MaintenanceDue, MaintenanceOptions, due
+from flight_core.application.maintenance.due import MaintenanceDue, MaintenanceOptions, due
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HOURS = timedelta(hours=1)

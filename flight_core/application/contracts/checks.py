@@ -8,7 +8,8 @@ from typing import Any
 import anyio.to_thread
 
 from flight_core.application.contracts.contracts import GetContract
-from flight_core.application.maintenance.jobs import MaintenanceOutcome, StartMaintenance, Unexplained
+from flight_core.application.maintenance.runs import MaintenanceOutcome, MaintenanceRunner
+from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.parsing import Check, Parser
 from flight_core.application.ports.sources import FetchedFile, Report
@@ -51,7 +52,7 @@ class CheckDataset:
 
 
 @dataclass(frozen=True)
-class RunCheck(Unexplained):
+class RunCheck(MaintenanceRunner):
     """See `Runner`. Memory is bounded; the rows are those of the version that is current when it begins.
 
     The result is what was found (see `CheckReport`), with `version`, and `violation`: why an ingestion of
@@ -84,6 +85,3 @@ class RunCheck(Unexplained):
     def _contract(self, job: Maintenance) -> StoredContract:
         version, contract = job.options["contract_version"], contract_of(job.options["contract"])
         return StoredContract(job.dataset, version, contract, job.created_at, job.actor)
-
-    def committed_before(self, _job: Maintenance) -> None:
-        """It commits nothing."""

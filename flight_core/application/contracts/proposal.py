@@ -8,8 +8,8 @@ from typing import Any
 
 from flight_core.application.access.rights import get_seen, require
 from flight_core.application.contracts.contracts import contract_type
-from flight_core.application.maintenance.jobs import StartMaintenance
-from flight_core.application.maintenance.maintenance import Report, say_nothing
+from flight_core.application.maintenance.runs import TellStep, say_nothing
+from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.profiles.job import LookAtVersion
 from flight_core.application.profiles.profile import ComputeProfile, VersionQueries, is_quick
 from flight_core.application.profiles.sql import TEXT_CHARS
@@ -50,7 +50,7 @@ class ProposeContract:
         name: DatasetName,
         version: DatasetVersion,
         *,
-        report: Report = say_nothing,
+        report: TellStep = say_nothing,
         stop: Cancellation | None = None,
         patient: bool = False,
     ) -> Contract:
@@ -101,7 +101,7 @@ class RunInference(LookAtVersion):
     propose: ProposeContract
 
     def found(
-        self, name: DatasetName, version: DatasetVersion, tell: Report, stop: Cancellation
+        self, name: DatasetName, version: DatasetVersion, tell: TellStep, stop: Cancellation
     ) -> Mapping[str, Any]:
         """Raises as `ProposeContract`."""
         contract = self.propose(name, version, report=tell, stop=stop, patient=True)

@@ -10,9 +10,14 @@ from typing import Any
 import anyio.to_thread
 
 from flight_core.application.datasets.find_version import FindVersion
-from flight_core.application.maintenance.jobs import MaintenanceOutcome, Unexplained, stoppable
-from flight_core.application.maintenance.maintenance import Report, Step
-from flight_core.application.ports import sources
+from flight_core.application.maintenance.runs import (
+    MaintenanceOutcome,
+    MaintenanceRunner,
+    Step,
+    TellStep,
+    stoppable,
+)
+from flight_core.application.ports.sources import Report
 from flight_core.application.profiles.profile import ComputeProfile
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.dataset import DatasetName, DatasetVersion
@@ -21,30 +26,27 @@ from flight_core.domain.repositories import DatasetRepository
 
 
 @dataclass(frozen=True)
-class LookAtVersion(Unexplained, ABC):
+class LookAtVersion(MaintenanceRunner, ABC):
     """A `Runner` that reads a version for as long as it takes. The option `version` says which one."""
 
     datasets: DatasetRepository
     find: FindVersion
 
-    async def __call__(self, job: Maintenance, _folder: Path, report: sources.Report) -> MaintenanceOutcome:
+    async def __call__(self, job: Maintenance, _folder: Path, report: Report) -> MaintenanceOutcome:
         """Raises DatasetNotFound, and as `FindVersion` and `found`."""
         dataset = await anyio.to_thread.run_sync(self.datasets.get, job.dataset)
         version = await anyio.to_thread.run_sync(self.find, dataset, job.options["version"])
 
-        def look(tell: Report, stop: Cancellation) -> MaintenanceOutcome:
+        def look(tell: TellStep, stop: Cancellation) -> MaintenanceOutcome:
             return MaintenanceOutcome(result=self.found(dataset.name, version, tell, stop))
 
         return await stoppable(look, partial(_profiling, version), report)
 
     @abstractmethod
     def found(
-        self, name: DatasetName, version: DatasetVersion, tell: Report, stop: Cancellation
+        self, name: DatasetName, version: DatasetVersion, tell: TellStep, stop: Cancellation
     ) -> Mapping[str, Any]:
         """The result of the job."""
-
-    def committed_before(self, _job: Maintenance) -> None:
-        """It commits nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,11 @@ class RunProfile(LookAtVersion):
     compute: ComputeProfile
 
     def found(
-        self, name: DatasetName, version: DatasetVersion, tell: Report, stop: Cancellation
+        self, name: DatasetName, version: DatasetVersion, tell: TellStep, stop: Cancellation
     ) -> Mapping[str, Any]:
         """Raises as `ComputeProfile`."""
         return {"columns": len(self.compute(name, version, report=tell, stop=stop, patient=True))}
 
 
 def _profiling(version: DatasetVersion, step: Step) -> Progress:
-    done_bytes = int(version.size_bytes * step.done / step.total) if step.total else 0
-    return Progress(Phase.PROFILING, done_bytes, version.size_bytes)
+    return Progress(Phase.PROFILING, step.share_of(version.size_bytes), version.size_bytes)

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from flight_core.application.access.rights import get_seen, require
 from flight_core.application.datasets.find_version import FindVersion
-from flight_core.application.maintenance.jobs import StartMaintenance
-from flight_core.application.maintenance.maintenance import Report, Step, say_nothing
+from flight_core.application.maintenance.runs import Step, TellStep, say_nothing
+from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.profiles.sql import (
     FRACTIONS,
@@ -69,7 +69,7 @@ class ComputeProfile:
         name: DatasetName,
         version: DatasetVersion,
         *,
-        report: Report = say_nothing,
+        report: TellStep = say_nothing,
         stop: Cancellation | None = None,
         patient: bool = False,
     ) -> Sequence[ColumnProfile]:

@@ -18,6 +18,7 @@ from flight_core.application.ingestion.rows import ROWS_FORMAT
 from flight_core.application.ports.parsing import ParsedFiles, Parser
 from flight_core.application.ports.sources import Fetched, Report
 from flight_core.application.ports.storage import OnStep
+from flight_core.application.writes.conflicts import despite_conflicts
 from flight_core.application.writes.quarantine import Quarantine, placed
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import CHECK_INFO, report_document, told
@@ -108,10 +109,7 @@ class CheckedCommit:
             with suppress(CommitConflict):
                 return self._commit(rows, on_rows)
             return None
-        for _ in range(_COMMIT_ATTEMPTS - 1):
-            with suppress(CommitConflict):
-                return self._commit(rows, on_rows)
-        return self._commit(rows, on_rows)
+        return despite_conflicts(lambda: self._commit(rows, on_rows), attempts=_COMMIT_ATTEMPTS)
 
     def _commit(self, rows: CheckedRows, on_rows: OnStep) -> DatasetVersion:
         parsed, taken = rows.parsed, rows.taken

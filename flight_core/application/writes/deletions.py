@@ -10,9 +10,10 @@ from flight_core.application.datasets.catalog import DatasetWrite, OpenWrite
 from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.writes.conflicts import despite_conflicts
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, WriteRule, dataset_not_found
-from flight_core.domain.errors import CommitConflict, InvalidSql
+from flight_core.domain.errors import InvalidSql
 from flight_core.domain.query import DatasetStatement, DatasetVerb, Outcome, Parameters, Statement
 from flight_core.domain.repositories import DatasetRepository
 
@@ -129,23 +130,20 @@ class DeleteRows:
         expected: int | None = None,
     ) -> Outcome | None:
         """Run a DELETE of a dataset; None if the statement is something else."""
-        for attempt in range(1, _ATTEMPTS + 1):
+
+        def once() -> Outcome | None:
             lake = self.datasets.lake_state()
             found = session.dataset_statement(statement.sql, lake)
             if found is None or found.verb is not DatasetVerb.DELETE:
                 return None
             parameters = statement.parameters
-            deletion = self.find(
-                session, found, parameters, lake, actor=actor, door=door, cancellation=cancellation
-            )
-            with closing(deletion):
-                try:
-                    deletion.commit(expected)
-                    return counted(deletion.rows)
-                except CommitConflict:
-                    if attempt == _ATTEMPTS or expected is not None:
-                        raise
-        return None
+            with closing(
+                self.find(session, found, parameters, lake, actor=actor, door=door, cancellation=cancellation)
+            ) as deletion:
+                deletion.commit(expected)
+                return counted(deletion.rows)
+
+        return despite_conflicts(once, attempts=_ATTEMPTS if expected is None else 1)
 
 
 def counted(rows: int) -> Outcome:

@@ -6,7 +6,6 @@ after a crash finds exactly those, and puts them into the quarantine once.
 
 import os
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ import pyarrow.compute as pc
 
 from flight_core.application.datasets.catalog import OpenWrite
 from flight_core.application.ports.storage import TableStore
+from flight_core.application.writes.conflicts import despite_conflicts
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import REJECTS_KIND, rejects_of
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef, WriteMode, WriteRule
-from flight_core.domain.errors import CommitConflict
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion
 
 _ATTEMPTS = 5
@@ -65,10 +64,7 @@ class Quarantine:
         """Put what is still bad in the place of what was replayed. Rows that came meanwhile stay."""
         fields = ingestion.request.source.fields
         replayed = VersionRef(str(fields["dataset_id"]), int(str(fields["version"])))
-        for _ in range(_ATTEMPTS - 1):
-            with suppress(CommitConflict):
-                return self._replace_once(ingestion, replayed, still_bad)
-        return self._replace_once(ingestion, replayed, still_bad)
+        despite_conflicts(lambda: self._replace_once(ingestion, replayed, still_bad), attempts=_ATTEMPTS)
 
     def _replace_once(self, ingestion: Ingestion, replayed: VersionRef, still_bad: Path | None) -> None:
         latest = self.store.latest(replayed.dataset_id)

@@ -1,0 +1,63 @@
+"""Asking for maintenance, and for looks at whole datasets: jobs, as ingestions are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from flight_core.application.access.rights import get_seen, require
+from flight_core.application.jobs.jobs import Wakeup, event_of
+from flight_core.application.maintenance.compaction import require_columns
+from flight_core.application.ports.clock import Clock, NewId
+from flight_core.domain.access import Actor, Scope
+from flight_core.domain.dataset import DatasetName
+from flight_core.domain.job import JobState, Maintenance, Task
+from flight_core.domain.repositories import DatasetRepository, JobRepository
+
+
+@dataclass(frozen=True, slots=True)
+class StartMaintenance:
+    """Queue a compaction, a vacuum or a check; one that is alike, and waits or runs already, is the answer.
+
+    Raises:
+        DatasetNotFound
+        InvalidRequest: `options` name a column that there is not.
+        PermissionDenied
+    """
+
+    jobs: JobRepository
+    datasets: DatasetRepository
+    clock: Clock
+    new_id: NewId
+    wakeup: Wakeup
+
+    def __call__(
+        self,
+        name: DatasetName,
+        task: Task,
+        *,
+        actor: Actor,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        scope: Scope = Scope.WRITE,
+    ) -> Maintenance:
+        require(actor, scope)
+        dataset = get_seen(self.datasets, name, actor)
+        require_columns(dataset, options.get("sort_by", ()))
+        return self.queue(dataset.name, task, actor=actor, options=options)
+
+    def queue(
+        self, name: DatasetName, task: Task, *, actor: Actor, options: Mapping[str, object]
+    ) -> Maintenance:
+        """The same, for what has been checked."""
+        job = Maintenance(
+            id=self.new_id(),
+            maintains=name,
+            does=task,
+            options=options,
+            state=JobState.QUEUED,
+            created_at=self.clock(),
+            actor=actor.name,
+        )
+        job = self.jobs.request_maintenance(job, event_of(JobState.QUEUED, job, self.clock))
+        self.wakeup.notify()
+        return job
