@@ -49,6 +49,8 @@ def column(*values: str, name: str = "a"):
             "timestamp[us, tz=UTC]",
             [datetime(2026, 1, 31, 10, tzinfo=UTC), datetime(2026, 1, 31, 8, tzinfo=UTC)],
         ),
+        (["2026-01-31 10:00Z"], "timestamp[us, tz=UTC]", [datetime(2026, 1, 31, 10, tzinfo=UTC)]),
+        (["2026-01-31T10:00+0200"], "timestamp[us, tz=UTC]", [datetime(2026, 1, 31, 8, tzinfo=UTC)]),
     ],
 )
 def test_a_type_is_found_where_every_value_fits(values, type, expected):
@@ -79,13 +81,13 @@ def test_a_column_stays_text_where_a_type_would_lose_something(values):
     assert column(*values) == ("string", values)
 
 
-@pytest.mark.parametrize("late", ["00501", "n/a", "1.5x", "99999999999999999999"])
+@pytest.mark.parametrize("late", ["00501", "none", "1.5x", "99999999999999999999"])
 def test_a_late_value_turns_the_whole_column_into_text(late):
     values = ["10001"] * BEYOND_THE_SAMPLE + [late]
     assert column(*values) == ("string", values)
 
 
-@pytest.mark.parametrize("late", ["00501", "+5", " 5", "n/a", "1.5x", "99999999999999999999"])
+@pytest.mark.parametrize("late", ["00501", "+5", " 5", "none", "1.5x", "99999999999999999999"])
 def test_a_late_value_counts_without_quotes_too(late):
     table = parsed(b"a,b\n" + b"10001,1\n" * BEYOND_THE_SAMPLE + f"{late},2\n".encode())
     assert types(table) == {"a": "string", "b": "int64"}
@@ -122,9 +124,10 @@ def test_rows_keep_their_order():
 
 
 def test_words_for_nothing_are_null_except_in_text():
-    table = parsed(b"number,text\nNA,NA\n5,x\nnull,null\n,\n")
-    assert table["number"].to_pylist() == [None, 5, None, None]
-    assert table["text"].to_pylist() == ["NA", "x", "null", None]
+    words = ["NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "Null", "None", r"\N"]
+    table = parsed("".join(["number,text\n5,x\n,\n", *(f"{word},{word}\n" for word in words)]).encode())
+    assert table["number"].to_pylist() == [5, None, *[None] * len(words)]
+    assert table["text"].to_pylist() == ["x", None, *words]
 
 
 def test_a_quoted_empty_field_is_empty_text():
@@ -140,6 +143,17 @@ def test_the_caller_may_name_more_null_values():
 def test_the_delimiter_is_found(delimiter):
     text = f'a{delimiter}b{delimiter}c\n1{delimiter}"x, y; z"{delimiter}2\n'
     assert parsed(text.encode()).to_pydict() == {"a": [1], "b": ["x, y; z"], "c": [2]}
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "\ufeffSEP=;\n\n"])
+def test_a_line_that_tells_the_delimiter_is_no_row(line):
+    assert parsed(f"{line}a,b;c\nx,y;3\n".encode()).to_pydict() == {"a,b": ["x,y"], "c": [3]}
+
+
+def test_spaces_after_every_delimiter_are_part_of_it():
+    table = parsed(b'a, b, c\n1, 2.5, "x, y"\n, 3, z \n')
+    assert table.to_pydict() == {"a": [1, None], "b": [2.5, 3.0], "c": ["x, y", "z "]}
+    assert parsed(b"a,b\n1, x\n2,y\n")["b"].to_pylist() == [" x", "y"]
 
 
 def test_a_delimiter_that_is_given_wins():
@@ -194,6 +208,22 @@ def test_quoting_can_be_switched_off():
 def test_blank_lines_are_not_rows():
     assert parsed(b"\na,b\n1,2\n\n3,4\n\n\n").to_pydict() == {"a": [1, 3], "b": [2, 4]}
     assert parsed(b"a\n1\n\n3\n\n").to_pydict() == {"a": [1, 3]}
+    assert parsed(b"a,b\n1,2\n  \n3,4\n\t").to_pydict() == {"a": [1, 3], "b": [2, 4]}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("lines", [["", "a,b"], ["", "", "a,b"], ["title", "", "a,b"], ["title", "a,b"]])
+def test_the_table_may_begin_further_down(lines, end):
+    content = end.join([*lines, "1,2", "3,4", ""]).encode()
+    assert parsed(content, skip_rows=lines.count("title")).to_pydict() == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_a_table_that_does_not_begin_is_refused():
+    for skipped in (2, 9):
+        with pytest.raises(UnreadableData, match="f0 has nothing where its table should begin"):
+            parsed(b"a,b\n1,2\n", skip_rows=skipped)
+    with pytest.raises(UnreadableData, match="or 'skip_rows' if the table begins further down"):
+        parsed(b"title\na,b\n1,2\n")
 
 
 @pytest.mark.parametrize(
@@ -271,6 +301,11 @@ def test_the_encoding_is_found(encoding):
 def test_western_text_is_found_however_late_it_shows():
     text = "name,n\n" + "plain,1\n" * 100_000 + "café,2\n"
     assert parsed(text.encode("latin-1"))["name"][-1].as_py() == "café"
+
+
+def test_text_of_two_encodings_is_refused():
+    with pytest.raises(UnreadableData, match="line 3: not UTF-8"):
+        parsed("name\ncafé\n".encode() + "café\n".encode("cp1252"))
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "shift_jis"])

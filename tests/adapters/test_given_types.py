@@ -35,6 +35,19 @@ def test_dates_are_read_in_the_format_given():
     assert table["at"].to_pylist() == [datetime(2026, 1, 31, 10, 30), None]  # noqa: DTZ001
 
 
+def test_moments_may_be_written_in_several_ways():
+    clocks = b"2026-01-31\n2026-01-31 10:00\n2026-01-31T10:00:00.5\n"
+    assert parsed(b"at\n" + clocks, types={"at": "timestamp"})["at"].to_pylist() == [
+        datetime(2026, 1, 31),  # noqa: DTZ001
+        datetime(2026, 1, 31, 10),  # noqa: DTZ001
+        datetime(2026, 1, 31, 10, 0, 0, 500_000),  # noqa: DTZ001
+    ]
+    zoned = b"2026-01-31T10:00Z\n2026-01-31 12:00:00+02:00\n"
+    moments = parsed(b"at\n" + zoned + clocks, types={"at": "timestamp[us, tz=UTC]"})["at"].to_pylist()
+    assert moments[:2] == [datetime(2026, 1, 31, 10, tzinfo=UTC)] * 2
+    assert moments[2] == datetime(2026, 1, 31, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("name", "number"),
     [("s", 1517853010), ("ms", 1517853010000), ("us", 1517853010000000), ("ns", 1517853010000000000)],

@@ -34,6 +34,7 @@ _FOREIGN = (
     (b"\xfd7zXZ\x00", "an xz archive"),
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"PK\x05\x06", "an empty zip archive"),
+    (b"\x04\x22\x4d\x18", "an lz4 archive"),
 )
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -113,11 +113,15 @@ def as_utf8(file: TextFile, folder: Path) -> Path:
 
 
 def without_lines(path: Path, count: int, folder: Path) -> Path:
-    """A copy without the first lines."""
+    """A copy without the first lines; nothing is left if there are no more."""
     target = fresh_file(folder)
     with path.open("rb") as source, target.open("wb") as out:
-        for _ in range(count):
-            source.readline(MAX_LINE_BYTES)
+        with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            mark = b"\n" if text.find(b"\n") >= 0 else b"\r"
+            start = 0
+            for _ in range(count):
+                start = text.find(mark, start) + 1 or len(text)
+        source.seek(start)
         shutil.copyfileobj(source, out, _CHUNK_BYTES)
     return target
 
@@ -133,6 +137,7 @@ def encoding_that_fits(path: Path, label: str, *, guess: bool) -> str:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if _is_utf8(line):
+                western = western and line.isascii()
                 continue
             first_bad_line = first_bad_line or number
             western = western and _is_western(line)

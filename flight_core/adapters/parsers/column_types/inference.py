@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 # Mean "no value" in a column whose other values are not text; in text they may be words.
-NULL_WORDS = ("", "NA", "N/A", "#N/A", "null", "NULL", r"\N")
+NULL_WORDS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "Null", "None", r"\N")
 
 _UNPARSEABLE = "?"
 _FLOAT_DIGITS = 17
@@ -101,6 +101,8 @@ _KINDS = (
     _moment("%Y-%m-%dT%H:%M"),
     _moment("%Y-%m-%d %H:%M:%S%.f%#z"),
     _moment("%Y-%m-%dT%H:%M:%S%.f%#z"),
+    _moment("%Y-%m-%d %H:%M%#z"),
+    _moment("%Y-%m-%dT%H:%M%#z"),
 )
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from flight_core.adapters.parsers.options import DelimitedOptions
 from flight_core.adapters.parsers.text import TextFile, as_utf8, encoding_that_fits, without_lines
-from flight_core.domain.errors import LimitExceeded, SchemaMismatch
+from flight_core.domain.errors import LimitExceeded, SchemaMismatch, UnreadableData
 
 if TYPE_CHECKING:
     import _csv
@@ -30,6 +30,9 @@ _VALUE = re.compile(r"\s*|[-+]?[\d.,]+(e[-+]?\d+)?|\d{4}-\d\d-\d\d([T ][\d:.]+\S
 Type = pl.DataType | type[pl.DataType]
 
 
+# How spreadsheets are told the delimiter, in a line before the table.
+_TOLD_DELIMITER = re.compile(r'"?sep=(.)"?(?:\r\n|\r|\n)', re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _COMMA_NUMBER = re.compile(r"[-+]?\d+,(\d+)")
 _POINT_NUMBER = re.compile(r"[-+]?\d+\.\d+")
 
@@ -48,6 +51,8 @@ class Table:
     line_end: str
     decimal: str
     row_bytes: float  # on average, in the sample
+    blank_lines: int = 0  # before the first row
+    spaced: bool = False  # after each delimiter there is a space that is no part of the value
 
     def frame(self, types: Mapping[str, Type] | None = None) -> pl.LazyFrame:
         """Its rows, as text where `types` does not say otherwise: an empty field is null, a quoted
@@ -55,7 +60,7 @@ class Table:
         return pl.scan_csv(
             self.path,
             has_header=False,
-            skip_rows=1 if self.header else 0,
+            skip_rows=self.blank_lines + self.header,
             schema={column: (types or {}).get(column, pl.String) for column in self.columns},
             separator=self.delimiter,
             quote_char=self.quote,
@@ -75,8 +80,14 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
         path, encoding = transcoded(path, file.label, options, scratch)
         sample = _sample(path, file.label)
     text = sample.decode("utf-8-sig", errors="replace")
-    delimiter = options.delimiter or _delimiter(text, options.quote)
-    rows = _rows(text, delimiter, options.quote)
+    told = _TOLD_DELIMITER.match(text)
+    if told is not None:
+        path, text = without_lines(path, 1, scratch), text[told.end() :]
+    if not text.strip("\r\n"):
+        raise UnreadableData(f"{file.label} has nothing where its table should begin")
+    delimiter = options.delimiter or (told[1] if told else _delimiter(text, options.quote))
+    spaced = delimiter != " " and 0 < text.count(delimiter) == text.count(f"{delimiter} ")
+    rows = _rows(text, delimiter, options.quote, spaced=spaced)
     header = _is_header(rows[0]) if options.header is None else options.header
     return Table(
         path=path,
@@ -89,6 +100,8 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
         decimal=options.decimal or ("." if options.thousands == "," else _decimal(rows)),
         line_end="\r" if "\r" in text and "\n" not in text else "\n",
         row_bytes=len(sample) / max(1, len(text.splitlines())),
+        blank_lines=len(_LINE_END.findall(text[: -len(text.lstrip("\r\n"))])),
+        spaced=spaced,
     )
 
 
@@ -136,17 +149,24 @@ def _is_utf8(sample: bytes) -> bool:
     return True
 
 
-def _rows(text: str, delimiter: str, quote: str | None) -> list[list[str]]:
+def _rows(text: str, delimiter: str, quote: str | None, *, spaced: bool = False) -> list[list[str]]:
     """The first rows that are not blank; the last may be cut short."""
-    reader = reader_of(io.StringIO(text, newline=""), delimiter, quote, strict=False)
+    reader = reader_of(io.StringIO(text, newline=""), delimiter, quote, strict=False, spaced=spaced)
     return list(islice((row for row in reader if row), _SAMPLE_ROWS))
 
 
-def reader_of(lines: Iterable[str], delimiter: str, quote: str | None, *, strict: bool) -> "_csv.Reader":
+def reader_of(
+    lines: Iterable[str], delimiter: str, quote: str | None, *, strict: bool, spaced: bool
+) -> "_csv.Reader":
     csv.field_size_limit(MAX_RECORD_BYTES)
-    if quote is None:
-        return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=strict)
-    return csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=strict)
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        quotechar=quote,
+        quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL,
+        skipinitialspace=spaced,
+        strict=strict,
+    )
 
 
 def _delimiter(text: str, quote: str | None) -> str:
@@ -183,7 +203,8 @@ def _names(row: Sequence[str], label: str, *, header: bool) -> tuple[str, ...]:
     for name in names:
         if name.lower() in seen:
             raise SchemaMismatch(
-                f"{label} has two columns named '{name[:100]}' (case does not count); rename one",
+                f"{label} has two columns named '{name[:100]}' (case does not count); rename one, or leave"
+                " the names out: set the options 'header' to false and 'skip_rows' to 1",
                 column=name[:100],
             )
         seen.add(name.lower())

@@ -138,7 +138,16 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path, *, checked: boo
                 writer.writerow([*[""] * width, text.rstrip("\r\n")])
     columns = (*table.columns, RAGGED_MARK) if more else table.columns
     encoding = table.encoding if encoding == "utf-8" else encoding
-    return replace(table, path=mended, encoding=encoding, columns=columns, quote='"', line_end="\n")
+    return replace(
+        table,
+        path=mended,
+        encoding=encoding,
+        columns=columns,
+        blank_lines=0,
+        spaced=False,
+        quote='"',
+        line_end="\n",
+    )
 
 
 def _numbered(
@@ -151,12 +160,13 @@ def _numbered(
     lines = _Lines(source)
     line = 1
     while True:
-        reader = reader_of(lines, table.delimiter, table.quote, strict=True)
+        reader = reader_of(lines, table.delimiter, table.quote, strict=True, spaced=table.spaced)
         begin = line
         try:
             for row in reader:
-                if row:
-                    yield line, row, "".join(lines.read)
+                text = "".join(lines.read)
+                if len(row) == len(table.columns) or text.strip():
+                    yield line, row, text
                 lines.settle()
                 line = begin + reader.line_num
         except csv.Error:
@@ -255,8 +265,10 @@ def _last_quote(text: str, delimiter: str, quote: str) -> tuple[int | None, int 
 
 def _check_ragged(table: Table, options: DelimitedOptions, line: int, fields: int) -> None:
     if options.ragged != "pad":
+        later = ", or 'skip_rows' if the table begins further down" if fields > len(table.columns) else ""
         raise UnreadableData(
             f"{table.label}, line {line}: the number of fields is {fields}, in the first line it is"
-            f" {len(table.columns)}; mend the line, or set the option 'ragged' to 'pad' or 'quarantine'",
+            f" {len(table.columns)}; mend the line, or set the option 'ragged' to 'pad' or 'quarantine'"
+            f"{later}",
             line=line,
         )
