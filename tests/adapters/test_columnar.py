@@ -117,9 +117,38 @@ def test_run_ends_and_extensions_become_what_they_stand_for(write):
     assert table.to_pydict() == {"runs": [5, 5, 7], "ids": [b"0123456789abcdef"] * 3}
 
 
+def test_parts_of_what_is_nested_become_what_they_stand_for():
+    ids = pa.ListArray.from_arrays([0, 1, 2], pa.array([b"0123456789abcdef", None], pa.uuid()))
+    days = pa.array([{"day": date(2026, 1, 31)}, None], pa.struct({"day": pa.date64()}))
+    table = parsed(stream(pa.table({"ids": ids, "days": days})))
+    assert types(table)["days"] == "struct<day: date32[day]>"
+    assert table.to_pydict() == {"ids": [[b"0123456789abcdef"], [None]], "days": days.to_pylist()}
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "kept"),
+    [
+        (pa.decimal128(5, -2), Decimal("12300"), "decimal128(7, 0)"),
+        (pa.decimal128(3, 5), Decimal("0.00123"), "decimal128(5, 5)"),
+        (pa.decimal256(38, 2), Decimal("1.25"), "decimal128(38, 2)"),
+        (pa.decimal32(5, 2), Decimal("1.25"), "decimal128(5, 2)"),
+    ],
+    ids=str,
+)
+def test_decimals_get_a_usual_precision_and_scale(type, value, kept):
+    table = parsed(stream(pa.table({"c": pa.array([value, None]).cast(type)})))
+    assert (types(table)["c"], table["c"].to_pylist()) == (kept, [value, None])
+
+
 @pytest.mark.parametrize(
     "type",
-    [pa.month_day_nano_interval(), pa.decimal256(60, 2), pa.struct({"a": pa.list_view(pa.int8())})],
+    [
+        pa.month_day_nano_interval(),
+        pa.decimal256(60, 2),
+        pa.decimal128(38, -1),
+        pa.struct({"a": pa.list_view(pa.int8())}),
+        pa.map_(pa.string(), pa.date64()),
+    ],
     ids=str,
 )
 def test_a_type_that_cannot_be_kept_is_refused_with_its_column(type):

@@ -198,28 +198,50 @@ def _kept_type(type: pa.DataType, column: str) -> pa.DataType:
         return pa.large_list(_kept_type(type.value_type, column))
     if pat.is_date64(type):
         return pa.date32()
-    if pat.is_decimal256(type) and type.precision <= _MAX_PRECISION:
-        return pa.decimal128(type.precision, type.scale)
-    _check_kept(type, column)
+    if pat.is_decimal(type):
+        return _kept_decimal(type, column)
+    if pat.is_struct(type) and type.num_fields:
+        return pa.struct([_kept_child(field, column) for field in type])
+    if pat.is_list(type):
+        return pa.list_(_kept_child(type.value_field, column))
+    if pat.is_large_list(type):
+        return pa.large_list(_kept_child(type.value_field, column))
+    if pat.is_fixed_size_list(type):
+        return pa.list_(_kept_child(type.value_field, column), type.list_size)
+    parts = (type.key_type, type.item_type) if pat.is_map(type) else ()
+    lacking = pat.is_interval(type) or pat.is_union(type) or pat.is_struct(type)
+    if lacking or any(_kept_type(part, column) != part for part in parts):
+        raise _not_kept(type, column)
     return type
 
 
-def _check_kept(type: pa.DataType, column: str) -> None:
-    lacking = (
-        pat.is_interval(type)
-        or pat.is_union(type)
-        or pat.is_decimal256(type)
-        or (pat.is_struct(type) and type.num_fields == 0)
+def _kept_decimal(type: Any, column: str) -> pa.DataType:
+    """With a scale between 0 and the precision."""
+    scale = max(type.scale, 0)
+    precision = max(type.precision + scale - type.scale, scale)
+    if precision > _MAX_PRECISION:
+        raise _not_kept(type, column)
+    unusual = pat.is_decimal256(type) or (precision, scale) != (type.precision, type.scale)
+    return pa.decimal128(precision, scale) if unusual else type  # type: ignore[no-any-return]
+
+
+def _kept_child(field: "pa.Field[Any]", column: str) -> "pa.Field[Any]":
+    """Of something nested, which is cast as a whole."""
+    if (
+        pat.is_run_end_encoded(field.type)
+        or pat.is_list_view(field.type)
+        or pat.is_large_list_view(field.type)
+    ):
+        raise _not_kept(field.type, column)
+    return field.with_type(_kept_type(field.type, column))
+
+
+def _not_kept(type: pa.DataType, column: str) -> UnsupportedType:
+    return UnsupportedType(
+        f"column '{column}' has type {type}, which cannot be kept; cast it or leave it out",
+        column=column,
+        type=str(type),
     )
-    if not lacking and pat.is_nested(type):
-        children = [type.field(number).type for number in range(type.num_fields)]
-        lacking = any(_kept_type(child, column) != child for child in children)
-    if lacking:
-        raise UnsupportedType(
-            f"column '{column}' has type {type}, which cannot be kept; cast it or leave it out",
-            column=column,
-            type=str(type),
-        )
 
 
 def _replaced(array: Any, type: pa.DataType) -> "pa.Array[Any]":
