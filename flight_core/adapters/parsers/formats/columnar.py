@@ -200,19 +200,26 @@ def _kept_type(type: pa.DataType, column: str) -> pa.DataType:
         return pa.date32()
     if pat.is_decimal(type):
         return _kept_decimal(type, column)
-    if pat.is_struct(type) and type.num_fields:
-        return pa.struct([_kept_child(field, column) for field in type])
-    if pat.is_list(type):
-        return pa.list_(_kept_child(type.value_field, column))
-    if pat.is_large_list(type):
-        return pa.large_list(_kept_child(type.value_field, column))
-    if pat.is_fixed_size_list(type):
-        return pa.list_(_kept_child(type.value_field, column), type.list_size)
-    parts = (type.key_type, type.item_type) if pat.is_map(type) else ()
-    lacking = pat.is_interval(type) or pat.is_union(type) or pat.is_struct(type)
-    if lacking or any(_kept_type(part, column) != part for part in parts):
+    if pat.is_nested(type) and not pat.is_union(type):
+        return _kept_nested(type, column)
+    if pat.is_interval(type) or pat.is_union(type):
         raise _not_kept(type, column)
     return type
+
+
+def _kept_nested(type: Any, column: str) -> pa.DataType:
+    parts = [_kept_child(type.field(number), column) for number in range(type.num_fields)]
+    if pat.is_struct(type) and parts:
+        return pa.struct(parts)
+    if pat.is_list(type):
+        return pa.list_(parts[0])
+    if pat.is_large_list(type):
+        return pa.large_list(parts[0])
+    if pat.is_fixed_size_list(type):
+        return pa.list_(parts[0], int(type.list_size))
+    if pat.is_struct(type) or parts != [type.field(0)]:  # of a map
+        raise _not_kept(type, column)
+    return type  # type: ignore[no-any-return]
 
 
 def _kept_decimal(type: Any, column: str) -> pa.DataType:
@@ -222,7 +229,7 @@ def _kept_decimal(type: Any, column: str) -> pa.DataType:
     if precision > _MAX_PRECISION:
         raise _not_kept(type, column)
     unusual = pat.is_decimal256(type) or (precision, scale) != (type.precision, type.scale)
-    return pa.decimal128(precision, scale) if unusual else type  # type: ignore[no-any-return]
+    return pa.decimal128(precision, scale) if unusual else type
 
 
 def _kept_child(field: "pa.Field[Any]", column: str) -> "pa.Field[Any]":
