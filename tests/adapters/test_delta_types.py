@@ -178,6 +178,7 @@ def test_fields_of_a_struct_need_different_names(store):
         (pa.array([86_399], pa.time32("s")), ["23:59:59"]),
         (pa.array([1], pa.time32("ms")), ["00:00:00.001"]),
         (pa.array([86_399_999_999], pa.time64("us")), ["23:59:59.999999"]),
+        (pa.array([0, 86_400_000_000], pa.time64("us")), ["00:00:00.000000", "24:00:00.000000"]),
         (pa.array([1], pa.time64("ns")), ["00:00:00.000000001"]),
         (pa.array([-90_061], pa.duration("s")), ["-25:01:01.000000"]),
         (
