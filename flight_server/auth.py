@@ -43,8 +43,7 @@ class Call:
 
     def over_flight_sql(self) -> Self:
         """The same call, by the door that it turned out to take."""
-        origin = replace(self.actor.origin, door=FLIGHT_SQL_DOOR)
-        return replace(self, actor=replace(self.actor, origin=origin))
+        return replace(self, actor=self.actor.coming(FLIGHT_SQL_DOOR, self.actor.origin.address))
 
     def header(self, name: str) -> str | None:
         """The first value of a header, without white space around it."""
@@ -104,7 +103,7 @@ def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
     peer = context.peer()
     address = _address(peer)
     scope.located(address)
-    actor = replace(scope.actor, origin=replace(scope.actor.origin, address=address))
+    actor = scope.actor.coming(DOOR, address)
     return Call(actor, _session_key(actor, scope.headers, peer), peer, context, scope.headers, scope)
 
 

@@ -43,6 +43,11 @@ class Actor:
     origin: Origin = field(default=Origin(), compare=False)
     limits: Limits = field(default=NO_LIMITS, compare=False)
 
+    def coming(self, door: str, address: str) -> "Actor":
+        """The same somebody, by that door and from that address."""
+        origin = Origin(door, address, self.origin.credential)
+        return Actor(self.name, self.scopes, self.datasets, origin, self.limits)
+
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or (scope is Scope.INGEST and Scope.WRITE in self.scopes)
 

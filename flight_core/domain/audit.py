@@ -1,7 +1,7 @@
 """Who asked for what, from where, and how it was decided."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -19,10 +19,10 @@ class Decision(StrEnum):
 class AuditEntry:
     """`action` is the name of a use case. `subject` is the id or name of what it is about: of a statement,
     a job, a token; `datasets` are the names touched. `code` is that of the failure. Never holds a secret,
-    nor the text of a statement.
+    nor the text of a statement. Equal entries tell of the same thing, whenever and however often it happened.
     """
 
-    at: datetime
+    at: datetime = field(compare=False)
     actor: str
     origin: Origin
     action: str
@@ -30,7 +30,7 @@ class AuditEntry:
     subject: str = ""
     datasets: tuple[str, ...] = ()
     code: str = ""
-    count: int = 1  # how often the same happened within a moment
+    count: int = field(default=1, compare=False)  # how often the same happened within a moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Limits:
 
     def over(self, others: "Limits") -> "Limits":
         """These, and the others where these say nothing."""
+        if self == NO_LIMITS:
+            return others
         return Limits(**{**others.given(), **self.given()})  # type: ignore[arg-type] # as they were given
 
 

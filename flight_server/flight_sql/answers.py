@@ -18,6 +18,8 @@ from schemas.flight import InfoMetadata
 from schemas.flight_sql import envelope
 from schemas.flight_sql.sql_pb2 import DoPutUpdateResult, TicketStatementQuery
 
+_MOMENT = pa.timestamp("ns", "UTC")
+
 
 class Answers:
     def __init__(self, tickets: TicketOffice, split: SplitPlan, ticket_ttl_s: float) -> None:
@@ -59,8 +61,8 @@ class Answers:
         return None
 
     def _sealed(self, ticket: bytes) -> fl.FlightEndpoint:
-        expires_at: Any = pa.scalar(int(time.time() + self._ticket_ttl_s), pa.timestamp("s", "UTC"))
-        return fl.FlightEndpoint(ticket, [], expires_at.cast(pa.timestamp("ns", "UTC")))
+        expires_at: Any = pa.scalar(int(time.time() + self._ticket_ttl_s) * 1_000_000_000, _MOMENT)
+        return fl.FlightEndpoint(ticket, [], expires_at)
 
 
 def own_ticket(command: Message, schema: pa.Schema, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:

@@ -40,6 +40,9 @@ class FakeQuery:
         if self._error:
             raise self._error
 
+    def progress(self) -> None:
+        pass
+
     def cancel(self) -> None:
         self.cancelled = True
 

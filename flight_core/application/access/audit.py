@@ -5,7 +5,6 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from flight_core.application.access.tokens import require_administrator
 from flight_core.application.ports.clock import Clock
@@ -28,8 +27,6 @@ _READS = re.compile(
     "|read|trace)_"
 )
 
-_NO_TIME = datetime.min.replace(tzinfo=UTC)
-
 
 class AuditLog:
     """Gathers entries and stores them, many at a time, in a thread of its own until `close`. Thread-safe.
@@ -51,13 +48,12 @@ class AuditLog:
         self._thread.start()
 
     def note(self, entry: AuditEntry) -> None:
-        key = replace(entry, at=_NO_TIME)
         with self._lock:
-            known = self._pending.get(key)
+            known = self._pending.get(entry)
             if known is not None:
-                self._pending[key] = replace(known, count=known.count + 1)
+                self._pending[entry] = replace(known, count=known.count + 1)
             elif len(self._pending) < _PENDING:
-                self._pending[key] = entry
+                self._pending[entry] = entry
             else:
                 self._lost += 1
         if entry.decision is Decision.ALLOWED and not _READS.match(entry.action):

@@ -1,7 +1,7 @@
 """Letting callers in, the same way at every door."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from flight_core.application.access.audit import LOG_IN, AuditLog
 from flight_core.application.access.request_rate import RequestRate
@@ -48,18 +48,18 @@ class Gate:
         return self.authenticator.anonymous is not None
 
     def __call__(self, shown: Shown, *, door: str, address: str = "") -> Actor:
-        came = Origin(door, address)
         try:
-            actor = self._recognised(shown, address)
+            known = self._recognised(shown, address)
         except FlightCoreError as refusal:
-            self._note(shown.user if isinstance(shown, Password) else "", came, refusal)
+            self._note(shown.user if isinstance(shown, Password) else "", Origin(door, address), refusal)
             raise
-        came = replace(came, credential=actor.origin.credential)
-        actor = replace(actor, origin=came, limits=actor.limits.over(self._defaults))
+        origin = Origin(door, address, known.origin.credential)
+        limits = known.limits.over(self._defaults)
+        actor = Actor(known.name, known.scopes, known.datasets, origin, limits)
         try:
             self._rate.check(actor)
         except FlightCoreError as refusal:
-            self._note(actor.name, came, refusal)
+            self._note(actor.name, origin, refusal)
             raise
         return actor
 
@@ -69,7 +69,7 @@ class Gate:
 
     def logged_in(self, actor: Actor, address: str = "") -> None:
         """Note it, with the address if the door has learned it."""
-        self._note(actor.name, replace(actor.origin, address=address), None)
+        self._note(actor.name, Origin(actor.origin.door, address, actor.origin.credential), None)
 
     def hold(self, shown: Shown, end: Callable[[Unauthenticated], None]) -> Callable[[], None]:
         """Have `end` called, from another thread, should what was shown become worthless before what this

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -23,7 +23,14 @@ from flight_core.domain.query import (
 from flight_core.domain.system import no_rows
 
 
-class Query(Protocol):
+class Measured(Protocol):
+    """Something that runs, and can be asked how far it is."""
+
+    def progress(self) -> float | None:
+        """From 0 to 1, as far as the engine knows; None where it does not. From any thread, at any time."""
+
+
+class Query(Measured, Protocol):
     """A read that has been planned and not yet run. Owns its cursor.
 
     Iterating runs it, once, and may block; `cancel` works from any thread, before, during
@@ -48,14 +55,6 @@ class Query(Protocol):
     def cancel(self) -> None: ...
 
     def close(self) -> None: ...
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """A query, or a session while it executes, that can tell how far it is."""
-
-    def progress(self) -> float | None:
-        """From 0 to 1, as far as the engine knows; None where it does not. From any thread, at any time."""
 
 
 # The rows of one of the tables in `flight_core.domain.system`, as they are now. From any thread.
@@ -168,7 +167,7 @@ class ScanningEngine(Protocol):
         nothing else: not from the time, not from chance."""
 
 
-class Session(Protocol):
+class Session(Measured, Protocol):
     """A connection of its own: temp tables, variables, settings and a transaction live in it.
 
     One statement at a time: calls from several threads wait for each other. `cancel` works from any

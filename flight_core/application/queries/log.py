@@ -85,11 +85,10 @@ class QueryLog:
         if refused:
             cancel()
 
-    def measure(self, record: QueryRecord, worker: object) -> None:
-        """What runs is done by `worker`: ask it how far that is, if it is one that can tell."""
-        if isinstance(worker, Measured):
-            with self._lock:
-                self._measured[record.query_id] = worker
+    def measure(self, record: QueryRecord, worker: Measured) -> None:
+        """What runs is done by `worker`: ask it how far that is."""
+        with self._lock:
+            self._measured[record.query_id] = worker
 
     def _begun(self, record: QueryRecord) -> Span:
         return self._tracer.start("query", {**_identity(record), "sql": record.sql})

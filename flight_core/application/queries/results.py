@@ -77,6 +77,9 @@ class StoredQuery:
                 return
             yield batch
 
+    def progress(self) -> None:
+        """See `Measured`: nobody works on it."""
+
     def cancel(self) -> None:
         self._cancelled = True
 

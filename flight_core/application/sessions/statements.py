@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_unguarded
-from flight_core.application.ports.engine import Measured, Session
+from flight_core.application.ports.engine import Session
 from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
@@ -257,7 +257,7 @@ class _Runs:
 
     def progress(self) -> float | None:
         """See `Measured`; of the present run."""
-        return self._current.progress() if isinstance(self._current, Measured) else None
+        return self._current.progress()
 
     def cancel(self) -> None:
         self._cancelled = True

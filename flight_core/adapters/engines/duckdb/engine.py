@@ -155,7 +155,9 @@ class DuckDbEngine:
         (*before, last) = self._ready().parse(statement.sql)
         if not before and last.kind is StatementKind.READ:
             names = placeholder_names(last.sql)
-            probe = replace(statement, parameters=statement.parameters or nulls(names))
+            probe = statement
+            if names and not statement.parameters:
+                probe = replace(statement, parameters=nulls(names))
             try:
                 with contextlib.closing(self.plan(probe, lake)) as query:
                     return StatementInfo(last.kind, query.schema, untyped(names))

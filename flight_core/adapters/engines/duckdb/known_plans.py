@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from flight_core.application.ports.engine import Measured, Query
+from flight_core.application.ports.engine import Query
 from flight_core.domain.errors import Cancelled
 from flight_core.domain.query import Pins
 
@@ -57,7 +57,7 @@ class KnownQuery:
     def progress(self) -> float | None:
         """See `Measured`."""
         bound = self._bound
-        return bound.progress() if isinstance(bound, Measured) else None
+        return None if bound is None else bound.progress()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         bound = self._bind()
