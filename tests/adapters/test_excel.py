@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from datetime import date, datetime, time, timedelta
 from xml.sax.saxutils import escape
 
 import pytest
@@ -15,6 +16,7 @@ _TYPES = f"{_NS}/package/2006/content-types"
 _RELATIONS = f"{_NS}/package/2006/relationships"
 _OFFICE = f"{_NS}/officeDocument/2006/relationships"
 _MAIN = f"{_NS}/spreadsheetml/2006/main"
+_STYLES = {date: 14, datetime: 22, time: 21, timedelta: 46}
 
 
 def workbook(**sheets) -> bytes:
@@ -34,7 +36,17 @@ def workbook(**sheets) -> bytes:
         )
         archive.writestr(
             "xl/_rels/workbook.xml.rels",
-            _relations([(f"rId{n}", "worksheet", f"worksheets/sheet{n}.xml") for n, _ in names]),
+            _relations(
+                [
+                    ("rId0", "styles", "styles.xml"),
+                    *((f"rId{n}", "worksheet", f"worksheets/sheet{n}.xml") for n, _ in names),
+                ]
+            ),
+        )
+        formats = "".join(f'<xf numFmtId="{number}"/>' for number in _STYLES.values())
+        archive.writestr(
+            "xl/styles.xml",
+            f'<styleSheet xmlns="{_MAIN}"><cellXfs><xf numFmtId="0"/>{formats}</cellXfs></styleSheet>',
         )
         for number, name in names:
             archive.writestr(f"xl/worksheets/sheet{number}.xml", _sheet(sheets[name]))
@@ -64,7 +76,22 @@ def _cell(place, value) -> str:
             return f'<c r="{place}" t="b"><v>{int(value)}</v></c>'
         case int() | float():
             return f'<c r="{place}"><v>{value}</v></c>'
+        case date() | time() | timedelta():
+            style = list(_STYLES).index(type(value)) + 1
+            return f'<c r="{place}" s="{style}"><v>{_serial(value)}</v></c>'
     return f'<c r="{place}" t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+
+
+def _serial(value) -> float:
+    """Days since the last one of 1899, nearly."""
+    match value:
+        case datetime():
+            return (value - datetime(1899, 12, 30)) / timedelta(days=1)  # noqa: DTZ001
+        case date():
+            return (value - date(1899, 12, 30)).days
+        case time():
+            return _serial(timedelta(hours=value.hour, minutes=value.minute, seconds=value.second))
+    return value / timedelta(days=1)
 
 
 PEOPLE = [
@@ -87,6 +114,34 @@ def test_cells_keep_their_types():
     assert table["zip"].to_pylist() == ["00501", "10001", "10002"]
     assert table["n"].to_pylist() == [1, 2, None]
     assert table["mixed"].to_pylist() == ["x", "5", None]
+
+
+def test_moments_times_and_durations_are_told_apart():
+    noon, half = datetime(2026, 1, 31, 12), time(10, 30, 5)  # noqa: DTZ001
+    rows = [["day", "at", "time", "took"], [noon.date(), noon, half, timedelta(hours=30)], [None] * 4]
+    table = parsed(workbook(S=rows))
+    assert table.to_pylist()[0] == {
+        "day": datetime(2026, 1, 31),  # noqa: DTZ001
+        "at": noon,
+        "time": "10:30:05",
+        "took": timedelta(hours=30),
+    }
+
+
+def test_cells_of_any_two_kinds_make_a_column():
+    kinds = {"text": "x", "n": 5, "day": date(2026, 1, 31), "took": timedelta(hours=3), "ok": True}
+    pairs = [(one, other) for one in kinds for other in kinds if one < other]
+    rows = [[f"{one}_{other}" for one, other in pairs], *([kinds[pair[n]] for pair in pairs] for n in (0, 1))]
+    table = parsed(workbook(S=rows))
+    assert table.num_rows == 2
+    assert {name: type for name, type in types(table).items() if type != "string"} == {"n_ok": "int64"}
+
+
+def test_names_are_what_the_cells_of_the_header_say():
+    header = [" a ", date(2026, 1, 31), None, 2026, 1.5, "a"]
+    content = workbook(S=[["a report"], header, [1] * 6])
+    names = ["a", "2026-01-31", "column_3", "2026", "1.5", "a_1"]
+    assert parsed(content, header_row=2).column_names == names
 
 
 def test_a_workbook_is_found_out_whatever_its_name():

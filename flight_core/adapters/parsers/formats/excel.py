@@ -1,10 +1,12 @@
 """Workbooks of Excel and LibreOffice: one sheet becomes a table."""
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import fastexcel
@@ -15,10 +17,12 @@ from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ExcelOptions
 from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, check_members
-from flight_core.domain.errors import InvalidOption, UnreadableData
+from flight_core.domain.errors import InvalidOption, SchemaMismatch, UnreadableData
 
 _WHOLE = 1 << 53  # beyond this floats skip whole numbers
 _UNNAMED = "__UNNAMED__"
+_FIRST_DAY = date(1899, 12, 31)
+_MIDNIGHT = " 00:00:00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,46 @@ def _read(path: Path, label: str, options: ExcelOptions, target: Target) -> _She
         schema_sample_rows=None,
         skip_whitespace_tail_rows=True,
     )
-    frame = load().to_polars()
+    try:
+        frame = load().to_polars()
+    except fastexcel.UnsupportedColumnTypeCombinationError:
+        load = partial(load, dtypes=dict.fromkeys(_of_no_type(load), "string"))
+        frame = load().to_polars()
     floats = [name for name, type in frame.schema.items() if type == pl.Float64]
     texts = [name for name in floats if (given := target.types.get(name)) and given.type == pl.String]
     if texts:  # as they are shown: 1 and 1.5, not 1.0 and 1.5
+        texts += load.keywords.get("dtypes", ())
         frame = load(dtypes=dict.fromkeys(texts, "string")).to_polars()
     if not frame.width:
         raise UnreadableData(f"the sheet '{name}' of {label} is empty")
-    return _Sheet(label, name, _plain(frame))
+    names: Sequence[str | None] = ()
+    if options.header:
+        header = load(header_row=None, skip_rows=options.header_row - 1, n_rows=1, dtypes="string")
+        names = header.to_polars().row(0)
+    return _Sheet(label, name, _named(_plain(frame), names, label))
+
+
+def _of_no_type(load: Callable[..., fastexcel.ExcelSheet]) -> list[str]:
+    """The columns whose cells are of kinds for which there is no common one."""
+    mixed = []
+    for column in load(dtypes="string").available_columns():
+        try:
+            load(use_columns=[column.index]).to_polars()
+        except fastexcel.UnsupportedColumnTypeCombinationError:
+            mixed.append(column.name)
+    return mixed
+
+
+def _named(frame: pl.DataFrame, header: Sequence[str | None], label: str) -> pl.DataFrame:
+    """Cells of the header that are no text do not become names by themselves."""
+    names = []
+    for number, (column, cell) in enumerate(zip_longest(frame.columns, header), start=1):
+        name = (cell or "") if column.startswith(_UNNAMED) else column
+        names.append(name.strip().removesuffix(_MIDNIGHT) or f"column_{number}")
+    twins = [name for name in names if names.count(name) > 1]
+    if twins:
+        raise SchemaMismatch(f"{label} has two columns named '{twins[0]}'; rename one", column=twins[0])
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
 def _chosen(book: fastexcel.ExcelReader, label: str, options: ExcelOptions) -> str:
@@ -107,20 +143,18 @@ def _chosen(book: fastexcel.ExcelReader, label: str, options: ExcelOptions) -> s
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """Named columns; whole numbers, which a workbook keeps as floats, as integers."""
-    names = {
-        name: f"column_{number}"
-        for number, name in enumerate(frame.columns, start=1)
-        if name.startswith(_UNNAMED) or not name.strip()
-    }
+    """Whole numbers, which a workbook keeps as floats, as integers; times of day, which it keeps as moments
+    of its first day, as text."""
     floats = [name for name, type in frame.schema.items() if type == pl.Float64 and _is_whole(frame[name])]
     moments = [name for name, type in frame.schema.items() if isinstance(type, pl.Datetime)]
     nothing = [name for name, type in frame.schema.items() if type == pl.Null]
+    times = [name for name in moments if bool((frame[name].dt.date() == _FIRST_DAY).all())]
     return frame.with_columns(
         pl.col(floats).cast(pl.Int64),
-        pl.col(moments).cast(pl.Datetime("us")),
+        pl.col([name for name in moments if name not in times]).cast(pl.Datetime("us")),
+        pl.col(times).dt.to_string("%H:%M:%S%.f"),
         pl.col(nothing).cast(pl.String),
-    ).rename(names)
+    )
 
 
 def _is_whole(column: pl.Series) -> bool:
