@@ -30,6 +30,7 @@ class QueryRequest(Request):
     sql: str = Field(description='One statement. Datasets are tables; "name@v3" is one of their versions.')
     params: list[Any] | dict[str, Any] = Field(default_factory=list)
     limit: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(None, description="At most so many rows.")
+    offset: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="After passing over so many.")
 
 
 class ResultColumn(BaseModel):

@@ -140,8 +140,8 @@ def read_rows(
     streaming: Responses,
     format: Wanted,
     version: VersionText = None,
-    offset: Annotated[int, Query(ge=0, description="How many rows to pass over.")] = 0,
-    limit: Annotated[int, Query(ge=0, description="How many at most, as many as you like.")] = 1000,
+    offset: Annotated[int, Query(ge=0, lt=2**63, description="How many rows to pass over.")] = 0,
+    limit: Annotated[int, Query(ge=0, lt=2**63, description="How many at most, as many as you like.")] = 1000,
     columns: Columns = None,
     where: Annotated[
         str | None, Query(max_length=8192, description="A condition in SQL: the rows for which it holds.")
@@ -213,4 +213,4 @@ def _view(
     if order_by:
         keys = [f"{quoted(key.removeprefix('-'))} {'DESC' if key[:1] == '-' else 'ASC'}" for key in order_by]
         sql += f" ORDER BY {', '.join([*keys, *PLACE_COLUMNS])}"
-    return Statement(f"{sql} LIMIT {window.limit} OFFSET {window.offset}", placed=table.lower())
+    return Statement(sql, row_limit=window.limit, row_offset=window.offset, placed=table.lower())

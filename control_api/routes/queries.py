@@ -46,7 +46,7 @@ def run_query(
     first rows breaks the connection. Statements that change something run once, in a session of
     their own. `/query` and `/queries` are the same.
     """
-    statement = Statement(request.sql, _parameters(request.params), request.limit)
+    statement = Statement(request.sql, _parameters(request.params), request.limit, row_offset=request.offset)
     run = Run(use_cases, statement, actor=caller, format=format)
     return QueryResponse(run, format, streaming, headers={"Vary": "Accept"})
 
@@ -86,6 +86,7 @@ def list_queries(
         int | None,
         Query(ge=0, lt=2**63, description="Rows of the result; in the list 1 to 1000, 100 if left out."),
     ] = None,
+    offset: Annotated[int, Query(ge=0, lt=2**63, description="Rows of the result to pass over.")] = 0,
     cursor: Cursor = None,
 ) -> wire.QueryPage | Response:
     """What runs or ran lately in this process, whichever door it came through; one's own without
@@ -96,11 +97,11 @@ def list_queries(
     """
     if sql is not None:
         _refuse_unread(request, _OF_THE_LIST, "with")
-        statement = Statement(sql, _parameters(_json(params)), limit)
+        statement = Statement(sql, _parameters(_json(params)), limit, row_offset=offset)
         run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
         headers = {"Vary": "Accept", "Cache-Control": "no-store"}
         return QueryResponse(run, format, streaming, headers=headers)
-    _refuse_unread(request, ("params",), "without")
+    _refuse_unread(request, ("params", "offset"), "without")
     limit = 100 if limit is None else limit
     if not 1 <= limit <= 1000:
         raise InvalidOption(f"limit is {limit}; a page holds 1 to 1000 queries")

@@ -1,7 +1,7 @@
 """What a caller asks of the engine, and what is known about a query that runs."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -49,7 +49,8 @@ PLACE_COLUMNS = ("__skein_file", "__skein_row")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text, its parameters, and an optional cap on the rows of the result.
+    """SQL text, its parameters, and which rows of the result are wanted: all, or `row_limit` of them from
+    `row_offset` on.
 
     `narrow_decimals` asks for DECIMALs of up to 18 digits in 32 or 64 bits instead of 128, for
     clients that read those Arrow types: half the bytes, and less work at both ends.
@@ -60,8 +61,19 @@ class Statement:
     row_limit: int | None = None
     narrow_decimals: bool = False
     part: Part | None = None  # None: the whole result
+    row_offset: int = 0
     window: Window | None = None  # of the one dataset that it reads; None: all its rows
     placed: str | None = None  # the dataset that has PLACE_COLUMNS, too: its name in the SQL, in lower case
+
+    @property
+    def is_window(self) -> bool:
+        """Whether it may have more rows than are wanted."""
+        return self.row_limit is not None or self.row_offset > 0
+
+    @property
+    def whole(self) -> "Statement":
+        """The same with all rows of its result."""
+        return replace(self, row_limit=None, row_offset=0)
 
 
 def quoted(identifier: str) -> str:

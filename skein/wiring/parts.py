@@ -34,6 +34,7 @@ from flight_core.application.queries.admission import Admission, AdmissionLimits
 from flight_core.application.queries.log import QueryLog
 from flight_core.application.queries.reader import Reader
 from flight_core.application.queries.reads import OpenQuery, PlanQuery
+from flight_core.application.queries.scrolled import KeepScrolled
 from flight_core.application.sessions.registry import SessionRegistry
 from flight_core.application.sessions.session import SessionLimits
 from flight_core.domain.access import LOCAL
@@ -122,7 +123,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     reader = Reader(datasets, engine, guarded, system_tables)
     results = _results(settings, directory, roles)
     plan_query = PlanQuery(reader, new_id, results)
-    open_query = OpenQuery(reader, admission, log, results)
+    open_query = OpenQuery(reader, admission, log, results, _scrolled(reader, log, results, stack))
     parser = build_parser(settings)
     stack.callback(parser.close)
     uncached = ReadUseCases(plan_query, replace(open_query, results=None))
@@ -237,6 +238,17 @@ def _results(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> 
         min_run_s=settings.cache_min_run_s,
     )
     return DiskResultCache(directory.temp(roles) / "results", options)
+
+
+def _scrolled(
+    reader: Reader, log: QueryLog, results: DiskResultCache | None, stack: ExitStack
+) -> KeepScrolled | None:
+    if results is None:
+        return None
+    one_at_a_time = Admission(AdmissionLimits(max_streams=1, max_queue=0))
+    return stack.enter_context(
+        closing(KeepScrolled(OpenQuery(reader, one_at_a_time, log, results, keeps_scrolled=True)))
+    )
 
 
 def _session_limits(settings: Settings) -> SessionLimits:

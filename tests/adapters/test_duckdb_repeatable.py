@@ -73,7 +73,11 @@ def test_parameters_options_and_versions_count(asked):
     sql = "SELECT i, ? AS p FROM t"
     values = [(1,), (1.0,), (True,), ("1",), (None,), ([1],), ({"a": 1},), (pa.scalar(1, pa.int8()),)]
     keys = [asked.key(sql, value) for value in values]
-    keys += [asked.key(sql, (1,), row_limit=1), asked.key(sql, (1,), narrow_decimals=True)]
+    keys += [
+        asked.key(sql, (1,), row_limit=1),
+        asked.key(sql, (1,), row_offset=1),
+        asked.key(sql, (1,), narrow_decimals=True),
+    ]
     asked.lake.commit("t", ROWS)
     keys.append(asked.key(sql, (1,)))
     assert None not in keys

@@ -1,5 +1,7 @@
 """What every query engine promises of reads, whichever library runs the SQL."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
@@ -140,6 +142,15 @@ def test_missing_and_surplus_parameters_are_refused(engine, lake, values):
 def test_a_row_limit_caps_the_result_and_keeps_the_order(engine, lake):
     query = engine.plan(Statement("SELECT name FROM birds ORDER BY weight_kg DESC", row_limit=2), lake.state)
     assert read(query).column("name").to_pylist() == ["swan", "goose"]
+
+
+@pytest.mark.parametrize(("offset", "limit"), [(1, 1), (1, None), (2, 2**63 - 1), (9, 1)])
+def test_a_window_is_a_slice_of_the_result(engine, lake, offset, limit):
+    whole = Statement("SELECT name FROM birds ORDER BY weight_kg DESC")
+    window = replace(whole, row_limit=limit, row_offset=offset)
+    assert window.whole == whole
+    expected = read(engine.plan(whole, lake.state)).slice(offset, limit)
+    assert read(engine.plan(window, lake.state)).equals(expected)
 
 
 def test_narrow_decimals_hold_the_same_values_in_fewer_bits(engine, lake):

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flight_core.domain.dataset import WriteMode
-from tests.stack import Stack, skein_stack
+from flight_core.domain.query import OWN_DOOR, QueryRecord, QueryState
+from tests.stack import Stack, skein_stack, until
 
 ARROW = "application/vnd.apache.arrow.stream"
 WRITER = {"Authorization": "Bearer wr1te", "Accept": ARROW}
@@ -25,17 +26,28 @@ def rows(first: int, count: int) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory) -> Iterator[Stack]:
-    with skein_stack(tmp_path_factory.mktemp("data"), tokens="ann=wr1te,bob/read=re4d") as made:
+    data = tmp_path_factory.mktemp("data")
+    with skein_stack(data, tokens="ann=wr1te,bob/read=re4d", cache_min_run_s=0.0) as made:
         for place, size in enumerate(SIZES):
             made.write("w", rows(sum(SIZES[:place]), size))
         yield made
 
 
 def window(stack: Stack, headers=WRITER, name: str = "w", **asked) -> pa.Table:
+    return told_window(stack, headers, name, **asked)[1]
+
+
+def told_window(stack: Stack, headers, name: str = "w", **asked) -> tuple[str, pa.Table]:
+    """What the cache did for it, and its rows."""
     with stack.http(headers=headers) as client:
         reply = client.get(f"/api/v1/datasets/{name}/rows", params=asked)
         assert reply.status_code == 200, reply.text
-        return pa.ipc.open_stream(reply.content).read_all()
+        return reply.headers["skein-cache"], pa.ipc.open_stream(reply.content).read_all()
+
+
+def kept_runs(stack: Stack) -> list[QueryRecord]:
+    """What the server has run to keep it for windows to come."""
+    return [record for record in stack.skein.control.queries.log.list() if record.door == OWN_DOOR]
 
 
 @given(
@@ -83,6 +95,50 @@ def test_a_condition_that_looks_elsewhere_is_looked_at_again(stack):
 def test_a_window_of_a_filtered_view_has_the_rows_for_which_the_condition_holds(stack):
     found = window(stack, where="m = 0 -- and nothing else", offset=10, limit=5)["n"].to_pylist()
     assert found == [n for n in range(TOTAL) if n * 7919 % 1000 == 0][10:15]
+
+
+@given(
+    order_by=st.lists(st.sampled_from(["n", "-n", "m", "-m"]), max_size=2, unique_by=lambda key: key[-1]),
+    where=st.sampled_from([None, "n % 3 = 0", "m < 500", "false"]),
+    columns=st.sampled_from([["m", "n"], ["n"]]),
+    headers=st.sampled_from([WRITER, READER]),
+    windows=st.lists(
+        st.tuples(st.integers(1, TOTAL + 10), st.sampled_from([0, 1, 2_000, TOTAL])), min_size=1, max_size=3
+    ),
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+def test_windows_are_the_same_computed_and_out_of_a_kept_view(
+    stack, order_by, where, columns, headers, windows
+):
+    assume(order_by or where)
+    view = {"order_by": order_by, "columns": columns, **({"where": where} if where else {})}
+    whole = sorted_and_filtered(order_by, where).select(columns)
+
+    def look() -> list[str]:
+        """What the cache did for each."""
+        used = []
+        for offset, limit in [(0, 1), (1, 1), *windows]:
+            cache, found = told_window(stack, headers, **view, offset=offset, limit=limit)
+            assert found.equals(whole.slice(offset, limit))
+            used.append(cache)
+        return used
+
+    look()
+    sql = stack.skein.control.queries.log.list()[0].sql
+    until(lambda: QueryState.SUCCEEDED in (run.state for run in kept_runs(stack) if run.sql == sql))
+    assert set(look()) == {"hit"}
+    assert window(stack, headers, **view, offset=0, limit=10).nbytes <= 200
+    assert stack.skein.control.queries.log.list()[0].size_bytes <= 200, (
+        "the rows count, not where they are from"
+    )
+
+
+def sorted_and_filtered(order_by: list[str], where: str | None) -> pa.Table:
+    table = rows(0, TOTAL)
+    n, m = table["n"].to_numpy(), table["m"].to_numpy()
+    holds = {None: n >= 0, "n % 3 = 0": n % 3 == 0, "m < 500": m < 500, "false": n < 0}[where]
+    order = [(key.removeprefix("-"), "descending" if "-" in key else "ascending") for key in order_by]
+    return table.filter(pa.array(holds)).sort_by([*order, ("n", "ascending")])
 
 
 @pytest.mark.parametrize(

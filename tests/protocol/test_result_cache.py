@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import Cancelled
-from flight_core.domain.query import CacheUse, QueryState, Statement
+from flight_core.domain.query import OWN_DOOR, CacheUse, QueryState, Statement
 from tests.protocol.http_stack import only_query, until
 from tests.stack import Stack, skein_stack
 
@@ -207,3 +207,40 @@ def test_who_waits_for_an_equal_query_that_fails_runs_it(stack):
             running.result(30)
         first.close()
         assert second.result(60)[0] == "miss"
+
+
+# A window of its first rows is there at once; the whole takes minutes.
+LONG = "SELECT i FROM t, range(1_000_000) s(r) WHERE r = 0 OR i * r = -1"
+
+
+def test_keeping_what_is_scrolled_takes_no_slot_and_ends_with_the_server(tmp_path):
+    with skein_stack(tmp_path, max_streams=1, max_queue=0, limit_queries=1) as stack:
+        stack.write("t", ROWS)
+        with stack.http(params={"sql": LONG, "limit": 3}) as client:
+            for offset in (0, 7):
+                assert client.get("/api/v1/queries", params={"offset": offset}).json()["row_count"] == 3
+        log = stack.skein.control.queries.log
+        until(lambda: (OWN_DOOR, QueryState.RUNNING) in [(run.door, run.state) for run in log.list()])
+        assert ask(stack, "SELECT max(i) AS m FROM t")[1].to_pylist() == [{"m": 199_999}]
+        with stack.http() as client:
+            told = client.get("/api/v1/queries", params={"door": OWN_DOOR, "state": "running"}).json()
+            assert [each["sql"] for each in told["items"]] == [LONG]
+    (run,) = (run for run in log.list() if run.door == OWN_DOOR)
+    assert run.state is QueryState.CANCELLED
+
+
+def test_what_is_scrolled_and_too_large_is_computed_window_by_window(tmp_path):
+    with skein_stack(tmp_path, cache_bytes=1 << 20, cache_entry_bytes=1 << 18) as stack:
+        stack.write("t", ROWS)
+        log = stack.skein.control.queries.log
+        ordered = ROWS.sort_by([("g", "ascending"), ("i", "descending")])
+        with stack.http(params={"sql": "SELECT i, g FROM t ORDER BY g, i DESC", "limit": 1}) as client:
+            for offset in range(0, 200_000, 40_000):
+                reply = client.get("/api/v1/queries", params={"offset": offset})
+                assert reply.headers["skein-cache"] == "miss"
+                assert reply.json()["rows"] == ordered.slice(offset, 1).to_pylist()
+                until(lambda: all(run.finished_at for run in log.list()))
+            runs = [run for run in log.list() if run.door == OWN_DOOR]
+            assert [run.state for run in runs] == [QueryState.CANCELLED], (
+                "it is given up, and not tried again"
+            )

@@ -29,7 +29,8 @@ _PATIENCE_S = 0.25  # with one whose client holds it up
 @dataclass(frozen=True, slots=True)
 class ResultCacheOptions:
     """Results that take more than `max_entry_bytes`, or took the engine less than `min_run_s` seconds,
-    are not kept; no result is kept for longer than `ttl_s` seconds."""
+    are not kept; no result is kept for longer than `ttl_s` seconds. One that is scrolled may take half of
+    `max_bytes`."""
 
     max_bytes: int = 1 << 30
     max_entry_bytes: int = 64 << 20
@@ -57,7 +58,7 @@ class DiskResultCache:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size_bytes = 0
-        self._too_large: OrderedDict[str, None] = OrderedDict()
+        self._too_large: OrderedDict[str, int] = OrderedDict()  # for an entry of so many bytes
         self._underway: dict[str, _Recording] = {}  # the first of each key
 
     def find(self, key: str) -> pa.RecordBatchReader | None:
@@ -84,11 +85,14 @@ class DiskResultCache:
                 return False
         return True
 
-    def record(self, key: str, schema: pa.Schema) -> Recording | None:
+    def record(self, key: str, schema: pa.Schema, *, scrolled: bool = False) -> Recording | None:
+        max_bytes = self.options.max_entry_bytes
+        if scrolled:
+            max_bytes = max(max_bytes, self.options.max_bytes // 2)
         with self._lock:
-            if key in self._too_large:
+            if self._too_large.get(key, -1) >= max_bytes:
                 return None
-            recording = _Recording(self, key, schema)
+            recording = _Recording(self, key, schema, max_bytes)
             self._underway.setdefault(key, recording)
             return recording
 
@@ -122,9 +126,9 @@ class DiskResultCache:
             while len(self._entries) > _MAX_ENTRIES:
                 self._drop(next(iter(self._entries)))
 
-    def remember_too_large(self, key: str) -> None:
+    def remember_too_large(self, key: str, max_bytes: int) -> None:
         with self._lock:
-            self._too_large[key] = None
+            self._too_large[key] = max_bytes
             while len(self._too_large) > _REMEMBERED:
                 self._too_large.popitem(last=False)
 
@@ -143,10 +147,11 @@ class DiskResultCache:
 class _Recording:
     """Implements `Recording`: in memory at first, then in a file."""
 
-    def __init__(self, cache: DiskResultCache, key: str, schema: pa.Schema) -> None:
+    def __init__(self, cache: DiskResultCache, key: str, schema: pa.Schema, max_bytes: int) -> None:
         self._cache = cache
         self._key = key
         self._schema = schema
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._over = False
         self._waiting: list[pa.RecordBatch] = []
@@ -157,6 +162,10 @@ class _Recording:
         self._rows = 0
         self._idle_since: float | None = time.monotonic()  # None: the engine works
         self.ended = threading.Event()
+
+    @property
+    def over(self) -> bool:
+        return self._over
 
     def idle_s(self) -> float:
         """How long the engine has been waiting for the client."""
@@ -200,8 +209,8 @@ class _Recording:
             self._waiting_bytes = 0
 
     def _make_room(self, size_bytes: int) -> bool:
-        if size_bytes > self._cache.options.max_entry_bytes:
-            self._cache.remember_too_large(self._key)
+        if size_bytes > self._max_bytes:
+            self._cache.remember_too_large(self._key, self._max_bytes)
         elif self._cache.reserve(size_bytes - self._reserved):
             self._reserved = size_bytes
             return True

@@ -18,6 +18,10 @@ class CacheUsage:
 class Recording(Protocol):
     """A result on its way into a cache, a batch at a time. Thread-safe; trouble ends it, and never raises."""
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing that is written is kept any more."""
+
     def asked(self) -> None:
         """The engine computes from now on, until the next `write` or `finish`."""
 
@@ -49,7 +53,7 @@ class ResultCache(Protocol):
     def rows(self, key: str) -> int | None:
         """How many rows the result has, if it is here."""
 
-    def record(self, key: str, schema: pa.Schema) -> Recording | None:
-        """None where it is known that the result cannot be kept."""
+    def record(self, key: str, schema: pa.Schema, *, scrolled: bool = False) -> Recording | None:
+        """None where it is known that the result cannot be kept. One that is scrolled may be larger."""
 
     def usage(self) -> CacheUsage: ...

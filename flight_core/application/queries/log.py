@@ -19,7 +19,7 @@ from flight_core.domain.errors import (
     QueryNotFound,
     TooManyQueries,
 )
-from flight_core.domain.query import CacheUse, Pins, QueryRecord, QueryState
+from flight_core.domain.query import OWN_DOOR, CacheUse, Pins, QueryRecord, QueryState
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,8 @@ class QueryLog:
     def _require_room(self, record: QueryRecord) -> None:
         if record.at_once is None or id(record) in self._running:
             return
-        if sum(each.actor == record.actor for each in self._running.values()) >= record.at_once:
+        theirs = (each for each in self._running.values() if each.door != OWN_DOOR)
+        if sum(each.actor == record.actor for each in theirs) >= record.at_once:
             raise TooManyQueries(
                 f"{record.at_once} queries of '{record.actor}' run, and no more may at the same time; read or"
                 " cancel some",

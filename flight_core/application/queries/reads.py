@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import pyarrow as pa
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 class RunningQuery:
     """A query with what it holds, such as its admission slot. Iterate it, then close it; closing early
-    stops it. `release` gives the slot back.
+    stops it. `release` gives the slot back. `cut`: its batches may be slices of larger ones.
 
     The slot and the cursor are held until `close`, not until the last batch was produced:
     a stream that a client reads slowly still costs memory.
@@ -48,7 +48,9 @@ class RunningQuery:
         release: Callable[[], None],
         recording: Recording | None = None,
         limits: Limits = NO_LIMITS,
+        cut: bool = False,
     ) -> None:
+        self._size = _bytes_of_slice if cut else pa.RecordBatch.get_total_buffer_size
         self._query = query
         self._limits = limits
         self._record = record
@@ -81,6 +83,11 @@ class RunningQuery:
         return self._record.cache
 
     @property
+    def recorded(self) -> bool:
+        """Whether its result will be kept, as far as is known now."""
+        return self._recording is not None and not self._recording.over
+
+    @property
     def cancelled(self) -> bool:
         """Whether somebody asked for it to stop."""
         return self._cancelled
@@ -91,7 +98,7 @@ class RunningQuery:
         try:
             for batch in self._batches():
                 record.rows += batch.num_rows
-                record.size_bytes += batch.get_total_buffer_size()  # a tenth of the cost of nbytes
+                record.size_bytes += self._size(batch)
                 self._require_within_limits()
                 record.unread_since = self._log.clock()
                 yield batch
@@ -159,6 +166,11 @@ class RunningQuery:
         self.close()
 
 
+def _bytes_of_slice(batch: pa.RecordBatch) -> int:
+    """Ten times the cost of `get_total_buffer_size`, which counts all of the buffers."""
+    return batch.nbytes
+
+
 def _too_much(allowed: str, record: QueryRecord) -> LimitExceeded:
     return LimitExceeded(
         f"the result has more than the {allowed} that '{record.actor}' may read at once; filter, aggregate,"
@@ -195,18 +207,27 @@ class PlanQuery:
         return self.results.rows(key) if self.results is not None and key is not None else None
 
 
+class Scrolled(Protocol):
+    def computed(self, key: str, statement: Statement, pins: Pins, actor: Actor) -> None:
+        """A window of a result is about to be computed, since the whole, which has that key, is not kept.
+        Does not block."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenQuery:
     """Start a read; raises as `QueryEngine.plan`, and TooManyStreams when no slot comes free.
 
     It is planned first, which pins versions and checks rights; where its result is in the cache it needs
-    no slot.
+    no slot, and neither does a window of one that is. `scrolled` is told of windows that are computed;
+    `keeps_scrolled`: what it runs is kept for them.
     """
 
     reader: Reader
     admission: Admission
     log: QueryLog
     results: ResultCache | None = None
+    scrolled: Scrolled | None = None
+    keeps_scrolled: bool = False
 
     def __call__(
         self,
@@ -223,7 +244,7 @@ class OpenQuery:
         with self.log.until_open(record, waiting.request):
             query = self.reader.plan(statement, actor=actor, pins=pins)
             try:
-                running = self._opened(statement, query, record, waiting, actor.limits)
+                running = self._opened(statement, query, record, waiting, actor)
             except BaseException:
                 query.close()
                 raise
@@ -245,19 +266,27 @@ class OpenQuery:
             raise
 
     def _opened(
-        self, statement: Statement, query: Query, record: QueryRecord, waiting: Cancellation, limits: Limits
+        self, statement: Statement, query: Query, record: QueryRecord, waiting: Cancellation, actor: Actor
     ) -> RunningQuery:
         recording = None
         key = result_key(statement, query) if self.results is not None else None
         if self.results is not None and key is not None:
-            result = self._stored(self.results, key, waiting)
-            if result is not None:
+            stored = self._window(self.results, statement, query, actor) if statement.is_window else None
+            if stored is None and (result := self._stored(self.results, key, waiting)) is not None:
+                stored = StoredQuery(result, query.pins)
+            if stored is not None:
                 record.cache = CacheUse.HIT
                 query.close()
-                stored = StoredQuery(result, query.pins)
-                return RunningQuery(stored, record, self.log, release=lambda: None, limits=limits)
+                return RunningQuery(
+                    stored,
+                    record,
+                    self.log,
+                    release=lambda: None,
+                    limits=actor.limits,
+                    cut=statement.is_window,
+                )
             record.cache = CacheUse.MISS
-            recording = self.results.record(key, query.schema)
+            recording = self.results.record(key, query.schema, scrolled=self.keeps_scrolled)
         try:
             self.admission.acquire(waiting.check)
         except BaseException:
@@ -265,7 +294,22 @@ class OpenQuery:
                 recording.discard()
             raise
         release = self.admission.release
-        return RunningQuery(query, record, self.log, release=release, recording=recording, limits=limits)
+        return RunningQuery(
+            query, record, self.log, release=release, recording=recording, limits=actor.limits
+        )
+
+    def _window(
+        self, results: ResultCache, statement: Statement, query: Query, actor: Actor
+    ) -> StoredQuery | None:
+        """The rows that are wanted of a whole result that is kept."""
+        whole = result_key(statement.whole, query)
+        assert whole is not None  # as the window has one
+        result = results.find(whole)
+        if result is None:
+            if self.scrolled is not None:
+                self.scrolled.computed(whole, statement, query.pins, actor)
+            return None
+        return StoredQuery(result, query.pins, offset=statement.row_offset, limit=statement.row_limit)
 
     @staticmethod
     def _stored(results: ResultCache, key: str, waiting: Cancellation) -> pa.RecordBatchReader | None:

@@ -1,6 +1,7 @@
 """Answering a read from the results of earlier ones."""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -28,7 +29,8 @@ def result_key(statement: Statement, query: Query) -> str | None:
     if parameters is None:
         return None
     pins = sorted((name, repr(ref)) for name, ref in query.pins.items())  # `AddedRows` are told apart
-    options = (statement.row_limit, statement.narrow_decimals, statement.part, statement.window)
+    rows = (statement.row_limit, statement.row_offset, statement.part, statement.window)
+    options = (*rows, statement.narrow_decimals)
     return hashlib.sha256(repr((query.fingerprint, parameters, options, pins)).encode()).hexdigest()
 
 
@@ -57,17 +59,21 @@ def _ipc(scalar: Any) -> bytes:
 
 
 class StoredQuery:
-    """Implements `Query`: a result that is there already."""
+    """Implements `Query`: a result that is there already, or `limit` rows of it from `offset` on."""
 
-    def __init__(self, result: pa.RecordBatchReader, pins: Pins) -> None:
+    def __init__(
+        self, result: pa.RecordBatchReader, pins: Pins, *, offset: int = 0, limit: int | None = None
+    ) -> None:
         self._result: pa.RecordBatchReader | None = result
+        self._rows = range(offset, sys.maxsize if limit is None else offset + limit)
         self._cancelled = False
         self.schema = result.schema
         self.pins = pins
         self.fingerprint = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        while True:
+        start = 0
+        while start < self._rows.stop:
             result = self._result
             if self._cancelled or result is None:
                 raise Cancelled("the query was cancelled")
@@ -75,7 +81,10 @@ class StoredQuery:
                 batch = result.read_next_batch()
             except StopIteration:
                 return
-            yield batch
+            first, last = max(self._rows.start - start, 0), min(self._rows.stop - start, batch.num_rows)
+            start += batch.num_rows
+            if first < last:
+                yield batch.slice(first, last - first)
 
     def progress(self) -> None:
         """See `Measured`: nobody works on it."""

@@ -11,6 +11,7 @@ from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
 from flight_core.domain.query import Pins, Statement
 
+_ALL_ROWS = 2**63 - 1
 _LINE = re.compile(r"\nLINE (\d+): ")
 
 
@@ -38,8 +39,9 @@ def bind(
     """
     made = runnable(cursor, parsed.sql, statement.parameters)
     relation = _relation(cursor, made)
-    if statement.row_limit is not None and parsed.tree is not None:
-        relation = relation.limit(statement.row_limit)
+    if statement.is_window and parsed.tree is not None:
+        rows = _ALL_ROWS if statement.row_limit is None else statement.row_limit
+        relation = relation.limit(rows, statement.row_offset)
     names = [made.column_name(name) for name in relation.columns]
     if names != relation.columns:
         renamed = (f"#{place} AS {identifier(name)}" for place, name in enumerate(names, start=1))

@@ -130,7 +130,7 @@ class DuckDbEngine:
     def count_parts(self, statement: Statement, pins: Pins, *, wanted: int) -> int:
         instance = self._ready()
         (parsed, *more) = instance.parse(statement.sql)
-        if more or statement.row_limit is not None or len(pins) != 1:
+        if more or statement.is_window or len(pins) != 1:
             return 1
         if not is_scan(parsed, instance.row_functions):
             return 1
@@ -143,7 +143,7 @@ class DuckDbEngine:
     def is_scan(self, statement: Statement, pins: Pins) -> bool:
         instance = self._ready()
         (parsed, *more) = instance.parse(statement.sql)
-        if more or statement.row_limit is not None or len(pins) != 1:
+        if more or statement.is_window or len(pins) != 1:
             return False
         if not is_scan(parsed, instance.lasting_functions):
             return False

@@ -167,6 +167,7 @@ class GuardedDuckDbEngine:
             views={key: _scan(each, statement, key) for key, each in files.items()},
             files=[uri for each in files.values() for uri in each.uris],
             row_limit=statement.row_limit,
+            row_offset=statement.row_offset,
             narrow_decimals=statement.narrow_decimals,
             system=list(system),
         )

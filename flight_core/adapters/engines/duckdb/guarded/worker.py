@@ -122,7 +122,11 @@ class Worker:
         system = {name: _received(channel) for name in order["system"]}
         parameters = _parameters(channel)
         statement = Statement(
-            sql, parameters, row_limit=order["row_limit"], narrow_decimals=order["narrow_decimals"]
+            sql,
+            parameters,
+            row_limit=order["row_limit"],
+            row_offset=order["row_offset"],
+            narrow_decimals=order["narrow_decimals"],
         )
         with self._failures.translated():
             instance = self._instance(order["views"], tuple(order["files"]), system)
