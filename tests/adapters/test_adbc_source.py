@@ -241,7 +241,7 @@ def test_a_database_server_is_reached_at_the_address_that_was_checked():
     told = driver.connected(server, "203.0.113.7", {"username": "ann", "password": "a b&hostaddr=10.0.0.1"})
     assert told["uri"] == (
         "postgresql://db.example.org:5432/shop?sslmode=require&hostaddr=203.0.113.7&passfile=%2Fdev%2Fnull"
-        "&user=ann&password=a%20b%26hostaddr%3D10.0.0.1"
+        "&options=-c%20default_transaction_read_only%3Don&user=ann&password=a%20b%26hostaddr%3D10.0.0.1"
     )
     for parameter in ("host=10.0.0.1", "hostaddr=10.0.0.1", "service=x", "sslrootcert=/etc/passwd"):
         other = driver.server(f"postgresql://db.example.org/shop?{parameter}", "postgresql")

@@ -24,6 +24,7 @@ _FLIGHT_OPTIONS = re.compile(
 _POSTGRES_PARAMETERS = frozenset(
     {"application_name", "connect_timeout", "keepalives", "options", "sslmode", "target_session_attrs"}
 )
+_READ_ONLY = "-c default_transaction_read_only=on"
 _READS = re.compile(r"\s*(?:(?:--[^\n]*\n|/\*.*?\*/)\s*)*(?:select|with|values)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -98,7 +99,8 @@ def _flightsql(server: Server, address: str, options: Options) -> Options:
 
 
 def _postgresql(server: Server, address: str, options: Options) -> Options:
-    """Users and passwords are a part of the URI. `host` stays, for TLS; `hostaddr` is what counts."""
+    """Users and passwords are a part of the URI. `host` stays, for TLS; `hostaddr` is what counts. Of options
+    the last one does: a job may run again, so it had better not write."""
     parameters = dict(parse_qsl(server.uri.query, keep_blank_values=True))
     unknown = sorted(set(parameters) - _POSTGRES_PARAMETERS)
     if unknown:
@@ -107,6 +109,7 @@ def _postgresql(server: Server, address: str, options: Options) -> Options:
             f" {', '.join(sorted(_POSTGRES_PARAMETERS))}"
         )
     parameters |= {"hostaddr": address, "passfile": "/dev/null"}
+    parameters["options"] = f"{parameters.get('options', '')} {_READ_ONLY}".lstrip()
     names = {"username": "user", "password": "password"}
     parameters |= {names[name]: value for name, value in options.items()}
     return {"uri": server.uri_at(server.host, urlencode(parameters, quote_via=quote), "postgresql")}
