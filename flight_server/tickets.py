@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from flight_core.application.queries.parameters import pack, unpack
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import InvalidTicket, LimitExceeded
 from flight_core.domain.query import Part, Pins, QueryPlan, Statement
 from flight_server.options import FlightOptions
-from flight_server.parameters import pack, unpack
 from schemas.tickets import BadTicket, InlineTicket, QueryTicket, TicketSealer
 
 # A ticket travels twice, in messages that some clients cap at 4 MiB.

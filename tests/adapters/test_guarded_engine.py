@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import duckdb
 import psutil
 import pyarrow as pa
 import pytest
@@ -110,6 +111,13 @@ def test_rows_and_parameters_come_through_with_their_types(stack):
     assert table["i"].to_pylist() == [0, 1, 2]
     assert table["c"].to_pylist() == ["é"] * 3
     assert table["d"].null_count == 3
+
+
+def test_plain_values_have_the_types_that_duckdb_gives_them(stack):
+    values = [7, 2**31, 2**64, -(2**100), 1.0, True, "é", [1, 2], [1, "a"], {"a": 1}, {}]
+    sql = "SELECT [" + ", ".join("typeof(?)" for _ in values) + "] AS told"
+    with duckdb.connect() as connection:
+        assert stack.rows(sql, *values).equals(connection.sql(sql, params=values).to_arrow_table())
 
 
 def test_results_larger_than_a_frame_are_complete(stack):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flight_core.application.queries.parameters import pack, unpack
 from flight_core.domain.errors import InvalidParameters
-from flight_server.parameters import pack, unpack
 from schemas.tickets import BadTicket, InlineTicket, QueryTicket, TicketSealer
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -126,9 +126,11 @@ plain_values = st.one_of(
     st.timedeltas(dt.timedelta(days=-100_000), dt.timedelta(days=100_000)),
     st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**20), max_value=10**20),
     st.uuids(),
-    st.lists(st.integers(-(2**63), 2**63 - 1)),
-    st.lists(texts),
-    st.dictionaries(texts.filter(bool), st.integers(-(2**63), 2**63 - 1), min_size=1),
+    st.recursive(
+        st.integers() | texts | st.none() | st.floats(allow_nan=False),
+        lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+        max_leaves=4,
+    ),
 )
 
 
@@ -168,7 +170,7 @@ def test_not_a_number_stays_not_a_number():
 
 
 @pytest.mark.parametrize(
-    "value", [[1, "a"], object(), {1: 2}, Decimal("NaN"), "\ud800"], ids=lambda value: type(value).__name__
+    "value", [object(), Decimal("NaN"), "\ud800"], ids=lambda value: type(value).__name__
 )
 def test_a_value_without_an_arrow_type_is_refused_by_name(value):
     with pytest.raises(InvalidParameters, match="parameter 'weight'"):

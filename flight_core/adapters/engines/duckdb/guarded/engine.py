@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -24,9 +23,10 @@ from flight_core.adapters.engines.duckdb.statements import TableName
 from flight_core.application.ports.engine import Principal, Query
 from flight_core.application.ports.metadata import Metadata
 from flight_core.application.ports.storage import TableFiles, TableStore
+from flight_core.application.queries.parameters import pack
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
-from flight_core.domain.errors import EngineUnavailable, InvalidParameters
-from flight_core.domain.query import Parameters, Pins, Statement, StatementInfo, StatementKind
+from flight_core.domain.errors import EngineUnavailable
+from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
 from flight_core.domain.system import SYSTEM_TABLES
 
 _KNOWN_BYTES = 64 << 10  # of a statement and its schema, to be remembered
@@ -157,7 +157,7 @@ class GuardedDuckDbEngine:
         rows = (frame(ARROW, memoryview(_stream(each))) for each in system.values())
         values = statement.parameters or (nulls(heard["parameters"]) if probe else ())
         order = self._order(statement, read, system)
-        channel.send_frames(order, *rows, frame(ARROW, _serialized(values)))
+        channel.send_frames(order, *rows, frame(ARROW, pack(values)))
         schema = channel.expect(ARROW)
         return _Bound(_schema(schema), len(schema), read, heard["parameters"], heard["form"], bool(system))
 
@@ -223,34 +223,8 @@ def _scan(files: TableFiles, statement: Statement, key: str) -> str:
     return scan_placed(files) if key == statement.placed else scan_whole(files)
 
 
-def _serialized(parameters: Parameters) -> memoryview:
-    """One row, as `row_of` reads it; nothing where there are none."""
-    if not parameters:
-        return memoryview(b"")
-    named = parameters if isinstance(parameters, Mapping) else _numbered(parameters)
-    scalars: list[Any] = [_scalar(value) for value in named.values()]
-    arrays: list[Any] = [pa.repeat(scalar, 1) for scalar in scalars]
-    return memoryview(_stream(pa.table(arrays, list(named))))
-
-
 def _stream(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue()
-
-
-def _numbered(values: tuple[object, ...]) -> Mapping[str, object]:
-    return {str(number): value for number, value in enumerate(values, start=1)}
-
-
-def _scalar(value: Any) -> "pa.Scalar[Any]":
-    if isinstance(value, pa.Scalar):
-        return value
-    try:
-        scalar: pa.Scalar[Any] = pa.scalar(value)
-    except (pa.ArrowException, OverflowError):
-        raise InvalidParameters(
-            f"the parameter {str(value)[:60]!r} has no Arrow type; cast it first"
-        ) from None
-    return scalar

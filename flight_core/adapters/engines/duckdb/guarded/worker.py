@@ -34,8 +34,9 @@ from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Pars
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.system_tables import show_system_tables
 from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
+from flight_core.application.queries.parameters import unpack
 from flight_core.domain.errors import DeadlineExceeded, FlightCoreError, InvalidSql, OutOfMemory
-from flight_core.domain.query import Parameters, Statement, row_of
+from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DATASETS, CursorPool, DuckDbOptions, open_database
 
 _KEPT_INSTANCES = 8
@@ -120,10 +121,10 @@ class Worker:
         channel.send_frames(message(tables=tables, parameters=placeholder_names(parsed.sql), form=form))
         order = channel.hear()
         system = {name: _received(channel) for name in order["system"]}
-        parameters = _parameters(channel)
+        _, parameters = channel.receive()
         statement = Statement(
             sql,
-            parameters,
+            unpack(parameters),
             row_limit=order["row_limit"],
             row_offset=order["row_offset"],
             narrow_decimals=order["narrow_decimals"],
@@ -260,11 +261,6 @@ def _watch(channel: Channel, query: DuckDbQuery, clock: _Clock) -> None:
             if progress != told and channel.mention(progress):
                 told = progress
     query.cancel()
-
-
-def _parameters(channel: Channel) -> Parameters:
-    _, payload = channel.receive()
-    return row_of(_table(payload), 0) if payload else ()
 
 
 def _received(channel: Channel) -> pa.Table:

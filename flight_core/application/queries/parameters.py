@@ -1,5 +1,6 @@
-"""Query parameters inside a ticket: one row of Arrow, each value exactly as it came in."""
+"""Query parameters as bytes, for tickets and other processes: one row of Arrow, exactly what came in."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ Metadata = dict[bytes | str, bytes | str]
 # Field metadata that tells what a value was before it became Arrow; without it, a Python object.
 _KIND = b"skein"
 _SCALAR: Metadata = {_KIND: b"scalar"}
-_BIG_INT: Metadata = {_KIND: b"int"}  # as text: Arrow's integers end at 64 bits
+_JSON: Metadata = {_KIND: b"json"}  # as text: Arrow has no lists of several types, and no integers of 65 bits
 _NAMED: Metadata = {_KIND: b"named"}  # of the schema: the parameters have names
 
 
@@ -35,11 +36,11 @@ def pack(parameters: Parameters) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def unpack(data: bytes) -> Parameters:
-    """The parameters that `pack` was given. The bytes come from a ticket whose seal was checked."""
+def unpack(data: bytes | memoryview) -> Parameters:
+    """The parameters that `pack` was given. Of our own bytes: from a sealed ticket, or another process."""
     if not data:
         return ()
-    batch = pa.ipc.open_stream(data).read_next_batch()
+    batch = pa.ipc.open_stream(pa.py_buffer(data)).read_next_batch()
     values = {field.name: _value(field, batch.column(i)[0]) for i, field in enumerate(batch.schema)}
     return values if (batch.schema.metadata or {}) == _NAMED else tuple(values.values())
 
@@ -54,23 +55,31 @@ def _column(name: str, value: object) -> "tuple[pa.Field[Any], pa.Array[Any]]":
     try:
         if isinstance(value, pa.Scalar):
             array, metadata = pa.repeat(cast(Any, value), 1), _SCALAR
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            array, metadata = pa.array([str(value)]), _BIG_INT
+        elif (text := _json(value)) is not None:
+            array, metadata = pa.array([text]), _JSON
         else:
             array = pa.array([value])
         return pa.field(name, array.type, metadata=metadata), array
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise InvalidParameters(
-            f"parameter '{name[:64]}' cannot be sent: {str(error)[:200]}; use plain values,"
-            " lists of one type, or text and a CAST in the SQL"
+            f"parameter '{name[:64]}' cannot be sent: {str(error)[:200]};"
+            " use plain values, or text and a CAST in the SQL"
         ) from None
+
+
+def _json(value: object) -> str | None:
+    """None for what JSON does not hold."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except TypeError:
+        return None
 
 
 def _value(field: "pa.Field[Any]", scalar: "pa.Scalar[Any]") -> object:
     match (field.metadata or {}).get(_KIND):
         case b"scalar":
             return scalar
-        case b"int":
-            return int(str(scalar))
+        case b"json":
+            return json.loads(str(scalar))
         case _:
             return scalar.as_py()
