@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from control_api.etags import etag_of_dataset
 from control_api.formats import json_value
-from flight_core.application.datasets.catalog import DatasetDescription
+from flight_core.application.datasets.describe import DatasetDescription
 from flight_core.application.datasets.versions import HistoryEntry
 from flight_core.domain.audit import StoredAuditEntry
 from flight_core.domain.contract import CheckReport, RuleCount

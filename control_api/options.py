@@ -20,8 +20,9 @@ from flight_core.application.contracts.contracts import (
 )
 from flight_core.application.contracts.proposal import InferContract
 from flight_core.application.datasets.annotations import AnnotateDataset
-from flight_core.application.datasets.catalog import DescribeDataset, DropDataset, GetDataset, ListDatasets
+from flight_core.application.datasets.describe import DescribeDataset, GetDataset, ListDatasets
 from flight_core.application.datasets.diff import DiffVersions
+from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.datasets.lineage import TraceLineage
 from flight_core.application.datasets.usage import GetUsage
 from flight_core.application.datasets.versions import (

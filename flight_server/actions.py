@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from flight_core.application.datasets.catalog import DatasetDescription
+from flight_core.application.datasets.describe import DatasetDescription
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidCommand
 from flight_core.domain.query import QueryRecord

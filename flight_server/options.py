@@ -3,12 +3,8 @@
 from dataclasses import dataclass, field
 
 from flight_core.application.access.gate import Gate
-from flight_core.application.datasets.catalog import (
-    DescribeDataset,
-    DropDataset,
-    GetDataset,
-    ListDatasets,
-)
+from flight_core.application.datasets.describe import DescribeDataset, GetDataset, ListDatasets
+from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ports.tracing import UNTRACED, Tracer
 from flight_core.application.queries.live import FollowQuery
 from flight_core.application.queries.log import CancelQuery, QueryLog

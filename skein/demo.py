@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flight_core.application.datasets.catalog import GetDataset
+from flight_core.application.datasets.describe import GetDataset
 from flight_core.application.writes.rows import NewRows, WriteDataset
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule

@@ -8,7 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from flight_core.domain.errors import DatasetNotFound, InvalidDatasetName, InvalidOption, VersionExpired
+from flight_core.domain.errors import (
+    DatasetExists,
+    DatasetNotFound,
+    InvalidDatasetName,
+    InvalidOption,
+    VersionExpired,
+)
 
 if TYPE_CHECKING:  # every command comes by here, and most need no Arrow: it takes them 0.1 s
     import pyarrow as pa
@@ -216,6 +222,12 @@ def require_kept(name: DatasetName, version: int, first_kept: int, tagged: Colle
             name=str(name),
             version=version,
         )
+
+
+def dataset_exists(name: DatasetName) -> DatasetExists:
+    return DatasetExists(
+        f"dataset '{name}' exists already; append to it, replace it, or choose another name", name=str(name)
+    )
 
 
 def dataset_not_found(name: str, known: Iterable[str]) -> DatasetNotFound:

@@ -3,12 +3,8 @@
 import shutil
 import threading
 
-from flight_core.application.datasets.catalog import (
-    DescribeDataset,
-    DropDataset,
-    GetDataset,
-    ListDatasets,
-)
+from flight_core.application.datasets.describe import DescribeDataset, GetDataset, ListDatasets
+from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.queries.live import FollowQuery
 from flight_core.application.queries.log import CancelQuery

@@ -18,7 +18,6 @@ from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
 from flight_core.application.access.audit import AuditLog
-from flight_core.application.datasets.catalog import OpenWrite, Publish
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.datasets.system_tables import ReadSystemTable
 from flight_core.application.datasets.usage import UsageLedger
@@ -37,6 +36,7 @@ from flight_core.application.queries.reads import OpenQuery, PlanQuery
 from flight_core.application.queries.scrolled import KeepScrolled
 from flight_core.application.sessions.registry import SessionRegistry
 from flight_core.application.sessions.session import SessionLimits
+from flight_core.application.writes.open_write import OpenWrite, Publish
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.errors import InvalidOption

@@ -13,7 +13,7 @@ from control_api.app import create_app
 from control_api.options import ControlOptions, ControlUseCases
 from flight_core.application.access.audited import audited
 from flight_core.application.access.owners import ActAsOwner
-from flight_core.application.datasets.catalog import Reconcile, SweepOrphans
+from flight_core.application.datasets.drop import SweepOrphans
 from flight_core.application.datasets.own_tables import TellOwnTables
 from flight_core.application.derived.due import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
@@ -24,6 +24,7 @@ from flight_core.application.maintenance.due import RequestDueMaintenance
 from flight_core.application.maintenance.open_reads import ReadBeacon
 from flight_core.application.maintenance.vacuum import VacuumDataset
 from flight_core.application.ports.clock import utc_now
+from flight_core.application.writes.open_write import Reconcile
 from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.repositories import EventRepository, JobRepository
 from flight_server.flight_sql.dispatch import FlightSql

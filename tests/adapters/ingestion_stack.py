@@ -26,7 +26,6 @@ from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.contracts.contracts import PrepareCheck
-from flight_core.application.datasets.catalog import OpenWrite, Publish
 from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.ingestion.rows import StoreRows
 from flight_core.application.ingestion.run import RunIngestion
@@ -37,6 +36,7 @@ from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import Source
 from flight_core.application.writes.checked_commit import CheckedCommit
+from flight_core.application.writes.open_write import OpenWrite, Publish
 from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.access import LOCAL, Actor
 from flight_core.domain.contract import REJECTS_KIND

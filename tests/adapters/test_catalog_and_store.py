@@ -15,15 +15,11 @@ from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.application.datasets.catalog import (
-    DescribeDataset,
-    OpenWrite,
-    Publish,
-    Reconcile,
-    SweepOrphans,
-)
+from flight_core.application.datasets.describe import DescribeDataset
+from flight_core.application.datasets.drop import SweepOrphans
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.writes.open_write import OpenWrite, Publish, Reconcile
 from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 import pytest
 
-from flight_core.application.datasets.catalog import DropDataset
+from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ingestion.source_memory import RememberSources
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.sources import Fetched, FetchedFile

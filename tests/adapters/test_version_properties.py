@@ -18,11 +18,11 @@ from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.storage import compaction
 from flight_core.adapters.storage.delta import DeltaTableStore
-from flight_core.application.datasets.catalog import OpenWrite, Publish
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.datasets.versions import RemoveTag, RestoreVersion, SetRetention, TagVersion
 from flight_core.application.maintenance.vacuum import VacuumDataset, VacuumOptions
 from flight_core.application.ports.clock import new_id
+from flight_core.application.writes.open_write import OpenWrite, Publish
 from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode, WriteRule

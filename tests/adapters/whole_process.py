@@ -10,13 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from flight_core.application.access.owners import ActAsOwner
-from flight_core.application.datasets.catalog import Reconcile
 from flight_core.application.derived.due import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
 from flight_core.application.jobs.worker import JobWorker
 from flight_core.application.maintenance.vacuum import RunVacuum, VacuumOptions
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.parsing import Parser
+from flight_core.application.writes.open_write import Reconcile
 from flight_core.application.writes.rows import NewRows
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, VersionRef, WriteMode, WriteRule

@@ -6,17 +6,10 @@ from functools import partial
 import pyarrow as pa
 import pytest
 
-from flight_core.application.datasets.catalog import (
-    DescribeDataset,
-    DropDataset,
-    GetDataset,
-    ListDatasets,
-    OpenWrite,
-    Publish,
-    Reconcile,
-    SweepOrphans,
-)
+from flight_core.application.datasets.describe import DescribeDataset, GetDataset, ListDatasets
+from flight_core.application.datasets.drop import DropDataset, SweepOrphans
 from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.writes.open_write import OpenWrite, Publish, Reconcile
 from flight_core.application.writes.rows import NewRows, TakeRows, WriteDataset
 from flight_core.domain.access import LOCAL, Actor, Scope
 from flight_core.domain.dataset import DatasetName, WriteMode, WriteRule

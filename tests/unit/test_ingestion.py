@@ -115,7 +115,7 @@ def test_only_create_minds_that_the_name_is_taken(desk, mode, refused):
     desk.publish("codes")
     request = IngestionRequest(REQUEST.dataset, REQUEST.source, WriteMode(mode))
     if refused:
-        with pytest.raises(DatasetExists, match="'Codes' exists; drop it"):
+        with pytest.raises(DatasetExists, match="'Codes' exists already; append"):
             desk.start(request, actor=WRITER)
     else:
         assert desk.start(request, actor=WRITER).state is JobState.QUEUED

@@ -6,10 +6,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from flight_core.application.access.rights import get_seen, require
-from flight_core.application.datasets.catalog import Publish
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.storage import TableStore
+from flight_core.application.writes.open_write import Publish
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.derivation import DerivationRepository, refuse_derived

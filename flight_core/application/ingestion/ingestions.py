@@ -11,9 +11,9 @@ from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.sources import OwnedSource, RowSource, Source
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
-from flight_core.domain.dataset import DatasetName, WriteMode
+from flight_core.domain.dataset import DatasetName, WriteMode, dataset_exists
 from flight_core.domain.derivation import DerivationRepository, refuse_derived
-from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidSource, NotRetryable
+from flight_core.domain.errors import InvalidOption, InvalidSource, NotRetryable
 from flight_core.domain.idempotency import IdempotencyKey
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
@@ -187,8 +187,4 @@ def refuse_existing(datasets: DatasetRepository, request: IngestionRequest) -> N
         DatasetExists: the mode is CREATE and the name is taken.
     """
     if request.mode is WriteMode.CREATE and datasets.find(request.dataset) is not None:
-        raise DatasetExists(
-            f"dataset '{request.dataset}' exists; drop it, choose another name, or use the mode"
-            " 'append' or 'replace'",
-            name=request.dataset.value,
-        )
+        raise dataset_exists(request.dataset)

@@ -12,7 +12,6 @@ import anyio.to_thread
 import pyarrow as pa
 
 from flight_core.application.access.rights import get_seen, require
-from flight_core.application.datasets.catalog import Publish
 from flight_core.application.maintenance.open_reads import OpenReads
 from flight_core.application.maintenance.runs import (
     MaintenanceOutcome,
@@ -28,6 +27,7 @@ from flight_core.application.ports.sources import Report
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.writes.conflicts import despite_conflicts
+from flight_core.application.writes.open_write import Publish
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_granted, require_unguarded
-from flight_core.application.datasets.catalog import DropDataset
+from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ports.engine import Query, Session
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
@@ -26,9 +26,10 @@ from flight_core.domain.dataset import (
     LakeState,
     WriteMode,
     WriteRule,
+    dataset_exists,
     dataset_not_found,
 )
-from flight_core.domain.errors import DatasetExists, InvalidOption, InvalidRequest
+from flight_core.domain.errors import InvalidOption, InvalidRequest
 from flight_core.domain.query import (
     DatasetStatement,
     DatasetVerb,
@@ -138,10 +139,7 @@ class WriteDatasetInSession:
             dropped = self.datasets.find(name) is not None
             return WriteMode.REPLACE if dropped or mode.if_exists is IfExists.REPLACE else WriteMode.CREATE
         if mode.if_exists is IfExists.FAIL:
-            raise DatasetExists(
-                f"dataset '{name}' exists already; append to it, replace it, or choose another name",
-                name=name.value,
-            )
+            raise dataset_exists(name)
         return WriteMode.REPLACE if mode.if_exists is IfExists.REPLACE else WriteMode.APPEND
 
     def _exists(self, transaction: SessionTransaction, name: DatasetName) -> bool:

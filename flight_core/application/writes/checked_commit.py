@@ -12,13 +12,13 @@ from pathlib import Path
 import anyio.to_thread
 
 from flight_core.application.contracts.contracts import PrepareCheck, PreparedCheck
-from flight_core.application.datasets.catalog import DatasetWrite, OpenWrite
 from flight_core.application.ingestion.checksums import checksum_of
 from flight_core.application.ingestion.rows import ROWS_FORMAT
 from flight_core.application.ports.parsing import ParsedFiles, Parser
 from flight_core.application.ports.sources import Fetched, Report
 from flight_core.application.ports.storage import OnStep
 from flight_core.application.writes.conflicts import despite_conflicts
+from flight_core.application.writes.open_write import DatasetWrite, OpenWrite
 from flight_core.application.writes.quarantine import Quarantine, placed
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import CHECK_INFO, report_document, told

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flight_core.application.access.rights import get_seen, require, require_unguarded
-from flight_core.application.datasets.catalog import DatasetWrite, OpenWrite
 from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.writes.conflicts import despite_conflicts
+from flight_core.application.writes.open_write import DatasetWrite, OpenWrite
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, WriteRule, dataset_not_found
 from flight_core.domain.errors import InvalidSql

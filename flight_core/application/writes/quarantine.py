@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flight_core.application.datasets.catalog import OpenWrite
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.writes.conflicts import despite_conflicts
+from flight_core.application.writes.open_write import OpenWrite
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import REJECTS_KIND, rejects_of
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef, WriteMode, WriteRule

@@ -12,7 +12,6 @@ import anyio
 import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_granted
-from flight_core.application.datasets.catalog import OpenWrite
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.sources import Fetched, FetchedFile
 from flight_core.application.queries.cancellation import Cancellation
@@ -23,6 +22,7 @@ from flight_core.application.writes.checked_commit import (
     Taken,
     keys_kept_changing,
 )
+from flight_core.application.writes.open_write import OpenWrite
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteRule

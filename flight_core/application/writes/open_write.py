@@ -1,107 +1,35 @@
-"""Listing, describing, writing and dropping datasets.
+"""A write to a dataset: opened, committed, published.
 
 A version exists once storage has committed it; the catalog follows and tells everybody. Where a
 process died between the two, the next write or `Reconcile` publishes what storage has.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 import pyarrow as pa
 
-from flight_core.application.access.rights import get_seen, require, require_granted
-from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.access.rights import require, require_granted
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.storage import ColumnStatistics, OnStep, StagedWrite, TableStore
+from flight_core.application.ports.storage import OnStep, StagedWrite, TableStore
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import is_rejects
-from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, WriteMode, WriteRule
+from flight_core.domain.dataset import (
+    Dataset,
+    DatasetName,
+    DatasetVersion,
+    WriteMode,
+    WriteRule,
+    dataset_exists,
+)
 from flight_core.domain.derivation import DerivationRepository, refuse_derived
-from flight_core.domain.errors import DatasetExists, TableExists
+from flight_core.domain.errors import TableExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
 from flight_core.domain.query import NO_PINS, Pins
-from flight_core.domain.repositories import DatasetRepository, ProfileRepository
-from flight_core.domain.versions import VersionName
-
-
-@dataclass(frozen=True, slots=True)
-class ListDatasets:
-    """The datasets that the actor sees, ordered by name."""
-
-    datasets: DatasetRepository
-
-    def __call__(self, *, actor: Actor) -> Sequence[Dataset]:
-        require(actor, Scope.READ)
-        return [dataset for dataset in self.datasets.list() if actor.sees(dataset.name)]
-
-
-@dataclass(frozen=True, slots=True)
-class GetDataset:
-    """One dataset. Raises DatasetNotFound."""
-
-    datasets: DatasetRepository
-
-    def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
-        require(actor, Scope.READ)
-        return get_seen(self.datasets, name, actor)
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetDescription:
-    """What there is to know about one version, and which versions there are."""
-
-    dataset: Dataset
-    version: DatasetVersion  # the one described: rows, bytes, schema
-    columns: Sequence[ColumnStatistics]  # of that version, in order
-    distinct: Mapping[str, int]  # estimates by column; empty as long as the version has no profile
-    versions: Sequence[DatasetVersion]  # newest first
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeDataset:
-    """Columns, statistics and history of a dataset.
-
-    `at` None: the current version.
-
-    Raises:
-        DatasetNotFound
-        and as `FindVersion`.
-    """
-
-    datasets: DatasetRepository
-    store: TableStore
-    find: FindVersion
-    profiles: ProfileRepository
-
-    def __call__(
-        self, name: DatasetName, *, actor: Actor, at: VersionName | None = None
-    ) -> DatasetDescription:
-        require(actor, Scope.READ)
-        dataset = get_seen(self.datasets, name, actor)
-        version = self.find(dataset, at)
-        columns = self.store.statistics(version.ref)
-        distinct = {known.name: known.distinct for known in self.profiles.find(version.ref) or ()}
-        return DatasetDescription(dataset, version, columns, distinct, self.store.history(dataset.id))
-
-
-@dataclass(frozen=True, slots=True)
-class DropDataset:
-    """Forget a dataset's name. Its files stay until `SweepOrphans`, for those who are reading them."""
-
-    datasets: DatasetRepository
-    clock: Clock
-
-    def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
-        require(actor, Scope.WRITE)
-        dataset = get_seen(self.datasets, name, actor)
-        data = {"dataset": str(dataset.name), "version": dataset.version, "actor": actor.name}
-        return self.datasets.drop(
-            name, Event(EventKind.DATASET_DROPPED, str(dataset.name), data, self.clock())
-        )
+from flight_core.domain.repositories import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +164,7 @@ class OpenWrite:
                 name=name.value,
             )
         if rule.mode is WriteMode.CREATE and committed is None and found is not None:
-            raise DatasetExists(
-                f"dataset '{found.name}' exists already; append to it, replace it, or choose another name",
-                name=str(found.name),
-            )
+            raise dataset_exists(found.name)
         info = {"actor": actor.name, "source": source, "mode": str(rule.mode), **as_info(inputs)}
         if rule.keys:
             info["keys"] = ", ".join(rule.keys)
@@ -287,23 +212,3 @@ def _catch_up(
     if latest is None or (dataset is not None and dataset.version >= latest.ref.version):
         return None
     return publish(name, latest)
-
-
-@dataclass(frozen=True, slots=True)
-class SweepOrphans:
-    """Delete the files of datasets dropped, and of writes abandoned, more than `grace` ago.
-
-    The grace lets those who read a dropped dataset finish. Folders that the catalog has never
-    heard of are left alone: it may be the catalog that was lost.
-    """
-
-    datasets: DatasetRepository
-    store: TableStore
-    clock: Clock
-    grace: timedelta = timedelta(hours=24)
-
-    def __call__(self) -> None:
-        horizon = self.clock() - self.grace
-        for dataset_id in self.datasets.dropped(before=horizon):
-            self.store.delete(dataset_id)
-        self.store.sweep(before=horizon)
