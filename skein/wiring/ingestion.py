@@ -16,10 +16,10 @@ from flight_core.application.contracts.contracts import (
     DescribeContract,
     GetContract,
     ListContracts,
-    PrepareCheck,
     SetContract,
     WithdrawContract,
 )
+from flight_core.application.contracts.prepare import PrepareCheck
 from flight_core.application.contracts.proposal import InferContract, ProposeContract, RunInference
 from flight_core.application.datasets.lineage import TraceLineage
 from flight_core.application.derived.definitions import DefineDerivation, RemoveDerivation, ResumeDerivation

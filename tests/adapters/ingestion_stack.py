@@ -25,7 +25,7 @@ from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.sources.web import HttpSourceOptions
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.access.owners import ActAsOwner
-from flight_core.application.contracts.contracts import PrepareCheck
+from flight_core.application.contracts.prepare import PrepareCheck
 from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.ingestion.rows import StoreRows
 from flight_core.application.ingestion.run import RunIngestion

@@ -1,39 +1,18 @@
-"""Contracts of datasets: set, read, withdrawn, and made ready for a job to check its rows by."""
+"""Contracts of datasets: set, read, described, withdrawn."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.types as pat
+from dataclasses import dataclass
+from datetime import datetime
 
 from flight_core.application.access.rights import require, require_granted
+from flight_core.application.contracts.prepare import PrepareCheck
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.parsing import Check, Parser
-from flight_core.application.ports.storage import TableStore
+from flight_core.application.ports.parsing import Parser
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.contract import (
-    REJECTS_KIND,
-    ColumnContract,
-    Contract,
-    MissingColumns,
-    StoredContract,
-    refuse_rejects,
-    rejects_of,
-)
-from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.contract import Contract, StoredContract, refuse_rejects, rejects_of
+from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.errors import ContractNotFound
-from flight_core.domain.ingestion import Ingestion
-from flight_core.domain.repositories import ContractRepository, DatasetRepository
-
-_NOWHERE = DatasetName("preview")
-# The stored types that a contract can name.
-_TYPES = re.compile(
-    r"bool|int(8|16|32|64)|float|double|string|date32\[day\]|timestamp\[us(, tz=UTC)?\]"
-    r"|decimal128\(\d+, \d+\)"
-)
+from flight_core.domain.repositories import ContractRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,133 +75,6 @@ class WithdrawContract:
         require(actor, Scope.WRITE)
         require_granted(name, actor)
         self.contracts.withdraw(name, actor=actor.name, at=self.clock())
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedCheck:
-    """`base_version` is the version that the check counts on, -1: there is none; None: any will do.
-
-    `stored` are the columns that the rows are to go into, None where they bring their own."""
-
-    check: Check | None
-    base_version: int | None = None
-    stored: pa.Schema | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareCheck:
-    """What the rows of a job are to be held against; nothing where there is no contract."""
-
-    contracts: ContractRepository
-    datasets: DatasetRepository
-    store: TableStore
-    clock: Clock
-
-    def __call__(self, ingestion: Ingestion) -> PreparedCheck:
-        request = ingestion.request
-        stored = self.contracts.find(request.dataset)
-        sets_apart = request.options.get("ragged") == "quarantine"
-        if stored is None and (request.source.kind == REJECTS_KIND or sets_apart):
-            stored = StoredContract(request.dataset, 0, Contract(), self.clock(), ingestion.actor)
-        kept = None if request.mode is WriteMode.REPLACE else self._stays(request.dataset)
-        columns = None if kept is None else guiding(kept.schema, request.schema_policy)
-        if stored is None:
-            return PreparedCheck(None, stored=columns)
-        stays = kept if request.mode is WriteMode.APPEND else None
-        unique = bool(stored.contract.unique)
-        replayed = request.source.kind == REJECTS_KIND
-        check = Check(
-            contract=self._completed(stored, stays) if replayed else stored,
-            job_id=ingestion.id,
-            at=self.clock(),
-            newest=self.newest(stored.contract, stays),
-            present=self._files(stays) if stays and unique else (),
-        )
-        if not (unique and request.mode is WriteMode.APPEND):
-            return PreparedCheck(check, stored=columns)
-        return PreparedCheck(check, -1 if stays is None else stays.ref.version, columns)
-
-    def tried(self, name: DatasetName | None, trial: Contract | None) -> PreparedCheck:
-        """For rows that are only looked at, before they go into `name`: by the contract on trial, or else by
-        that of the dataset. Not asked: how new they are, and which keys are there already."""
-        stays = None if name is None else self._stays(name)
-        columns = None if stays is None else stays.schema
-        known = None if name is None or trial is not None else self.contracts.find(name)
-        contract = trial if known is None else known.contract
-        if contract is None:
-            return PreparedCheck(None, stored=columns)
-        version = 0 if known is None else known.version
-        lasting = replace(contract, freshness=None)
-        stored = StoredContract(name or _NOWHERE, version, lasting, self.clock(), "")
-        return PreparedCheck(Check(stored, job_id="preview", at=self.clock()), stored=columns)
-
-    @staticmethod
-    def _completed(stored: StoredContract, stays: DatasetVersion | None) -> StoredContract:
-        """With the types that columns have in the dataset: what is replayed is all text."""
-        if stays is None:
-            return stored
-        known = {column.name.lower(): column for column in stored.contract.columns}
-        columns = list(stored.contract.columns)
-        for field in stays.schema:
-            column = known.get(field.name.lower())
-            type = contract_type(str(field.type))
-            if column is None:
-                columns.append(ColumnContract(field.name, type))
-            elif column.type is None:
-                columns[columns.index(column)] = replace(column, type=type)
-        contract = replace(
-            stored.contract, columns=tuple(columns), missing_columns=_replayed_missing(stored.contract)
-        )
-        return replace(stored, contract=contract)
-
-    def newest(self, contract: Contract, version: DatasetVersion | None) -> datetime | None:
-        """The latest value of the freshness column; None where the files do not tell."""
-        if version is None or contract.freshness is None or contract.freshness.column is None:
-            return None
-        wanted = contract.freshness.column.lower()
-        for column in self.store.statistics(version.ref):
-            if column.name.lower() == wanted:
-                return moment_of(column.maximum)
-        return None
-
-    def _stays(self, name: DatasetName) -> DatasetVersion | None:
-        dataset = self.datasets.find(name)
-        return None if dataset is None else self.store.latest(dataset.id)
-
-    def _files(self, version: DatasetVersion) -> tuple[Path, ...]:
-        uris: Sequence[str] = self.store.files(version.ref).uris
-        return tuple(map(Path, uris))
-
-
-def guiding(stored: pa.Schema, policy: SchemaPolicy) -> pa.Schema:
-    """The columns that say how new values are to be read: not numbers that may become wider by them."""
-    if policy is not SchemaPolicy.WIDEN:
-        return stored
-    return pa.schema([field for field in stored if not _is_number(field.type)])
-
-
-def _is_number(type: pa.DataType) -> bool:
-    return pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)
-
-
-def contract_type(name: str) -> str | None:
-    """The type of a stored column as a contract names it; None for those that it cannot."""
-    return name if _TYPES.fullmatch(name) else None
-
-
-def moment_of(value: object) -> datetime | None:
-    """A date is its first moment; a moment without a zone is taken to be in UTC."""
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return None
-
-
-def _replayed_missing(contract: Contract) -> MissingColumns:
-    """Rows of several sources are replayed together: one may lack what another has."""
-    refuses = contract.missing_columns is MissingColumns.REFUSE
-    return MissingColumns.NULL if refuses else contract.missing_columns
 
 
 @dataclass(frozen=True, slots=True)

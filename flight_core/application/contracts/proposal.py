@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from flight_core.application.access.rights import get_seen, require
-from flight_core.application.contracts.contracts import contract_type
+from flight_core.application.contracts.prepare import contract_type
 from flight_core.application.maintenance.runs import TellStep, say_nothing
 from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.profiles.job import LookAtVersion

@@ -12,7 +12,7 @@ import anyio.to_thread
 import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_granted
-from flight_core.application.contracts.contracts import PrepareCheck, PreparedCheck
+from flight_core.application.contracts.prepare import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion.ingestions import RowSources, Sources, source_of
 from flight_core.application.ingestion.rows import ROWS_FORMAT
 from flight_core.application.ports.clock import NewId

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from flight_core.application.contracts.contracts import PrepareCheck, PreparedCheck
+from flight_core.application.contracts.prepare import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion.checksums import checksum_of
 from flight_core.application.ingestion.rows import ROWS_FORMAT
 from flight_core.application.ports.parsing import ParsedFiles, Parser
