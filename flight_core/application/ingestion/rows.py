@@ -17,9 +17,10 @@ from flight_core.application.ingestion.ingestions import RowSources
 from flight_core.application.ports.clock import NewId
 from flight_core.application.ports.sources import FetchedFile, Report, Rows, RowSource
 from flight_core.application.ports.storage import RowStore
+from flight_core.application.queries.admission import patiently
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.access import Actor
-from flight_core.domain.errors import DeadlineExceeded, TooManyStreams
+from flight_core.domain.errors import DeadlineExceeded
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Phase, Progress
 from flight_core.domain.lineage import inputs_of
@@ -30,7 +31,6 @@ ROWS_FORMAT = "parquet"  # that rows are stored in
 Tell = Callable[[Progress], object]
 
 _REPORT_S = 0.1
-_PATIENCE_S = 0.2  # between two tries to get a stream
 _STOP_S = 10.0
 
 
@@ -107,12 +107,9 @@ class _Run:
             pass
 
     def _open(self) -> Rows:
-        while True:
-            self.cancellation.check()
-            try:
-                return self.source.open(self.ingestion.request.source, actor=self.actor, run_id=self.run_id)
-            except TooManyStreams:
-                time.sleep(_PATIENCE_S)
+        source = self.ingestion.request.source
+        opening = partial(self.source.open, source, actor=self.actor, run_id=self.run_id)
+        return patiently(opening, self.cancellation.check)
 
     def _stored(self, rows: Rows, tell: Tell) -> StoredRows:
         lossy = bool(self.ingestion.request.options.get("allow_lossy"))

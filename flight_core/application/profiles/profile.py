@@ -1,10 +1,10 @@
 """What the columns of a version are like, found out once: versions never change."""
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +24,7 @@ from flight_core.application.profiles.sql import (
     known_of,
     select,
 )
+from flight_core.application.queries.admission import patiently
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.reads import OpenQuery, RunningQuery
 from flight_core.domain.access import Actor, Scope
@@ -40,7 +41,6 @@ _QUICK_CELLS = 2_000_000  # half a second or so
 _COLUMNS_AT_ONCE = 32
 _CELLS_AT_ONCE = 200_000_000  # in one query, which has a deadline
 _SAMPLED_ROWS = 2_000_000  # for quantiles
-_PATIENCE_S = 0.2  # between two tries to get a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +166,8 @@ class VersionQueries:
     def _opened(self, statement: Statement) -> RunningQuery:
         reader = Actor(_READER, frozenset({Scope.READ}), (self.name.key,))
         pins = {self.name.key: self.version.ref}
-        while True:
-            self.stop.check()
-            try:
-                return self.open_query(statement, actor=reader, door=OWN_DOOR, pins=pins)
-            except TooManyStreams:
-                if not self.patient:
-                    raise
-                time.sleep(_PATIENCE_S)
+        opening = partial(self.open_query, statement, actor=reader, door=OWN_DOOR, pins=pins)
+        return patiently(opening, self.stop.check) if self.patient else opening()
 
 
 @dataclass(frozen=True, slots=True)

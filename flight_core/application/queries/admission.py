@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flight_core.domain.errors import TooManyStreams
 
 _CHECK_S = 0.05
+_PATIENCE_S = 0.2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +92,13 @@ class Admission:
             " or raise SKEIN_MAX_STREAMS",
             max_streams=self._limits.max_streams,
         )
+
+
+def patiently(open: Callable[[], T], check: Callable[[], None]) -> T:
+    """What `open` returns, however long others have all streams. What `check` raises ends the wait."""
+    while True:
+        check()
+        try:
+            return open()
+        except TooManyStreams:
+            time.sleep(_PATIENCE_S)
