@@ -1,7 +1,7 @@
 """The beginnings of files, as files of their own: enough to see what is in them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from flight_core.adapters.parsers.formats.avro import first_rows
 from flight_core.adapters.parsers.formats.columnar import ColumnarFile, first_batch
 from flight_core.adapters.parsers.formats.json_records import records
 from flight_core.adapters.parsers.formats.json_tables import with_path
-from flight_core.adapters.parsers.options import DelimitedOptions, FormatOptions, JsonOptions
+from flight_core.adapters.parsers.options import DelimitedOptions, Format, FormatOptions, JsonOptions
 from flight_core.adapters.parsers.sniffing import Content, head
 from flight_core.adapters.parsers.text import end_of_lines, fresh_file
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
@@ -22,6 +22,10 @@ from flight_core.domain.errors import LimitExceeded, UnreadableData
 HEAD_BYTES = 8 << 20
 HEAD_FILES = 5
 HEAD_RECORDS = 10_000
+
+# The schema of a file, and its first rows, if there are any.
+_FirstRows = Callable[[ColumnarFile], tuple[pa.Schema, pa.RecordBatch | None]]
+_FIRST_ROWS: Mapping[Format, _FirstRows] = {"arrow": first_batch, "avro": first_rows}
 
 
 class Heads:
@@ -66,13 +70,11 @@ class Heads:
                 return file, content
             case "parquet":
                 return Unpacked(self._parquet(file, rows), file.label), Content("arrow")
-            case "arrow":
-                return Unpacked(self._arrow(file, rows), file.label), Content("arrow")
-            case "avro":
+            case format if read := _FIRST_ROWS.get(format):
                 self.cut = True
-                schema, batch = first_rows(ColumnarFile(file.path, file.label))
-                rows_of = [] if batch is None else [batch.slice(0, rows)]
-                return Unpacked(self._as_arrow(rows_of, schema), file.label), Content("arrow")
+                schema, batch = read(ColumnarFile(file.path, file.label))
+                batches = [] if batch is None else [batch.slice(0, rows)]
+                return Unpacked(self._as_arrow(batches, schema), file.label), Content("arrow")
             case "json":
                 assert isinstance(options, JsonOptions)
                 return Unpacked(self._records(file, content, options), file.label), Content("ndjson", "utf-8")
@@ -96,11 +98,6 @@ class Heads:
                 f"{file.label} cannot be read as a Parquet file: it is truncated or damaged"
             ) from error
 
-    def _arrow(self, file: Unpacked, rows: int) -> Path:
-        schema, batch = first_batch(ColumnarFile(file.path, file.label))
-        self.cut = True
-        return self._as_arrow([] if batch is None else [batch.slice(0, rows)], schema)
-
     def _as_arrow(self, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> Path:
         target = fresh_file(self._scratch)
         with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
@@ -109,7 +106,6 @@ class Heads:
         return target
 
     def _records(self, file: Unpacked, content: Content, options: JsonOptions) -> Path:
-
         target = fresh_file(self._scratch)
         found = records(
             file.path, file.label, content.encoding or "utf-8", options.record_path, self._paths.append
