@@ -2,6 +2,8 @@
 
 import ast
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from skein.settings import ClientSettings, Settings
 from tests.architecture import documents
 
 INDEX = documents.DOCS / "README.md"
+PACKAGES = ("skein", "flight_server", "control_api", "schemas", "flight_core")
 KINDS = ("tutorial", "how-to", "reference", "explanation")
 
 every_page = pytest.mark.parametrize("page", documents.pages(), ids=documents.name)
@@ -65,11 +68,34 @@ def test_python_in_a_page_is_python(page):
 
 
 @every_page
+def test_what_a_page_imports_of_ours_exists(page):
+    """But for the module that a page is about to add, which it names by its path."""
+    missing = [
+        f"{module}.{name}"
+        for language, code in documents.blocks(page)
+        if language == "python"
+        for module, name in _ours(code)
+        if f"`{module.replace('.', '/')}.py`" not in page.read_text() and not _exists(module, name)
+    ]
+    assert not missing
+
+
+def _ours(code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in PACKAGES:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def _exists(module, name):
+    return find_spec(module) is not None and hasattr(import_module(module), name)
+
+
+@every_page
 def test_the_settings_that_a_page_names_exist(page):
     assert not _unknown_settings(page.read_text())
 
 
-@pytest.mark.parametrize("package", ["skein", "flight_server", "control_api", "schemas", "flight_core"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_the_settings_that_messages_name_exist(package):
     sources = (documents.ROOT / package).rglob("*.py")
     unknown = {
