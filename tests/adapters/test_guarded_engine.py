@@ -80,23 +80,6 @@ def test_what_is_to_be_denied_is_refused_and_leaves_nothing(shared, case):
     check_health(shared, files)
 
 
-def outcome(stack: GuardedStack, sql: str) -> str:
-    """The first rows, or the failure."""
-    try:
-        return str(stack.rows(sql, row_limit=1000).to_pylist())
-    except FlightCoreError as failure:
-        return str(failure)
-
-
-@pytest.mark.parametrize("case", cases("bounded", "isolated"))
-def test_what_is_to_be_bounded_ends_and_harms_nobody(shared, case):
-    files = files_below(shared)
-    told = outcome(shared, shared.text_of(case))
-    assert str(shared.root) not in told
-    assert SECRET not in told
-    check_health(shared, files)
-
-
 @pytest.mark.parametrize("case", cases("allow"))
 def test_what_is_harmless_works(shared, case):
     shared.rows(shared.text_of(case))

@@ -23,7 +23,8 @@ MINE = pa.table({"i": pa.array(range(20), pa.int64()), "t": ["A", "B"] * 10})
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     data = tmp_path_factory.mktemp("guarded") / "data"
-    with skein_stack(data, tokens=f"writer=wr1ter,reader/read={TOKEN}", guarded_timeout_s=0.5) as made:
+    bounds = {"guarded_timeout_s": 0.5, "guarded_memory": "512MB", "limit_rows": 100_000}
+    with skein_stack(data, tokens=f"writer=wr1ter,reader/read={TOKEN}", **bounds) as made:
         made.write("ds_a", MINE)
         yield made
 
@@ -106,6 +107,24 @@ def test_attacks_are_refused_without_a_path_of_the_server(stack, door):
         assert "Traceback" not in told, case["id"]
     assert DOORS[door](stack, "SELECT * FROM ds_a ORDER BY i").equals(MINE)
     assert files_of(stack.data / "lake") | set(outside.iterdir()) == files
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_is_to_be_bounded_ends_and_leaves_the_server_well(stack, door):
+    """Each of them takes up to two seconds: they come through one door each."""
+    files = files_of(stack.data / "lake")
+    cases = [case for case in CASES if case["expect"] == "bounded"]
+    for case in cases[list(DOORS).index(door) :: len(DOORS)]:
+        try:
+            told = str(DOORS[door](stack, text_of(case, stack)).schema)
+        except REFUSALS as refusal:
+            told = str(refusal)
+        assert str(stack.data) not in told, case["id"]
+        assert "Traceback" not in told, case["id"]
+        assert "internal_error" not in told, case["id"]
+    for through in DOORS.values():
+        assert through(stack, "SELECT * FROM ds_a ORDER BY i").equals(MINE)
+    assert files_of(stack.data / "lake") == files
 
 
 @pytest.mark.parametrize("door", DOORS)
