@@ -15,6 +15,7 @@ from control_api.conditional import Conditional
 from control_api.dependencies import known_parameters
 from control_api.observability import REQUEST_ID, EngineCollector, Requests
 from control_api.options import ControlOptions, ControlUseCases
+from control_api.readiness import Readiness
 from control_api.routes import (
     annotations,
     audit,
@@ -74,6 +75,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     app.state.options = options
     app.state.streaming = Streaming(options.stall_timeout_s)
     app.state.stopping = asyncio.Event()
+    app.state.readiness = Readiness(use_cases.checks, options.check_timeout_s)
     options.registry.register(EngineCollector(use_cases))
     ProcessCollector(registry=options.registry)
     errors.install(app)

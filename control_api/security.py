@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 TOKEN_SUBPROTOCOL = "skein.token."  # noqa: S105 - not a secret
 # A probe, and pages that ask for a token and hold nothing themselves.
 ANONYMOUS_PATHS = frozenset({"/healthz", "/", "/docs", "/redoc", "/openapi.json"})
+# Another probe, which tells more to those who show credentials.
+_READINESS = "/readyz"
 _ANONYMOUS_FILES = "/static/"
 
 # Their bodies are streamed to disk, within limits of their own.
@@ -110,7 +112,7 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Until the application ends, or what the client showed is worthless."""
-        if _is_anonymous(scope):
+        if self._is_anonymous(scope):
             await self._app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
@@ -151,17 +153,18 @@ class Guard:
             self._gate.turned_away(refusal.code, door=scope["type"], address=_address(scope))
             raise
         _check_length(headers, self._max_body_bytes(scope))
-        if not _is_anonymous(scope):
+        if not self._is_anonymous(scope):
             admit = partial(self._actor, scope, headers)
             actor = admit() if self._gate.open else await to_thread.run_sync(admit)
             scope.setdefault("state", {})["actor"] = actor
 
+    def _is_anonymous(self, scope: Scope) -> bool:
+        if scope["path"] == _READINESS:
+            return not self._gate.open and _shown(scope, Headers(scope=scope)) is None
+        return scope["path"] in ANONYMOUS_PATHS or scope["path"].startswith(_ANONYMOUS_FILES)
+
     def _actor(self, scope: Scope, headers: Headers) -> Actor:
         return self._gate(_shown(scope, headers), door=scope["type"], address=_address(scope))
-
-
-def _is_anonymous(scope: Scope) -> bool:
-    return scope["path"] in ANONYMOUS_PATHS or scope["path"].startswith(_ANONYMOUS_FILES)
 
 
 def _shown(scope: Scope, headers: Headers) -> Token | Password | None:

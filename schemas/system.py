@@ -19,7 +19,8 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`checks` tells of each part whether it works: `ok`, or what is wrong."""
+    """`checks` tells of each part whether it works: `ok`, or what is wrong. It is empty for those who show no
+    credentials where some are needed."""
 
     status: Literal["ready", "not ready"]
     checks: dict[str, str] = Field(examples=[{"catalog": "ok", "engine": "ok", "disk": "ok"}])

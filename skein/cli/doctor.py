@@ -186,4 +186,5 @@ def _server(server: str | None, data: Path | None) -> Iterator[Finding]:
             readiness = api.get(Readiness, "/readyz")
         checks = ", ".join(f"{name}: {result}" for name, result in readiness.checks.items())
         ready = readiness.status == "ready"
-        yield Finding("server", f"{address.http} is {readiness.status} ({checks})", ok=ready)
+        details = f" ({checks})" if checks else ""
+        yield Finding("server", f"{address.http} is {readiness.status}{details}", ok=ready)

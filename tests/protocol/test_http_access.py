@@ -21,14 +21,13 @@ from tests.stack import Stack, skein_stack
 QUERY = {"sql": "SELECT 1 AS a"}
 EVENTS = "/api/v1/events"
 TOKENS = "alice=s3cret,reader/read=readonly"
-OPEN_PATHS = ["/", "/docs", "/healthz", "/openapi.json", "/redoc", "/static/page.js"]
+OPEN_PATHS = ["/", "/docs", "/healthz", "/openapi.json", "/readyz", "/redoc", "/static/page.js"]
 CLOSED_PATHS = [
     "/api/v1",
     "/api/v1/datasets",
     "/api/v1/events/stream",
     "/metrics",
     "/problems",
-    "/readyz",
     "/nope",
 ]
 
@@ -165,6 +164,17 @@ def test_every_route_of_the_application_is_among_those(guarded):
         for path in paths:
             wanted = 200 if path in OPEN_PATHS else 401
             assert stranger.get(re.sub(r"\{\w+\}", "x", path)).status_code == wanted
+
+
+def test_what_does_not_work_is_told_to_those_who_show_credentials(guarded):
+    checks = {"catalog": "ok", "disk": "ok", "engine": "ok"}
+    with guarded.http() as client:
+        assert client.get("/readyz").json() == {"status": "ready", "checks": {}}
+        assert client.get("/readyz", headers=bearer("readonly")).json() == {
+            "status": "ready",
+            "checks": checks,
+        }
+        assert client.get("/readyz", headers=bearer("guessed")).status_code == 401
 
 
 def test_pages_and_health_are_open_to_all(guarded):
@@ -343,14 +353,21 @@ def test_readiness_tries_every_part(stack, client):
 
 def test_a_part_that_does_not_work_is_named(stack):
     stuck = threading.Event()
+    began = []
 
     def refused() -> None:
         raise OutOfDisk("no room")
 
-    checks = {"good": lambda: None, "full": refused, "broken": lambda: 1 / 0, "stuck": stuck.wait}
+    def wait() -> None:
+        began.append(True)
+        stuck.wait()
+
+    checks = {"good": lambda: None, "full": refused, "broken": lambda: 1 / 0, "stuck": wait}
     with serving(replace(stack.skein.control, checks=checks), check_timeout_s=1) as url:
-        response = httpx.get(url + "/readyz")
+        for _ in range(2):
+            response = httpx.get(url + "/readyz")
         stuck.set()
+    assert len(began) == 1  # what is stuck is not tried again, with one more thread each time
     assert response.status_code == 503
     assert response.json() == {
         "status": "not ready",

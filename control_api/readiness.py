@@ -1,0 +1,49 @@
+"""Whether the parts of the server work, found out together by all who ask at the same time."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from anyio import CapacityLimiter, to_thread
+
+from control_api.options import Check
+from flight_core.domain.errors import FlightCoreError
+
+logger = logging.getLogger(__name__)
+
+OK = "ok"
+
+
+class Readiness:
+    """A check that has not ended yet is not begun again, and all have threads of their own: neither many who
+    ask nor a server that is busy otherwise keep them waiting."""
+
+    def __init__(self, checks: Mapping[str, Check], timeout_s: float) -> None:
+        self._checks = dict(sorted(checks.items()))
+        self._timeout_s = timeout_s
+        self._threads = CapacityLimiter(max(1, len(checks)))
+        self._running: dict[str, asyncio.Task[str]] = {}
+
+    async def __call__(self) -> dict[str, str]:
+        """`OK`, or what is wrong, for each part."""
+        results = await asyncio.gather(*map(self._result, self._checks))
+        return dict(zip(self._checks, results, strict=True))
+
+    async def _result(self, name: str) -> str:
+        running = self._running.get(name)
+        if running is None or running.done():
+            running = self._running[name] = asyncio.create_task(self._run(name))
+        try:
+            return await asyncio.wait_for(asyncio.shield(running), self._timeout_s)
+        except TimeoutError:
+            return f"no answer within {self._timeout_s:g} s"
+
+    async def _run(self, name: str) -> str:
+        try:
+            await to_thread.run_sync(self._checks[name], abandon_on_cancel=True, limiter=self._threads)
+        except FlightCoreError as error:
+            return str(error)
+        except Exception:
+            logger.exception("check failed", extra={"check": name})
+            return "failed; the server's log tells more"
+        return OK
