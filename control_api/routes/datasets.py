@@ -102,9 +102,10 @@ def describe_dataset(
 
 
 @router.delete("/{name}", status_code=204)
-def drop_dataset(name: Name, use_cases: UseCases, caller: Caller) -> None:
+def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Caller) -> None:
     """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
-    use_cases.datasets.drop(name, actor=caller)
+    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+        use_cases.datasets.drop(name, actor=caller, seen=seen)
 
 
 @router.post("/{name}/delete", dependencies=[Depends(json_body)])

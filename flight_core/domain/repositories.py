@@ -67,11 +67,12 @@ class DatasetRepository(Protocol):
             CommitConflict: somebody changed them since `dataset` was read.
         """
 
-    def drop(self, name: DatasetName, event: Event) -> Dataset:
+    def drop(self, name: DatasetName, event: Event, *, seen: Dataset | None = None) -> Dataset:
         """Forget the name and append `event`, in one transaction. Files are not touched.
 
         Raises:
             DatasetNotFound: see `get`.
+            CommitConflict: it has another version, or other notes, than when it was `seen`.
         """
 
 

@@ -128,6 +128,18 @@ def test_a_dropped_dataset_is_forgotten_and_its_name_is_free(repository):
     assert repository.publish(FLIGHTS, version("id2"), event()).id == "id2"
 
 
+def test_a_dataset_is_dropped_only_as_it_was_seen(repository):
+    seen = repository.publish(FLIGHTS, version("id1"), event())
+    current = repository.publish(FLIGHTS, version("id1", 1), event())
+    described = repository.annotate(replace(current, description="busy"), event())
+    for stale in (seen, current):
+        with pytest.raises(CommitConflict):
+            repository.drop(FLIGHTS, event(EventKind.DATASET_DROPPED), seen=stale)
+    assert repository.get(FLIGHTS).description == "busy"
+    repository.drop(FLIGHTS, event(EventKind.DATASET_DROPPED), seen=described)
+    assert repository.find(FLIGHTS) is None
+
+
 def test_nothing_can_be_published_into_a_dropped_dataset(repository):
     repository.publish(FLIGHTS, version("id1"), event())
     repository.drop(FLIGHTS, event(EventKind.DATASET_DROPPED))

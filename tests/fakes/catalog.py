@@ -90,8 +90,10 @@ class MemoryDatasets:
         self.events.append(event)
         return changed
 
-    def drop(self, name: DatasetName, event: Event) -> Dataset:
+    def drop(self, name: DatasetName, event: Event, *, seen: Dataset | None = None) -> Dataset:
         dataset = self.get(name)
+        if seen is not None and seen != dataset:
+            raise CommitConflict("it has changed")
         del self._names[name.key]
         del self._published[dataset.id]
         self._dropped[dataset.id] = event.occurred_at

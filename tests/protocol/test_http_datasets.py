@@ -1,13 +1,16 @@
 """Datasets over HTTP: lists in pages, descriptions with validators, windows of rows."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from urllib.parse import quote
 
+import httpx
 import pyarrow as pa
 import pytest
 
 from flight_core.domain.dataset import WriteMode
+from tests.protocol.http_stack import serving
 from tests.stack import Stack, skein_stack
 
 NAMES = ["alpha", "Beta", "delta_1", "gamma", "omega"]
@@ -150,6 +153,17 @@ def test_dropping_is_guarded_by_the_version(tmp_path):
         seen = client.get("/api/v1/datasets/d").headers["etag"]
         stack.write("d", pa.table({"x": [2]}))
         refused = client.delete("/api/v1/datasets/d", headers={"If-Match": seen})
+        assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed")
+        now = client.get("/api/v1/datasets/d").headers["etag"]
+        control = stack.skein.control
+
+        def drop_late(name, **asked):
+            stack.write("d", pa.table({"x": [3]}))  # from another door, after the ETag was looked at
+            return control.datasets.drop(name, **asked)
+
+        late = replace(control, datasets=replace(control.datasets, drop=drop_late))
+        with serving(late) as url, httpx.Client(base_url=url) as slow:
+            refused = slow.delete("/api/v1/datasets/d", headers={"If-Match": now})
         assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed")
         now = client.get("/api/v1/datasets/d").headers["etag"]
         assert client.delete("/api/v1/datasets/d", headers={"If-Match": now}).status_code == 204

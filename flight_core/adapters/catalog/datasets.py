@@ -101,10 +101,7 @@ class SqlDatasetRepository:
             counters.lock(connection, counters.REVISION)
             current = _get(connection, dataset.name)
             if (current.id, current.notes_revision) != (dataset.id, dataset.notes_revision):
-                raise CommitConflict(
-                    f"somebody else changed dataset '{dataset.name}'; look at it, and try again",
-                    name=dataset.name.value,
-                )
+                raise _changed(dataset.name)
             values = {
                 "description": dataset.description,
                 "tags": list(dataset.tags),
@@ -117,10 +114,12 @@ class SqlDatasetRepository:
             append_event(connection, event)
             return _get(connection, dataset.name)
 
-    def drop(self, name: DatasetName, event: Event) -> Dataset:
+    def drop(self, name: DatasetName, event: Event, *, seen: Dataset | None = None) -> Dataset:
         with self._database.write() as connection:
             counters.lock(connection, counters.REVISION)
             dataset = _get(connection, name)
+            if seen is not None and _state(dataset) != _state(seen):
+                raise _changed(name)
             statement = datasets.update().where(datasets.c.id == dataset.id)
             connection.execute(statement.values(key=None, dropped_at=event.occurred_at))
             own = (version_tags, retention_policies, expired_versions, dataset_usage, profiles)
@@ -151,6 +150,16 @@ def _get(connection: sa.Connection, name: DatasetName) -> Dataset:
         known = connection.execute(sa.select(datasets.c.key).where(_published)).scalars()
         raise dataset_not_found(name.value, known)
     return dataset
+
+
+def _state(dataset: Dataset) -> tuple[str, int, int]:
+    return dataset.id, dataset.version, dataset.notes_revision
+
+
+def _changed(name: DatasetName) -> CommitConflict:
+    return CommitConflict(
+        f"somebody else changed dataset '{name}'; look at it, and try again", name=name.value
+    )
 
 
 def _owned(connection: sa.Connection, name: DatasetName, dataset_id: str) -> sa.Row[Any] | None:

@@ -14,18 +14,22 @@ from flight_core.domain.repositories import DatasetRepository
 
 @dataclass(frozen=True, slots=True)
 class DropDataset:
-    """Forget a dataset's name. Its files stay until `SweepOrphans`, for those who are reading them."""
+    """Forget a dataset's name. Its files stay until `SweepOrphans`, for those who are reading them.
+
+    Raises:
+        DatasetNotFound
+        CommitConflict: it has changed since it was `seen`.
+    """
 
     datasets: DatasetRepository
     clock: Clock
 
-    def __call__(self, name: DatasetName, *, actor: Actor) -> Dataset:
+    def __call__(self, name: DatasetName, *, actor: Actor, seen: Dataset | None = None) -> Dataset:
         require(actor, Scope.WRITE)
         dataset = get_seen(self.datasets, name, actor)
         data = {"dataset": str(dataset.name), "version": dataset.version, "actor": actor.name}
-        return self.datasets.drop(
-            name, Event(EventKind.DATASET_DROPPED, str(dataset.name), data, self.clock())
-        )
+        event = Event(EventKind.DATASET_DROPPED, str(dataset.name), data, self.clock())
+        return self.datasets.drop(name, event, seen=seen)
 
 
 @dataclass(frozen=True, slots=True)
