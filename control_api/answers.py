@@ -14,7 +14,6 @@ from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Job, JobState, Maintenance, Progress, Task
-from flight_core.domain.query import Pins
 from flight_core.domain.usage import Usage, Use
 from flight_core.domain.versions import TagName, VersionName
 from schemas import datasets, ingestions, jobs, versions
@@ -224,10 +223,6 @@ def _fraction(progress: Progress) -> float | None:
     if not progress.total_bytes:
         return None
     return min(1.0, progress.done_bytes / progress.total_bytes)
-
-
-def versions_read(pins: Pins) -> dict[str, int]:
-    return {name: ref.version for name, ref in pins.items()}
 
 
 def version_text(version: VersionName) -> str:

@@ -14,7 +14,6 @@ from anyio.abc import TaskGroup
 from pydantic import BaseModel, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from control_api.answers import versions_read
 from control_api.events import CLOSE_TIMEOUT_S
 from control_api.live_subscription import Live, Reading
 from control_api.options import ControlOptions, ControlUseCases
@@ -27,6 +26,7 @@ from flight_core.domain.errors import (
     InvalidRequest,
     LimitExceeded,
 )
+from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import Statement
 from schemas import live as wire
 from schemas.events import RESUMABLE

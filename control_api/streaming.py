@@ -16,13 +16,13 @@ from anyio import CapacityLimiter, to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from control_api.answers import versions_read
 from control_api.formats import Format, ResultHead
 from control_api.options import ControlUseCases
 from flight_core.application.ports.clock import new_id
 from flight_core.application.queries.reads import RunningQuery
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, QueryNotFound
+from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import Statement, StatementKind
 
 logger = logging.getLogger(__name__)
@@ -230,5 +230,5 @@ class QueryResponse(Response):
 
 
 def _versioned(name: str, version: int) -> str:
-    """As SQL names it; the statement may have named the version itself."""
+    """As SQL names it; of several versions of one dataset, all but one have such names."""
     return name if "@" in name else f"{name}@v{version}"

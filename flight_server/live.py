@@ -11,6 +11,7 @@ from flight_core.application.ports.clock import new_id
 from flight_core.application.queries.live import FollowQuery, LiveQuery, LiveResult
 from flight_core.application.queries.log import QueryLog
 from flight_core.domain.errors import EngineUnavailable, InvalidCommand, QueryNotFound, SchemaMismatch
+from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import Statement
 from flight_server.auth import Call
 from flight_server.commands import parse
@@ -123,7 +124,7 @@ class _Exchange:
         about = ResultMetadata(
             number=self._number,
             mode="append" if result.added else "refresh",
-            datasets={name: ref.version for name, ref in result.pins.items()},
+            datasets=versions_read(result.pins),
             batch=number,
             last=last,
         )

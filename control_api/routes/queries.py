@@ -11,13 +11,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import answers
 from control_api.dependencies import Caller, Responses, UseCases, WaitSeconds, Wanted, json_body
 from control_api.openapi import RESULT
 from control_api.paging import Cursor, Paging, Place
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidOption, InvalidParameters, PermissionDenied
+from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import CacheUse, Parameters, QueryRecord, QueryState, Statement
 from schemas import queries as wire
 from schemas.http import API
@@ -176,7 +176,7 @@ def _answer(record: QueryRecord, now: datetime) -> wire.Query:
         progress=record.progress,
         consumer_lag_s=lag,
         cached=record.cache is CacheUse.HIT,
-        datasets=answers.versions_read(record.pins),
+        datasets=versions_read(record.pins),
         error=record.error,
         created_at=record.created_at,
         finished_at=record.finished_at,

@@ -27,6 +27,15 @@ def inputs_of(pins: Pins) -> tuple[Input, ...]:
     return tuple(sorted(found))
 
 
+def versions_read(pins: Pins) -> dict[str, int]:
+    """The version of each dataset, by its name; where several were read, older ones by `name@v3`."""
+    read: dict[str, int] = {}
+    for each in reversed(inputs_of(pins)):
+        name = each.name.value
+        read[str(each) if name in read else name] = each.ref.version
+    return dict(sorted(read.items()))
+
+
 def as_info(pins: Pins) -> Mapping[str, str]:
     """For the info of a commit: nothing where nothing was read."""
     listed = [

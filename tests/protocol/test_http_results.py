@@ -208,6 +208,12 @@ def test_the_answer_names_the_versions_it_was_read_from(client):
     older = ask(client, f'SELECT count(*) AS n FROM "numbers@v{version - 1}"')
     assert older.json()["rows"] == [{"n": 1000}]
     assert older.headers["skein-datasets"] == f"numbers@v{version - 1}"
+    assert older.json()["datasets"] == {"numbers": version - 1}
+    both = ask(client, f'SELECT count(*) AS n FROM numbers, "numbers@v{version - 1}"')
+    assert both.json()["datasets"] == {"numbers": version, f"numbers@v{version - 1}": version - 1}
+    assert both.headers["skein-datasets"] == f"numbers@v{version}, numbers@v{version - 1}"
+    rows = client.get("/api/v1/datasets/numbers/rows?limit=1")
+    assert rows.json()["datasets"] == {"numbers": version}
 
 
 def test_statements_that_change_something_run_once(client):

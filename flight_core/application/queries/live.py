@@ -11,7 +11,7 @@ from flight_core.application.queries.reads import OpenQuery, RunningQuery
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import NotFound
-from flight_core.domain.query import Pins, Statement
+from flight_core.domain.query import Pins, Statement, datasets_of
 
 _KEEPS_ROWS = "compact"
 
@@ -45,7 +45,7 @@ class LiveQuery:
     @property
     def datasets(self) -> frozenset[str]:
         """The keys of the names it reads; nothing before the first result."""
-        return frozenset(key.partition("@")[0] for key in self._pins or ())
+        return frozenset(name.key for name in datasets_of(self._pins or ()))
 
     def changed(self) -> bool:
         """Whether another result is due: always before the first one. Cheap where nothing has changed.
