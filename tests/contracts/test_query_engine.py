@@ -52,6 +52,21 @@ def test_a_pin_leaves_common_table_expressions_of_the_same_name_alone(engine, la
     assert read(engine.plan(Statement(sql), lake.state, pins=query.pins)).to_pylist() == [{"n": 2}]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT lake.datasets.birds.name, datasets.birds.weight_kg + 1, upper(name) FROM datasets.birds",
+        "SELECT (SELECT max(weight_kg) FROM birds), EXISTS (FROM datasets.birds WHERE birds.name = '')",
+        "FROM (SELECT (SELECT list(name ORDER BY name) FROM birds)[1] || 'x', count(*) OVER () FROM birds)",
+    ],
+)
+def test_a_pin_changes_neither_the_names_of_columns_nor_how_they_are_found(engine, lake, sql):
+    query = engine.plan(Statement(sql), lake.state)
+    unpinned = read(query)
+    lake.commit("birds", BIRDS.slice(0, 1))
+    assert read(engine.plan(Statement(sql), lake.state, pins=query.pins)) == unpinned
+
+
 def test_a_pin_of_a_dropped_dataset_fails_even_if_the_name_is_used_again(engine, lake):
     statement = Statement("FROM birds")
     query = engine.plan(statement, lake.state)

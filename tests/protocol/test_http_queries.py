@@ -159,8 +159,9 @@ def test_lists_of_tables_leave_out_versions_that_were_read(stack, sql):
     assert not [name for name in names if "@" in name]
 
 
-def test_a_version_without_quotes_is_told_how_to_be_written(stack):
+@pytest.mark.parametrize(("table", "place"), [("t@v0", " (line 1, column 16)"), ("t AT (VERSION => 0)", "")])
+def test_a_version_that_is_not_quoted_is_told_how_to_be_written(stack, table, place):
     with stack.http() as client:
-        problem = client.post("/api/v1/query", json={"sql": "SELECT * FROM t@v0"}).json()
+        problem = client.post("/api/v1/query", json={"sql": f"SELECT * FROM {table}"}).json()
     assert problem["code"] == "invalid_sql"
-    assert 'a version is named in double quotes, as in "flights@v3" (line 1, column 16)' in problem["detail"]
+    assert f'a version is named in double quotes, as in "flights@v3"{place}' in problem["detail"]

@@ -212,7 +212,7 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
         return InvalidSql(
             "the statement has expressions that are nested more than 1000 deep; write it flatter"
         )
-    if 'at or near "@"' in body:
+    if 'at or near "@"' in body or "does not support time travel" in body:
         body += '; a version is named in double quotes, as in "flights@v3"'
     where = f" ({', '.join(f'{word} {number}' for word, number in details.items())})" if details else ""
     return InvalidSql(_shorten(" ".join(body.split())) + where, **details)

@@ -157,7 +157,9 @@ class Instance:
                 views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
                 if placed is not None and placed in pins:
                     views[placed] = self.views.show_placed(placed, pins[placed])
-            tree = pinning.renamed(parsed.tree, views, is_shadowed=self.has_own_table)
+            tree = pinning.renamed(
+                parsed.tree, views, is_shadowed=self.has_own_table, text_of=self.parser.expression
+            )
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 
     def means_dataset(self, name: TableName) -> bool:

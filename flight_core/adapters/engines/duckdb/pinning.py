@@ -6,10 +6,10 @@ renamed to views that show the pinned versions.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from flight_core.adapters.engines.duckdb.statements import Json, names_common_table, table_name, walk
-from flight_core.domain.dataset import LAKE_SCHEMA, LakeState, VersionRef, dataset_not_found
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeState, VersionRef, dataset_not_found
 from flight_core.domain.query import Pins
 from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS
 
@@ -36,13 +36,24 @@ def to_rename(pins: Pins, live: Mapping[str, VersionRef], lake: LakeState) -> di
     return moved
 
 
-def renamed(tree: Json, views: Mapping[str, str], *, is_shadowed: Callable[[str], bool]) -> Json:
-    """A copy of `tree` in which each dataset of `views` is read through the view given for it.
+def renamed(
+    tree: Json,
+    views: Mapping[str, str],
+    *,
+    is_shadowed: Callable[[str], bool],
+    text_of: Callable[[Json], str],
+) -> Json:
+    """A copy of `tree` in which each dataset of `views` is read through the view given for it. The columns of
+    its result are called as they were.
 
-    `is_shadowed` tells whether an unqualified name means a user's own table instead.
+    `is_shadowed` tells whether an unqualified name means a user's own table instead, `text_of` the text of an
+    expression.
     """
-    tree = copy.deepcopy(tree)
-    for node, scope in walk(tree):
+    changed = copy.deepcopy(tree)
+    before, after = list(walk(tree)), list(walk(changed))
+    for node, scope in after:
+        if node.get("type") == "COLUMN_REF":
+            node["column_names"] = _without_schema(node["column_names"], views)
         if node.get("type") != "BASE_TABLE" or names_common_table(node, scope):
             continue
         table = table_name(node)
@@ -52,4 +63,18 @@ def renamed(tree: Json, views: Mapping[str, str], *, is_shadowed: Callable[[str]
         node["alias"] = node.get("alias") or table.name
         node.update(catalog_name=LAKE_VERSIONS, schema_name=LAKE_SCHEMA, table_name=view)
         node["qualified_name"] = {"path": [LAKE_VERSIONS, LAKE_SCHEMA, view]}
-    return tree
+    for (old, _), (new, _) in zip(before, after, strict=True):
+        for item, now in zip(old.get("select_list", ()), new.get("select_list", ()), strict=True):
+            if now != item and not item["alias"] and item["class"] not in ("COLUMN_REF", "STAR"):
+                now["alias"] = text_of(item)
+    return changed
+
+
+def _without_schema(names: Sequence[str], views: Mapping[str, str]) -> Sequence[str]:
+    """Of a column: `datasets.birds.name` is `birds.name` where the table is read through a view."""
+    for place, name in enumerate(names[:-1]):
+        if name.lower() in views:
+            return names[place:]
+        if name.lower() not in (LAKE, LAKE_VERSIONS, LAKE_SCHEMA):
+            break
+    return names

@@ -147,6 +147,11 @@ class Parser:
         ((sql,),) = self._connection.cursor().execute("SELECT json_deserialize_sql(?)", [document]).fetchall()
         return str(sql)
 
+    def expression(self, tree: Json) -> str:
+        """The text of an expression: what a column made by it is called."""
+        select = self.tree("SELECT 1") or {}
+        return self.text({**select, "select_list": [tree]}).removeprefix("SELECT ")
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Of a database that holds nothing but what DuckDB brings."""
         return self._connection.cursor()
