@@ -131,7 +131,7 @@ def open_database(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
     """A new instance: workspace and lake attached, configuration hardened and locked.
 
     Raises:
-        duckdb.IOException: another process has the workspace open.
+        duckdb.Error: another process has the workspace open, or it is damaged.
     """
     connection = duckdb.connect(":memory:")
     try:

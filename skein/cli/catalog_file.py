@@ -17,7 +17,8 @@ _NOT_DONE = ("conflict", "refused")
 
 def export_catalog(api: Api, file: Path | None) -> None:
     """To the file, or to standard output."""
-    text = as_json(api.get(CatalogFile, path_of("catalog", "export"))) + "\n"
+    found = api.get(CatalogFile, path_of("catalog", "export"))
+    text = as_json(found) + "\n"
     if file is None:
         sys.stdout.write(text)
         return
@@ -25,6 +26,7 @@ def export_catalog(api: Api, file: Path | None) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidOption(f"'{file}' cannot be written: {error.strerror}") from None
+    typer.echo(f"{file}: {count(len(found.datasets), 'dataset')}, {count(len(found.schedules), 'schedule')}")
 
 
 def import_catalog(api: Api, file: Path, *, dry_run: bool, overwrite: bool, json: bool) -> None:

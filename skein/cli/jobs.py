@@ -12,6 +12,7 @@ from skein.cli.terminal.tables import Column, show_table
 from skein.cli.terminal.wording import as_json, count, size, when
 
 _NUMBERS = ("rows", "seconds")
+_OUTCOME = 12  # "version 1234", "[lossy_type…"
 
 
 def show_jobs(api: Api, *, dataset: str | None, states: Sequence[str], limit: int, json: bool) -> None:
@@ -20,18 +21,18 @@ def show_jobs(api: Api, *, dataset: str | None, states: Sequence[str], limit: in
     if json:
         typer.echo(as_json(page.items))
         return
-    columns = ["id", "task", "dataset", "state", "rows", "created", "seconds", "outcome"]
+    columns = ["id", "dataset", "state", "task", "rows", "seconds", "created"]
     show_table(
-        [Column(name, right=name in _NUMBERS) for name in columns],
+        [*(Column(name, right=name in _NUMBERS) for name in columns), Column("outcome", least=_OUTCOME)],
         [
             (
                 job.id,
-                job.task,
                 job.dataset,
                 job.state,
+                job.task,
                 f"{job.rows:,}",
-                when(job.created_at),
                 seconds(job),
+                when(job.created_at),
                 _outcome(job),
             )
             for job in page.items

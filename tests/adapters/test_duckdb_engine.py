@@ -109,6 +109,16 @@ def test_a_dataset_whose_files_are_lost_does_not_hurt_the_others(engine, lake):
     assert str(lake.folder) not in str(caught.value)
 
 
+@pytest.mark.parametrize("damage", [lambda _: b"no database", lambda it: it[:9000], lambda it: it[::-1]])
+def test_a_workspace_that_is_damaged_is_told(lake, tmp_path, damage):
+    path = tmp_path / "workspace.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE t AS SELECT range AS i FROM range(10000)")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(EngineUnavailable, match=r"workspace\.duckdb, is damaged, .* put a copy of it back"):
+        DuckDbEngine(DuckDbOptions(path, (lake.folder,), tmp_path / "temp"), lake)
+
+
 def test_two_engines_cannot_open_one_workspace(engine, lake, tmp_path):
     code = f"import duckdb; duckdb.connect({str(tmp_path / 'workspace.duckdb')!r})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

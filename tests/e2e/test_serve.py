@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import threading
@@ -165,7 +166,7 @@ def test_a_workspace_that_another_program_has_open_is_told(tmp_path):
     with duckdb.connect(tmp_path / "workspace.duckdb"):
         line = refused("serve", "--data", str(tmp_path))
     assert line.startswith("error: [engine_unavailable]")
-    assert "workspace.duckdb" in line
+    assert f"workspace.duckdb, is open in another program, process {os.getpid()};" in line
 
 
 def test_a_server_that_others_can_reach_needs_credentials(tmp_path):

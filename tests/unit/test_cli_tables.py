@@ -17,7 +17,7 @@ def terminal(monkeypatch, capsys):
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", str(width))
-        hidden = show_table([Column(name) for name in columns], rows)
+        hidden = show_table([Column(c) if isinstance(c, str) else c for c in columns], rows)
         return capsys.readouterr().out.splitlines(), hidden
 
     return show
@@ -39,6 +39,23 @@ def test_a_wide_last_column_does_not_hide_narrow_first_ones(terminal):
 
     assert hidden == 1
     assert lines[0].split() == ["a", "b", "c", "…"]
+
+
+def test_a_column_that_may_be_cut_gets_the_room_that_is_left(terminal):
+    columns = [Column("id"), Column("state"), Column("when"), Column("outcome", least=8)]
+    rows = [
+        ["1", "failed", "2026-11-27", "[schema_mismatch] columns differ"],
+        ["2", "done", "2026-11-28", None],
+    ]
+    for width, expected in (
+        (80, rows[0]),
+        (32, ["1", "failed", "…", "[schema_misma…"]),
+        (17, ["1", "…", "[schema…"]),
+    ):
+        lines, _ = terminal(columns, rows, width=width)
+        assert lines[2].split("   ")[0] == "1"
+        assert [cell.strip() for cell in lines[2].split("  ") if cell.strip()] == expected
+        assert max(map(len, lines)) <= width
 
 
 def test_columns_that_look_the_same_keep_their_places(terminal):

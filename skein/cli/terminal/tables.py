@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import typer
 from rich import box
@@ -25,12 +25,13 @@ Row = Sequence[str | None]
 @dataclass(frozen=True, slots=True)
 class Column:
     """`type` goes below the name; numbers stand to the right. One that is `optional` is left out where
-    there is nothing in it."""
+    there is nothing in it. One with a `least` width is cut to no less where a table does not fit."""
 
     name: str
     type: str = ""
     right: bool = False
     optional: bool = False
+    least: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,20 @@ class _Filled:
     head: Text
     cells: Sequence[Text]
     right: bool = False
+    least: int | None = None
 
     @property
     def width(self) -> int:
         lines = (line for text in (self.head, *self.cells) for line in text.plain.split("\n"))
         return max(map(cell_len, lines)) + _GAP
+
+    def cut(self, more: int = 0) -> "_Filled":
+        """To its least width, and so much more."""
+        if self.least is None:
+            return self
+        width = self.least + more
+        cells = [Text(_cut(cell.plain, width), cell.style) for cell in self.cells]
+        return replace(self, cells=cells)
 
 
 def show_table(columns: Sequence[Column], rows: Iterable[Row], *, null: str = "") -> int:
@@ -53,7 +63,9 @@ def show_table(columns: Sequence[Column], rows: Iterable[Row], *, null: str = ""
     limit = _MAX_CELL if console.is_terminal else None
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
     filled = [
-        _Filled(_head(column, limit), [_cell(value, limit, null) for value in cells], column.right)
+        _Filled(
+            _head(column, limit), [_cell(value, limit, null) for value in cells], column.right, column.least
+        )
         for column, cells in zip(columns, values, strict=True)
         if any(cells) or not column.optional
     ]
@@ -79,16 +91,16 @@ def _fitting(columns: Sequence[_Filled], room: int) -> tuple[list[_Filled], list
     rest = deque(columns)
     room -= rest.popleft().width + cell_len(_MORE) + _GAP
     while rest:
-        first_fits, last_fits = rest[0].width <= room, rest[-1].width <= room
-        if last_fits and not (first_fits and len(front) <= len(back)):
+        first, last = rest[0].cut().width, rest[-1].cut().width
+        if last <= room and not (first <= room and len(front) <= len(back)):
             back.append(rest.pop())
-            room -= back[-1].width
-        elif first_fits:
+            room -= last
+        elif first <= room:
             front.append(rest.popleft())
-            room -= front[-1].width
+            room -= first
         else:
             break
-    return front, back[::-1]
+    return [column.cut(room) for column in front], [column.cut(room) for column in reversed(back)]
 
 
 def _table(columns: Sequence[_Filled]) -> Table:

@@ -1,6 +1,7 @@
 """One DuckDB instance with all that belongs to it: cursors, views, parser, type mapping."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
@@ -236,8 +237,23 @@ class Instance:
 def _opened(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
     try:
         return open_database(options)
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
+        if options.workspace is None:
+            raise
         raise EngineUnavailable(
-            "the file of the users' own tables, workspace.duckdb, cannot be opened; if another program has it"
-            " open, close that one and start again"
+            f"the file of the users' own tables, workspace.duckdb, {_why_closed(str(error))}"
         ) from error
+
+
+def _why_closed(told: str) -> str:
+    """What is wrong with the workspace, and the way out."""
+    if " lock " in told:
+        holder = re.search(r"PID (\d+)", told)
+        process = f", process {holder[1]}" if holder is not None else ""
+        return f"is open in another program{process}; close that one and start again"
+    if "Permission denied" in told or "Read-only" in told:
+        return "cannot be read and written by this user; give them the right to"
+    return (
+        "is damaged, or no DuckDB file of this version; put a copy of it back, or move it away: datasets are"
+        " not in it"
+    )
