@@ -6,12 +6,13 @@ workspace.duckdb   the users' own tables
 jobs/              scratch of running ingestions
 uploads/           what clients have sent and not ingested yet
 tmp/               what the SQL engine spills
-secret.key         signs tickets and sessions
+secret.key         what all keys come of
 skein.json         where the servers are, while they are ready
 *.lock             held by the processes that use the directory
 """
 
 import fcntl
+import hmac
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -93,6 +94,10 @@ class DataDirectory:
                 " the sources of schedules and jobs"
             )
         return key
+
+    def key_for(self, purpose: str) -> bytes:
+        """32 bytes that come of the secret key and tell neither that nor those of other purposes."""
+        return hmac.digest(self.secret_key(), f"skein {purpose}".encode(), "sha256")
 
     @contextmanager
     def claimed(self, roles: Iterable[Role]) -> Iterator[None]:

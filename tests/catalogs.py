@@ -7,13 +7,15 @@ from pathlib import Path
 
 from flight_core.infrastructure.database import Database
 
+KEY = b"a key of the right size: 32 byte"
+
 _NAME = "catalog.sqlite"
 
 
 def open_catalog(folder: Path) -> Database:
     """The catalog of the folder, which is made where there is none."""
     prepare_catalog(folder)
-    database = Database(f"sqlite:///{folder / _NAME}", b"a key")
+    database = Database(f"sqlite:///{folder / _NAME}", KEY)
     database.migrate()
     return database
 

@@ -1,14 +1,13 @@
 """Parts of JSON documents that only who has the key of the data directory can read."""
 
 import base64
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 
-_MARK = "skein.sealed"
+MARK = "skein.sealed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +18,11 @@ class Private:
 
 
 class Seal:
-    """JSON text with `Private` objects in it, each encrypted and authenticated. Without a key they are
-    stored as they are."""
+    """JSON text with `Private` objects in it, each encrypted and authenticated. Without a key, of 32 bytes,
+    they are stored as they are."""
 
     def __init__(self, key: bytes | None) -> None:
-        digest = None if key is None else hashlib.sha256(b"catalog" + key).digest()
-        self._box = None if digest is None else Fernet(base64.urlsafe_b64encode(digest))
+        self._box = None if key is None else Fernet(base64.urlsafe_b64encode(key))
 
     def dumps(self, document: Any) -> str:
         return json.dumps(document, default=self._sealed)
@@ -38,14 +36,14 @@ class Seal:
             raise TypeError(f"{type(private).__name__} is no JSON value")
         if self._box is None:
             return private.value
-        return {_MARK: self._box.encrypt(json.dumps(private.value).encode()).decode()}
+        return {MARK: self._box.encrypt(json.dumps(private.value).encode()).decode()}
 
     def _opened(self, found: dict[str, Any]) -> Any:
-        if found.keys() != {_MARK}:
+        if found.keys() != {MARK}:
             return found
         if self._box is None:
             return {}
         try:
-            return json.loads(self._box.decrypt(str(found[_MARK])))
+            return json.loads(self._box.decrypt(str(found[MARK])))
         except InvalidToken:
             return {}

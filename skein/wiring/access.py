@@ -40,7 +40,7 @@ def _authenticator(parts: Parts) -> StoredAuthenticator:
     settings = parts.settings
     configured = _configured(parts)
     logins = Logins(configured, parts.catalog.users, Argon2Hasher(), LoginThrottle())
-    sessions = SessionTokens(parts.key, settings.session_ttl_s)
+    sessions = SessionTokens(parts.directory.key_for("session tokens"), settings.session_ttl_s)
     return StoredAuthenticator(configured, parts.catalog.tokens, logins, sessions, utc_now, parts.oidc)
 
 
@@ -50,7 +50,7 @@ def holders(parts: Parts) -> Holders:
 
 def _configured(parts: Parts) -> ConfiguredCredentials:
     users, tokens = (parts.settings.credentials(kind) for kind in ("users", "tokens"))
-    return ConfiguredCredentials(users, tokens, key=parts.key)
+    return ConfiguredCredentials(users, tokens, key=parts.directory.key_for("configured credentials"))
 
 
 def access_use_cases(catalog: Catalog, audit: AuditLog) -> AccessUseCases:
@@ -71,7 +71,7 @@ def access_use_cases(catalog: Catalog, audit: AuditLog) -> AccessUseCases:
 @contextmanager
 def open_access(settings: Settings, directory: DataDirectory) -> Iterator[AccessUseCases]:
     """Beside the servers of the data directory, or before there are any."""
-    database = Database(catalog_url(settings, directory))
+    database = Database(catalog_url(settings, directory), directory.key_for("catalog"))
     with closing(database):
         database.migrate()
         catalog = Catalog(database)

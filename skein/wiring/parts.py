@@ -67,7 +67,6 @@ class Parts:
     settings: Settings
     directory: DataDirectory
     temp: Path  # of this process
-    key: bytes
     catalog: Catalog
     store: DeltaTableStore
     engine: DuckDbEngine
@@ -95,7 +94,7 @@ class Parts:
 
 def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> Parts:
     traces = telemetry(settings, stack)
-    database = Database(catalog_url(settings, directory), directory.secret_key())
+    database = Database(catalog_url(settings, directory), directory.key_for("catalog"))
     stack.callback(database.close)
     database.migrate()
     catalog = Catalog(database)
@@ -132,7 +131,6 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         settings=settings,
         directory=directory,
         temp=directory.temp(roles),
-        key=directory.secret_key(),
         catalog=catalog,
         store=store,
         engine=engine,

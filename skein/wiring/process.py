@@ -51,7 +51,6 @@ class Skein:
 
     settings: Settings
     directory: DataDirectory
-    key: bytes
     telemetry: Telemetry
     flight: FlightUseCases
     flight_sql: FlightSqlUseCases
@@ -94,7 +93,6 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
         yield Skein(
             settings=settings,
             directory=directory,
-            key=parts.key,
             telemetry=parts.telemetry,
             flight=audited(flight, parts.audit),
             flight_sql=audited(flight_sql_use_cases(parts, flight), parts.audit),
@@ -124,7 +122,7 @@ def flight_server(skein: Skein) -> SkeinFlightServer:
     """Listens from now on, until its `stop`."""
     settings = skein.settings
     options = FlightOptions(
-        ticket_key=skein.key,
+        ticket_key=skein.directory.key_for("tickets"),
         host=settings.host,
         port=settings.flight_port,
         tls=tls_options(settings),

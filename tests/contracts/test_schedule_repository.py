@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
@@ -16,7 +18,7 @@ from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.schedule import Cron, Interval, Schedule
 from flight_core.infrastructure.database import Database
-from tests.catalogs import open_catalog
+from tests.catalogs import KEY, open_catalog
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 REQUEST = IngestionRequest(
@@ -68,6 +70,23 @@ def told(database):
     return lambda: [stored.event.kind for stored in SqlEventRepository(database).after(0)]
 
 
+def test_sources_that_were_stored_in_the_clear_are_encrypted_by_a_newer_skein(tmp_path):
+    path = tmp_path / "catalog.sqlite"
+    url = f"sqlite:///{path}"
+    with closing(Database(url)) as database:  # without a key, as it was
+        database.migrate()
+        SqlScheduleRepository(database).add(schedule(), event())
+        SqlIngestionRepository(database, lambda: NOON).add(job(), event())
+        with database.write() as connection:
+            connection.execute(sa.text("UPDATE alembic_version SET version_num = '0022'"))
+    assert b"example.org" in path.read_bytes()
+    with closing(Database(url, KEY)) as database:
+        database.migrate()
+        assert SqlScheduleRepository(database).get("s") == schedule()
+        assert SqlJobRepository(database, lambda: NOON).get("j1") == job()
+    assert b"example.org" not in path.read_bytes()
+
+
 def test_a_schedule_comes_back_as_it_was_added(schedules, told):
     by_interval = schedule("Interval", timing=Interval(90.5), last_job="j0", last_at=NOON)
     by_cron = schedule("cron", None, Cron("0 6 * * *", "Europe/Berlin"), pause_reason="gone")
@@ -84,7 +103,7 @@ def test_the_fields_of_sources_are_stored_sealed(schedules, tmp_path):
     stored = b"".join(file.read_bytes() for file in tmp_path.glob("catalog.sqlite*"))
     assert b"nightly" in stored
     assert b"example.org" not in stored
-    with closing(Database(f"sqlite:///{tmp_path}/catalog.sqlite", b"another")) as other:
+    with closing(Database(f"sqlite:///{tmp_path}/catalog.sqlite", bytes(32))) as other:
         assert SqlScheduleRepository(other).get("s").request.source == SourceSpec("http", {})
 
 

@@ -88,6 +88,10 @@ def test_the_secret_key_is_made_once_and_for_its_owner_alone(tmp_path):
     assert len(keys[0]) >= 32
     assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
     assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
+    of_it = {keys[0], *map(directory.key_for, ("tickets", "catalog"))}
+    assert {len(key) for key in of_it} == {32}
+    assert len(of_it) == 3
+    assert directory.key_for("tickets") == DataDirectory(tmp_path).key_for("tickets")
 
 
 @pytest.mark.parametrize("size", [0, 31])

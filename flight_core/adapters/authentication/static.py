@@ -36,7 +36,7 @@ class ConfiguredCredentials:
     def __init__(
         self, users: Sequence[Credential] = (), tokens: Sequence[Credential] = (), *, key: bytes
     ) -> None:
-        self._key = hmac.digest(key, b"skein configured credentials", "sha256")
+        self._key = key
         self._users = {user.name: (user.actor, self.digest(user.secret)) for user in users}
         self._tokens = {self.digest(token.secret): token.actor for token in tokens}
 
