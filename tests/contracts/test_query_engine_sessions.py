@@ -101,6 +101,36 @@ def test_ending_a_transaction_that_was_not_begun_is_a_clear_failure(engine):
     session.close()
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("UPDATE shared SET i = 2", "UPDATE shared SET i = 3"),
+        ("DELETE FROM shared", "DELETE FROM shared"),
+        (
+            "CREATE OR REPLACE TABLE shared AS SELECT 2 AS i",
+            "CREATE OR REPLACE TABLE shared AS SELECT 3 AS i",
+        ),
+        ("DROP TABLE shared", "INSERT INTO shared VALUES (4)"),
+    ],
+)
+def test_of_two_transactions_that_change_the_same_one_is_told_to_start_again(engine, lake, first, second):
+    one, other = engine.open_session(), engine.open_session()
+    one.execute(Statement("CREATE OR REPLACE TABLE shared AS SELECT 1 AS i"), lake.state)
+    one.begin()
+    other.begin()
+
+    def both():
+        one.execute(Statement(first), lake.state)
+        other.execute(Statement(second), lake.state)
+        one.commit()
+        other.commit()
+
+    with pytest.raises(TransactionFailed, match="another transaction changed the same table or rows"):
+        both()
+    one.close()
+    other.close()
+
+
 def test_a_result_half_read_survives_the_next_statement_of_its_session(engine, lake):
     session = engine.open_session()
     query = session.plan(Statement("SELECT i FROM range(500000) t(i)"), lake.state)

@@ -89,6 +89,9 @@ _MESSAGES: dict[type[FlightCoreError], str] = {
         " select fewer columns, filter, or aggregate in smaller steps"
     ),
 }
+_MEANWHILE = (
+    "another transaction changed the same table or rows meanwhile; this one has no effect, so start again"
+)
 # Kind ("": any), a part of the text, and what is meant by it.
 _BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
     (
@@ -103,6 +106,9 @@ _BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
         OutOfDisk,
         "the query needs more temporary disk space than is free or allowed (SKEIN_TEMP_LIMIT)",
     ),
+    ("TransactionContext", "write-write conflict", TransactionFailed, _MEANWHILE),
+    ("TransactionContext", "Conflict on ", TransactionFailed, _MEANWHILE),
+    ("TransactionContext", "Transaction conflict", TransactionFailed, _MEANWHILE),
     (
         "",
         "configuration has been locked",
