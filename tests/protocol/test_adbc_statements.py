@@ -41,6 +41,31 @@ def prepared(cursor):
     return cursor
 
 
+def test_many_rows_of_parameters_make_one_version_of_a_dataset(cursor):
+    cursor.execute("CREATE TABLE datasets.people (id INTEGER, name TEXT, born DATE)")
+    rows = [(1, "Ann", "2001-02-03"), (2, None, None), (3, "Bo", "1999-12-31")]
+    cursor.executemany("INSERT INTO datasets.people VALUES ($1, upper($2), $3)", rows)
+    assert cursor.rowcount == 3
+    cursor.executemany("INSERT INTO datasets.people (name, id) VALUES (?, ? + 10)", [("Cy", 1), ("Di", 2)])
+    cursor.execute("SELECT id, name, born FROM people ORDER BY id")
+    assert cursor.fetchall() == [
+        (1, "ANN", dt.date(2001, 2, 3)),
+        (2, None, None),
+        (3, "BO", dt.date(1999, 12, 31)),
+        (11, "Cy", None),
+        (12, "Di", None),
+    ]
+    cursor.execute('FROM "people@v2"')
+    assert len(cursor.fetchall()) == 5
+    with pytest.raises(adbc_driver_manager.Error, match=r"(c|C)ould not convert"):
+        cursor.executemany(
+            "INSERT INTO datasets.people VALUES (?, ?, ?)", [("x", "Ed", None), ("y", "Ed", None)]
+        )
+    with pytest.raises(adbc_driver_manager.Error, match=r"only INSERT \.\.\. VALUES takes several rows"):
+        cursor.executemany("DELETE FROM datasets.people WHERE id = ?", [(1,), (2,)])
+    cursor.execute("DROP TABLE datasets.people")
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -1,6 +1,7 @@
 """Running SQL over datasets and over the users' own tables."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -196,6 +197,10 @@ class Session(Measured, Protocol):
         cancellation: Cancellation | None = None,
     ) -> Outcome:
         """Run a statement once a row of parameters (see `row_of`), all or nothing; sums the affected rows."""
+
+    def insert_of_all(self, sql: str, parameters: pa.Table) -> AbstractContextManager[str | None]:
+        """An `INSERT ... VALUES` as a statement that inserts the rows of all parameters at once, good within
+        the block; None if it is something else, or more."""
 
     def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
         """What a text says if it creates, drops or inserts into a dataset; None if it does not.

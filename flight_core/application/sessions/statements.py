@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -179,19 +180,24 @@ class AnswerInSession:
         lake = self._lake()
         of_dataset = connection.dataset_statement(statement.sql, lake)
         if of_dataset is not None:
-            if not statement.one_run:
-                raise InvalidParameters(
-                    "send the rows of a dataset in bulk, or with one INSERT, not row by row"
-                )
-            return self.write_dataset.run(
+            write = partial(
+                self.write_dataset.run,
                 transaction,
                 connection,
-                of_dataset,
-                statement.first().parameters,
-                lake,
+                lake=lake,
                 actor=actor,
                 cancellation=cancellation,
             )
+            if statement.one_run or statement.bindings is None:
+                return write(of_dataset, statement.first().parameters)
+            with connection.insert_of_all(statement.sql, statement.bindings) as at_once:
+                of_all = at_once and connection.dataset_statement(at_once, lake)
+                if not of_all:
+                    raise InvalidParameters(
+                        "of statements that change a dataset only INSERT ... VALUES takes several rows of"
+                        " parameters; send one row, or the rows in bulk"
+                    )
+                return write(of_all, ())
         if statement.one_run or statement.bindings is None:
             return connection.execute(statement.first(), lake, cancellation)
         return connection.execute_many(statement.sql, statement.bindings, lake, cancellation)

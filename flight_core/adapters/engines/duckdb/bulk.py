@@ -1,6 +1,7 @@
 """One statement, many rows of parameters."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
@@ -30,11 +31,10 @@ def run_once_a_row(
     A plain INSERT, and one that ignores conflicts, takes all rows at once, which is hundreds of times
     faster. Other statements that count what they change are planned once, and run row by row.
     """
-    at_once = _insert_of_all(parsed.sql, rows)
-    if at_once is not None:
-        with registered(connection, _ROWS, readable(rows.rename_columns(list(_columns(rows).values())))):
+    with insert_of_all(connection, parsed.sql, rows) as at_once:
+        if at_once is not None:
             ((count,),) = connection.execute(at_once).fetchall()
-        return _counted(count)
+            return _counted(count)
     if parsed.kind is StatementKind.WRITE and rows.num_rows and counts_rows(parsed):
         return _counted(sum(_changed(connection, parsed.sql, rows, run)))
     outcomes = [run(row_of(rows, row)) for row in range(rows.num_rows)]
@@ -61,11 +61,20 @@ def _counted(count: int) -> Outcome:
     return Outcome(pa.table({"Count": pa.array([count], pa.int64())}), count)
 
 
-def _insert_of_all(sql: str, rows: pa.Table) -> str | None:
-    """`INSERT INTO t VALUES (?, ?)` as an INSERT of a SELECT from the rows; None if it is not so simple.
+@contextmanager
+def insert_of_all(connection: duckdb.DuckDBPyConnection, sql: str, rows: pa.Table) -> Iterator[str | None]:
+    """`INSERT INTO t VALUES (?, ?)` as an INSERT of a SELECT from the rows, which can be run within the
+    block; None if it is not so simple."""
+    at_once = _insert_of_all(sql, rows)
+    if at_once is None:
+        yield None
+        return
+    with registered(connection, _ROWS, readable(rows.rename_columns(list(_columns(rows).values())))):
+        yield at_once
 
-    Of rows with one key the first one stays where conflicts are ignored, at once as one by one.
-    """
+
+def _insert_of_all(sql: str, rows: pa.Table) -> str | None:
+    """Of rows with one key the first one stays where conflicts are ignored, at once as one by one."""
     tokens = [token for token in byte_tokens(sql) if token[2] != "comment"]
     words = [text.strip().lower() for _, text, _ in tokens]
     if not any(words[: len(into)] == into for into in _INTO) or words.count("values") != 1:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from duckdb import StatementType
 
 from flight_core.adapters.engines.duckdb import session_options
-from flight_core.adapters.engines.duckdb.bulk import run_once_a_row
+from flight_core.adapters.engines.duckdb.bulk import insert_of_all, run_once_a_row
 from flight_core.adapters.engines.duckdb.dataset_statements import ROWS, dataset_statement
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.loading import load
@@ -151,6 +151,17 @@ class DuckDbSession:
                 return run_once_a_row(
                     self._connection, parsed, parameters, lambda row: self._run_checked(parsed, row)
                 )
+
+    @contextlib.contextmanager
+    def insert_of_all(self, sql: str, parameters: pa.Table) -> Iterator[str | None]:
+        with contextlib.ExitStack() as registered:
+            with self._turn():
+                at_once = registered.enter_context(insert_of_all(self._connection, sql, parameters))
+            try:
+                yield at_once
+            finally:
+                with self._turn():
+                    registered.close()
 
     def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
         statements = self._parse(sql)
