@@ -86,6 +86,17 @@ def test_they_are_listed_by_name_and_gone_once_removed(catalog):
     assert catalog.told.count(EventKind.DERIVATION_REMOVED) == 1
 
 
+def test_the_list_knows_what_others_did_since(catalog):
+    assert not catalog.derivations.list()
+    others = SqlDerivationRepository(catalog.database)
+    stored = others.put(DERIVATION, event())
+    assert list(catalog.derivations.list()) == [stored]
+    assert others.start(begun(stored, "j1"), run("j1"), event(EventKind.INGESTION_QUEUED))
+    assert [each.run for each in catalog.derivations.list()] == ["j1"]
+    assert others.remove(DELAYS, event(EventKind.DERIVATION_REMOVED))
+    assert not catalog.derivations.list()
+
+
 def test_who_read_an_older_revision_changes_nothing(catalog):
     first = catalog.derivations.put(DERIVATION, event())
     second = catalog.derivations.put(replace(first, sql="SELECT 2 AS two FROM Flights"), event())

@@ -1,7 +1,7 @@
 """What makes which dataset, and the latest run of each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from flight_core.adapters.catalog import counters
 from flight_core.adapters.catalog.events import append_event
 from flight_core.adapters.catalog.job_rows import values_of
+from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import derivations, jobs
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy
@@ -19,25 +20,25 @@ from flight_core.domain.query import Pins
 from flight_core.infrastructure.database import Database
 
 
-@dataclass(frozen=True, slots=True)
 class SqlDerivationRepository:
-    """See `DerivationRepository`. Writers hold the event counter, so they come one after another."""
+    """See `DerivationRepository`. Writers hold the event counter, so they come one after another; each tells
+    an event, so what was listed is known until the next one."""
 
-    database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._listed = Remembered(database, counters.EVENT, _listed)
 
     def find(self, target: DatasetName) -> Derivation | None:
-        with self.database.read() as connection:
+        with self._database.read() as connection:
             row = _row(connection, target.key)
         return None if row is None else _derivation(row)
 
     def list(self) -> Sequence[Derivation]:
-        with self.database.read() as connection:
-            rows = connection.execute(derivations.select().order_by(derivations.c.key))
-            return [_derivation(row) for row in rows]
+        return self._listed()
 
     def put(self, derivation: Derivation, event: Event) -> Derivation:
         stored = replace(derivation, revision=derivation.revision + 1)
-        with self.database.write() as connection:
+        with self._database.write() as connection:
             counters.lock(connection, counters.EVENT)
             row = _row(connection, derivation.key)
             if (0 if row is None else row.revision) != derivation.revision:
@@ -48,7 +49,7 @@ class SqlDerivationRepository:
         return stored
 
     def remove(self, target: DatasetName, event: Event) -> bool:
-        with self.database.write() as connection:
+        with self._database.write() as connection:
             removed = connection.execute(derivations.delete().where(derivations.c.key == target.key)).rowcount
             if removed:
                 append_event(connection, event)
@@ -57,12 +58,16 @@ class SqlDerivationRepository:
     def start(self, derivation: Derivation, ingestion: Ingestion, event: Event) -> bool:
         values = _values(replace(derivation, revision=derivation.revision + 1))
         mine = sa.and_(derivations.c.key == derivation.key, derivations.c.revision == derivation.revision)
-        with self.database.write() as connection:
+        with self._database.write() as connection:
             if not connection.execute(derivations.update().where(mine).values(values)).rowcount:
                 return False
             connection.execute(jobs.insert().values(values_of(ingestion)))
             append_event(connection, event)
         return True
+
+
+def _listed(connection: sa.Connection, _event: int) -> Sequence[Derivation]:
+    return tuple(map(_derivation, connection.execute(derivations.select().order_by(derivations.c.key))))
 
 
 def _row(connection: sa.Connection, key: str) -> sa.Row[Any] | None:
