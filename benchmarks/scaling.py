@@ -1,15 +1,18 @@
 """How time grows with rows, and throughput with clients: 1M to 80M rows, 1 to 32 clients.
 
-    python -P -m benchmarks.scaling [--rows 80000000] [--rounds 3] [--data FOLDER]
+    python -P -m benchmarks.scaling [--rows 20000000] [--seconds 2] [--rounds 2] [--data FOLDER]
+
+Takes two minutes or so with 20M rows, and four more with 80M, once the data is made.
 
 Rows: all six columns of `numbers`, over Flight and in process, from the same files. Clients: each drains the
 smallest table again and again; the sum of their rows a second.
-Writes benchmarks/results/scaling.json and scaling.png.
+Writes benchmarks/results/scaling.json as results come, and scaling.png at the end.
 """
 
 import json
 import statistics
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,8 +31,7 @@ CLIENTS = (1, 2, 4, 8, 16, 32)
 
 def by_rows(
     base: Subject, ours: Subject, server: Server, sizes: list[int], rounds: int
-) -> list[dict[str, Any]]:
-    found = []
+) -> Iterator[dict[str, Any]]:
     for rows in sizes:
         sql = f"SELECT * FROM numbers_{rows}"
         verify(ours, sql, base.ask(do="check", sql=sql))
@@ -38,39 +40,35 @@ def by_rows(
             for _ in range(rounds):
                 for way in (base, ours):
                     way.runs.append(way.ask(do="drain", sql=sql))
-        found.append(
-            {
-                "rows": rows,
-                "in_process_s": round(base.median("total_s"), 3),
-                "flight_s": round(ours.median("total_s"), 3),
-                "ns_per_row": round(ours.median("total_s") / rows * 1e9, 1),
-                "first_batch_ms": round(ours.median("first_batch_s") * 1000, 1),
-                "server_growth_mb": round(memory.growth_bytes / 1e6, 1),
-            }
-        )
-    return found
+        yield {
+            "rows": rows,
+            "in_process_s": round(base.median("total_s"), 3),
+            "flight_s": round(ours.median("total_s"), 3),
+            "ns_per_row": round(ours.median("total_s") / rows * 1e9, 1),
+            "first_batch_ms": round(ours.median("first_batch_s") * 1000, 1),
+            "server_growth_mb": round(memory.growth_bytes / 1e6, 1),
+        }
 
 
-def by_clients(ours: Subject, server: Server, rows: int, rounds: int) -> list[dict[str, Any]]:
+def by_clients(
+    ours: Subject, server: Server, rows: int, *, seconds: float, rounds: int
+) -> Iterator[dict[str, Any]]:
     statements = [f"SELECT * FROM numbers_{rows}"]
-    found = []
     for clients in CLIENTS:
-        request = {"statements": statements, "clients": clients, "seconds": 3.0}
+        request = {"statements": statements, "clients": clients, "seconds": seconds}
         with PeakMemory(server.process) as memory:
             runs = [ours.ask(do="load", **request) for _ in range(rounds)]
         speeds = [rows * len(run["latencies_s"]) / run["seconds"] for run in runs]
-        found.append(
-            {
-                "clients": clients,
-                "rows_per_s": round(statistics.median(speeds)),
-                "p50_s": round(statistics.median(each for run in runs for each in run["latencies_s"]), 3),
-                "server_growth_mb": round(memory.growth_bytes / 1e6, 1),
-            }
-        )
-    return found
+        yield {
+            "clients": clients,
+            "rows_per_s": round(statistics.median(speeds)),
+            "p50_s": round(statistics.median(each for run in runs for each in run["latencies_s"]), 3),
+            "server_growth_mb": round(memory.growth_bytes / 1e6, 1),
+        }
 
 
-def run(folder: Path, *, most: int, rounds: int) -> dict[str, Any]:
+def run(folder: Path, *, most: int, seconds: float, rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`rows` or `clients`, and what was found about them."""
     sizes = [rows for rows in SIZES if rows <= most]
     with ExitStack() as stack:
         space = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
@@ -82,10 +80,10 @@ def run(folder: Path, *, most: int, rounds: int) -> dict[str, Any]:
             tables[name] = files_of(server, name)
         base = stack.enter_context(client("in process", "duckdb_in_process", json.dumps(tables)))
         ours = stack.enter_context(client("Flight", "flight", server.flight, server=server.process))
-        return {
-            "rows": by_rows(base, ours, server, sizes, rounds),
-            "clients": by_clients(ours, server, sizes[0], rounds),
-        }
+        for row in by_rows(base, ours, server, sizes, rounds):
+            yield "rows", row
+        for row in by_clients(ours, server, sizes[0], seconds=seconds, rounds=rounds):
+            yield "clients", row
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
@@ -119,11 +117,17 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=3)
-    parser.add_argument("--rows", type=int, default=80_000_000, help="the most")
+    parser = arguments(__doc__, rounds=2)
+    parser.add_argument("--rows", type=int, default=20_000_000, help="the most")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each run of many clients")
     options = parser.parse_args()
-    result = run(options.data.resolve(), most=options.rows, rounds=options.rounds)
-    path = save("scaling", result)
+    result: dict[str, list[dict[str, Any]]] = {"rows": [], "clients": []}
+    for about, row in run(
+        options.data.resolve(), most=options.rows, seconds=options.seconds, rounds=options.rounds
+    ):
+        print(" ".join(f"{name} {value:,}" for name, value in row.items()), flush=True)
+        result[about].append(row)
+        path = save("scaling", result)
     plot(result, path.with_suffix(".png"))
     show(result)
     print(f"written: {path} and {path.with_suffix('.png').name}")

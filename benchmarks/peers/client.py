@@ -266,17 +266,21 @@ def load(
     for ask in asks:
         drain(ask, statements[0])
     spent: list[list[float]] = [[] for _ in asks]
+    failures: list[Exception] = []
     gate = threading.Barrier(clients + 1)
     stop = 0.0
 
     def run(number: int) -> None:
         gate.wait()
-        place = number * 7919
-        while time.perf_counter() < stop:
-            begun = time.perf_counter()
-            drain(asks[number], statements[place % len(statements)])
-            spent[number].append(time.perf_counter() - begun)
-            place += 1
+        place = number * len(statements) // clients
+        try:
+            while time.perf_counter() < stop:
+                begun = time.perf_counter()
+                drain(asks[number], statements[place % len(statements)])
+                spent[number].append(time.perf_counter() - begun)
+                place += 1
+        except Exception as failure:
+            failures.append(failure)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(clients)]
     for thread in threads:
@@ -286,6 +290,8 @@ def load(
     gate.wait()
     for thread in threads:
         thread.join()
+    if failures:
+        raise failures[0]
     latencies = [each for many in spent for each in many]
     return {
         "latencies_s": latencies,
