@@ -20,10 +20,12 @@ TOKENS = {
     "team": "t3am",
     "loader": "l0ader",
     "chief": "ch1ef",
+    "twin": "tw0",
 }
 SETTING = (
     f"owner={TOKENS['owner']},team/read+write@sales*+orders={TOKENS['team']},"
-    f"loader/read+ingest@sales*={TOKENS['loader']},chief/read+write+admin@sales*={TOKENS['chief']}"
+    f"loader/read+ingest@sales*={TOKENS['loader']},chief/read+write+admin@sales*={TOKENS['chief']},"
+    f"twin/ingest@twin_out=0ne,twin/read+ingest@twin*={TOKENS['twin']}"
 )
 SECRET, ABSENT = "payroll_v1", "payroll_v2"
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "who": ["a", "b", "c"]})
@@ -277,6 +279,15 @@ def test_sql_of_an_ingestion_reads_nothing_out_of_sight(stack):
             source = {"kind": "sql", "sql": f"SELECT * FROM {name}"}
             reply = client.post("/api/v1/ingestions", json={"dataset": "sales_copy", "source": source})
             assert reply.json()["code"] == "dataset_not_found", reply.text
+
+
+def test_a_job_is_done_with_the_token_of_its_owner_that_sees_what_it_reads(stack: Stack) -> None:
+    stack.write("twin_in", ROWS)
+    source = {"kind": "sql", "sql": "SELECT id FROM twin_in"}
+    with http(stack, "twin") as client:
+        asked = {"dataset": "twin_out", "source": source}
+        job = client.post("/api/v1/ingestions", json=asked, headers={"Prefer": "wait=60"}).json()
+        assert (job["state"], job["rows"]) == ("succeeded", 3), job
 
 
 def test_whoever_may_read_rows_may_hold_them_against_a_contract(stack: Stack) -> None:

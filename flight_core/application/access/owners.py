@@ -1,6 +1,6 @@
 """Work that is done long after it was asked for, with the rights that its owner has by then."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from flight_core.application.ports.authentication import Credentials
@@ -15,7 +15,7 @@ _NEEDED = {Task.INGEST: Scope.INGEST} | dict.fromkeys((Task.PROFILE, Task.CHECK,
 
 @dataclass(frozen=True, slots=True)
 class ActAsOwner:
-    """The owner of a job as one of their credentials has them now that still allows the work.
+    """The owner of a job as those of their credentials have them now that still allow the work, at least one.
 
     What jobs read has bounds of its own. What was asked for while nobody needed credentials goes on.
 
@@ -25,20 +25,24 @@ class ActAsOwner:
 
     credentials: Credentials
 
-    def __call__(self, job: Job) -> Actor:
+    def __call__(self, job: Job) -> Sequence[Actor]:
         return self.allowed(job.actor, _NEEDED.get(job.task, Scope.WRITE), job.dataset)
 
     def allowed(
         self, owner: str, scope: Scope, dataset: DatasetName, inputs: Iterable[DatasetName] = ()
-    ) -> Actor:
+    ) -> Sequence[Actor]:
         """The same of work that there is no job for yet, and that reads `inputs`."""
         for itself in (LOCAL, ITSELF):
             if owner == itself.name:
-                return itself
+                return [itself]
         names = (dataset, *inputs)
-        for actor in self.credentials.holders(owner):
-            if actor.may(scope) and all(map(actor.sees, names)):
-                return replace(actor, limits=NO_LIMITS)
+        allowed = [
+            replace(actor, limits=NO_LIMITS)
+            for actor in self.credentials.holders(owner)
+            if actor.may(scope) and all(map(actor.sees, names))
+        ]
+        if allowed:
+            return allowed
         also = " or read what that takes" if len(names) > 1 else ""
         raise PermissionDenied(
             f"'{owner}', who asked for this, may not do it to '{dataset}'{also} any more; somebody who may"

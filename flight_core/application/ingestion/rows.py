@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from flight_core.application.ports.storage import RowStore
 from flight_core.application.queries.admission import patiently
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.access import Actor
-from flight_core.domain.errors import DeadlineExceeded
+from flight_core.domain.errors import DatasetNotFound, DeadlineExceeded, PermissionDenied
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Phase, Progress
 from flight_core.domain.lineage import inputs_of
@@ -61,9 +61,9 @@ class StoreRows:
     timeout_s: float = 3600.0
 
     async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> StoredRows:
-        actor = await anyio.to_thread.run_sync(self.act_as_owner, ingestion)
+        actors = await anyio.to_thread.run_sync(self.act_as_owner, ingestion)
         source = self.sources[ingestion.request.source.kind]
-        run = _Run(source, self.store, ingestion, actor, folder, self.new_id())
+        run = _Run(source, self.store, ingestion, actors, folder, self.new_id())
 
         async def note(progress: Progress) -> None:
             await report(progress)
@@ -90,7 +90,7 @@ class _Run:
     source: RowSource
     store: RowStore
     ingestion: Ingestion
-    actor: Actor
+    actors: Sequence[Actor]
     folder: Path
     run_id: str
     cancellation: Cancellation = field(default_factory=Cancellation)
@@ -107,8 +107,15 @@ class _Run:
             pass
 
     def _open(self) -> Rows:
-        source = self.ingestion.request.source
-        opening = partial(self.source.open, source, actor=self.actor, run_id=self.run_id)
+        """As the first of the actors that sees what is to be read."""
+        *some, last = self.actors
+        for actor in some:
+            with suppress(DatasetNotFound, PermissionDenied):
+                return self._open_as(actor)
+        return self._open_as(last)
+
+    def _open_as(self, actor: Actor) -> Rows:
+        opening = partial(self.source.open, self.ingestion.request.source, actor=actor, run_id=self.run_id)
         return patiently(opening, self.cancellation.check)
 
     def _stored(self, rows: Rows, tell: Tell) -> StoredRows:
