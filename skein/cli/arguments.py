@@ -2,14 +2,20 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from flight_core.domain.errors import InvalidOption, InvalidSource
 from schemas.tokens import Limits
 
 UPLOAD = "upload:"
+STANDARD_INPUT = "-"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://")
@@ -134,3 +140,20 @@ def _json_source(text: str) -> dict[str, object]:
 
 def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is Python's, not JSON's")
+
+
+def document_in(file: Path, model: type[Model], *, what: str) -> Model:
+    """The JSON of a file, or of standard input.
+
+    Raises:
+        InvalidOption: it cannot be read, or is no `what`.
+    """
+    try:
+        text = sys.stdin.read() if str(file) == STANDARD_INPUT else file.read_text(encoding="utf-8")
+        return model.model_validate_json(text)
+    except (OSError, UnicodeError) as error:
+        raise InvalidOption(f"'{file}' cannot be read: {getattr(error, 'strerror', error)}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise InvalidOption(f"'{file}' is no {what}: {place}: {first['msg']}") from None

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import typer
-from pydantic import ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.catalog import CatalogFile, ImportedPart, ImportReport
+from skein.cli.arguments import document_in
 from skein.cli.remote.client import Api, path_of
 from skein.cli.terminal.tables import Column, show_table
 from skein.cli.terminal.wording import as_json, count
@@ -35,7 +35,7 @@ def import_catalog(api: Api, file: Path, *, dry_run: bool, overwrite: bool, json
         typer.Exit: some of it is not as the file says.
     """
     flags = f"?dry_run={str(dry_run).lower()}&overwrite={str(overwrite).lower()}"
-    body = _read(file).model_dump(mode="json", exclude_unset=True)
+    body = document_in(file, CatalogFile, what="catalog").model_dump(mode="json", exclude_unset=True)
     report = api.post(ImportReport, path_of("catalog", "import") + flags, body)
     if json:
         typer.echo(as_json(report))
@@ -43,18 +43,6 @@ def import_catalog(api: Api, file: Path, *, dry_run: bool, overwrite: bool, json
         _show(report)
     if any(part.outcome in _NOT_DONE for part in report.parts):
         raise typer.Exit(1)
-
-
-def _read(file: Path) -> CatalogFile:
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        return CatalogFile.model_validate_json(text)
-    except (OSError, UnicodeError) as error:
-        raise InvalidOption(f"'{file}' cannot be read: {getattr(error, 'strerror', error)}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise InvalidOption(f"'{file}' is no catalog: {place}: {first['msg']}") from None
 
 
 def _show(report: ImportReport) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 import typer
-from pydantic import ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.contracts import Contract, StoredContract
 from schemas.ingestions import Ingestion
 from schemas.jobs import CheckResult, ContractAnswer, Job, ProposalResult
+from skein.cli.arguments import document_in
 from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.following import followed
@@ -78,15 +78,7 @@ def _contract(file: Path | None) -> dict[str, object]:
 
 def contract_in(file: Path) -> dict[str, object]:
     """Raises InvalidOption: there is none."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        return Contract.model_validate_json(text).model_dump(mode="json", exclude_unset=True)
-    except (OSError, UnicodeError) as error:
-        raise InvalidOption(f"'{file}' cannot be read: {getattr(error, 'strerror', error)}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise InvalidOption(f"'{file}' is no contract: {place}: {first['msg']}") from None
+    return document_in(file, Contract, what="contract").model_dump(mode="json", exclude_unset=True)
 
 
 def _show(job: Job, *, json: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 from flight_core.domain.errors import InvalidOption
 from schemas.datasets import Dataset, DatasetDescription, DatasetPage, Deleted, Usage
 from skein.cli.remote.client import Api, path_of
-from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.tables import Column, number, show_items
 from skein.cli.terminal.wording import as_json, count, short, size, when
 
 
@@ -18,30 +18,21 @@ def show_datasets(
 ) -> None:
     """All of them, by name, or those that fit, the best ones first."""
     datasets = list(_all(api, q=search, tag=list(tags) or None, owner=owner))
-    if json:
-        typer.echo(as_json(datasets))
-        return
-    if not datasets:
+    if not (datasets or json):
         wanted = search or tags or owner
         found = "none fits" if wanted else "none yet; make one with 'skein ingest FILE --as NAME'"
         typer.echo(found, err=True)
-    columns = ["name", "rows", "size", "version", "updated", "description"]
-    show_table(
-        [
-            Column(name, right=name in ("rows", "size", "version"), optional=name == "description")
-            for name in columns
-        ],
-        [
-            (
-                dataset.name,
-                f"{dataset.rows:,}",
-                size(dataset.size_bytes),
-                str(dataset.version),
-                when(dataset.updated_at),
-                dataset.description,
-            )
-            for dataset in datasets
-        ],
+    show_items(
+        datasets,
+        {
+            "name": lambda dataset: dataset.name,
+            number("rows"): lambda dataset: f"{dataset.rows:,}",
+            number("size"): lambda dataset: size(dataset.size_bytes),
+            number("version"): lambda dataset: str(dataset.version),
+            "updated": lambda dataset: when(dataset.updated_at),
+            Column("description", optional=True): lambda dataset: dataset.description,
+        },
+        json=json,
     )
 
 
@@ -142,56 +133,35 @@ def _usage(usage: Usage) -> str:
 
 
 def _show_columns(described: DatasetDescription) -> None:
-    show_table(
-        [
-            Column("column"),
-            Column("type"),
-            Column("nulls", right=True),
-            Column("minimum"),
-            Column("maximum"),
-            Column("~distinct", right=True, optional=True),
-            Column("size", right=True),
-            Column("description", optional=True),
-        ],
-        [
-            (
-                column.name,
-                column.type,
-                "" if column.null_count is None else f"{column.null_count:,}",
-                _bound(column.minimum, column.type),
-                _bound(column.maximum, column.type),
-                "" if column.distinct is None else f"{column.distinct:,}",
-                size(column.size_bytes),
-                column.description,
-            )
-            for column in described.columns
-        ],
+    show_items(
+        described.columns,
+        {
+            "column": lambda column: column.name,
+            "type": lambda column: column.type,
+            number("nulls"): lambda column: "" if column.null_count is None else f"{column.null_count:,}",
+            "minimum": lambda column: _bound(column.minimum, column.type),
+            "maximum": lambda column: _bound(column.maximum, column.type),
+            Column("~distinct", right=True, optional=True): lambda column: (
+                "" if column.distinct is None else f"{column.distinct:,}"
+            ),
+            number("size"): lambda column: size(column.size_bytes),
+            Column("description", optional=True): lambda column: column.description,
+        },
     )
 
 
 def _show_versions(described: DatasetDescription) -> None:
-    show_table(
-        [
-            Column("version", right=True),
-            Column("rows", right=True),
-            Column("added", right=True),
-            Column("size", right=True),
-            Column("operation"),
-            Column("committed"),
-            Column("source"),
-        ],
-        [
-            (
-                str(version.version),
-                f"{version.rows:,}",
-                f"{version.added_rows:,}",
-                size(version.size_bytes),
-                version.operation,
-                when(version.committed_at),
-                version.info.get("source", ""),
-            )
-            for version in described.versions
-        ],
+    show_items(
+        described.versions,
+        {
+            number("version"): lambda version: str(version.version),
+            number("rows"): lambda version: f"{version.rows:,}",
+            number("added"): lambda version: f"{version.added_rows:,}",
+            number("size"): lambda version: size(version.size_bytes),
+            "operation": lambda version: version.operation,
+            "committed": lambda version: when(version.committed_at),
+            "source": lambda version: version.info.get("source", ""),
+        },
     )
 
 

@@ -8,6 +8,7 @@ from rich.tree import Tree
 
 from schemas.derivations import (
     Derivation,
+    DerivationInput,
     DerivationPage,
     Lineage,
     LineageNode,
@@ -16,7 +17,7 @@ from schemas.derivations import (
 )
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.failures import printable
-from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.tables import number, show_items
 from skein.cli.terminal.wording import as_json, when
 
 
@@ -39,14 +40,16 @@ def resume(api: Api, name: str, *, json: bool) -> None:
 
 def show_steps(api: Api, *, json: bool) -> None:
     found = api.get(StepList, path_of("steps")).items
-    if json:
-        typer.echo(as_json(found))
-        return
-    if not found:
+    if not (found or json):
         typer.echo("no steps are installed; SKEIN_STEPS names files and modules with some", err=True)
-    show_table(
-        [Column("step"), Column("parameters"), Column("description")],
-        [(step.name, ", ".join(map(_parameter, step.parameters)), step.description) for step in found],
+    show_items(
+        found,
+        {
+            "step": lambda step: step.name,
+            "parameters": lambda step: ", ".join(map(_parameter, step.parameters)),
+            "description": lambda step: step.description,
+        },
+        json=json,
     )
 
 
@@ -61,36 +64,25 @@ def underive(api: Api, name: str) -> None:
 
 def show_derivations(api: Api, *, json: bool) -> None:
     found = [each for page in api.pages(DerivationPage, path_of("derivations")) for each in page.items]
-    if json:
-        typer.echo(as_json(found))
-        return
-    show_table(
-        [
-            Column("dataset"),
-            Column("state"),
-            Column("version", right=True),
-            Column("inputs"),
-            Column("last run"),
-        ],
-        [
-            (
-                each.dataset,
-                each.state,
-                "" if each.version is None else str(each.version),
-                ", ".join(_input(each.name, each.used, each.current) for each in each.inputs),
-                _run(each),
-            )
-            for each in found
-        ],
+    show_items(
+        found,
+        {
+            "dataset": lambda derived: derived.dataset,
+            "state": lambda derived: derived.state,
+            number("version"): lambda derived: "" if derived.version is None else str(derived.version),
+            "inputs": lambda derived: ", ".join(map(_input, derived.inputs)),
+            "last run": _run,
+        },
+        json=json,
     )
 
 
-def _input(name: str, used: int | None, current: int | None) -> str:
-    if current is None:
-        return f"{name} (missing)"
-    if used == current:
-        return f"{name}@v{current}"
-    return f"{name}@v{'?' if used is None else used} (now v{current})"
+def _input(read: DerivationInput) -> str:
+    if read.current is None:
+        return f"{read.name} (missing)"
+    if read.used == read.current:
+        return f"{read.name}@v{read.current}"
+    return f"{read.name}@v{'?' if read.used is None else read.used} (now v{read.current})"
 
 
 def _run(derivation: Derivation) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from schemas.ingestions import Ingestion
-from skein.cli.arguments import UPLOAD, source_of
+from skein.cli.arguments import STANDARD_INPUT, UPLOAD, source_of
 from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.failures import CliError
 from skein.cli.remote.following import followed
-from skein.cli.remote.upload import STANDARD_INPUT, are_files, uploaded
+from skein.cli.remote.upload import are_files, uploaded
 
 
 def ingest(api: Api, request: Mapping[str, object], sources: Sequence[str], *, upload: bool) -> None:

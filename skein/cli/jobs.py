@@ -8,35 +8,28 @@ from schemas.ingestions import Ingestion
 from schemas.jobs import CheckResult, Job, JobLog, JobPage
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.following import followed, seconds
-from skein.cli.terminal.tables import Column, show_table
-from skein.cli.terminal.wording import as_json, count, size, when
+from skein.cli.terminal.tables import Column, number, show_items
+from skein.cli.terminal.wording import count, size, when
 
-_NUMBERS = ("rows", "seconds")
 _OUTCOME = 12  # "version 1234", "[lossy_type…"
 
 
 def show_jobs(api: Api, *, dataset: str | None, states: Sequence[str], limit: int, json: bool) -> None:
     """The latest jobs, newest first."""
     page = api.get(JobPage, path_of("jobs"), dataset=dataset, state=states or None, limit=limit)
-    if json:
-        typer.echo(as_json(page.items))
-        return
-    columns = ["id", "dataset", "state", "task", "rows", "seconds", "created"]
-    show_table(
-        [*(Column(name, right=name in _NUMBERS) for name in columns), Column("outcome", least=_OUTCOME)],
-        [
-            (
-                job.id,
-                job.dataset,
-                job.state,
-                job.task,
-                f"{job.rows:,}",
-                seconds(job),
-                when(job.created_at),
-                _outcome(job),
-            )
-            for job in page.items
-        ],
+    show_items(
+        page.items,
+        {
+            "id": lambda job: job.id,
+            "dataset": lambda job: job.dataset,
+            "state": lambda job: job.state,
+            "task": lambda job: job.task,
+            number("rows"): lambda job: f"{job.rows:,}",
+            number("seconds"): seconds,
+            "created": lambda job: when(job.created_at),
+            Column("outcome", least=_OUTCOME): _outcome,
+        },
+        json=json,
     )
 
 

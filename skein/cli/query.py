@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from control_api.json_text import plain_text
 from flight_core.domain.errors import InvalidOption
 from schemas.flight import SqlCommand
-from skein.cli.arguments import value_of
+from skein.cli.arguments import STANDARD_INPUT, value_of
 from skein.cli.remote.flight import Result, run_statement
 from skein.cli.terminal.formats import WRITERS, format_of
 from skein.cli.terminal.output import Output, open_output
@@ -48,7 +48,7 @@ def query(
     """
     format = format or _default_format(output)
     _check(format, output)
-    text = sys.stdin.read() if sql == "-" else sql
+    text = sys.stdin.read() if sql == STANDARD_INPUT else sql
     command = SqlCommand(sql=text, params=[value_of(param) for param in params], limit=limit)
     with run_statement(settings, command) as result:
         if format == "table":

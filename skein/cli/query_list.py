@@ -6,8 +6,8 @@ import typer
 
 from schemas.queries import Query, QueryPage
 from skein.cli.remote.client import Api, path_of
-from skein.cli.terminal.tables import Column, show_table
-from skein.cli.terminal.wording import as_json, size, when
+from skein.cli.terminal.tables import number, show_items
+from skein.cli.terminal.wording import size, when
 
 _SQL = 60
 _PATIENCE = {"Prefer": "wait=10"}
@@ -20,12 +20,22 @@ def show_queries(
     page = api.get(
         QueryPage, path_of("queries"), state=list(states) or None, actor=actor, door=door, limit=limit
     )
-    if json:
-        typer.echo(as_json(page.items))
-        return
-    columns = ["id", "state", "actor", "door", "began", "progress", "rows", "bytes", "lag", "sql"]
-    numbers = ("progress", "rows", "bytes", "lag")
-    show_table([Column(name, right=name in numbers) for name in columns], list(map(_row, page.items)))
+    show_items(
+        page.items,
+        {
+            "id": lambda query: query.id,
+            "state": lambda query: query.state,
+            "actor": lambda query: query.actor,
+            "door": lambda query: query.door,
+            "began": lambda query: when(query.created_at),
+            number("progress"): lambda query: "" if query.progress is None else f"{query.progress:.0%}",
+            number("rows"): lambda query: f"{query.rows:,}",
+            number("bytes"): lambda query: size(query.size_bytes),
+            number("lag"): _lag,
+            "sql": _sql,
+        },
+        json=json,
+    )
 
 
 def cancel(api: Api, query_id: str) -> None:
@@ -37,17 +47,10 @@ def cancel(api: Api, query_id: str) -> None:
     typer.echo(f"{stopped.id}: {stopped.state}")
 
 
-def _row(query: Query) -> tuple[str, ...]:
+def _lag(query: Query) -> str:
+    return "" if query.consumer_lag_s is None else f"{query.consumer_lag_s:.1f}s"
+
+
+def _sql(query: Query) -> str:
     words = " ".join(query.sql.split())
-    return (
-        query.id,
-        query.state,
-        query.actor,
-        query.door,
-        when(query.created_at),
-        "" if query.progress is None else f"{query.progress:.0%}",
-        f"{query.rows:,}",
-        size(query.size_bytes),
-        "" if query.consumer_lag_s is None else f"{query.consumer_lag_s:.1f}s",
-        words if len(words) <= _SQL else words[: _SQL - 1] + "…",
-    )
+    return words if len(words) <= _SQL else words[: _SQL - 1] + "…"

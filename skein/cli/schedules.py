@@ -9,8 +9,8 @@ from schemas.schedules import Schedule, SchedulePage
 from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.following import followed
-from skein.cli.terminal.tables import Column, show_table
-from skein.cli.terminal.wording import as_json, span, when
+from skein.cli.terminal.tables import show_items
+from skein.cli.terminal.wording import span, when
 
 
 def add(api: Api, request: Mapping[str, object]) -> None:
@@ -40,23 +40,18 @@ def refresh(api: Api, name: str) -> None:
 
 def show(api: Api, *, json: bool) -> None:
     found = [each for page in api.pages(SchedulePage, path_of("schedules")) for each in page.items]
-    if json:
-        typer.echo(as_json(found))
-        return
-    show_table(
-        [Column(title) for title in ("name", "dataset", "source", "when", "next", "last run", "outcome")],
-        [
-            (
-                schedule.name,
-                schedule.dataset,
-                str(schedule.source["kind"]),
-                _timing(schedule),
-                "paused" if schedule.next_at is None else when(schedule.next_at),
-                "" if schedule.last_run is None else when(schedule.last_run.at),
-                _outcome(schedule),
-            )
-            for schedule in found
-        ],
+    show_items(
+        found,
+        {
+            "name": lambda schedule: schedule.name,
+            "dataset": lambda schedule: schedule.dataset,
+            "source": lambda schedule: str(schedule.source["kind"]),
+            "when": _timing,
+            "next": lambda schedule: "paused" if schedule.next_at is None else when(schedule.next_at),
+            "last run": lambda schedule: "" if schedule.last_run is None else when(schedule.last_run.at),
+            "outcome": _outcome,
+        },
+        json=json,
     )
 
 

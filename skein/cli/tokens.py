@@ -7,7 +7,7 @@ import typer
 
 from schemas.tokens import Token, TokenRequest
 from skein.cli.access import Desk
-from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.tables import show_items
 from skein.cli.terminal.wording import as_json, when
 
 
@@ -23,27 +23,24 @@ def create(access: Desk, name: str, grant: Mapping[str, object], ttl_s: float | 
 
 
 def show(access: Desk, *, json: bool) -> None:
-    found = access.list_tokens()
-    if json:
-        typer.echo(as_json(found))
-        return
-    titles = ("id", "name", "scopes", "datasets", "created", "expires", "last used", "state")
-    show_table(
-        [Column(title) for title in titles],
-        [
-            (
-                each.id,
-                each.name,
-                "+".join(each.scopes),
-                " ".join(each.datasets),
-                when(each.created_at),
-                "never" if each.expires_at is None else when(each.expires_at),
-                "never" if each.last_used_at is None else when(each.last_used_at),
-                _state(each),
-            )
-            for each in found
-        ],
+    show_items(
+        access.list_tokens(),
+        {
+            "id": lambda token: token.id,
+            "name": lambda token: token.name,
+            "scopes": lambda token: "+".join(token.scopes),
+            "datasets": lambda token: " ".join(token.datasets),
+            "created": lambda token: when(token.created_at),
+            "expires": lambda token: _when(token.expires_at),
+            "last used": lambda token: _when(token.last_used_at),
+            "state": _state,
+        },
+        json=json,
     )
+
+
+def _when(moment: datetime | None) -> str:
+    return "never" if moment is None else when(moment)
 
 
 def revoke(access: Desk, token_id: str) -> None:

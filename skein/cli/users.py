@@ -7,7 +7,7 @@ import typer
 
 from schemas.users import UserRequest
 from skein.cli.access import Desk
-from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.tables import show_items
 from skein.cli.terminal.wording import as_json, when
 
 
@@ -24,23 +24,17 @@ def add(access: Desk, name: str, password: str, grant: Mapping[str, object], *, 
 
 
 def show(access: Desk, *, json: bool) -> None:
-    found = access.list_users()
-    if json:
-        typer.echo(as_json(found))
-        return
-    show_table(
-        [Column(title) for title in ("name", "scopes", "datasets", "added", "by", "password of")],
-        [
-            (
-                each.name,
-                "+".join(each.scopes),
-                " ".join(each.datasets),
-                when(each.created_at),
-                each.created_by,
-                when(each.password_changed_at),
-            )
-            for each in found
-        ],
+    show_items(
+        access.list_users(),
+        {
+            "name": lambda user: user.name,
+            "scopes": lambda user: "+".join(user.scopes),
+            "datasets": lambda user: " ".join(user.datasets),
+            "added": lambda user: when(user.created_at),
+            "by": lambda user: user.created_by,
+            "password of": lambda user: when(user.password_changed_at),
+        },
+        json=json,
     )
 
 

@@ -21,37 +21,29 @@ from schemas.versions import (
 )
 from skein.cli.arguments import seconds_of
 from skein.cli.remote.client import Api, path_of
-from skein.cli.terminal.tables import Column, show_table
+from skein.cli.terminal.tables import Column, number, show_items, show_table
 from skein.cli.terminal.wording import as_json, count, size, span, when
 
 _PAGE = 1000
 
 
 def show_history(api: Api, name: str, *, limit: int, json: bool) -> None:
-    entries = list(_history(api, name, limit))
-    if json:
-        typer.echo(as_json(entries))
-        return
-    numbers = ("version", "rows", "added", "removed", "size")
-    titles = [*numbers, "operation", "committed", "by", "source", "message", "state"]
-    show_table(
-        [Column(title, right=title in numbers) for title in titles],
-        [
-            (
-                str(entry.version),
-                f"{entry.rows:,}",
-                f"{entry.added_rows:,}",
-                f"{entry.removed_rows:,}",
-                size(entry.size_bytes),
-                entry.operation,
-                when(entry.committed_at),
-                entry.actor,
-                entry.source,
-                entry.message,
-                _state(entry),
-            )
-            for entry in entries
-        ],
+    show_items(
+        list(_history(api, name, limit)),
+        {
+            number("version"): lambda entry: str(entry.version),
+            number("rows"): lambda entry: f"{entry.rows:,}",
+            number("added"): lambda entry: f"{entry.added_rows:,}",
+            number("removed"): lambda entry: f"{entry.removed_rows:,}",
+            number("size"): lambda entry: size(entry.size_bytes),
+            "operation": lambda entry: entry.operation,
+            "committed": lambda entry: when(entry.committed_at),
+            "by": lambda entry: entry.actor,
+            "source": lambda entry: entry.source,
+            "message": lambda entry: entry.message,
+            "state": _state,
+        },
+        json=json,
     )
 
 
@@ -152,13 +144,16 @@ def remove_tag(api: Api, name: str, tag: str) -> None:
 
 def show_tags(api: Api, name: str, *, json: bool) -> None:
     pages = api.pages(TagList, path_of("datasets", name, "tags"))
-    tags = [tag for page in pages for tag in page.items]
-    if json:
-        typer.echo(as_json(tags))
-        return
-    show_table(
-        [Column("tag"), Column("version", right=True), Column("tagged"), Column("by"), Column("message")],
-        [(tag.name, str(tag.version), when(tag.tagged_at), tag.actor, tag.message) for tag in tags],
+    show_items(
+        [tag for page in pages for tag in page.items],
+        {
+            "tag": lambda tag: tag.name,
+            number("version"): lambda tag: str(tag.version),
+            "tagged": lambda tag: when(tag.tagged_at),
+            "by": lambda tag: tag.actor,
+            "message": lambda tag: tag.message,
+        },
+        json=json,
     )
 
 

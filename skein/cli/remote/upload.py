@@ -14,11 +14,10 @@ import typer
 
 from flight_core.domain.errors import InvalidSource, UnreadableData
 from schemas.uploads import Upload
+from skein.cli.arguments import STANDARD_INPUT
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.failures import INTERRUPTED, CliError
 from skein.cli.terminal.bars import transfer_bar
-
-STANDARD_INPUT = "-"
 
 _PART_BYTES = 8 << 20
 _PATIENCE_S = 60.0  # without a single byte that arrives

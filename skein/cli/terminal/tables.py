@@ -1,10 +1,12 @@
 """Tables on standard output: cut to the terminal, in full where the output goes elsewhere."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import typer
+from pydantic import BaseModel
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from skein.cli.remote.failures import printable
+from skein.cli.terminal.wording import as_json
 
 # Columns of the terminal.
 _MAX_CELL = 60
@@ -20,6 +23,7 @@ _GAP = 3
 _MORE = "…"
 
 Row = Sequence[str | None]
+Item = TypeVar("Item", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,22 @@ def show_table(columns: Sequence[Column], rows: Iterable[Row], *, null: str = ""
     for line in printed.get().splitlines():
         typer.echo(line.rstrip())
     return hidden
+
+
+def show_items(
+    items: Sequence[Item], cells: Mapping[str | Column, Callable[[Item], str]], *, json: bool = False
+) -> None:
+    """A row an item, with what `cells` makes of it below the names of columns; or JSON, as the API has it."""
+    if json:
+        typer.echo(as_json(items))
+        return
+    columns = [name if isinstance(name, Column) else Column(name) for name in cells]
+    show_table(columns, [[cell(item) for cell in cells.values()] for item in items])
+
+
+def number(name: str) -> Column:
+    """A column of numbers, which stand to the right."""
+    return Column(name, right=True)
 
 
 def _fitting(columns: Sequence[_Filled], room: int) -> tuple[list[_Filled], list[_Filled]]:
