@@ -87,7 +87,7 @@ def ingestion_use_cases(parts: Parts, start: StartIngestion, refresh: Refresh) -
         preview=PreviewIngestion(
             parts.sources,
             parts.row_sources,
-            parts.previewer,
+            parts.parser,
             prepare_check(parts),
             parts.store,
             parts.directory.jobs,

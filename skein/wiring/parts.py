@@ -26,7 +26,7 @@ from flight_core.application.ingestion.ingestions import RowSources, Sources
 from flight_core.application.jobs.jobs import ListJobs, Wakeup
 from flight_core.application.maintenance.open_reads import OpenReads, ReadBeacon
 from flight_core.application.ports.clock import new_id, utc_now
-from flight_core.application.ports.parsing import Parser, Previewer
+from flight_core.application.ports.parsing import Parser
 from flight_core.application.ports.steps import Steps
 from flight_core.application.ports.uploads import UploadStore
 from flight_core.application.queries.admission import Admission, AdmissionLimits
@@ -83,7 +83,6 @@ class Parts:
     open_write: OpenWrite
     sources: Sources
     parser: Parser
-    previewer: Previewer
     wakeup: Wakeup
     uploads: UploadStore
     plan_query: PlanQuery
@@ -154,7 +153,6 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         ),
         sources={**build_sources(settings, directory), REJECTS_KIND: RejectsSource(store)},
         parser=parser,
-        previewer=parser,
         wakeup=Wakeup(),
         uploads=FolderUploadStore(directory.uploads),
         plan_query=plan_query,

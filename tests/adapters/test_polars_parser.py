@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
-from flight_core.application.ports.sources import FetchedFile
+from flight_core.application.ports.parsing import ParseRequest
+from flight_core.application.ports.sources import FetchedFile, unreported
 from flight_core.domain.errors import DeadlineExceeded, LimitExceeded, OutOfDisk, UnreadableData
 from tests.adapters.parsing_processes import PROCESSES, parsing_processes
 
@@ -29,12 +30,10 @@ def endless(tmp_path) -> FetchedFile:
 
 
 async def parse(file: FetchedFile, folder: Path, **options) -> None:
-    async def report(progress) -> None: ...
-
     out = folder / "out"
     out.mkdir(exist_ok=True)
     parser = PolarsParser(ParserOptions(**options), PROCESSES)
-    await parser.parse([file], out, report, format=None, options={})
+    await parser.parse(ParseRequest([file], out), unreported)
 
 
 async def started(parent: int) -> psutil.Process:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
-from flight_core.application.ports.parsing import Parser
+from flight_core.application.ports.parsing import Parser, ParseRequest
 from flight_core.application.ports.sources import FetchedFile
 from flight_core.domain.errors import InvalidOption, UnknownFormat, UnreadableData
 from flight_core.domain.job import Phase, Progress
@@ -46,7 +46,7 @@ def job(tmp_path):
 
 
 async def parse(parser: Parser, job: Job, *files: FetchedFile, format=None, **options):
-    return await parser.parse(files, job.folder, job.report, format=format, options=options)
+    return await parser.parse(ParseRequest(files, job.folder, format, options), job.report)
 
 
 @pytest.mark.anyio
@@ -120,5 +120,5 @@ async def test_a_parse_can_be_cancelled_from_a_report(parser, job):
                 tasks.cancel_scope.cancel()
                 await anyio.lowlevel.checkpoint()
 
-            await parser.parse([file], job.folder, cancel_soon, format=None, options={})
+            await parser.parse(ParseRequest([file], job.folder), cancel_soon)
     assert tasks.cancel_scope.cancelled_caught

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,11 +25,12 @@ from flight_core.application.ports.parsing import (
     Check,
     Checked,
     ParsedFiles,
+    ParseRequest,
     Preview,
     Trial,
     WholeFilesNeeded,
 )
-from flight_core.application.ports.sources import FetchedFile, Report
+from flight_core.application.ports.sources import Report, unreported
 from flight_core.domain.contract import Contract, contract_document, report_of
 from flight_core.domain.errors import (
     DeadlineExceeded,
@@ -80,7 +81,7 @@ class ParserOptions:
 
 @dataclass(frozen=True, slots=True)
 class PolarsParser:
-    """See `Parser` and `Previewer`. Cancelling a parse kills its process."""
+    """See `Parser`. Cancelling a parse kills its process."""
 
     options: ParserOptions
     processes: ParsingProcesses = field(default_factory=ParsingProcesses)
@@ -100,78 +101,51 @@ class PolarsParser:
 
         check_contract(contract)
 
-    async def parse(
-        self,
-        files: Sequence[FetchedFile],
-        folder: Path,
-        report: Report,
-        *,
-        format: str | None,
-        options: Mapping[str, object],
-        check: Check | None = None,
-        stored: pa.Schema | None = None,
-    ) -> ParsedFiles:
-        self.check(format=format, options=options)
-        request = self._request(files, folder, format, options, stored)
-        request["check"] = None if check is None else _check_message(check)
+    async def parse(self, request: ParseRequest, report: Report) -> ParsedFiles:
+        self.check(format=request.format, options=request.options)
+        label, folder = request.files[0].label, request.folder
         try:
-            answer = await self._ask(request, files[0].label, report)
+            answer = await self._ask(self._message(request), label, report)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"{files[0].label} was not parsed within {self.options.timeout_s:g} s;"
+                f"{label} was not parsed within {self.options.timeout_s:g} s;"
                 " split it, or raise SKEIN_INGEST_PARSE_TIMEOUT_S"
             ) from None
         finally:
-            _log_tail(folder / LOG, {str(file.path): file.label for file in files})
+            _log_tail(request)
         parts = tuple(folder / name for name in answer["files"])
         checked = None if answer["checked"] is None else _checked(answer["checked"], folder)
         nan_columns = frozenset(answer["nan_columns"])
         return ParsedFiles(parts, answer["row_count"], Reading(**answer["reading"]), checked, nan_columns)
 
-    async def preview(
-        self,
-        files: Sequence[FetchedFile],
-        folder: Path,
-        *,
-        format: str | None,
-        options: Mapping[str, object],
-        rows: int,
-        check: Check | None = None,
-        stored: pa.Schema | None = None,
-    ) -> Preview:
-        self.check(format=format, options=options)
+    async def preview(self, request: ParseRequest, rows: int) -> Preview:
+        self.check(format=request.format, options=request.options)
+        files, folder = request.files, request.folder
         whole = all(file.whole for file in files)
         if not whole and needs_whole_file(files[0].path):
             raise WholeFilesNeeded
-        request = self._request(files, folder, format, options, stored)
-        request["preview"] = {"rows": rows, "whole": whole}
-        request["check"] = None if check is None else _check_message(check)
+        message = {**self._message(request), "preview": {"rows": rows, "whole": whole}}
         try:
-            answer = await self._ask(request, files[0].label, _unreported)
+            answer = await self._ask(message, files[0].label, unreported)
         finally:
-            _log_tail(folder / LOG, {str(file.path): file.label for file in files})
+            _log_tail(request)
         table = _read_arrow(folder / answer["rows"])
         trial = None if answer["checked"] is None else _trial(answer["checked"], folder)
         return Preview(table, Reading(**answer["reading"]), answer["sampled"], answer["warnings"], trial)
 
-    def _request(
-        self,
-        files: Sequence[FetchedFile],
-        folder: Path,
-        format: str | None,
-        options: Mapping[str, object],
-        stored: pa.Schema | None,
-    ) -> dict[str, object]:
+    def _message(self, request: ParseRequest) -> Mapping[str, object]:
+        """What the parsing process is sent."""
         return {
-            "files": [(str(file.path), file.label) for file in files],
-            "folder": str(folder),
-            "format": format,
-            "options": dict(options),
-            "stored": None if stored is None else _encoded(stored),
+            "files": [(str(file.path), file.label) for file in request.files],
+            "folder": str(request.folder),
+            "format": request.format,
+            "options": dict(request.options),
+            "stored": None if request.stored is None else _encoded(request.stored),
             "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
+            "check": None if request.check is None else _check_message(request.check),
         }
 
-    async def _ask(self, request: Mapping[str, object], label: str, report: Report) -> dict[str, Any]:
+    async def _ask(self, message: Mapping[str, object], label: str, report: Report) -> dict[str, Any]:
         with anyio.fail_after(self.options.timeout_s):
             for _ in range(_STARTS):
                 stream = await asyncio.open_unix_connection(
@@ -179,16 +153,12 @@ class PolarsParser:
                 )
                 conversation = _Conversation(*stream, self.options.memory_bytes, label, report)
                 try:
-                    return await conversation.result(request)
+                    return await conversation.result(message)
                 except _NotStarted:
                     logger.warning("a parsing process did not start")
                 finally:
                     await conversation.end()
         raise RuntimeError("parsing processes do not start")
-
-
-async def _unreported(_progress: Progress) -> None:
-    """Previews are short."""
 
 
 def _check_message(check: Check) -> dict[str, object]:
@@ -319,14 +289,14 @@ def _failure(code: str, message: str, details: Mapping[str, object]) -> Exceptio
     return RuntimeError(f"the parsing process failed: {message}")
 
 
-def _log_tail(log: Path, labels: Mapping[str, str]) -> None:
+def _log_tail(request: ParseRequest) -> None:
     """To the server's log, and to the job's, which calls files by their labels."""
-    with suppress(OSError), log.open("rb") as file:
+    with suppress(OSError), (request.folder / LOG).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
         text = file.read().decode(errors="replace").strip()
         if text:
             logger.info("the parsing process said", extra={"output": text})
-            for path, label in labels.items():
-                text = text.replace(path, label)
+            for each in request.files:
+                text = text.replace(str(each.path), each.label)
             for line in text.splitlines()[-_LOG_TAIL_LINES:]:
                 note(f"parser: {line}", LogLevel.WARNING)

@@ -11,7 +11,7 @@ from flight_core.application.contracts.contracts import GetContract
 from flight_core.application.maintenance.runs import MaintenanceOutcome, MaintenanceRunner
 from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.parsing import Check, Parser
+from flight_core.application.ports.parsing import Check, Parser, ParseRequest
 from flight_core.application.ports.sources import FetchedFile, Report
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor, Scope
@@ -74,9 +74,7 @@ class RunCheck(MaintenanceRunner):
         ]
         check = Check(self._contract(job), job_id=job.id, at=self.clock(), keeps_rows=False)
         options = {"columns": "union"}  # files of older versions may lack some
-        parsed = await self.parser.parse(
-            fetched, folder, report, format="parquet", options=options, check=check
-        )
+        parsed = await self.parser.parse(ParseRequest(fetched, folder, "parquet", options, check), report)
         assert parsed.checked is not None
         found: Mapping[str, Any] = report_document(parsed.checked.report)
         version = dataset.version

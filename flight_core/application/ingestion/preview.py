@@ -16,7 +16,7 @@ from flight_core.application.contracts.prepare import PrepareCheck, PreparedChec
 from flight_core.application.ingestion.ingestions import RowSources, Sources, source_of
 from flight_core.application.ingestion.rows import ROWS_FORMAT
 from flight_core.application.ports.clock import NewId
-from flight_core.application.ports.parsing import Preview, Previewer, WholeFilesNeeded
+from flight_core.application.ports.parsing import Parser, ParseRequest, Preview, WholeFilesNeeded
 from flight_core.application.ports.sources import (
     Fetched,
     FetchedFile,
@@ -24,6 +24,7 @@ from flight_core.application.ports.sources import (
     PeekSource,
     RowSource,
     Source,
+    unreported,
 )
 from flight_core.application.ports.storage import RowStore
 from flight_core.domain.access import Actor, Scope
@@ -31,7 +32,6 @@ from flight_core.domain.contract import Contract
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import DeadlineExceeded
 from flight_core.domain.ingestion import Reading, SourceSpec
-from flight_core.domain.job import Progress
 
 _PEEK_BYTES = 8 << 20
 
@@ -57,12 +57,12 @@ class PreviewIngestion:
 
     Raises:
         InvalidContract, InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption, PermissionDenied,
-        DeadlineExceeded, and as `Source.fetch` and `Previewer.preview`.
+        DeadlineExceeded, and as `Source.fetch` and `Parser.preview`.
     """
 
     sources: Sources
     row_sources: RowSources
-    previewer: Previewer
+    parser: Parser
     prepare: PrepareCheck
     store: RowStore
     scratch: Path
@@ -74,7 +74,7 @@ class PreviewIngestion:
         if request.dataset is not None:
             require_granted(request.dataset, actor)
         if request.contract is not None:
-            self.previewer.check_contract(request.contract)
+            self.parser.check_contract(request.contract)
         folder = self.scratch / f"preview-{self.new_id()}"
         try:
             with anyio.fail_after(self.timeout_s):
@@ -97,7 +97,7 @@ class PreviewIngestion:
         return self.prepare.tried(request.dataset, request.contract)
 
     def _check(self, source: Source, request: PreviewRequest, actor: Actor) -> None:
-        self.previewer.check(format=request.format, options=request.options)
+        self.parser.check(format=request.format, options=request.options)
         source.check(request.source)
         if isinstance(source, OwnedSource):
             source.check_owner(request.source, actor=actor)
@@ -133,12 +133,12 @@ class PreviewIngestion:
 
     async def _preview(self, source: Source, request: PreviewRequest, folder: Path, look: _Look) -> Preview:
         if isinstance(source, PeekSource):
-            peeked = await source.peek(request.source, folder / "peeked", _ignore, max_bytes=_PEEK_BYTES)
+            peeked = await source.peek(request.source, folder / "peeked", unreported, max_bytes=_PEEK_BYTES)
             try:
                 return await look(peeked, folder / "seen")
             except WholeFilesNeeded:
                 pass
-        fetched = await source.fetch(request.source, folder / "fetched", _ignore)
+        fetched = await source.fetch(request.source, folder / "fetched", unreported)
         return await look(fetched, folder / "looked-at")
 
     async def _look(
@@ -150,15 +150,15 @@ class PreviewIngestion:
         *,
         format: str | None = None,
     ) -> Preview:
-        return await self.previewer.preview(
+        wanted = ParseRequest(
             fetched.files,
             folder,
-            format=format or request.format or fetched.format,
-            options=request.options,
-            rows=request.rows,
-            check=prepared.check,
-            stored=prepared.stored,
+            format or request.format,
+            request.options,
+            prepared.check,
+            prepared.stored,
         )
+        return await self.parser.preview(wanted, request.rows)
 
 
 def _first_rows(source: RowSource, request: PreviewRequest, actor: Actor, run_id: str) -> pa.Table:
@@ -170,7 +170,3 @@ def _first_rows(source: RowSource, request: PreviewRequest, actor: Actor, run_id
             if missing <= 0:
                 break
         return pa.Table.from_batches(batches, rows.schema)
-
-
-async def _ignore(_progress: Progress) -> None:
-    """Nobody watches."""

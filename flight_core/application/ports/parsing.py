@@ -1,7 +1,7 @@
 """Turning fetched files into Parquet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,22 @@ class Check:
     newest: datetime | None = None
     present: tuple[Path, ...] = ()
     keeps_rows: bool = True  # False: only the report is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class ParseRequest:
+    """Files to parse, with `folder` for what becomes of them. `format` None: it is found out.
+
+    `stored` are the columns of the dataset that the rows are added to. Formats that say no types, or
+    fewer than there are, are read by these, unless `options` say others.
+    """
+
+    files: Sequence[FetchedFile]
+    folder: Path
+    format: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    check: Check | None = None
+    stored: pa.Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,31 +97,6 @@ class Preview:
     trial: Trial | None = None
 
 
-class Previewer(Protocol):
-    def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
-        """As `Parser.check`."""
-
-    def check_contract(self, contract: Contract) -> None:
-        """As `Parser.check_contract`."""
-
-    async def preview(
-        self,
-        files: Sequence[FetchedFile],
-        folder: Path,
-        *,
-        format: str | None,
-        options: Mapping[str, object],
-        rows: int,
-        check: Check | None = None,
-        stored: pa.Schema | None = None,
-    ) -> Preview:
-        """Look at the beginnings of files, using `folder` for scratch.
-
-        Raises as `Parser.parse`, and:
-            WholeFilesNeeded: a file is not whole and its format needs that.
-        """
-
-
 class Parser(Protocol):
     def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
         """Refuse at once what cannot work whatever the files hold.
@@ -121,25 +112,19 @@ class Parser(Protocol):
             InvalidContract.
         """
 
-    async def parse(
-        self,
-        files: Sequence[FetchedFile],
-        folder: Path,
-        report: Report,
-        *,
-        format: str | None,
-        options: Mapping[str, object],
-        check: Check | None = None,
-        stored: pa.Schema | None = None,
-    ) -> ParsedFiles:
-        """Write the rows of `files` as Parquet into `folder`, those apart that `check` rejects.
-
-        `stored` are the columns of the dataset that the rows are added to. Formats that say no types, or
-        fewer than there are, are read by these, unless `options` say others.
+    async def parse(self, request: ParseRequest, report: Report) -> ParsedFiles:
+        """Write the rows of the files as Parquet into the folder, those apart that the check rejects.
 
         Runs in a process of its own, with bounded memory and time.
 
         Raises:
             UnknownFormat, UnreadableData, InvalidOption, SchemaMismatch, LimitExceeded, DeadlineExceeded,
             OutOfDisk, Cancelled.
+        """
+
+    async def preview(self, request: ParseRequest, rows: int) -> Preview:
+        """Look at the beginnings of the files; the first `rows` rows.
+
+        Raises as `parse`, and:
+            WholeFilesNeeded: a file is not whole and its format needs that.
         """

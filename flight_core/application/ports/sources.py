@@ -18,6 +18,10 @@ from flight_core.domain.source_state import SourceState
 Report = Callable[[Progress], Awaitable[None]]
 
 
+async def unreported(_progress: Progress) -> None:
+    """A `Report` that nobody hears."""
+
+
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
     """A local file with the source's bytes. `label` is what errors call it: never a server path."""

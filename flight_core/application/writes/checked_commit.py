@@ -14,7 +14,7 @@ import anyio.to_thread
 from flight_core.application.contracts.prepare import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion.checksums import checksum_of
 from flight_core.application.ingestion.rows import ROWS_FORMAT
-from flight_core.application.ports.parsing import ParsedFiles, Parser
+from flight_core.application.ports.parsing import ParsedFiles, Parser, ParseRequest
 from flight_core.application.ports.sources import Fetched, Report
 from flight_core.application.ports.storage import OnStep
 from flight_core.application.writes.conflicts import despite_conflicts
@@ -81,15 +81,11 @@ class CheckedCommit:
             files = tuple(file.path for file in taken.fetched.files)
             return ParsedFiles(files, taken.row_count, Reading(ROWS_FORMAT))
         folder.mkdir()
-        return await self.parser.parse(
-            taken.fetched.files,
-            folder,
-            report,
-            format=taken.written or request.format or taken.fetched.format,
-            options=request.options,
-            check=prepared.check,
-            stored=prepared.stored,
+        format = taken.written or request.format or taken.fetched.format
+        wanted = ParseRequest(
+            taken.fetched.files, folder, format, request.options, prepared.check, prepared.stored
         )
+        return await self.parser.parse(wanted, report)
 
     def judge(self, rows: CheckedRows) -> None:
         """

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_granted
 from flight_core.application.ports.clock import Clock, NewId
-from flight_core.application.ports.sources import Fetched, FetchedFile
+from flight_core.application.ports.sources import Fetched, FetchedFile, unreported
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.writes.checked_commit import (
     CHECKS,
@@ -28,7 +28,7 @@ from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteRule
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
-from flight_core.domain.job import JobState, Progress
+from flight_core.domain.job import JobState
 from flight_core.domain.query import Pins
 from flight_core.domain.repositories import ContractRepository
 
@@ -165,12 +165,8 @@ class _Check:
         with anyio.CancelScope() as scope:
             loop = asyncio.get_running_loop()
             with self.cancellation.interrupting(lambda: loop.call_soon_threadsafe(scope.cancel)):
-                return await self.commit.check(self.ingestion, self._taken, folder, _unreported)
+                return await self.commit.check(self.ingestion, self._taken, folder, unreported)
         return None
-
-
-async def _unreported(_progress: Progress) -> None:
-    """The client waits."""
 
 
 def _spool(rows: NewRows, path: Path) -> int:
