@@ -27,7 +27,7 @@ from flight_core.domain.source_state import SourceState
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class IngestionOutcome:
     """How a job that succeeded ended.
 
     `version` is None if the source had nothing new, `reading` also if an earlier attempt committed.
@@ -58,7 +58,7 @@ class RunIngestion:
     memory: RememberSources
     store_rows: StoreRows
 
-    async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> Outcome:
+    async def __call__(self, ingestion: Ingestion, folder: Path, report: Report) -> IngestionOutcome:
         """Raises as `Source.fetch`, `Parser.parse`, `StoreRows`, `RememberSources`, `OpenWrite` and
         `StagedWrite`."""
         committed = await anyio.to_thread.run_sync(self.committed_before, ingestion)
@@ -67,7 +67,7 @@ class RunIngestion:
         known = await anyio.to_thread.run_sync(self.memory.recall, ingestion)
         taken = await self._take(ingestion, _subfolder(folder, "fetched"), report, known.state)
         if taken.fetched.unchanged:
-            return Outcome(None)
+            return IngestionOutcome(None)
         for attempt in range(CHECKS):
             checked = await self.commit.check(ingestion, taken, folder / f"parsed-{attempt}", report)
             size_bytes = sum(file.size_bytes for file in taken.fetched.files)
@@ -76,7 +76,7 @@ class RunIngestion:
             version = await anyio.to_thread.run_sync(self._finish, checked, known)
             if version is not None:
                 await anyio.to_thread.run_sync(self._let_go, ingestion.request)
-                return Outcome(version, checked.parsed.reading)
+                return IngestionOutcome(version, checked.parsed.reading)
         raise keys_kept_changing()
 
     async def _take(
@@ -95,7 +95,7 @@ class RunIngestion:
         if isinstance(source, OwnedSource):
             source.spent(request.source)
 
-    def committed_before(self, ingestion: Ingestion) -> Outcome | None:
+    def committed_before(self, ingestion: Ingestion) -> IngestionOutcome | None:
         """What an earlier attempt committed, published by now.
 
         Raises:
@@ -106,7 +106,7 @@ class RunIngestion:
         if version is None:
             return None
         self.commit.quarantine.settle(ingestion, version)
-        return Outcome(version)
+        return IngestionOutcome(version)
 
     def explained(self, ingestion: Ingestion, error: FlightCoreError) -> Ingestion:
         """The record of a job that failed, with what a check has found."""

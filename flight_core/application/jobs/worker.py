@@ -45,7 +45,7 @@ _UNTOLD = 0.2  # the part of a job's time, at most, of which nobody knows yet
 _GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
 
 
-class Outcome(Protocol):
+class JobOutcome(Protocol):
     """How a job that succeeded ended."""
 
     @property
@@ -60,9 +60,9 @@ class Runner(Protocol):
     """Does one kind of job, using `folder` for scratch. Safe to repeat: what an attempt committed is
     found by the next one. Cancelling it leaves the dataset as it was, or commits."""
 
-    async def __call__(self, job: Any, folder: Path, report: Report, /) -> Outcome: ...
+    async def __call__(self, job: Any, folder: Path, report: Report, /) -> JobOutcome: ...
 
-    def committed_before(self, job: Any, /) -> Outcome | None:
+    def committed_before(self, job: Any, /) -> JobOutcome | None:
         """What an earlier attempt committed."""
 
     def explained(self, job: Any, error: FlightCoreError, /) -> Job:
@@ -255,7 +255,7 @@ class JobWorker:
             return self._ended(lease, JobState.CANCELLED)
         return self._failed(lease, FlightCoreError.code, _GIVEN_UP.format(self._options.max_attempts))
 
-    async def _outcome(self, lease: Lease, folder: Path) -> Outcome | None:
+    async def _outcome(self, lease: Lease, folder: Path) -> JobOutcome | None:
         """How the job succeeded, now or earlier; None if it did not and is not to be tried again."""
         job, run = lease.job, self._runners[lease.job.task]
         last = lease.cancelled or job.attempt > self._options.max_attempts
@@ -267,7 +267,7 @@ class JobWorker:
         await anyio.to_thread.run_sync(_prepare, folder)
         return await run(job, folder, lease.report)
 
-    def _succeeded(self, lease: Lease, outcome: Outcome) -> Job:
+    def _succeeded(self, lease: Lease, outcome: JobOutcome) -> Job:
         version = outcome.version
         if version is not None:
             lease.progress = replace(lease.progress, rows=version.added_rows)
