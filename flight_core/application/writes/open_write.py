@@ -155,30 +155,37 @@ class OpenWrite:
         found = self.datasets.find(name)
         found = _catch_up(name, dataset_id, found, store=self.store, publish=self.publish) or found
         committed = self.store.committed_by(dataset_id, job_id) if job_id else None
-        if self.derivations is not None and committed is None:
-            refuse_derived(self.derivations, name, job_id=job_id)
-        if found is None and committed is None and not is_rejects(name) and self.has_own_table(name.value):
-            raise TableExists(
-                f"there is a table '{name}', which would be found instead of a dataset of that name; drop or"
-                " rename it, or choose another name",
-                name=name.value,
-            )
-        if rule.mode is WriteMode.CREATE and committed is None and found is not None:
-            raise dataset_exists(found.name)
-        info = {"actor": actor.name, "source": source, "mode": str(rule.mode), **as_info(inputs)}
-        if rule.keys:
-            info["keys"] = ", ".join(rule.keys)
-        if message:
-            info["message"] = message
+        if committed is None:
+            self._refuse(name, found, rule, job_id)
+        told = {"keys": ", ".join(rule.keys), "message": message}
         return DatasetWrite(
             name if found is None else found.name,
             dataset_id,
             self.store.stage(dataset_id, schema, rule),
             publish=self.publish,
-            info=info,
+            info={
+                "actor": actor.name,
+                "source": source,
+                "mode": str(rule.mode),
+                **as_info(inputs),
+                **{key: value for key, value in told.items() if value},
+            },
             job_id=job_id,
             committed=committed,
         )
+
+    def _refuse(self, name: DatasetName, found: Dataset | None, rule: WriteRule, job_id: str | None) -> None:
+        """What cannot be written to, unless the job has done so already."""
+        if self.derivations is not None:
+            refuse_derived(self.derivations, name, job_id=job_id)
+        if found is None and not is_rejects(name) and self.has_own_table(name.value):
+            raise TableExists(
+                f"there is a table '{name}', which would be found instead of a dataset of that name; drop or"
+                " rename it, or choose another name",
+                name=name.value,
+            )
+        if found is not None and rule.mode is WriteMode.CREATE:
+            raise dataset_exists(found.name)
 
 
 @dataclass(frozen=True, slots=True)
