@@ -68,11 +68,12 @@ from flight_core.application.ports.steps import Steps
 from flight_core.application.ports.tracing import UNTRACED, Tracer
 from flight_core.application.profiles.profile import ProfileDataset
 from flight_core.application.queries.admission import Admission
+from flight_core.application.queries.inspect import ClassifyStatement
 from flight_core.application.queries.live import FollowQuery
 from flight_core.application.queries.log import CancelQuery, QueryLog
 from flight_core.application.queries.reads import OpenQuery
 from flight_core.application.writes.deletions import DeleteRows
-from flight_core.application.writes.statements import ClassifyStatement, RunStatement
+from flight_core.application.writes.statements import RunStatement
 from flight_core.domain.idempotency import IdempotencyRepository
 from flight_core.domain.repositories import EventRepository
 

@@ -6,11 +6,12 @@ from flight_core.application.access.gate import Gate
 from flight_core.application.datasets.describe import DescribeDataset, GetDataset, ListDatasets
 from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ports.tracing import UNTRACED, Tracer
+from flight_core.application.queries.inspect import InspectStatement
 from flight_core.application.queries.live import FollowQuery
 from flight_core.application.queries.log import CancelQuery, QueryLog
 from flight_core.application.queries.reads import OpenQuery, PlanQuery
 from flight_core.application.writes.rows import WriteDataset
-from flight_core.application.writes.statements import InspectStatement, RunStatement
+from flight_core.application.writes.statements import RunStatement
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from flight_core.application.datasets.usage import GetUsage
 from flight_core.application.follow_events import FollowEvents
 from flight_core.application.jobs.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.ports.clock import utc_now
-from flight_core.application.writes.statements import ClassifyStatement
+from flight_core.application.queries.inspect import ClassifyStatement
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories import DatasetRepository

@@ -6,6 +6,7 @@ import threading
 from flight_core.application.datasets.describe import DescribeDataset, GetDataset, ListDatasets
 from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ports.clock import new_id, utc_now
+from flight_core.application.queries.inspect import InspectStatement
 from flight_core.application.queries.live import FollowQuery
 from flight_core.application.queries.log import CancelQuery
 from flight_core.application.queries.parts import SplitPlan
@@ -18,7 +19,7 @@ from flight_core.application.sessions.statements import (
 from flight_core.application.sessions.writes import LoadInSession, WriteDatasetInSession
 from flight_core.application.writes.deletions import DeleteRows, FindRowsToDelete
 from flight_core.application.writes.rows import CheckRows, TakeRows, WriteDataset
-from flight_core.application.writes.statements import InspectStatement, RunStatement
+from flight_core.application.writes.statements import RunStatement
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightUseCases
 from skein.wiring.access import gate

@@ -29,7 +29,6 @@ from flight_core.application.derived.status import InspectDerivations
 from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
 from flight_core.application.ingestion.preview import PreviewIngestion
 from flight_core.application.ingestion.replay import ReplayRejects
-from flight_core.application.ingestion.rows import StoreRows
 from flight_core.application.ingestion.run import RunIngestion
 from flight_core.application.ingestion.schedules import (
     AddSchedule,
@@ -41,6 +40,7 @@ from flight_core.application.ingestion.schedules import (
     ScheduleDesk,
 )
 from flight_core.application.ingestion.source_memory import RememberSources
+from flight_core.application.ingestion.store_rows import StoreRows
 from flight_core.application.ingestion.uploads import (
     CreateUpload,
     DeleteUpload,

@@ -27,9 +27,9 @@ from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.contracts.prepare import PrepareCheck
 from flight_core.application.ingestion.ingestions import GetIngestion, RetryIngestion, StartIngestion
-from flight_core.application.ingestion.rows import StoreRows
 from flight_core.application.ingestion.run import RunIngestion
 from flight_core.application.ingestion.source_memory import RememberSources
+from flight_core.application.ingestion.store_rows import StoreRows
 from flight_core.application.jobs.jobs import CancelJob, Wakeup
 from flight_core.application.jobs.worker import JobWorker, WorkerOptions
 from flight_core.application.ports.clock import new_id, utc_now

@@ -10,7 +10,7 @@ import pyarrow.flight as fl
 import pytest
 
 from flight_core.adapters.sources.flight import FlightSource
-from flight_core.application.ingestion.rows import StoreRows
+from flight_core.application.ingestion.store_rows import StoreRows
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode

@@ -14,7 +14,7 @@ import pyarrow as pa
 from flight_core.application.access.rights import require, require_granted
 from flight_core.application.contracts.prepare import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion.ingestions import RowSources, Sources, source_of
-from flight_core.application.ingestion.rows import ROWS_FORMAT
+from flight_core.application.ingestion.store_rows import ROWS_FORMAT
 from flight_core.application.ports.clock import NewId
 from flight_core.application.ports.parsing import Parser, ParseRequest, Preview, WholeFilesNeeded
 from flight_core.application.ports.sources import (

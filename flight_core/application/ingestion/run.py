@@ -8,8 +8,8 @@ import anyio.from_thread
 import anyio.to_thread
 
 from flight_core.application.ingestion.ingestions import Sources, source_of
-from flight_core.application.ingestion.rows import ROWS_FORMAT, StoreRows
 from flight_core.application.ingestion.source_memory import Recollection, RememberSources
+from flight_core.application.ingestion.store_rows import ROWS_FORMAT, StoreRows
 from flight_core.application.ports.sources import Fetched, FetchedFile, OwnedSource, Report
 from flight_core.application.writes.checked_commit import (
     CHECKS,

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from flight_core.application.contracts.prepare import PrepareCheck, PreparedCheck
 from flight_core.application.ingestion.checksums import checksum_of
-from flight_core.application.ingestion.rows import ROWS_FORMAT
+from flight_core.application.ingestion.store_rows import ROWS_FORMAT
 from flight_core.application.ports.parsing import ParsedFiles, Parser, ParseRequest
 from flight_core.application.ports.sources import Fetched, Report
 from flight_core.application.ports.storage import OnStep

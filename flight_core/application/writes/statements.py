@@ -9,39 +9,10 @@ from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
-from flight_core.application.queries.reader import Reader
 from flight_core.application.writes.deletions import DeleteRows
 from flight_core.domain.access import Actor, Scope
-from flight_core.domain.query import (
-    Outcome,
-    QueryState,
-    Statement,
-    StatementInfo,
-    StatementKind,
-)
+from flight_core.domain.query import Outcome, QueryState, Statement
 from flight_core.domain.repositories import DatasetRepository
-
-
-@dataclass(frozen=True, slots=True)
-class InspectStatement:
-    """What a statement is and returns, without running it. Raises as `QueryEngine.inspect`."""
-
-    reader: Reader
-
-    def __call__(self, statement: Statement, *, actor: Actor) -> StatementInfo:
-        require(actor, Scope.READ)
-        return self.reader.inspect(statement, actor=actor)
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifyStatement:
-    """How a statement has to be handled. Cheap. Raises as `QueryEngine.classify`."""
-
-    reader: Reader
-
-    def __call__(self, sql: str, *, actor: Actor) -> StatementKind:
-        require(actor, Scope.READ)
-        return self.reader.classify(sql, actor=actor)
 
 
 @dataclass(frozen=True, slots=True)
