@@ -74,6 +74,8 @@ def test_a_condition_that_holds_for_no_row_makes_no_version(client, numbers):
         ("nope = 1", 400, "invalid_sql"),
         ("n = ", 400, "invalid_sql"),
         ("true); DROP TABLE x; SELECT (1", 400, "invalid_sql"),
+        ("n < 3) OR (true", 400, "invalid_sql"),
+        ("", 400, "invalid_sql"),
         ("n = 'x'", 422, "query_failed"),
         ("n IN (SELECT x FROM read_parquet('/etc/*'))", 403, "statement_not_allowed"),
     ],
@@ -82,6 +84,25 @@ def test_what_is_no_condition_is_refused_and_deletes_nothing(client, numbers, wh
     reply = delete(client, numbers, where)
     assert (reply.status_code, reply.json()["code"]) == (status, code)
     assert left(client, numbers) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("where", "line", "column"),
+    [
+        ("nope = 1", 1, 1),
+        ("n = 1 AND nope = 1", 1, 11),
+        ("n = 1\n  AND nope = 1", 2, 7),
+        ("n = = 1", 1, 5),
+        ("n = 1 AND\n nope(n)", 2, 2),
+    ],
+)
+def test_a_mistake_is_told_where_it_was_written(client, numbers, where, line, column):
+    reply = delete(client, numbers, where).json()
+    assert reply["details"] == {"line": line, "column": column}
+    assert f"(line {line}, column {column})" in reply["detail"]
+    head = f"DELETE FROM datasets.{numbers} WHERE "
+    sql = client.post("/api/v1/queries", json={"sql": head + where}).json()
+    assert sql["details"] == {"line": line, "column": column + len(head) * (line == 1)}
 
 
 def test_a_dataset_that_does_not_exist_has_no_rows_to_delete(client):

@@ -1,6 +1,7 @@
 """Deleting rows of a dataset for which a condition holds."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -61,7 +62,8 @@ class FindRowsToDelete:
         entry = lake.datasets.get(statement.dataset.key)
         if entry is None:
             raise dataset_not_found(statement.dataset.value, lake.datasets)
-        query = connection.plan(Statement(statement.source, parameters), lake)
+        with _a_line_up():
+            query = connection.plan(Statement(statement.source, parameters), lake)
         try:
             with cancellation.interrupting(query.cancel):
                 write = self.open_write(entry.name, None, _KEEPING, actor=actor, source=door)
@@ -111,7 +113,12 @@ class DeleteRows:
         sql = f'DELETE FROM datasets."{quoted}" WHERE (\n{condition}\n)'
         cancellation = cancellation or Cancellation()
         statement = Statement(sql, parameters)
-        with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
+        with (
+            _a_line_up(),
+            self.admission.slot(cancellation.check),
+            closing(self.engine.open_session()) as session,
+        ):
+            self.engine.classify(f"SELECT\n{condition}")  # fails if it closes the parenthesis around it
             outcome = self.run(
                 session, statement, actor=actor, door=door, cancellation=cancellation, expected=expected
             )
@@ -144,6 +151,19 @@ class DeleteRows:
                 return counted(deletion.rows)
 
         return despite_conflicts(once, attempts=_ATTEMPTS if expected is None else 1)
+
+
+@contextmanager
+def _a_line_up() -> Iterator[None]:
+    """What is wrong is told where it is in the text that somebody wrote, which had one line put before it."""
+    try:
+        yield
+    except InvalidSql as failure:
+        line = failure.details.get("line")
+        if not isinstance(line, int) or line < 2:
+            raise
+        message = failure.message.replace(f"(line {line}", f"(line {line - 1}")
+        raise InvalidSql(message, **{**failure.details, "line": line - 1}) from None
 
 
 def counted(rows: int) -> Outcome:

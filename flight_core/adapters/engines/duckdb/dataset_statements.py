@@ -88,6 +88,12 @@ class _Scanner:
         self._at += 1
         return self._text(start + 1, self._at - 1)
 
+    def place(self) -> str:
+        """Blanks that lead as far as the next word is: as many lines down, and as far in the last one."""
+        start = self._words[self._at].start if self._at < len(self._words) else len(self._encoded)
+        before = self._encoded[:start].decode()
+        return "\n" * before.count("\n") + " " * len(before.rpartition("\n")[2])
+
     def rest(self) -> str:
         return self._text(self._at, len(self._words))
 
@@ -179,7 +185,8 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
 
 
 def _delete(scanner: _Scanner) -> DatasetStatement:
-    """The rows are looked up in the view `ROWS`, which shows the dataset and where each row is."""
+    """The rows are looked up in the view `ROWS`, which shows the dataset and where each row is. The
+    condition is where it was, but a line further down."""
     prefix = scanner.skip_to("delete")
     scanner.accept("from")
     name = scanner.name()
@@ -191,10 +198,14 @@ def _delete(scanner: _Scanner) -> DatasetStatement:
             f"DELETE from a dataset cannot have {min(refused).upper()}; write a condition with a subquery,"
             " such as WHERE id IN (SELECT id FROM other)"
         )
-    condition = scanner.rest() if scanner.accept("where") else "true"
+    place = "\n"
+    condition = "true"
+    if scanner.accept("where"):
+        place += scanner.place()
+        condition = scanner.rest()
     source = (
         f"{prefix} SELECT __skein_file, __skein_row FROM temp.main.{ROWS} AS {identifier(alias)}"
-        f" WHERE (\n{condition}\n)"
+        f" WHERE ({place}{condition}\n)"
     )
     return DatasetStatement(
         DatasetVerb.DELETE,
