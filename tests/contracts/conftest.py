@@ -6,7 +6,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.application.ports.engine import QueryEngine
+from flight_core.domain.repositories import EventRepository
+from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 from tests.contracts.query_engines import BIRDS, duckdb_engine
 from tests.contracts.table_stores import open_store
 from tests.fakes.lake import FakeLake
@@ -46,3 +50,15 @@ def engine(request: pytest.FixtureRequest, lake: FakeLake, tmp_path: Path) -> It
     made = request.param(lake, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = open_catalog(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def events(database: Database) -> EventRepository:
+    return SqlEventRepository(database)

@@ -19,7 +19,6 @@ from flight_core.domain.contract import (
 )
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import ContractNotFound
-from tests.catalogs import open_catalog
 
 NAME = DatasetName("Orders")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -37,13 +36,6 @@ CONTRACT = Contract(
     limits=Limits(0, 0.25),
     description="what orders are",
 )
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = open_catalog(tmp_path)
-    yield database
-    database.close()
 
 
 @pytest.fixture

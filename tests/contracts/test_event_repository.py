@@ -3,25 +3,9 @@
 import threading
 from datetime import UTC, datetime
 
-import pytest
-
-from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.domain.events import Event, EventKind
-from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
-
-
-@pytest.fixture
-def database(tmp_path):
-    made = open_catalog(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def events(database):
-    return SqlEventRepository(database)
 
 
 def event(number=0):

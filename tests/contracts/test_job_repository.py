@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
@@ -16,7 +15,6 @@ from flight_core.domain.events import Event, EventKind
 from flight_core.domain.idempotency import IdempotencyKey
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, Reading, SourceSpec
 from flight_core.domain.job import JobFilter, JobState, LogLevel, LogLine, Maintenance, Phase, Progress, Task
-from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 LEASE = timedelta(seconds=10)
@@ -33,18 +31,6 @@ class HeldClock:
 @pytest.fixture
 def clock():
     return HeldClock()
-
-
-@pytest.fixture
-def database(tmp_path):
-    made = open_catalog(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def events(database):
-    return SqlEventRepository(database)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.schedule import Cron, Interval, Schedule
 from flight_core.infrastructure.database import Database
-from tests.catalogs import KEY, open_catalog
+from tests.catalogs import KEY
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 REQUEST = IngestionRequest(
@@ -46,13 +46,6 @@ def event(kind=EventKind.SCHEDULE_CHANGED, **data):
 
 def job(id="j1", state=JobState.QUEUED):
     return Ingestion(id=id, request=REQUEST, state=state, created_at=NOON, actor="ann", schedule="s")
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = open_catalog(tmp_path)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The record of who asked for what."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,11 +12,11 @@ from flight_core.domain.audit import AuditEntry, AuditFilter, Decision, StoredAu
 from flight_core.infrastructure.database import Database
 
 
+@dataclass(frozen=True, slots=True)
 class SqlAuditRepository:
     """See `AuditRepository`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def append(self, entries: Sequence[AuditEntry]) -> None:
         rows = [
@@ -34,7 +35,7 @@ class SqlAuditRepository:
             }
             for entry in entries
         ]
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(audit.insert(), rows)
 
     def list(
@@ -43,11 +44,11 @@ class SqlAuditRepository:
         statement = audit.select().where(*_conditions(wanted)).order_by(audit.c.seq.desc()).limit(limit)
         if before is not None:
             statement = statement.where(audit.c.seq < before)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return [_entry(row) for row in connection.execute(statement)]
 
     def prune(self, *, keep: int) -> None:
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             oldest_kept = sa.select(audit.c.seq).order_by(audit.c.seq.desc()).offset(keep).limit(1)
             seq = connection.execute(oldest_kept).scalar_one_or_none()
             if seq is not None:

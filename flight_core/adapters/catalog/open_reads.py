@@ -1,6 +1,7 @@
 """What the processes of a data directory read."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flight_core.adapters.catalog.tables import open_reads
@@ -9,26 +10,26 @@ from flight_core.infrastructure.database import Database
 _ANY = ""
 
 
+@dataclass(frozen=True, slots=True)
 class SqlOpenReadRepository:
     """See `OpenReadRepository`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def beat(self, process: str, at: datetime, oldest_reads: Mapping[str, datetime]) -> None:
         reads = {
             dataset_id: moment.astimezone(UTC).isoformat() for dataset_id, moment in oldest_reads.items()
         }
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(open_reads.delete().where(open_reads.c.process == process))
             connection.execute(open_reads.insert().values(process=process, beat_at=at, oldest_reads=reads))
 
     def leave(self, *processes: str) -> None:
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(open_reads.delete().where(open_reads.c.process.in_(processes)))
 
     def horizon(self, dataset_id: str, *, alive_since: datetime) -> datetime | None:
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(open_reads.select().where(open_reads.c.beat_at >= alive_since)).all()
         moments = [row.beat_at for row in rows]
         for row in rows:

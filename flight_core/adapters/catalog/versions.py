@@ -5,6 +5,7 @@ that expires at the same moment.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,18 +26,18 @@ from flight_core.domain.versions import RetentionPolicy, Tag, TagName, tag_not_f
 from flight_core.infrastructure.database import Database
 
 
+@dataclass(frozen=True, slots=True)
 class SqlVersionRepository:
     """See `VersionRepository`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def tags(self, dataset_id: str) -> Sequence[Tag]:
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return _tags(connection, dataset_id)
 
     def put_tag(self, dataset_id: str, tag: Tag, event: Event) -> None:
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             counters.lock(connection, counters.REVISION)
             dataset = _dataset(connection, dataset_id, event.subject)
             first_kept = dataset.first_kept or 0
@@ -62,7 +63,7 @@ class SqlVersionRepository:
             append_event(connection, event)
 
     def remove_tag(self, dataset_id: str, name: TagName, event: Event) -> None:
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             counters.lock(connection, counters.REVISION)
             dataset = _dataset(connection, dataset_id, event.subject)
             tags = {tag.name.key: tag for tag in _tags(connection, dataset_id)}
@@ -75,12 +76,12 @@ class SqlVersionRepository:
 
     def retention(self, dataset_id: str) -> RetentionPolicy | None:
         statement = retention_policies.select().where(retention_policies.c.dataset_id == dataset_id)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = connection.execute(statement).one_or_none()
         return None if row is None else RetentionPolicy(row.keep_versions, row.keep_s)
 
     def set_retention(self, dataset_id: str, policy: RetentionPolicy | None, event: Event) -> None:
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             counters.lock(connection, counters.REVISION)
             _dataset(connection, dataset_id, event.subject)
             connection.execute(
@@ -95,7 +96,7 @@ class SqlVersionRepository:
             append_event(connection, event)
 
     def expire(self, dataset_id: str, *, before: int, event: Event) -> Sequence[int]:
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             counters.lock(connection, counters.REVISION)
             dataset = _dataset(connection, dataset_id, event.subject)
             first_kept = dataset.first_kept or 0
@@ -113,13 +114,13 @@ class SqlVersionRepository:
 
     def expired(self, dataset_id: str) -> Mapping[int, datetime]:
         statement = expired_versions.select().where(expired_versions.c.dataset_id == dataset_id)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return {row.version: row.expired_at for row in connection.execute(statement)}
 
     def forget_expired(self, dataset_id: str, versions: Collection[int]) -> None:
         own = expired_versions.c.dataset_id == dataset_id
         which = expired_versions.c.version == sa.bindparam("number")
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             if versions:
                 gone = [{"number": number} for number in versions]
                 connection.execute(expired_versions.delete().where(own, which), gone)
