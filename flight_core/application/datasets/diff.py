@@ -1,41 +1,20 @@
-"""What is different between two versions of a dataset.
+"""What is different between two versions of a dataset."""
 
-The comparison is SQL over `name@vA` and `name@vB`, so that the engine's memory limit holds for it:
-joins and aggregates that outgrow it go to disk. Columns are renamed by position within the SQL, so that
-no name of the user's can collide with ours.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.types as pat
 
 from flight_core.application.access.rights import get_seen, require
+from flight_core.application.datasets.diff_sql import DiffPlan, SchemaChanges, diff_plan
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.queries.reads import OpenQuery
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest
-from flight_core.domain.query import Statement, quoted
+from flight_core.domain.query import Statement
 from flight_core.domain.repositories import ContractRepository, DatasetRepository
 from flight_core.domain.versions import VersionName
-
-
-@dataclass(frozen=True, slots=True)
-class RetypedColumn:
-    name: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaChanges:
-    """Columns are compared by name without case."""
-
-    added: Sequence[pa.Field]  # type: ignore[type-arg]  # the type does not matter
-    removed: Sequence[pa.Field]  # type: ignore[type-arg]
-    retyped: Sequence[RetypedColumn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +43,6 @@ class VersionDiff:
     columns: SchemaChanges
     rows: RowChanges
     sample: pa.Table
-
-
-@dataclass(frozen=True, slots=True)
-class DiffPlan:
-    """Two versions, and the SQL that compares their rows."""
-
-    before: DatasetVersion
-    after: DatasetVersion
-    key: Sequence[str]
-    columns: SchemaChanges
-    duplicates: str | None  # per version the number of keys that more than one row has; None without a key
-    counts: str
-    rows: str
-    """One row a difference: `change` (added, removed, changed), with a key `key`, `before` and `after` as
-    structs; without one `rows`, how many there are of it, and `row`."""
-    compared: Sequence[str]  # columns, without the key
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +94,13 @@ class DiffVersions:
         dataset = get_seen(self.datasets, name, actor)
         old, new = self.find(dataset, before), self.find(dataset, after)
         if key is not None:
-            return _plan(dataset.name, old, new, key)
+            return diff_plan(dataset.name, old, new, key)
         for unique in self._unique_keys(dataset.name):
             if _has(old.schema, unique) and _has(new.schema, unique):
-                plan = _plan(dataset.name, old, new, unique)
+                plan = diff_plan(dataset.name, old, new, unique)
                 if not any(self._twice(plan, actor, door)):
                     return plan
-        return _plan(dataset.name, old, new, ())
+        return diff_plan(dataset.name, old, new, ())
 
     def _unique_keys(self, name: DatasetName) -> Iterator[Sequence[str]]:
         stored = self.contracts.find(name)
@@ -177,135 +140,3 @@ def _changes(plan: DiffPlan, counted: Mapping[str, int]) -> RowChanges:
         counted["both"] - counted["changed"],
         {column: rows for column, rows in by_column.items() if rows},
     )
-
-
-def _plan(name: DatasetName, old: DatasetVersion, new: DatasetVersion, key: Sequence[str]) -> DiffPlan:
-    columns = list(_common(old.schema, new.schema))
-    by_key = {column.name.lower(): column for column in columns}
-    missing = [column for column in key if column.lower() not in by_key]
-    if missing:
-        raise InvalidRequest(
-            f"'{missing[0][:100]}' is no column of both versions of '{name}'; they share"
-            f" {', '.join(column.name for column in columns[:20]) or 'none'}",
-            key=list(key),
-        )
-    keys = [by_key[column] for column in dict.fromkeys(column.lower() for column in key)]
-    rest = [column for column in columns if column not in keys]
-    tables = [f"datasets.{quoted(f'{name}@v{version.ref.version}')}" for version in (old, new)]
-    counts, rows = _by_key(tables, keys, rest) if keys else _as_multisets(tables, columns)
-    return DiffPlan(
-        before=old,
-        after=new,
-        key=[column.name for column in keys],
-        columns=_schema_changes(old.schema, new.schema),
-        duplicates=_duplicates(tables, keys) if keys else None,
-        counts=counts,
-        rows=rows,
-        compared=[column.name for column in rest],
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column of both versions, and how its values are made comparable."""
-
-    name: str
-    expressions: tuple[str, str]  # in the older version, in the newer one
-
-
-def _common(old: pa.Schema, new: pa.Schema) -> Iterator[_Column]:
-    there = {field.name.lower(): field for field in old}
-    for field in new:
-        past = there.get(field.name.lower())
-        if past is not None:
-            form = "{}" if _comparable(past.type, field.type) else "CAST({} AS VARCHAR)"
-            yield _Column(field.name, (form.format(quoted(past.name)), form.format(quoted(field.name))))
-
-
-def _comparable(one: pa.DataType, other: pa.DataType) -> bool:
-    return one == other or (_is_number(one) and _is_number(other))
-
-
-def _is_number(type: pa.DataType) -> bool:
-    return pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)
-
-
-def _schema_changes(old: pa.Schema, new: pa.Schema) -> SchemaChanges:
-    past = {field.name.lower(): field for field in old}
-    now = {field.name.lower(): field for field in new}
-    return SchemaChanges(
-        added=[field for key, field in now.items() if key not in past],
-        removed=[field for key, field in past.items() if key not in now],
-        retyped=[
-            RetypedColumn(field.name, str(past[key].type), str(field.type))
-            for key, field in now.items()
-            if key in past and past[key].type != field.type
-        ],
-    )
-
-
-def _duplicates(tables: Sequence[str], keys: Sequence[_Column]) -> str:
-    return " UNION ALL ".join(
-        f"SELECT {place} AS place, count(*) AS twice FROM (SELECT 1 FROM {table}"
-        f" GROUP BY {', '.join(column.expressions[place] for column in keys)} HAVING count(*) > 1)"
-        for place, table in enumerate(tables)
-    ).join(("SELECT twice FROM (", ") ORDER BY place"))
-
-
-def _by_key(tables: Sequence[str], keys: Sequence[_Column], rest: Sequence[_Column]) -> tuple[str, str]:
-    sides = []
-    for place, table in enumerate(tables):
-        named = [f"{column.expressions[place]} AS k{number}" for number, column in enumerate(keys)]
-        named += [f"{column.expressions[place]} AS c{number}" for number, column in enumerate(rest)]
-        sides.append(f"(SELECT {', '.join(named)}, true AS here FROM {table})")
-    on = " AND ".join(f"a.k{number} IS NOT DISTINCT FROM b.k{number}" for number in range(len(keys)))
-    joined = f"{sides[0]} AS a FULL JOIN {sides[1]} AS b ON {on}"
-    differ = [f"a.c{number} IS DISTINCT FROM b.c{number}" for number in range(len(rest))]
-    both = "(a.here AND b.here)"
-    changed = f"({both} AND ({' OR '.join(differ) or 'false'}))"
-    counts = ", ".join(
-        [
-            "count(*) FILTER (WHERE a.here IS NULL) AS added",
-            "count(*) FILTER (WHERE b.here IS NULL) AS removed",
-            f"count(*) FILTER (WHERE {both}) AS both",
-            f"count(*) FILTER (WHERE {changed}) AS changed",
-            *(f"count(*) FILTER (WHERE {both} AND {one}) AS c{place}" for place, one in enumerate(differ)),
-        ]
-    )
-    key = _struct((column.name, f"coalesce(a.k{n}, b.k{n})") for n, column in enumerate(keys))
-    before = _struct((column.name, f"a.c{n}") for n, column in enumerate(rest))
-    after = _struct((column.name, f"b.c{n}") for n, column in enumerate(rest))
-    rows = (
-        "SELECT CASE WHEN a.here IS NULL THEN 'added' WHEN b.here IS NULL THEN 'removed' ELSE 'changed' END"
-        f" AS change, {key} AS key, CASE WHEN a.here THEN {before} END AS before,"
-        f" CASE WHEN b.here THEN {after} END AS after FROM {joined}"
-        f" WHERE a.here IS NULL OR b.here IS NULL OR {changed}"
-    )
-    return f"SELECT {counts} FROM {joined}", rows
-
-
-def _as_multisets(tables: Sequence[str], columns: Sequence[_Column]) -> tuple[str, str]:
-    sides = []
-    for place, (table, sign) in enumerate(zip(tables, ("-1", "1"), strict=True)):
-        named = [f"{column.expressions[place]} AS c{number}" for number, column in enumerate(columns)]
-        sides.append(f"SELECT {', '.join([*named, f'{sign} AS n'])} FROM {table}")
-    group = ", ".join(f"c{number}" for number in range(len(columns)))
-    totals = (
-        f"SELECT {group}{', ' if group else ''}CAST(sum(n) AS BIGINT) AS n"
-        f" FROM ({' UNION ALL '.join(sides)}) {f'GROUP BY {group}' if group else ''} HAVING sum(n) <> 0"
-    )
-    counts = (
-        "SELECT CAST(coalesce(sum(n) FILTER (WHERE n > 0), 0) AS BIGINT) AS added,"
-        f" CAST(coalesce(-sum(n) FILTER (WHERE n < 0), 0) AS BIGINT) AS removed FROM ({totals})"
-    )
-    row = _struct((column.name, f"c{number}") for number, column in enumerate(columns))
-    rows = (
-        f"SELECT CASE WHEN n > 0 THEN 'added' ELSE 'removed' END AS change, abs(n) AS rows, {row} AS row"
-        f" FROM ({totals})"
-    )
-    return counts, rows
-
-
-def _struct(fields: Iterable[tuple[str, str]]) -> str:
-    made = ", ".join(f"{quoted(name)} := {expression}" for name, expression in fields)
-    return f"struct_pack({made})" if made else "NULL"
