@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from control_api.formats import Format, ResultHead
 from control_api.options import ControlUseCases
 from flight_core.application.ports.clock import new_id
-from flight_core.application.queries.reads import RunningQuery
+from flight_core.application.queries.running import RunningQuery
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, QueryNotFound
 from flight_core.domain.lineage import versions_read

@@ -9,7 +9,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.flight as fl
 
-from flight_core.application.queries.reads import RunningQuery
+from flight_core.application.queries.running import RunningQuery
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, InvalidOption
 from flight_server.auth import Call
 from flight_server.calls import CallScope

@@ -11,8 +11,9 @@ from flight_core.application.contracts.prepare import contract_type
 from flight_core.application.maintenance.runs import TellStep, say_nothing
 from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.profiles.job import LookAtVersion
-from flight_core.application.profiles.profile import ComputeProfile, VersionQueries, is_quick
+from flight_core.application.profiles.profile import ComputeProfile, is_quick
 from flight_core.application.profiles.sql import TEXT_CHARS
+from flight_core.application.profiles.version_queries import VersionQueries
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import ColumnContract, Contract, UniqueKey, contract_document

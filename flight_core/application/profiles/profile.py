@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,19 +23,17 @@ from flight_core.application.profiles.sql import (
     known_of,
     select,
 )
-from flight_core.application.queries.admission import patiently
+from flight_core.application.profiles.version_queries import VersionQueries
 from flight_core.application.queries.cancellation import Cancellation
-from flight_core.application.queries.reads import OpenQuery, RunningQuery
+from flight_core.application.queries.reads import OpenQuery
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest, TooManyStreams
 from flight_core.domain.job import Maintenance, Task
 from flight_core.domain.profile import Bin, ColumnProfile, Lengths, Quantile, TopValue
-from flight_core.domain.query import OWN_DOOR, Statement, quoted
 from flight_core.domain.repositories import DatasetRepository, ProfileRepository
 from flight_core.domain.versions import VersionName
 
-_READER = "skein/profile"
 _QUICK_CELLS = 2_000_000  # half a second or so
 _COLUMNS_AT_ONCE = 32
 _CELLS_AT_ONCE = 200_000_000  # in one query, which has a deadline
@@ -143,31 +140,6 @@ def _wanted(schema: pa.Schema, columns: Sequence[str], name: DatasetName) -> fro
                 column=column[:100],
             )
     return frozenset(by_key[column.lower()] for column in columns) or frozenset(schema.names)
-
-
-@dataclass(frozen=True, slots=True)
-class VersionQueries:
-    """Queries of one version."""
-
-    name: DatasetName
-    version: DatasetVersion
-    open_query: OpenQuery
-    stop: Cancellation
-    patient: bool = False
-
-    @property
-    def table(self) -> str:
-        return f"datasets.{quoted(self.name.value)}"
-
-    def rows(self, sql: str) -> list[dict[str, Any]]:
-        with self._opened(Statement(sql)) as query, self.stop.interrupting(query.cancel):
-            return pa.Table.from_batches(list(query), query.schema).to_pylist()
-
-    def _opened(self, statement: Statement) -> RunningQuery:
-        reader = Actor(_READER, frozenset({Scope.READ}), (self.name.key,))
-        pins = {self.name.key: self.version.ref}
-        opening = partial(self.open_query, statement, actor=reader, door=OWN_DOOR, pins=pins)
-        return patiently(opening, self.stop.check) if self.patient else opening()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from flight_core.application.ports.engine import ScanningEngine
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries.added_rows import added_rows
 from flight_core.application.queries.reader import Reader
-from flight_core.application.queries.reads import OpenQuery, RunningQuery
+from flight_core.application.queries.reads import OpenQuery
+from flight_core.application.queries.running import RunningQuery
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import NotFound

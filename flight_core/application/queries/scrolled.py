@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from flight_core.application.queries.reads import OpenQuery, RunningQuery
+from flight_core.application.queries.reads import OpenQuery
+from flight_core.application.queries.running import RunningQuery
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.limits import Limits

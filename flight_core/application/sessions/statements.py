@@ -13,7 +13,8 @@ from flight_core.application.ports.metadata import Metadata, SqlVocabulary
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
 from flight_core.application.queries.reader import Reader
-from flight_core.application.queries.reads import OpenQuery, PlanQuery, RunningQuery
+from flight_core.application.queries.reads import OpenQuery, PlanQuery
+from flight_core.application.queries.running import RunningQuery
 from flight_core.application.sessions.session import (
     DOOR,
     BoundStatement,
@@ -26,14 +27,7 @@ from flight_core.application.sessions.writes import WriteDatasetInSession
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import DatasetNotFound, InvalidParameters
-from flight_core.domain.query import (
-    Outcome,
-    Pins,
-    QueryPlan,
-    Statement,
-    StatementInfo,
-    StatementKind,
-)
+from flight_core.domain.query import Outcome, Pins, QueryPlan, Statement, StatementInfo, StatementKind
 from flight_core.domain.repositories import DatasetRepository
 
 
