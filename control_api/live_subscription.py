@@ -49,7 +49,7 @@ class Reading:
         return sink.getvalue().to_pybytes()
 
     def cancel(self) -> None:
-        self._queries.refuse(self.query_id)  # should it only be about to begin
+        self._queries.refuse(self.query_id, actor=self._live.actor)  # should it only be about to begin
         with suppress(QueryNotFound):
             self._queries.cancel(self.query_id, actor=self._live.actor)
 

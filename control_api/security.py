@@ -35,6 +35,8 @@ _ANONYMOUS_FILES = "/static/"
 # Their bodies are streamed to disk, within limits of their own.
 _STREAMED_PATHS = re.compile(r"/api/v1/(uploads(/[^/]+)?|datasets/[^/]+/upload)")
 
+_HOST = re.compile(r"(\[[^]]*\]|[^:]*)(?::\d*)?")
+
 _POLICY_VIOLATION = 1008
 _MAX_REASON = 120  # bytes of a close frame
 
@@ -198,12 +200,13 @@ async def _hang_up(scope: Scope, send: Send, refusal: Unauthenticated) -> None:
 def _check_host(headers: Headers, allowed: frozenset[str]) -> None:
     hosts = headers.getlist("host")
     host = hosts[0] if len(hosts) == 1 else ""
-    name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
+    match = _HOST.fullmatch(host)
+    name = match[1] if match else ""
     if "*" not in allowed and name.lower() not in allowed:
         raise HttpProblem(
             421,
             "host_not_allowed",
-            f"the host name {name[:100]!r} is not one of this server's; use {', '.join(sorted(allowed))},"
+            f"the host {host[:100]!r} is not one of this server's; use {', '.join(sorted(allowed))},"
             " or add it to SKEIN_ALLOWED_HOSTS",
         )
 

@@ -85,7 +85,7 @@ class Run:
     def cancel(self) -> None:
         self._cancelled = True
         queries = self._use_cases.queries.log
-        queries.refuse(self.query_id)  # should it only be about to begin
+        queries.refuse(self.query_id, actor=self._actor)  # should it only be about to begin
         with suppress(QueryNotFound):
             queries.cancel(self.query_id, actor=self._actor)
 

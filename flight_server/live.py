@@ -91,7 +91,7 @@ class _Exchange:
         self._probe_pull(gone)
         if gone:
             self.gone.set()
-            self._queries.refuse(self._query_id)  # should it only be about to begin
+            self._queries.refuse(self._query_id, actor=self._call.actor)  # should it only be about to begin
             with suppress(QueryNotFound):
                 self._queries.cancel(self._query_id, actor=self._call.actor)
 

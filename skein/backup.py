@@ -62,7 +62,7 @@ def back_up(source: DataDirectory, target: Path, *, catalog: bool, advance: Adva
 
 
 def _backed_up(source: DataDirectory, target: Path, *, catalog: bool, advance: Advance) -> Backup:
-    target.mkdir(parents=True, exist_ok=True)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
     (target / _MANIFEST).unlink(missing_ok=True)
     _copy(source.root / "secret.key", target / "secret.key")
     if catalog:

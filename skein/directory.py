@@ -48,13 +48,14 @@ class DataDirectory:
         return f"sqlite:///{self.root / 'catalog.sqlite'}"
 
     def prepare(self) -> None:
-        """
+        """Make the folders, for their owner alone; those that are there stay as they are.
+
         Raises:
             InvalidOption: the folder cannot be made or written to.
         """
         try:
             for folder in (self.root, self.lake, self.jobs, self.uploads):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidOption(
                 f"the data directory '{self.root}' cannot be used: {error.strerror};"

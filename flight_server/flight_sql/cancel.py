@@ -79,7 +79,7 @@ class Cancel:
         try:
             return self._use_cases.cancel(query_id, actor=call.actor)
         except QueryNotFound:
-            self._use_cases.queries.refuse(query_id)
+            self._use_cases.queries.refuse(query_id, actor=call.actor)
             return True
 
     def _query_id(self, call: Call, ticket: bytes) -> str | None:

@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode, WriteRule
+from tests.protocol.raw_flight_sql import RawFlightSql
 from tests.stack import Stack, skein_stack
 
 TOKENS = {
@@ -233,6 +234,21 @@ def test_a_ticket_of_somebody_else_does_not_open_what_is_out_of_sight(stack):
         info = client.get_flight_info(fl.FlightDescriptor.for_path(SECRET), flight_options("owner"))
         with pytest.raises(KeyError, match=r"\[dataset_not_found\]"):
             client.do_get(info.endpoints[0].ticket, flight_options("team")).read_all()
+
+
+def test_nobody_keeps_a_query_of_somebody_else_from_running(stack):
+    with stack.flight() as client, stack.flight() as other:
+        mine, theirs, admins = (
+            RawFlightSql(each, {"authorization": f"Bearer {TOKENS[who]}"})
+            for each, who in ((client, "team"), (other, "loader"), (other, "owner"))
+        )
+        info = mine.execute("SELECT 1 AS one")
+        theirs.cancel(info)
+        assert mine.fetch(info).to_pylist() == [{"one": 1}]
+        planned = mine.execute("SELECT 2 AS two")
+        admins.cancel(planned)
+        with pytest.raises(fl.FlightServerError, match=r"\[cancelled\]"):
+            mine.fetch(planned)
 
 
 def test_flight_sql_shows_and_takes_only_what_was_granted(stack):

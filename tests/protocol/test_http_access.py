@@ -77,6 +77,11 @@ def test_a_name_that_was_bent_to_this_machine_is_refused(stack, client, host):
     assert refusal.value.response.status_code == 421
 
 
+@pytest.mark.parametrize("host", ["[::1].evil.example", "[::1", "localhost:80:80", "localhost:evil"])
+def test_a_host_that_only_begins_like_a_name_of_this_machine_is_refused(client, host):
+    assert client.get("/healthz", headers={"Host": host}).status_code == 421
+
+
 @pytest.mark.parametrize("hosts", ["", "Host:\r\n", "Host: localhost\r\nHost: evil.example\r\n"])
 def test_a_request_names_exactly_one_host(client, hosts):
     with socket.create_connection((client.base_url.host, client.base_url.port)) as raw:

@@ -66,6 +66,7 @@ def test_a_damaged_runtime_file_is_ignored(tmp_path, content):
 def test_a_second_process_with_the_same_role_is_refused(tmp_path):
     directory = DataDirectory(tmp_path / "data")
     directory.prepare()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (directory.root, directory.lake)} == {0o700}
     with directory.claimed({Role.FLIGHT}):
         with pytest.raises(Conflict, match=f"in use by the process {os.getpid()}"):
             directory.claimed(frozenset(Role)).__enter__()

@@ -56,7 +56,7 @@ class QueryLog:
         self._running: dict[int, QueryRecord] = {}  # each run
         self._spans: dict[int, Span] = {}  # of each run
         self._measured: dict[str, Measured] = {}  # the latest run of each
-        self._refused: OrderedDict[str, None] = OrderedDict()
+        self._refused: OrderedDict[str, dict[str, Actor]] = OrderedDict()  # and by whom, by their names
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
         self._cache_uses: Counter[CacheUse] = Counter()
         self._errors: Counter[str] = Counter()
@@ -81,7 +81,8 @@ class QueryLog:
                 self._spans[id(record)] = self._begun(record)
             self._running[id(record)] = record
             self._forget_the_oldest()
-            refused = record.query_id in self._refused
+            refusing = self._refused.get(record.query_id, {}).values()
+            refused = any(actor.oversees(record.actor) for actor in refusing)
         if refused:
             cancel()
 
@@ -178,10 +179,11 @@ class QueryLog:
             cancel()
         return bool(cancels)
 
-    def refuse(self, query_id: str) -> None:
-        """Cancel a query that was planned and has not been run, should it come. The latest many are kept."""
+    def refuse(self, query_id: str, *, actor: Actor) -> None:
+        """Cancel a query that was planned and has not been run, should it come from somebody whose queries
+        the actor may cancel. The latest many are kept."""
         with self._lock:
-            self._refused[query_id] = None
+            self._refused.setdefault(query_id, {})[actor.name] = actor
             while len(self._refused) > self._keep:
                 self._refused.popitem(last=False)
 
