@@ -59,7 +59,7 @@ class Once:
         """
         if self._key is None:
             return await make()
-        key = IdempotencyKey.of(self._key, await self._asked(body), actor=self._caller.name)
+        key = self._named(await self._asked(body))
         keys = self._use_cases.idempotency
         earlier = await to_thread.run_sync(keys.claim, key, self._use_cases.clock())
         if earlier is not None:
@@ -83,16 +83,47 @@ class Once:
         body: bytes | None = None,
     ) -> T:
         """The same of what blocks."""
-        return await self(partial(to_thread.run_sync, make), id_of=id_of, again=again, body=body)
+        asked = b"" if self._key is None else await self._asked(body)
+        return await to_thread.run_sync(partial(self._blocking, asked, make, id_of, again))
+
+    def blocking(
+        self, make: Callable[[], T], *, id_of: Callable[[T], str], again: Callable[[str], T], body: bytes
+    ) -> T:
+        """The same of what blocks, in this thread."""
+        return self._blocking(self._line + body, make, id_of, again)
+
+    def _blocking(
+        self, asked: bytes, make: Callable[[], T], id_of: Callable[[T], str], again: Callable[[str], T]
+    ) -> T:
+        if self._key is None:
+            return make()
+        key = self._named(asked)
+        keys = self._use_cases.idempotency
+        earlier = keys.claim(key, self._use_cases.clock())
+        if earlier is not None:
+            return again(earlier)
+        try:
+            made = make()
+        except BaseException:
+            keys.release(key)
+            raise
+        keys.settle(key, id_of(made))
+        return made
+
+    def _named(self, asked: bytes) -> IdempotencyKey:
+        return IdempotencyKey.of(self._key or "", asked, actor=self._caller.name)
+
+    @property
+    def _line(self) -> bytes:
+        url = self._request.url
+        return f"{self._request.method} {url.path}?{url.query}\n".encode()
 
     async def _asked(self, body: bytes | None) -> bytes:
-        url, headers = self._request.url, self._request.headers
-        line = f"{self._request.method} {url.path}?{url.query}\n"
         if body is not None:
-            return line.encode() + body
+            return self._line + body
         if self._request.scope["route"].body_field is not None:  # FastAPI has read it already
-            return line.encode() + await self._request.body()
-        return (line + "\n".join(headers.get(name, "") for name in _OF_BODIES)).encode()
+            return self._line + await self._request.body()
+        return self._line + "\n".join(self._request.headers.get(name, "") for name in _OF_BODIES).encode()
 
 
 async def _once(

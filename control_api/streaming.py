@@ -4,14 +4,16 @@ The engine is asked for a batch only when the one before is on its way, so a cli
 slowly slows the engine down, and never more than two chunks are in memory.
 """
 
+import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
+import pyarrow as pa
 from anyio import CapacityLimiter, to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,7 +25,7 @@ from flight_core.application.queries.running import RunningQuery
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, QueryNotFound
 from flight_core.domain.lineage import versions_read
-from flight_core.domain.query import Statement, StatementKind
+from flight_core.domain.query import Outcome, Statement, StatementKind
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +37,18 @@ _LAST_WORDS_S = 0.5
 T = TypeVar("T")
 
 
+class Once(Protocol):
+    def __call__(
+        self, make: Callable[[], T], *, id_of: Callable[[T], str], again: Callable[[str], T], body: bytes
+    ) -> T:
+        """See `control_api.once.Once.blocking`."""
+
+
 class Run:
     """A statement on its way through the engine. All but `cancel` and `cancelled` block: call them
-    from worker threads, one at a time. `cancel` works from any thread, whatever the others do."""
+    from worker threads, one at a time. `cancel` works from any thread, whatever the others do.
+
+    `once`: a statement that changes something is run unless it was; then the answer has no rows."""
 
     def __init__(
         self,
@@ -47,12 +58,14 @@ class Run:
         actor: Actor,
         format: Format,
         reads_only: bool = False,
+        once: Once | None = None,
     ) -> None:
         self._use_cases = use_cases
         self._statement = statement
         self._actor = actor
         self._format = format
         self._reads_only = reads_only
+        self._once = once
         self._cancelled = False
         self._running: RunningQuery | None = None
         self._chunks: Iterator[bytes] = iter(())
@@ -107,13 +120,11 @@ class Run:
         self._chunks = self._format.encode(self.head, running)
 
     def _run_at_once(self) -> None:
-        outcome = self._use_cases.queries.run(
-            self._statement,
-            actor=self._actor,
-            door=DOOR,
-            started=lambda _: None,  # the log of queries knows how to cancel it
-            query_id=self.query_id,
-        )
+        if self._once is None:
+            outcome = self._outcome()
+        else:
+            told = repr(self._statement).encode()
+            outcome = self._once(self._outcome, id_of=self._id_of, again=self._again, body=told)
         self.head = ResultHead(
             outcome.table.schema,
             self.query_id,
@@ -121,6 +132,22 @@ class Run:
             affected_rows=outcome.affected_rows,
         )
         self._chunks = self._format.encode(self.head, outcome.table.to_batches())
+
+    def _outcome(self) -> Outcome:
+        return self._use_cases.queries.run(
+            self._statement,
+            actor=self._actor,
+            door=DOOR,
+            started=lambda _: None,  # the log of queries knows how to cancel it
+            query_id=self.query_id,
+        )
+
+    def _id_of(self, outcome: Outcome) -> str:
+        return json.dumps([self.query_id, outcome.affected_rows])
+
+    def _again(self, made: str) -> Outcome:
+        self.query_id, affected_rows = json.loads(made)
+        return Outcome(pa.table({}), affected_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +171,7 @@ class QueryResponse(Response):
     def __init__(
         self, run: Run, format: Format, streaming: Streaming, *, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(media_type=format.media_type, headers=dict(headers or {}))
+        super().__init__(media_type=format.media_type, headers={"Vary": "Accept", **(headers or {})})
         self._run = run
         self._torn = format.torn
         self._streaming = streaming

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from control_api import answers, requests
 from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
 from control_api.etags import etag_of, etag_of_dataset, is_fresh, matching, weak
+from control_api.once import OnceOnly
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.paging import Paged
 from control_api.queued import Queued
@@ -90,7 +91,8 @@ def describe_dataset(
     at = requests.version(version)
     dataset = use_cases.datasets.get(name, actor=caller)
     if at is None and is_fresh(request, etag_of_dataset(dataset)):
-        return Response(status_code=304, headers={"ETag": etag_of_dataset(dataset)})
+        known = {"ETag": etag_of_dataset(dataset), "Cache-Control": _REVALIDATE}
+        return Response(status_code=304, headers=known)
     described = use_cases.datasets.describe(name, actor=caller, at=at)
     response.headers["Cache-Control"] = _REVALIDATE
     response.headers["ETag"] = (
@@ -109,19 +111,30 @@ def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Call
 
 
 @router.post("/{name}/delete", dependencies=[Depends(json_body)])
-def delete_rows(
-    name: Name, body: wire.DeleteRequest, request: Request, use_cases: UseCases, caller: Caller
+async def delete_rows(
+    name: Name,
+    body: wire.DeleteRequest,
+    request: Request,
+    use_cases: UseCases,
+    caller: Caller,
+    once: OnceOnly,
 ) -> wire.Deleted:
     """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
     against newer versions."""
     parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
-    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
-        expected = None if seen is None else seen.version
-        rows = use_cases.datasets.delete_rows(
-            name, body.where, parameters, actor=caller, door="http", expected=expected
-        )
-    dataset = use_cases.datasets.get(name, actor=caller)
-    return wire.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
+
+    def delete() -> wire.Deleted:
+        with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+            expected = None if seen is None else seen.version
+            rows = use_cases.datasets.delete_rows(
+                name, body.where, parameters, actor=caller, door="http", expected=expected
+            )
+        dataset = use_cases.datasets.get(name, actor=caller)
+        return wire.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)
+
+    return await once.in_thread(
+        delete, id_of=wire.Deleted.model_dump_json, again=wire.Deleted.model_validate_json
+    )
 
 
 @router.post("/{name}/refresh", status_code=202)
@@ -183,7 +196,7 @@ def sample_rows(
     sql = _select(_at(dataset.name, dataset.version if at is None else at), columns)
     statement = Statement(f"{sql} USING SAMPLE reservoir({rows} ROWS)")
     run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
-    return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store", "Vary": "Accept"})
+    return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/{name}/usage")

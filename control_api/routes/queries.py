@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from control_api.dependencies import Caller, Responses, UseCases, WaitSeconds, Wanted, json_body
+from control_api.once import OnceOnly
 from control_api.openapi import RESULT
 from control_api.paging import Cursor, Paging, Place
 from control_api.streaming import QueryResponse, Run
@@ -38,17 +39,23 @@ _LIST_OR_RESULT: dict[int | str, dict[str, Any]] = {
 @router.post("/query", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
 @router.post("/queries", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
 def run_query(
-    request: wire.QueryRequest, use_cases: UseCases, caller: Caller, streaming: Responses, format: Wanted
+    request: wire.QueryRequest,
+    use_cases: UseCases,
+    caller: Caller,
+    streaming: Responses,
+    format: Wanted,
+    once: OnceOnly,
 ) -> Response:
     """Run a statement and stream its result as JSON, NDJSON, CSV, Parquet or Arrow, by `Accept`.
 
     It runs no faster than the client reads, and stops when the client hangs up. A failure after the
     first rows breaks the connection. Statements that change something run once, in a session of
-    their own. `/query` and `/queries` are the same.
+    their own, also where they come again with the same `Idempotency-Key`: the answer then tells what they
+    changed, without rows. `/query` and `/queries` are the same.
     """
     statement = Statement(request.sql, _parameters(request.params), request.limit, row_offset=request.offset)
-    run = Run(use_cases, statement, actor=caller, format=format)
-    return QueryResponse(run, format, streaming, headers={"Vary": "Accept"})
+    run = Run(use_cases, statement, actor=caller, format=format, once=once.blocking)
+    return QueryResponse(run, format, streaming)
 
 
 def _parameters(given: list[Any] | dict[str, Any]) -> Parameters:
@@ -99,8 +106,7 @@ def list_queries(
         _refuse_unread(request, _OF_THE_LIST, "with")
         statement = Statement(sql, _parameters(_json(params)), limit, row_offset=offset)
         run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
-        headers = {"Vary": "Accept", "Cache-Control": "no-store"}
-        return QueryResponse(run, format, streaming, headers=headers)
+        return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store"})
     _refuse_unread(request, ("params", "offset"), "without")
     limit = 100 if limit is None else limit
     if not 1 <= limit <= 1000:

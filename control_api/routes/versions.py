@@ -10,6 +10,7 @@ from control_api import answers, requests
 from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
 from control_api.etags import matching
 from control_api.formats import json_objects
+from control_api.once import OnceOnly
 from control_api.openapi import RESULT
 from control_api.paging import Paged
 from control_api.streaming import DOOR, QueryResponse, Run
@@ -152,20 +153,26 @@ def _summary(version: DatasetVersion) -> VersionSummary:
 
 
 @router.post("/restore", dependencies=[Depends(json_body)])
-def restore_version(
-    name: Name, wanted: RestoreRequest, request: Request, use_cases: UseCases, caller: Caller
+async def restore_version(
+    name: Name, wanted: RestoreRequest, request: Request, use_cases: UseCases, caller: Caller, once: OnceOnly
 ) -> Version:
     """Make an older version current again, as a new version; no file is copied. `If-Match` with the
     dataset's ETag makes sure that nothing is undone that was written meanwhile."""
-    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
-        expected = None if seen is None else seen.version
-        restored = use_cases.versions.restore(
-            name,
-            version_named(wanted.version),
-            actor=caller,
-            message=wanted.message,
-            expected=expected,
-        )
+
+    def restore() -> DatasetVersion:
+        with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+            return use_cases.versions.restore(
+                name,
+                version_named(wanted.version),
+                actor=caller,
+                message=wanted.message,
+                expected=None if seen is None else seen.version,
+            )
+
+    def again(number: str) -> DatasetVersion:
+        return use_cases.datasets.describe(name, actor=caller, at=int(number)).version
+
+    restored = await once.in_thread(restore, id_of=lambda made: str(made.ref.version), again=again)
     return answers.version(restored)
 
 

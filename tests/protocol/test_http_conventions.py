@@ -219,6 +219,34 @@ def test_a_request_that_comes_again_with_its_key_makes_nothing_new(client, path,
     assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
 
 
+def test_rows_are_deleted_versions_restored_and_statements_run_once_for_a_key(client):
+    client.post("/api/v1/queries", json={"sql": "CREATE OR REPLACE TABLE once (i INTEGER)"})
+    insert = {"sql": "INSERT INTO once VALUES (?) RETURNING i", "params": [7]}
+    restore = "/api/v1/datasets/numbers/restore"
+    for path, body in [
+        ("/api/v1/datasets/numbers/delete", {"where": "i = 1"}),
+        (restore, {"version": "v0"}),
+        ("/api/v1/queries", insert),
+    ]:
+        headers = {"Idempotency-Key": f"once {path}", "If-Match": "*"}
+        first = client.post(path, headers=headers, json=body)
+        versions = client.get("/api/v1/datasets/numbers/versions").json()
+        again = client.post(path, headers=headers, json=body)
+        assert (first.status_code, again.status_code) == (200, 200), again.text
+        if path == "/api/v1/queries":
+            assert first.json()["rows"] == [{"i": 7}]
+            told = ("query_id", "affected_rows")
+            assert [again.json()[name] for name in told] == [first.json()[name] for name in told]
+        else:
+            assert again.json() == first.json()
+        assert client.get("/api/v1/datasets/numbers/versions").json() == versions
+    found = client.post("/api/v1/queries", json={"sql": "SELECT i FROM once"})
+    assert found.json()["rows"] == [{"i": 7}]
+    other = {"sql": "INSERT INTO once VALUES (?) RETURNING i", "params": [8]}
+    refused = client.post("/api/v1/queries", headers={"Idempotency-Key": "once /api/v1/queries"}, json=other)
+    assert refused.json()["code"] == "idempotency_key_reused"
+
+
 def ids_in(value):
     return value if isinstance(value, str) else [each["id"] for each in value]
 
