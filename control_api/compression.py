@@ -71,6 +71,7 @@ class _Compressed:
             for coding in CODINGS:
                 if _own(etag, coding) in self._known:
                     headers["ETag"] = _own(etag, coding)
+            headers.add_vary_header("Accept-Encoding")
             return {**message, "headers": headers.raw}
         if not _TEXTS.match(headers.get("content-type", "")) or "content-encoding" in headers:
             return message

@@ -63,6 +63,7 @@ _STATE = _header(
     "If-Match", "The ETag that GET told: 412 where somebody has changed it since.", '"0f8b6c-3-0"'
 )
 _PATIENCE = _header("Prefer", "How many seconds to wait for the end, 60 at most.", "wait=10")
+_JOBS = frozenset({"/api/v1/jobs/{job_id}", "/api/v1/ingestions/{ingestion_id}"})
 
 # Credentials are wanted where some are configured.
 _SECURITY: list[dict[str, list[str]]] = [{}, {"token": []}, {"password": []}]
@@ -107,7 +108,7 @@ def _with_headers(document: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"].setdefault("304", NOT_MODIFIED[304])
             if method in ("put", "patch", "delete") or path.endswith(("/restore", "/{name}/delete")):
                 headers.append(_STATE)
-            if "202" in operation["responses"]:
+            if "202" in operation["responses"] or (method == "get" and path in _JOBS):
                 headers.append(_PATIENCE)
             operation.setdefault("parameters", []).extend(headers)
     return document

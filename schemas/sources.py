@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://")]
 Checksum = Annotated[
-    str, Field(pattern=r"^(md5|sha1|sha256|sha512):[0-9a-fA-F]+$", examples=["sha256:9f86..."])
+    str,
+    Field(
+        pattern=r"^(md5|sha1|sha256|sha512):[0-9a-fA-F]+$",
+        examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ),
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from jsonschema import Draft202012Validator
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.stack import skein_stack
@@ -79,6 +80,35 @@ def test_every_body_has_an_example(document):
             names = [name for name in models if f'"#/components/schemas/{name}"' in text]
             assert names or "example" in text, (method, path)
             assert any("example" in json.dumps(models[name]) for name in names), (method, path, names)
+
+
+def test_every_example_is_as_its_schema_says(document):
+    examples = list(examples_in(document))
+    assert len(examples) > 400
+    for schema, example in examples:
+        Draft202012Validator({**schema, "components": document["components"]}).validate(example)
+
+
+def examples_in(node):
+    """Schemas with what they give as an example."""
+    if isinstance(node, list):
+        for each in node:
+            yield from examples_in(each)
+    elif isinstance(node, dict):
+        yield from ((node, example) for example in listed(node.get("examples")))
+        if "schema" in node and "example" in node:
+            yield node["schema"], node["example"]
+        for each in node.values():
+            yield from examples_in(each)
+
+
+def listed(value):
+    return value if isinstance(value, list) else []
+
+
+def test_clients_can_tell_that_jobs_are_waited_for(document):
+    for path in ("/api/v1/jobs/{job_id}", "/api/v1/ingestions/{ingestion_id}"):
+        assert "Prefer" in [each["name"] for each in document["paths"][path]["get"]["parameters"]]
 
 
 def test_every_answer_has_an_example_and_every_parameter_is_explained(document):
