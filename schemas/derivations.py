@@ -67,7 +67,7 @@ class Step(BaseModel):
     parameters: list[StepParameter] = Field(default_factory=list)
 
 
-class StepList(BaseModel):
+class StepPage(Page):
     """Ordered by name."""
 
     items: list[Step]

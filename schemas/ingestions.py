@@ -165,5 +165,5 @@ class SourceKind(BaseModel):
     fields: dict[str, Any]
 
 
-class SourcePage(BaseModel):
+class SourcePage(Page):
     items: list[SourceKind]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from schemas.http import Request
+from schemas.http import Page, Request
 
 ScopeName = Literal["read", "ingest", "write", "admin"]
 
@@ -60,5 +60,5 @@ class CreatedToken(Token):
     token: str | None = Field(description="The secret; it is not told again.")
 
 
-class TokenPage(BaseModel):
+class TokenPage(Page):
     items: list[Token]

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from schemas.http import Request
+from schemas.http import Page, Request
 from schemas.tokens import Limits, ScopeName
 
 
@@ -43,5 +43,5 @@ class User(BaseModel):
     limits: Limits
 
 
-class UserPage(BaseModel):
+class UserPage(Page):
     items: list[User]

@@ -39,17 +39,19 @@ def _place(status: DerivationStatus) -> Place:
 
 
 @router.get("/steps")
-def list_steps(use_cases: UseCases, _caller: Caller) -> derivations.StepList:
+def list_steps(use_cases: UseCases, _caller: Caller, paging: Paged) -> derivations.StepPage:
     """The steps that the operator has installed, to derive datasets with."""
-    return derivations.StepList(
+    page, following = paging.page(use_cases.derivations.steps.list(), place=lambda step: (step.name,))
+    return derivations.StepPage(
+        next=following,
         items=[
             derivations.Step(
                 name=step.name,
                 description=step.description,
                 parameters=[derivations.StepParameter(**asdict(each)) for each in step.parameters],
             )
-            for step in use_cases.derivations.steps.list()
-        ]
+            for step in page
+        ],
     )
 
 

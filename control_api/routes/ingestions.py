@@ -102,14 +102,12 @@ async def cancel_ingestion(
 
 
 @router.get("/sources")
-def list_sources(use_cases: UseCases, caller: Caller) -> wire.SourcePage:
-    """The kinds of source there are, with the JSON schema of their fields."""
-    return wire.SourcePage(
-        items=[
-            wire.SourceKind(kind=kind, fields=dict(fields))
-            for kind, fields in use_cases.ingestions.sources.items()
-        ]
-    )
+def list_sources(use_cases: UseCases, caller: Caller, paging: Paged) -> wire.SourcePage:
+    """The kinds of source there are, ordered by name, with the JSON schema of their fields."""
+    found = use_cases.ingestions.sources
+    page, following = paging.page(found, place=lambda kind: (kind,))
+    items = [wire.SourceKind(kind=kind, fields=dict(found[kind])) for kind in page]
+    return wire.SourcePage(items=items, next=following)
 
 
 def _preview(preview: Preview) -> wire.Preview:

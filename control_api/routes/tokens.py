@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import OnceOnly
+from control_api.paging import Paged, Place
 from flight_core.domain.access import Scope
 from flight_core.domain.limits import Limits
 from flight_core.domain.tokens import ApiToken
@@ -41,16 +42,21 @@ async def create_token(
 
 
 @router.get("")
-def list_tokens(use_cases: UseCases, caller: Caller) -> wire.TokenPage:
+def list_tokens(use_cases: UseCases, caller: Caller, paging: Paged) -> wire.TokenPage:
     """The newest first, also those that were revoked or have expired."""
     found = use_cases.access.list_tokens(actor=caller)
-    return wire.TokenPage(items=[wire.Token(**_fields(each)) for each in found])
+    page, following = paging.page(found, place=_place, like=(0.0, ""))
+    return wire.TokenPage(items=[wire.Token(**_fields(each)) for each in page], next=following)
 
 
 @router.delete("/{token_id}", status_code=204)
 def revoke_token(token_id: str, use_cases: UseCases, caller: Caller) -> None:
     """From the next request on the token is worthless, on all servers of the catalog."""
     use_cases.access.revoke_token(token_id, actor=caller)
+
+
+def _place(token: ApiToken) -> Place:
+    return -token.created_at.timestamp(), token.id
 
 
 def _fields(token: ApiToken) -> dict[str, Any]:

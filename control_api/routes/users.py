@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 
 from control_api.dependencies import Caller, UseCases, json_body
 from control_api.once import OnceOnly
+from control_api.paging import Paged
 from flight_core.domain.access import Scope
 from flight_core.domain.limits import Limits
 from flight_core.domain.users import User
@@ -41,9 +42,11 @@ async def add_user(
 
 
 @router.get("")
-def list_users(use_cases: UseCases, caller: Caller) -> wire.UserPage:
+def list_users(use_cases: UseCases, caller: Caller, paging: Paged) -> wire.UserPage:
     """By name. Those of the settings are not among them."""
-    return wire.UserPage(items=[_wire(user) for user in use_cases.access.list_users(actor=caller)])
+    found = use_cases.access.list_users(actor=caller)
+    page, following = paging.page(found, place=lambda user: (user.name,))
+    return wire.UserPage(items=list(map(_wire, page)), next=following)
 
 
 @router.delete("/{name}", status_code=204)

@@ -12,7 +12,7 @@ from schemas.derivations import (
     DerivationPage,
     Lineage,
     LineageNode,
-    StepList,
+    StepPage,
     StepParameter,
 )
 from skein.cli.remote.client import Api, path_of
@@ -39,7 +39,7 @@ def resume(api: Api, name: str, *, json: bool) -> None:
 
 
 def show_steps(api: Api, *, json: bool) -> None:
-    found = api.get(StepList, path_of("steps")).items
+    found = [each for page in api.pages(StepPage, path_of("steps")) for each in page.items]
     if not (found or json):
         typer.echo("no steps are installed; SKEIN_STEPS names files and modules with some", err=True)
     show_items(

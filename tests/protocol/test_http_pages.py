@@ -31,6 +31,7 @@ class Lists:
             "schedules": self.schedule,
             "uploads": lambda: client.post("/api/v1/uploads", content=b"x"),
             "queries": self.query,
+            "tokens": self.token,
         }
 
     def dataset(self):
@@ -44,6 +45,10 @@ class Lists:
         body["ingestion"] = {"dataset": "never", "source": SOURCE}
         self.client.post("/api/v1/schedules", json=body).raise_for_status()
 
+    def token(self):
+        body = {"name": f"t{next(numbers)}", "scopes": ["read"]}
+        self.client.post("/api/v1/tokens", json=body).raise_for_status()
+
     def query(self):
         with self.stack.skein.control.queries.open(Statement("SELECT 1"), actor=LOCAL, door="http") as query:
             list(query)
@@ -51,7 +56,11 @@ class Lists:
 
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack, stack.http(timeout=60) as client:
+    root = {"Authorization": "Bearer r00t"}
+    with (
+        skein_stack(tmp_path_factory.mktemp("data"), tokens="root=r00t") as stack,
+        stack.http(timeout=60, headers=root) as client,
+    ):
         stack.write("grown", pa.table({"n": [1]}))
         made = Lists(stack, client)
         for add in made.add.values():

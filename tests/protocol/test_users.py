@@ -80,6 +80,11 @@ def test_a_user_logs_in_until_the_user_is_removed(stack, door):
         listed = client.get("/api/v1/users")
         assert name in {each["name"] for each in listed.json()["items"]}
         assert "argon2" not in listed.text
+        paged, url = [], "/api/v1/users?limit=1"
+        while url:
+            page = client.get(url).json()
+            paged, url = paged + page["items"], page["next"]
+        assert paged == listed.json()["items"]
         assert client.delete(f"/api/v1/users/{name}").status_code == 204
     with pytest.raises(REFUSALS) as refused:
         DOORS[door](stack, name, PASSWORD)
