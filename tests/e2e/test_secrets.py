@@ -1,5 +1,4 @@
-"""Secrets that pass through a server are in no answer, no log and, but for what a source was given in the
-clear, in no file of the data directory."""
+"""Secrets that pass through a server are in no answer, no log, and no file of the data directory."""
 
 import base64
 import threading
@@ -14,7 +13,7 @@ import pytest
 
 from tests.stack import SkeinProcess, skein_process
 
-IN_CLEAR = "inl1ne-secret"  # of a source, kept with its job
+INLINE = "inl1ne-secret"  # of a source, kept with its job
 SECRETS = {
     "token of the settings": "s3ttings-t0ken",
     "password of the settings": "s3ttings-passw0rd",
@@ -33,7 +32,7 @@ def source() -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             shown = [self.headers.get("Authorization", ""), self.headers.get("X-Key", "")]
-            right = shown == [SECRETS["secret of a source"], IN_CLEAR] and self.path == "/rows.csv"
+            right = shown == [SECRETS["secret of a source"], INLINE] and self.path == "/rows.csv"
             body = b"x\n1\n" if right else " ".join(shown).encode()
             self.send_response(200 if right else 403)
             self.send_header("Content-Length", str(len(body)))
@@ -77,7 +76,7 @@ def use(server: SkeinProcess, source_url: str) -> tuple[list[str], str]:
         made = client.post("/api/v1/tokens", json={"name": "t", "scopes": ["read"]}, headers=root).json()
         answers.pop()  # the one that tells the token
         for path in ("/rows.csv", "/missing.csv"):
-            headers = {"Authorization": {"secret": "export-key"}, "X-Key": IN_CLEAR}
+            headers = {"Authorization": {"secret": "export-key"}, "X-Key": INLINE}
             wanted = {"kind": "http", "url": source_url + path, "headers": headers}
             asked = {"dataset": "d", "source": wanted}
             reply = client.post("/api/v1/ingestions", json=asked, headers={**root, "Prefer": "wait=30"})
@@ -111,8 +110,8 @@ def test_no_secret_is_answered_logged_or_stored(tmp_path):
     told = "\n".join([*answers, *server.output, *server.errors])
     assert "ingestion" in told
     assert "log_in" in told
-    hidden = {**SECRETS, "token of the catalog": token}
-    for what, secret in {**hidden, "secret in the clear": IN_CLEAR}.items():
+    hidden = {**SECRETS, "token of the catalog": token, "secret inline": INLINE}
+    for what, secret in hidden.items():
         forms = (secret, base64.b64encode(secret.encode()).decode().rstrip("="))
         assert not any(form in told for form in forms), what
     for content in files_below(tmp_path / "data"):
