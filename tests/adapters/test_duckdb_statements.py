@@ -177,6 +177,7 @@ def test_ordinary_statements_are_not_refused(parser, sql):
         ("DROP TABLE IF EXISTS lake.datasets.owls", ("drop", "table", "lake", "datasets", "owls")),
         ("CREATE SCHEMA lake.other", ("create", "schema", "lake", "other", "")),
         ("COMMENT ON TABLE owls IS 'x'", ("comment", "table", "", "", "owls")),
+        ("COMMENT ON COLUMN datasets.owls.i IS 'x'", ("comment", "column", "", "datasets", "owls")),
         ("INSERT OR REPLACE INTO datasets.owls SELECT 1", ("insert", "table", "", "datasets", "owls")),
         ("WITH a AS (SELECT 1) INSERT INTO owls FROM a", ("insert", "table", "", "", "owls")),
         ("UPDATE owls SET i = 1", ("update", "table", "", "", "owls")),

@@ -167,12 +167,25 @@ def test_plain_set_stays_within_its_session(engine, lake):
     other.close()
 
 
-def test_datasets_stay_in_sight_after_use(engine, lake):
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        ("USE workspace", "workspace.main"),
+        ("USE memory", "memory.main"),
+        ("USE lake", "lake.datasets"),
+        ("USE datasets", "lake.datasets"),
+        ("USE memory; USE datasets", "lake.datasets"),
+        ("SET schema = 'datasets'", "lake.datasets"),
+        ("SET search_path = 'datasets,main'", "lake.datasets"),
+        ("USE lake; RESET search_path", "workspace.main"),
+        ("ATTACH ':memory:' AS mine; CREATE SCHEMA mine.datasets; USE mine.datasets", "mine.datasets"),
+    ],
+)
+def test_datasets_stay_in_sight_after_use(engine, lake, sql, place):
     session = engine.open_session()
-    session.execute(Statement("USE workspace"), lake.state)
-    assert session.execute(Statement("SELECT count(*) AS n FROM birds"), lake.state).table.to_pylist() == [
-        {"n": 3}
-    ]
+    session.execute(Statement(sql), lake.state)
+    look = "SELECT count(*) AS n, current_catalog() || '.' || current_schema() AS place FROM birds"
+    assert session.execute(Statement(look), lake.state).table.to_pylist() == [{"n": 3, "place": place}]
     session.close()
 
 
@@ -186,6 +199,7 @@ def test_datasets_stay_in_sight_after_use(engine, lake):
         "CREATE SCHEMA lake.other",
         "DROP SCHEMA datasets CASCADE",
         "ALTER VIEW birds RENAME TO owls",
+        "COMMENT ON COLUMN birds.name IS 'x'",
         "USE lake.datasets; CREATE TABLE owls (i INTEGER)",
         "PREPARE p AS DROP VIEW birds",
     ],

@@ -132,7 +132,8 @@ def test_of_many_who_delete_from_the_same_version_one_succeeds(client, numbers):
     assert len(left(client, numbers)) == 9
 
 
-def test_sql_deletes_through_flight_sql(client, cursor, numbers):
+@pytest.mark.parametrize("emptying", ["DELETE FROM {}", "TRUNCATE {}", "truncate table lake.datasets.{}"])
+def test_sql_deletes_through_flight_sql(client, cursor, numbers, emptying):
     cursor.execute(
         f"DELETE FROM datasets.{numbers} AS d WHERE d.n IN (SELECT n FROM datasets.{numbers} WHERE n < 3)"
     )
@@ -140,7 +141,7 @@ def test_sql_deletes_through_flight_sql(client, cursor, numbers):
     assert left(client, numbers) == [3, 4, 5, 6, 7, 8, 9]
     cursor.execute(f"DELETE FROM {numbers} WHERE n = ?", parameters=[5])
     assert left(client, numbers) == [3, 4, 6, 7, 8, 9]
-    cursor.execute(f"DELETE FROM {numbers}")
+    cursor.execute(emptying.format(numbers))
     assert left(client, numbers) == []
 
 

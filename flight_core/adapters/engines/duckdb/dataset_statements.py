@@ -187,8 +187,12 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
 def _delete(scanner: _Scanner) -> DatasetStatement:
     """The rows are looked up in the view `ROWS`, which shows the dataset and where each row is. The
     condition is where it was, but a line further down."""
-    prefix = scanner.skip_to("delete")
-    scanner.accept("from")
+    prefix = ""
+    if scanner.accept("truncate"):
+        scanner.accept("table")
+    else:
+        prefix = scanner.skip_to("delete")
+        scanner.accept("from")
     name = scanner.name()
     alias = name[-1]
     if scanner.accept("as") or scanner.peek() not in ("", "where", "using", "returning"):

@@ -40,12 +40,7 @@ class ReservedNames:
             new = changed.name
             self._refuse_to_hide(TableTarget(new.name, new.schema or None, new.catalog or None))
         if self.is_dataset(changed):
-            name = changed.name.name or changed.name.schema
-            raise StatementNotAllowed(
-                f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
-                " write them with DoPut, bulk ingest or the API, whose mode 'upsert' replaces rows by key,"
-                " and drop them with `skein drop`"
-            )
+            raise _dataset_stays(changed)
 
     def check_load(self, target: TableTarget, *, create: bool) -> Place:
         """Where the rows go. Raises as `check`."""
@@ -82,6 +77,19 @@ class ReservedNames:
             "SELECT current_database(), current_schema()"
         ).fetchall()
         return TableName(catalog, schema, "")
+
+
+def _dataset_stays(changed: Target) -> StatementNotAllowed:
+    name = changed.name.name or changed.name.schema
+    if changed.verb == "comment":
+        return StatementNotAllowed(
+            f"'{name[:140]}' belongs to the datasets; describe those and their columns with `skein edit`"
+        )
+    return StatementNotAllowed(
+        f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
+        " write them with DoPut, bulk ingest or the API, whose mode 'upsert' replaces rows by key,"
+        " and drop them with `skein drop`"
+    )
 
 
 def _system_stays() -> StatementNotAllowed:

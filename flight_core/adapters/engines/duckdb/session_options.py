@@ -57,12 +57,23 @@ def write(connection: duckdb.DuckDBPyConnection, name: str, value: object) -> No
 
 
 def keep_lake_in_sight(connection: duckdb.DuckDBPyConnection) -> None:
-    """USE replaces the search path; datasets stay visible by name all the same."""
+    """USE replaces the search path; datasets stay visible by name all the same.
+
+    `USE lake` and `USE datasets` lead to the datasets, whatever the current catalog; RESET to where it began.
+    """
     ((path,),) = connection.execute("SELECT current_setting('search_path')").fetchall()
-    missing = [place for place in (DATASETS, VERSIONS) if place not in path]
-    if missing:
-        wider = ",".join([path, *missing] if path else missing)
-        connection.execute(f"SET search_path={literal(wider)}")
+    schemas = connection.execute(
+        "SELECT database_name || '.' || schema_name FROM duckdb_schemas()"
+    ).fetchall()
+    elsewhere = {schema for (schema,) in schemas}
+    places = [
+        DATASETS
+        if place == f"{LAKE}.main" or (place.endswith(f".{LAKE_SCHEMA}") and place not in elsewhere)
+        else place
+        for place in (path or SEARCH_PATH).split(",")
+    ]
+    places += [place for place in (DATASETS, VERSIONS) if place not in places]
+    connection.execute(f"SET search_path={literal(','.join(places))}")
 
 
 def _reset(connection: duckdb.DuckDBPyConnection, option: str) -> None:

@@ -154,6 +154,8 @@ def _ddl(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
             kind = word
         elif kind and word not in _NOISE:
             parts = _dotted(tokens[index:])
+            if kind == "column":  # of a table, which is what changes
+                parts.pop()
             name = _schema_name(parts) if kind == "schema" else table_name_of(parts)
             before = words[:index]
             temporary = "temp" in before or "temporary" in before or name.catalog.lower() == "temp"
