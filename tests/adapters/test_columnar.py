@@ -117,6 +117,37 @@ def test_run_ends_and_extensions_become_what_they_stand_for(write):
     assert table.to_pydict() == {"runs": [5, 5, 7], "ids": [b"0123456789abcdef"] * 3}
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "kept"), [("ms", "us", "us"), ("us", "ns", "ns"), ("ns", "ms", "ns")]
+)
+@pytest.mark.parametrize("type", [pa.timestamp, lambda unit: pa.timestamp(unit, "UTC"), pa.duration])
+def test_times_keep_the_finest_unit_of_all_files(type, one, other, kept):
+    files = [pa.table({"t": pa.array([1001, None], type(unit))}) for unit in (one, other)]
+    expected = [cell for table in files for cell in table["t"].cast(type(kept)).to_pylist()]
+    assert parsed(*map(parquet, files))["t"].cast(type(kept)).to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (pa.array([7], pa.int64()), pa.array([0.5]), [7.0, 0.5]),
+        (pa.array([2**60 + 1, None], pa.int64()), pa.array([0.5]), None),
+        (pa.array([-(2**63)], pa.int64()), pa.array([0.5]), None),
+        (pa.array([1], pa.uint64()), pa.array([1], pa.int64()), None),
+        (pa.array([1], pa.uint64()), pa.array([2], pa.uint8()), [1, 2]),
+        (pa.array([1], pa.timestamp("ns")), pa.array([253402214400000], pa.timestamp("ms")), None),
+        (pa.array([1], pa.timestamp("us", "UTC")), pa.array([1], pa.timestamp("us", "Europe/Berlin")), None),
+    ],
+)
+def test_types_of_several_files_meet_where_nothing_is_lost(one, other, expected):
+    files = [parquet(pa.table({"c": one})), parquet(pa.table({"c": other}))]
+    if expected is None:
+        with pytest.raises(SchemaMismatch, match="ingest them one by one"):
+            parsed(*files)
+    else:
+        assert parsed(*files)["c"].to_pylist() == expected
+
+
 def test_parts_of_what_is_nested_become_what_they_stand_for():
     ids = pa.ListArray.from_arrays([0, 1, 2], pa.array([b"0123456789abcdef", None], pa.uuid()))
     days = pa.array([{"day": date(2026, 1, 31)}, None], pa.struct({"day": pa.date64()}))

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import tarfile
 import zipfile
 
 import pyarrow as pa
@@ -29,6 +30,15 @@ def archive(**members: bytes) -> bytes:
     return out.getvalue()
 
 
+def tar(content: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as packed:
+        member = tarfile.TarInfo("t.csv")
+        member.size = len(content)
+        packed.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -38,8 +48,9 @@ def archive(**members: bytes) -> bytes:
         bz2.compress(CSV),
         archive(**{"t.csv": CSV}),
         archive(**{"../../escape.csv": CSV}),
+        archive(**{"t.csv": CSV, "__MACOSX/._t.csv": b"\0\5\x16\7", ".DS_Store": b"\0", "d/.x/t.csv": b"?"}),
     ],
-    ids=["gzip", "gzip in parts", "zstd", "bz2", "zip", "zip with a path"],
+    ids=["gzip", "gzip in parts", "zstd", "bz2", "zip", "zip with a path", "zip of a Mac"],
 )
 def test_packed_files_are_unpacked(content):
     assert parsed(content).to_pydict() == TABLE
@@ -103,6 +114,10 @@ def test_json_and_ndjson_are_understood_under_either_name():
         (b"%PDF-1.7 ...", "a PDF document"),
         (b"<!DOCTYPE html><html><body>Not found</body></html>", "a web page"),
         (b"SQLite format 3\x00...", "an SQLite database"),
+        (b"\x04\x22\x4d\x18...", "an lz4 archive"),
+        (gzip.compress(zstd(CSV), mtime=0), "compressed once more"),
+        (archive(**{"a.csv.gz": gzip.compress(CSV)}), "compressed once more"),
+        (gzip.compress(tar(CSV), mtime=0), "a tar archive"),
         (bytes(range(256)) * 4, "binary data"),
         (archive(**{"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "an office document"),
     ],

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import pyarrow as pa
@@ -156,11 +156,17 @@ def _copy(packed: Readable, target: Path, bound: _Bound, enough_bytes: int | Non
             written += len(chunk)
 
 
+def _is_hidden(member: zipfile.ZipInfo) -> bool:
+    """As what macOS puts into every archive."""
+    parts = PurePosixPath(member.filename).parts
+    return "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
+
+
 def _unpack_zip(
     path: Path, label: str, folder: Path, bound: _Bound, enough_bytes: int | None
 ) -> list[Unpacked]:
     with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [member for member in archive.infolist() if not (member.is_dir() or _is_hidden(member))]
         names = [member.filename for member in members]
         if "[Content_Types].xml" in names or "mimetype" in names:
             raise UnknownFormat(f"{label} is an office document, but no workbook; save it as CSV")

@@ -5,7 +5,7 @@ before anything touches them, because offsets that lie crash whoever follows the
 """
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -27,6 +27,8 @@ from flight_core.domain.errors import SchemaMismatch, UnreadableData, Unsupporte
 
 _FILE_MAGIC = b"ARROW1"
 _MAX_PRECISION = 38
+_UNITS = ("s", "ms", "us", "ns")
+_WHOLE = 1 << 53  # beyond this floats skip whole numbers
 
 _DAMAGE = (
     pl.exceptions.PolarsError,
@@ -124,20 +126,57 @@ def _scanned(
     files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], schema: pa.Schema, target: Target
 ) -> pl.LazyFrame:
     told = partitions([file.label for file in files], schema.names)
+    shared = _shared_types(schemas)
     frames = [
         target.marked(
-            aligned(_days_kept(file, own), own.names, schema.names).with_columns(folders.values()), file.label
+            aligned(_read(file, own, shared), own.names, schema.names).with_columns(folders.values()),
+            file.label,
         )
         for file, own, folders in zip(files, schemas, told, strict=True)
     ]
     return pl.concat(frames, how="vertical_relaxed")
 
 
-def _days_kept(file: ColumnarFile, schema: pa.Schema) -> pl.LazyFrame:
+def _read(file: ColumnarFile, schema: pa.Schema, shared: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """Polars makes moments of what was a date64 before it was Parquet."""
     days = [field.name for field in schema if pat.is_date32(field.type)]
     frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
-    return frame.with_columns(pl.col(days).cast(pl.Date))
+    exact = [
+        _exactly(pl.col(name), schema.field(name).type, type)
+        for name, type in shared.items()
+        if name in schema.names
+    ]
+    return frame.with_columns(pl.col(days).cast(pl.Date), *exact)
+
+
+def _exactly(column: pl.Expr, own: pa.DataType, type: pl.DataType) -> pl.Expr:
+    """Fails, when it runs, where the type cannot hold a value."""
+    if type == pl.Float64 and pat.is_int64(own):
+        fits = column.is_between(-_WHOLE, _WHOLE) | column.is_null()
+        column = column + pl.when(fits).then(0).otherwise(column).cast(pl.Int8)
+    return column.cast(type)
+
+
+def _shared_types(schemas: Sequence[pa.Schema]) -> dict[str, pl.DataType]:
+    """Of columns that are not alike in all files, where Polars would lose something: it takes the coarsest
+    unit of times, and floats without a look at the integers."""
+    types: dict[str, list[Any]] = {}
+    for field in chain.from_iterable(schemas):
+        types.setdefault(field.name, []).append(field.type)
+    return {
+        name: shared
+        for name, found in types.items()
+        if len(set(found)) > 1 and (shared := _shared_type(found)) is not None
+    }
+
+
+def _shared_type(types: Sequence[Any]) -> pl.DataType | None:
+    if any(map(pat.is_int64, types)) and any(map(pat.is_floating, types)):
+        return pl.Float64()
+    if not all(pat.is_timestamp(type) or pat.is_duration(type) for type in types):
+        return None
+    unit = max((type.unit for type in types), key=_UNITS.index)
+    return pl.Datetime(unit, types[0].tz) if pat.is_timestamp(types[0]) else pl.Duration(unit)
 
 
 def _open_arrow(source: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -317,8 +356,11 @@ def _usual(type: Any) -> pa.DataType:
 
 def _widen(one: pa.DataType, other: pa.DataType) -> bool:
     """Numbers of several widths, or times of several units: there is a type for both."""
-    kinds = (_is_number, pat.is_timestamp, pat.is_duration)
-    return one == other or any(is_kind(one) and is_kind(other) for is_kind in kinds)
+    if pat.is_timestamp(one) and pat.is_timestamp(other):
+        return bool(one.tz == other.tz)
+    if pat.is_uint64(one) or pat.is_uint64(other):
+        return pat.is_unsigned_integer(one) and pat.is_unsigned_integer(other)
+    return one == other or any(is_kind(one) and is_kind(other) for is_kind in (_is_number, pat.is_duration))
 
 
 def _is_number(type: pa.DataType) -> bool:
@@ -330,8 +372,10 @@ def damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
     """Whatever a library says about it, the file is at fault."""
     try:
         yield
-    except pl.exceptions.SchemaError as error:
-        raise SchemaMismatch(f"{file.label} and the other files differ in the types of columns") from error
+    except (pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError) as error:
+        raise SchemaMismatch(
+            f"{file.label} and the other files differ in the types of columns; ingest them one by one"
+        ) from error
     except _DAMAGE as error:
         if "No space left" in str(error):
             raise
