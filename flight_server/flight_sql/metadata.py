@@ -12,7 +12,6 @@ import pyarrow.flight as fl
 from google.protobuf.message import Message
 
 from flight_core.application.ports.metadata import Metadata, TableFilter, TableName
-from flight_core.domain.errors import FlightCoreError
 from flight_server.auth import Call
 from flight_server.flight_sql import keys, type_info
 from flight_server.flight_sql.answers import own_ticket
@@ -91,16 +90,12 @@ def _tables(metadata: Metadata, command: CommandGetTables) -> pa.Table:
     if not command.include_schema:
         return found
     rows = found.select(["catalog_name", "db_schema_name", "table_name"]).to_pylist()
-    schemas = [_table_schema(metadata, TableName(*row.values())).serialize().to_pybytes() for row in rows]
-    return found.append_column("table_schema", pa.array(schemas, pa.binary()))
-
-
-def _table_schema(metadata: Metadata, table: TableName) -> pa.Schema:
-    try:
-        schema = metadata.table_schema(table)
-    except FlightCoreError:  # a view of something that has gone; the list is still good
-        return pa.schema([])
-    return pa.schema([_described(field, table) for field in schema])
+    names = [TableName(*row.values()) for row in rows]
+    schemas = metadata.table_schemas(names)
+    told = [pa.schema([_described(field, name) for field in schemas.get(name, ())]) for name in names]
+    return found.append_column(
+        "table_schema", pa.array([schema.serialize().to_pybytes() for schema in told], pa.binary())
+    )
 
 
 def _described(field: "pa.Field[Any]", table: TableName) -> "pa.Field[Any]":

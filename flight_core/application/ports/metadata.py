@@ -55,13 +55,10 @@ class Metadata(Protocol):
     def tables(self, wanted: TableFilter) -> pa.Table:
         """catalog_name, db_schema_name, table_name, table_type, ordered by all four."""
 
-    def table_schema(self, table: TableName) -> pa.Schema:
-        """As a query of the whole table would return it, with nullability and, as metadata of the fields,
-        type_name, precision, scale, remarks where they are known.
-
-        Raises:
-            InvalidSql, DatasetNotFound: it has gone, or is a view of something that has.
-        """
+    def table_schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, pa.Schema]:
+        """As queries of the whole tables would return them, with nullability and, as metadata of the fields,
+        type_name, precision, scale, remarks where they are known. Without those that have gone, or are views
+        of something that has."""
 
     def primary_keys(self, table: TableName) -> pa.Table:
         """catalog_name, db_schema_name, table_name, column_name, key_sequence (int32, from 1), key_name;

@@ -12,7 +12,7 @@ from flight_core.application.ports.engine import Query
 from flight_core.domain.errors import Cancelled
 from flight_core.domain.query import Pins
 
-_KEPT = 512
+_KEPT = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class KnownPlan:
 
 
 class KnownPlans:
-    """The latest few hundred. Thread-safe."""
+    """The latest two thousand. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,6 +1,8 @@
 """What there is to query, from DuckDB's own catalog. Internals stay out of sight."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -55,11 +57,26 @@ _FOREIGN = f"""
     WHERE f.constraint_type = 'FOREIGN KEY'
 """
 _COLUMNS = """
-    SELECT data_type, is_nullable, CASE WHEN numeric_precision_radix = 10 THEN numeric_precision END,
+    SELECT database_name, schema_name, table_name, column_name, data_type, is_nullable,
+           CASE WHEN numeric_precision_radix = 10 THEN numeric_precision END,
            CASE WHEN numeric_precision_radix = 10 THEN numeric_scale END, comment
-    FROM duckdb_columns() WHERE database_name = $1 AND schema_name = $2 AND table_name = $3
-    ORDER BY column_index
+    FROM duckdb_columns() WHERE table_name IN (SELECT unnest($tables)) ORDER BY column_index
 """
+# Those of users: what they select from may have changed since, or gone.
+_VIEWS = f"""
+    SELECT database_name, schema_name, view_name FROM duckdb_views()
+    WHERE NOT internal AND database_name <> '{LAKE}'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    type: str  # in SQL
+    is_nullable: bool = True
+    precision: int | None = None
+    scale: int | None = None
+    comment: str | None = None
 
 
 class DuckDbMetadata:
@@ -95,20 +112,39 @@ class DuckDbMetadata:
         }
         return self._rows(sql, filters)
 
-    def table_schema(self, table: TableName) -> pa.Schema:
-        def look(connection: duckdb.DuckDBPyConnection) -> pa.Schema:
-            parts = [table.catalog or "", table.schema or "", table.table]
-            relation = connection.sql(f"FROM {'.'.join(map(identifier, parts))}")
-            columns = connection.execute(_COLUMNS, parts).fetchall()
-            schema = self._fields.schema(relation, connection)
-            return pa.schema([_described(field, *rest) for field, rest in zip(schema, columns, strict=True)])
+    def table_schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, pa.Schema]:
+        def look(connection: duckdb.DuckDBPyConnection) -> dict[TableName, pa.Schema]:
+            wanted = {"tables": duckdb.Value([each.table for each in tables], duckdb.type("VARCHAR[]"))}
+            columns = defaultdict[TableName, list[_Column]](list)
+            for *name, column, type, nullable, precision, scale, comment in connection.execute(
+                _COLUMNS, wanted
+            ).fetchall():
+                columns[TableName(*name)].append(_Column(column, type, nullable, precision, scale, comment))
+            for view in {TableName(*name) for name in connection.execute(_VIEWS).fetchall()}:
+                if view in columns:
+                    columns[view] = _as_bound(connection, view, columns[view])
+            return {
+                table: self._schema(connection, table, columns[table]) for table in tables if columns[table]
+            }
 
-        schema: pa.Schema = self._use(look)
+        schemas: dict[TableName, pa.Schema] = self._use(look)
+        return schemas
+
+    def _schema(
+        self, connection: duckdb.DuckDBPyConnection, table: TableName, columns: Sequence[_Column]
+    ) -> pa.Schema:
         entry = self._lake.datasets.get(table.table.lower()) if table.catalog == LAKE else None
-        if entry is None:
-            return schema
-        described = entry.column_descriptions
-        return pa.schema([_with(field, remarks=described.get(field.name)) for field in schema])
+        remarks = {} if entry is None else entry.column_descriptions
+        return pa.schema(
+            [
+                _described(
+                    self._fields.field(each.name, each.type, connection),
+                    each,
+                    remarks.get(each.name, each.comment),
+                )
+                for each in columns
+            ]
+        )
 
     def primary_keys(self, table: TableName) -> pa.Table:
         filters: dict[str, object] = {"catalog": table.catalog, "schema": table.schema, "table": table.table}
@@ -124,20 +160,27 @@ class DuckDbMetadata:
         return table
 
 
-def _described(
-    field: "pa.Field[Any]",
-    data_type: str,
-    is_nullable: bool,
-    precision: int | None,
-    scale: int | None,
-    comment: str | None,
-) -> "pa.Field[Any]":
-    told = _with(field, type_name=data_type, precision=precision, scale=scale, remarks=comment)
-    return told.with_nullable(is_nullable)
+def _as_bound(
+    connection: duckdb.DuckDBPyConnection, view: TableName, columns: Sequence[_Column]
+) -> list[_Column]:
+    """The columns that a view has now; none where it is broken."""
+    parts = (view.catalog or "", view.schema or "", view.table)
+    try:
+        relation = connection.sql(f"FROM {'.'.join(map(identifier, parts))}")
+    except duckdb.Error:
+        return []
+    told = {(each.name, each.type): each for each in columns}
+    now = zip(relation.columns, map(str, relation.types), strict=True)
+    return [told.get((name, type), _Column(name, type)) for name, type in now]
 
 
-def _with(field: "pa.Field[Any]", **about: object) -> "pa.Field[Any]":
-    """Its metadata, and what is known `about` it."""
+def _described(field: "pa.Field[Any]", column: _Column, remarks: str | None) -> "pa.Field[Any]":
+    about = {
+        "type_name": column.type,
+        "precision": column.precision,
+        "scale": column.scale,
+        "remarks": remarks,
+    }
     metadata: dict[bytes | str, bytes | str] = dict((field.metadata or {}).items())
     metadata.update({key: str(value) for key, value in about.items() if value is not None})
-    return field.with_metadata(metadata)
+    return field.with_metadata(metadata).with_nullable(column.is_nullable)

@@ -118,11 +118,12 @@ class ArrowFields:
         self._known: dict[str, pa.Field[Any]] = {}
 
     def schema(self, relation: duckdb.DuckDBPyRelation, cursor: duckdb.DuckDBPyConnection) -> pa.Schema:
-        types = [str(type_) for type_ in relation.types]
-        fields = [self._field(type_, cursor) for type_ in types]
-        return pa.schema(
-            [field.with_name(name) for field, name in zip(fields, relation.columns, strict=True)]
-        )
+        columns = zip(relation.columns, relation.types, strict=True)
+        return pa.schema([self.field(name, str(type_), cursor) for name, type_ in columns])
+
+    def field(self, name: str, type_: str, cursor: duckdb.DuckDBPyConnection) -> "pa.Field[Any]":
+        """Of a column of the SQL type `type_`."""
+        return self._field(type_, cursor).with_name(name)
 
     def _field(self, type_: str, cursor: duckdb.DuckDBPyConnection) -> "pa.Field[Any]":
         known = self._known.get(type_)

@@ -1,12 +1,13 @@
 """What those who may only read can see of the catalog: their datasets, and the system tables."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flight_core.application.ports.metadata import Metadata, TableFilter, TableName
-from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeState, dataset_not_found
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, LakeState
 from flight_core.domain.system import SYSTEM
 
 
@@ -30,11 +31,12 @@ class GuardedMetadata:
         is_known = pc.utf8_lower(pc.field("table_name")).isin(known)
         return _in_sight(self._whole.tables(wanted)).filter(is_known | (pc.field("catalog_name") == SYSTEM))
 
-    def table_schema(self, table: TableName) -> pa.Schema:
+    def table_schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, pa.Schema]:
+        return self._whole.table_schemas([table for table in tables if self._is_in_sight(table)])
+
+    def _is_in_sight(self, table: TableName) -> bool:
         is_dataset = table.catalog == LAKE and table.table.lower() in self._lake.datasets
-        if not is_dataset and table.catalog != SYSTEM:
-            raise dataset_not_found(table.table, self._lake.datasets)
-        return self._whole.table_schema(table)
+        return is_dataset or table.catalog == SYSTEM
 
     def primary_keys(self, table: TableName) -> pa.Table:
         return self._whole.primary_keys(table).slice(0, 0)  # only tables of users have keys
