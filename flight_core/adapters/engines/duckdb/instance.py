@@ -76,7 +76,7 @@ class Instance:
         self.pool = CursorPool(self.root)
         self.views = LakeViews(self.root.cursor(), store, options.home)
         self.parser = Parser()
-        self._approved = lru_cache(maxsize=512)(self._approve)
+        self._approved = lru_cache(maxsize=2048)(self._approve)
         self.own_tables = OwnTables()
         self._named: tuple[int | None, frozenset[str]] = (None, frozenset())
         self.plans = KnownPlans()
