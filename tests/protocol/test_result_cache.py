@@ -1,5 +1,6 @@
 """Answers from the result cache, as clients of every door see them."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -68,6 +69,23 @@ def test_every_door_finds_what_another_one_left(stack):
     assert [query["cached"] for query in latest] == [True, True, True, False]
     assert {query["rows"] for query in latest} == {fresh.num_rows}
     assert {query["state"] for query in latest} == {"succeeded"}
+
+
+def test_some_rows_of_a_result_that_is_kept_come_out_of_it_through_every_door(stack):
+    sql = "SELECT i, g FROM t ORDER BY g, i DESC"
+    _, whole = ask(stack, sql)
+    with stack.http(headers=ARROW) as client:
+        some = client.post("/api/v1/query", json={"sql": sql, "offset": 65_000, "limit": 70_000})
+    assert some.headers["skein-cache"] == "hit"
+    assert pa.ipc.open_stream(some.content).read_all().equals(whole.slice(65_000, 70_000))
+    with stack.flight() as client:
+        command = json.dumps({"sql": sql, "limit": 70_000}).encode()
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(command))
+        assert client.do_get(info.endpoints[0].ticket).read_all().equals(whole.slice(0, 70_000))
+    with stack.http() as client:
+        latest = client.get("/api/v1/queries").json()["items"][:2]
+    assert [(query["cached"], query["rows"]) for query in latest] == [(True, 70_000)] * 2
+    assert all(query["size_bytes"] < whole.nbytes / 2 for query in latest)
 
 
 def test_other_formats_are_made_of_the_same_result(stack):

@@ -14,7 +14,8 @@ def require(actor: Actor, scope: Scope) -> None:
         PermissionDenied: the actor lacks the scope.
     """
     if not actor.may(scope):
-        raise PermissionDenied(f"'{actor.name}' may not {scope}; ask for a token with the scope '{scope}'")
+        act = "administer" if scope is Scope.ADMIN else scope
+        raise PermissionDenied(f"'{actor.name}' may not {act}; ask for a token with the scope '{scope}'")
 
 
 def require_unguarded(actor: Actor) -> None:
