@@ -57,9 +57,32 @@ _EXPOSED_HEADERS = [
     REQUEST_ID,
 ]
 
+_ROUTES = (
+    datasets,
+    annotations,
+    catalog,
+    contracts,
+    profiles,
+    versions,
+    derivations,
+    ingestions,
+    schedules,
+    audit,
+    tokens,
+    users,
+    uploads,
+    jobs,
+    queries,
+    events,
+    live,
+    system,
+)
 
-def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
-    """Stateless but for what the use cases hold. Set `app.state.stopping` before the server stops,
+
+def create_app(use_cases: ControlUseCases, options: ControlOptions, *, whole: bool = True) -> FastAPI:
+    """The API and its pages; without `whole` only what tells how the server is.
+
+    Stateless but for what the use cases hold. Set `app.state.stopping` before the server stops,
     so that event streams end: they would go on for ever."""
     app = FastAPI(
         title="Skein",
@@ -80,27 +103,10 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions) -> FastAPI:
     ProcessCollector(registry=options.registry)
     errors.install(app)
     openapi.install(app)
-    for routes in (
-        datasets,
-        annotations,
-        catalog,
-        contracts,
-        profiles,
-        versions,
-        derivations,
-        ingestions,
-        schedules,
-        audit,
-        tokens,
-        users,
-        uploads,
-        jobs,
-        queries,
-        events,
-        live,
-        system,
-    ):
+    for routes in _ROUTES if whole else (system,):
         app.include_router(routes.router, dependencies=[Depends(known_parameters)])
+    if not whole:
+        return app
     app.include_router(system.pages)
     # Swagger UI and ReDoc as their makers ship them, so that the pages work without the internet.
     app.mount("/static/vendor", StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -20,9 +20,12 @@ _FLUSH_S = 5.0
 
 
 class HttpServer:
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, port: int, *, flag: str) -> None:
+        """`flag` is what sets the port."""
         self._app = app
         self._settings = settings
+        self._port = port
+        self._flag = flag
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -42,7 +45,7 @@ class HttpServer:
     async def run(self, stop: anyio.Event, *, task_status: TaskStatus[str]) -> None:
         """Serve until `stop` is set, then drain; tells its address once it listens. Raises as `bind`."""
         settings = self._settings
-        with bind(settings.host, settings.http_port, flag="--http-port") as listener:
+        with bind(settings.host, self._port, flag=self._flag) as listener:
             uri = http_uri(settings, listener.getsockname()[1])
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._server.serve, [listener])

@@ -21,7 +21,7 @@ from flight_core.domain.errors import FlightCoreError
 from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role
 from skein.http_server import HttpServer
-from skein.ports import check_ports, flight_uri
+from skein.ports import HTTP_FLAG, METRICS_FLAG, check_ports, flight_uri
 from skein.runtime import Endpoints, RuntimeFile
 from skein.settings import Settings
 from skein.wiring.process import VERSION, Skein, flight_server, http_app, open_skein
@@ -104,6 +104,9 @@ class Servers:
             if Role.FLIGHT in self._roles:
                 flight = await tasks.start(self._serve_flight, stop)
                 tasks.start_soon(self._keep_own_tables_told, stop)
+                if Role.CONTROL not in self._roles and self._skein.settings.metrics_port is not None:
+                    address = await tasks.start(self._serve_metrics, stop)
+                    logger.info("answers probes and Prometheus", extra={"address": address})
             if Role.CONTROL in self._roles:
                 http = await tasks.start(self._serve_http, stop, flight)
                 tasks.start_soon(self._work, stop)
@@ -134,7 +137,14 @@ class Servers:
         settings = self._skein.settings
         elsewhere = self._runtime.read().get("flight") or flight_uri(settings, settings.flight_port)
         app = http_app(self._skein, flight_uri=flight or elsewhere)
-        await HttpServer(app, settings).run(stop, task_status=task_status)
+        await HttpServer(app, settings, settings.http_port, flag=HTTP_FLAG).run(stop, task_status=task_status)
+
+    async def _serve_metrics(self, stop: anyio.Event, *, task_status: TaskStatus[str]) -> None:
+        settings = self._skein.settings
+        assert settings.metrics_port is not None
+        app = http_app(self._skein, flight_uri="", whole=False)
+        server = HttpServer(app, settings, settings.metrics_port, flag=METRICS_FLAG)
+        await server.run(stop, task_status=task_status)
 
     async def _work(self, stop: anyio.Event) -> None:
         """Run jobs; those that have not ended by then are given back, for the next start."""

@@ -9,6 +9,9 @@ from flight_core.domain.errors import Conflict, InvalidOption
 from skein.directory import Role
 from skein.settings import Settings
 
+HTTP_FLAG = "--http-port"
+METRICS_FLAG = "SKEIN_METRICS_PORT"
+
 
 def bind(host: str, port: int, *, flag: str) -> socket.socket:
     """A socket that does not listen yet.
@@ -46,8 +49,10 @@ def check_ports(settings: Settings, roles: Set[Role]) -> None:
     """Fail early: raises as `bind`, and opens nothing."""
     if Role.FLIGHT in roles:
         bind(settings.host, settings.flight_port, flag="--flight-port").close()
+        if settings.metrics_port is not None and Role.CONTROL not in roles:
+            bind(settings.host, settings.metrics_port, flag=METRICS_FLAG).close()
     if Role.CONTROL in roles:
-        bind(settings.host, settings.http_port, flag="--http-port").close()
+        bind(settings.host, settings.http_port, flag=HTTP_FLAG).close()
 
 
 def _client_uri(scheme: str, host: str, port: int) -> str:

@@ -78,6 +78,9 @@ class Settings(_FromEnvironment):
     host: str = Field("127.0.0.1", description="The address both servers listen on.")
     flight_port: Port = Field(8815, description="The Flight server's port; 0 takes a free one.")
     http_port: Port = Field(8816, description="The HTTP server's port; 0 takes a free one.")
+    metrics_port: Port | None = Field(
+        None, description="Where `skein serve-flight` answers probes and Prometheus; nowhere without."
+    )
     demo: bool = Field(False, description="Make sure there is a dataset `flights`.")
     demo_rows: PositiveInt | None = Field(
         None, description="How many rows the demo dataset has; resampled from the 200,000 shipped."

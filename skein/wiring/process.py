@@ -134,7 +134,7 @@ def flight_server(skein: Skein) -> SkeinFlightServer:
     return SkeinFlightServer(skein.flight, options, FlightSql(skein.flight_sql, options))
 
 
-def http_app(skein: Skein, *, flight_uri: str) -> FastAPI:
+def http_app(skein: Skein, *, flight_uri: str, whole: bool = True) -> FastAPI:
     settings = skein.settings
     options = ControlOptions(
         version=VERSION,
@@ -146,4 +146,4 @@ def http_app(skein: Skein, *, flight_uri: str) -> FastAPI:
         telemetry=skein.telemetry.http,
         tracer=skein.telemetry.tracer,
     )
-    return create_app(skein.control, options)
+    return create_app(skein.control, options, whole=whole)

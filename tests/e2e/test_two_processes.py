@@ -28,9 +28,22 @@ def pair(tmp_path):
             SKEIN_INGEST_ROOTS=str(tmp_path.parent),
             SKEIN_REFRESH_DELAY_S="2",
         ) as control,
-        skein_process(tmp_path, command="serve-flight") as flight,
+        skein_process(tmp_path, command="serve-flight", SKEIN_METRICS_PORT="0") as flight,
     ):
         yield control, flight
+
+
+def metrics_address(flight):
+    """As the log tells."""
+    told = []
+
+    def tells():
+        lines = [json.loads(line) for line in list(flight.errors)]
+        told.extend(line["address"] for line in lines if line["event"] == "answers probes and Prometheus")
+        return told
+
+    until(tells)
+    return told[0]
 
 
 def put(uri, name, table):
@@ -52,6 +65,11 @@ def test_the_runtime_file_names_both_servers_until_each_one_stops(pair):
     assert both["pids"] == {"flight": flight.process.pid, "http": control.process.pid}
     assert httpx.get(both["http"] + "/readyz").json()["status"] == "ready"
     assert read(both["flight"], "SELECT 1 AS one").num_rows == 1
+    with httpx.Client(base_url=metrics_address(flight)) as probe:
+        assert probe.get("/readyz").json()["checks"]["engine"] == "ok"
+        assert 'skein_queries_total{door="flight",state="succeeded"} 1.0' in probe.get("/metrics").text
+        assert probe.get("/api/v1/datasets").status_code == 404
+        assert probe.get("/openapi.json").status_code == 200
     assert control.stop() == 0
     assert flight.endpoints["pids"] == {"flight": flight.process.pid}
     assert "http" not in flight.endpoints
