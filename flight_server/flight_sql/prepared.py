@@ -11,6 +11,7 @@ from flight_core.application.sessions.session import (
     Prepared,
     SessionTransaction,
 )
+from flight_core.domain.query import Statement
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.bindings import read_bindings
@@ -39,7 +40,7 @@ class PreparedStatements:
         session = session_of(call, self._use_cases.sessions)
         transaction = request.transaction_id
         info = self._use_cases.inspect(
-            SessionTransaction(session, transaction), request.query, actor=call.actor
+            SessionTransaction(session, transaction), Statement(request.query), actor=call.actor
         )
         prepared = session.prepare(request.query, info, transaction)
         yield ActionCreatePreparedStatementResult(
@@ -72,8 +73,13 @@ class PreparedStatements:
         return self._answers.info(descriptor, session, answer, wanted_endpoints(call, session))
 
     def get_schema(self, call: Call, command: CommandPreparedStatementQuery) -> pa.Schema:
-        _, prepared = self._prepared(call, command.prepared_statement_handle)
-        return prepared.info.schema or pa.schema([])
+        session, prepared = self._prepared(call, command.prepared_statement_handle)
+        info = prepared.info
+        if prepared.bindings is not None:  # whose types may be those of columns
+            transaction = SessionTransaction(session, prepared.transaction)
+            bound = BoundStatement(prepared.sql, prepared.bindings).first()
+            info = self._use_cases.inspect(transaction, bound, actor=call.actor)
+        return info.schema or pa.schema([])
 
     def bind(
         self,

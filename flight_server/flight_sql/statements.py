@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_core.application.sessions.session import BoundStatement, SessionTransaction
+from flight_core.domain.query import Statement
 from flight_server.auth import Call
 from flight_server.flight_sql.answers import Answers, answer_update, changed_rows
 from flight_server.flight_sql.partitions import wanted_endpoints
@@ -37,7 +38,7 @@ class Statements:
     def get_schema(self, call: Call, command: CommandStatementQuery) -> pa.Schema:
         session = session_of(call, self._use_cases.sessions)
         transaction = SessionTransaction(session, command.transaction_id)
-        info = self._use_cases.inspect(transaction, command.query, actor=call.actor)
+        info = self._use_cases.inspect(transaction, Statement(command.query), actor=call.actor)
         return info.schema or pa.schema([])
 
     def do_get(self, call: Call, ticket: TicketStatementQuery) -> fl.FlightDataStream:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schemas.flight_sql.sql_pb2 import CommandPreparedStatementQuery
 from tests.protocol.raw_flight_sql import schema_of
 from tests.protocol.sql_stack import SqlStack, sql_stack
 
@@ -68,6 +69,17 @@ def test_binding_keeps_the_handle_and_the_last_one_counts(client):
     assert client.bind(handle, pa.table({"0": [1]})) == handle
     assert client.bind(handle, pa.table({"0": [2]})) == handle
     assert client.fetch(client.run_prepared(handle)).to_pylist() == [{"x": 2}]
+
+
+@pytest.mark.parametrize(
+    "values", [pa.array([1]), pa.array(["a", None]), pa.array([None], pa.timestamp("ns"))]
+)
+def test_the_schema_of_a_bound_statement_is_that_of_what_it_gives(client, values):
+    handle = client.prepare("SELECT ? AS x, [$1] AS xs").prepared_statement_handle
+    client.bind(handle, pa.table({"0": values}))
+    table = client.fetch(client.run_prepared(handle))
+    assert table.schema.field("x").type == values.type
+    assert client.schema(CommandPreparedStatementQuery(prepared_statement_handle=handle)) == table.schema
 
 
 def test_several_rows_of_parameters_give_the_results_one_after_the_other(client):

@@ -37,9 +37,10 @@ class InspectInSession:
 
     reader: Reader
 
-    def __call__(self, transaction: SessionTransaction, sql: str, *, actor: Actor) -> StatementInfo:
+    def __call__(
+        self, transaction: SessionTransaction, statement: Statement, *, actor: Actor
+    ) -> StatementInfo:
         require(actor, Scope.READ)
-        statement = Statement(sql)
         if actor.guarded or transaction.connections.reading(transaction.handle) is None:
             return self.reader.inspect(statement, actor=actor)
         with transaction.connections.use(transaction.handle) as connection, _knowing_deferred(transaction):
