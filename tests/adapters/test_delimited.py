@@ -218,6 +218,10 @@ def test_the_table_may_begin_further_down(lines, end):
     assert parsed(content, skip_rows=lines.count("title")).to_pydict() == {"a": [1, 3], "b": [2, 4]}
 
 
+def test_odd_line_ends_before_the_table_cost_no_row():
+    assert parsed(b"\n\ra\n1\n").to_pydict() == {"a": [1]}
+
+
 def test_a_table_that_does_not_begin_is_refused():
     for skipped in (2, 9):
         with pytest.raises(UnreadableData, match="f0 has nothing where its table should begin"):

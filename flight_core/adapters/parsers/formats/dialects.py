@@ -32,7 +32,6 @@ Type = pl.DataType | type[pl.DataType]
 
 # How spreadsheets are told the delimiter, in a line before the table.
 _TOLD_DELIMITER = re.compile(r'"?sep=(.)"?(?:\r\n|\r|\n)', re.IGNORECASE)
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _COMMA_NUMBER = re.compile(r"[-+]?\d+,(\d+)")
 _POINT_NUMBER = re.compile(r"[-+]?\d+\.\d+")
 
@@ -88,6 +87,7 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
     delimiter = options.delimiter or (told[1] if told else _delimiter(text, options.quote))
     spaced = delimiter != " " and 0 < text.count(delimiter) == text.count(f"{delimiter} ")
     rows = _rows(text, delimiter, options.quote, spaced=spaced)
+    line_end = "\r" if "\r" in text and "\n" not in text else "\n"
     header = _is_header(rows[0]) if options.header is None else options.header
     return Table(
         path=path,
@@ -98,9 +98,9 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
         header=header,
         columns=_names(rows[0], file.label, header=header),
         decimal=options.decimal or ("." if options.thousands == "," else _decimal(rows)),
-        line_end="\r" if "\r" in text and "\n" not in text else "\n",
+        line_end=line_end,
         row_bytes=len(sample) / max(1, len(text.splitlines())),
-        blank_lines=len(_LINE_END.findall(text[: -len(text.lstrip("\r\n"))])),
+        blank_lines=text[: -len(text.lstrip("\r\n"))].count(line_end),
         spaced=spaced,
     )
 
