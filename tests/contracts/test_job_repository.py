@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
-from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.adapters.catalog.jobs import LeaseWatch, SqlJobRepository
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Conflict, IdempotencyKeyReused, IngestionFinished, IngestionNotFound
 from flight_core.domain.events import Event, EventKind
@@ -126,6 +126,23 @@ def test_a_job_whose_lease_ran_out_goes_to_another_worker_and_starts_over(jobs, 
     clock.now += timedelta(microseconds=1)
     again = jobs.claim(worker="w2", lease_until=NOW + 2 * LEASE)
     assert (again.id, again.attempt, again.progress, again.started_at) == ("j1", 2, Progress(), NOW)
+
+
+def test_a_lease_that_nobody_extends_runs_out_though_the_clock_goes_back(database, clock, ingestions):
+    seconds = [100.0]
+    jobs = SqlJobRepository(database, clock, LeaseWatch(lambda: seconds[0]))
+    ingestions.add(job(), event())
+    jobs.claim(worker="w1", lease_until=NOW + LEASE)
+    clock.now = NOW - 100 * LEASE
+    for passed, extended in ((0, False), (10, True), (10, False)):
+        seconds[0] += passed
+        assert jobs.claim(worker="w2", lease_until=clock.now + LEASE) is None
+        if extended:
+            jobs.report("j1", Progress(rows=5), worker="w1", lease_until=clock.now + LEASE)
+            clock.now -= LEASE
+            assert jobs.claim(worker="w2", lease_until=clock.now + LEASE) is None
+    seconds[0] += 1
+    assert jobs.claim(worker="w2", lease_until=clock.now + LEASE).attempt == 2
 
 
 def test_a_report_stores_progress_and_extends_the_lease(jobs, clock, ingestions):

@@ -1,7 +1,8 @@
 """Jobs of every kind: whose turn it is, which worker holds which, and what they had to say."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -43,6 +44,7 @@ class SqlJobRepository:
 
     database: Database
     clock: Clock
+    watch: "LeaseWatch" = field(default_factory=lambda: LeaseWatch())
 
     def request_maintenance(self, job: Maintenance, event: Event) -> Maintenance:
         alike = jobs.select().where(
@@ -80,11 +82,12 @@ class SqlJobRepository:
     def claim(self, *, worker: str, lease_until: datetime) -> Job | None:
         now = self.clock()
         with self.database.read() as connection:  # asked often: does not make writers wait
-            if connection.execute(_next(now)).first() is None:
+            free = sa.or_(_free(now), self.watch.silent(connection, (lease_until - now).total_seconds()))
+            if connection.execute(_next(free)).first() is None:
                 return None
         with self.database.write() as connection:
-            number = connection.execute(_next(now)).scalar()
-            locked = jobs.select().where(jobs.c.number == number, _free(now))
+            number = connection.execute(_next(free)).scalar()
+            locked = jobs.select().where(jobs.c.number == number, free)
             found = connection.execute(locked.with_for_update(skip_locked=True)).one_or_none()
             if found is None:
                 return None
@@ -181,14 +184,37 @@ class SqlJobRepository:
                 return deleted
 
 
+@dataclass(slots=True)
+class LeaseWatch:
+    """Notices leases that nobody extends for as long as one lasts: they are over, whatever their time says.
+    That of a worker that has died would last longer where the clock goes back.
+
+    `steady` counts seconds and never goes back.
+    """
+
+    steady: Callable[[], float] = time.monotonic
+    _since: dict[tuple[str, datetime], float] = field(default_factory=dict)
+
+    def silent(self, connection: sa.Connection, lease_s: float) -> sa.ColumnElement[bool]:
+        """The jobs that have such a lease."""
+        now = self.steady()
+        held = sa.select(jobs.c.id, jobs.c.lease_until).where(jobs.c.state == _RUNNING)
+        leases = [(row.id, row.lease_until) for row in connection.execute(held)]
+        self._since = {lease: self._since.get(lease, now) for lease in leases}
+        silent = [lease for lease, since in self._since.items() if now - since > lease_s]
+        return sa.or_(
+            sa.false(), *(sa.and_(jobs.c.id == id, jobs.c.lease_until == until) for id, until in silent)
+        )
+
+
 def _free(now: datetime) -> sa.ColumnElement[bool]:
     """Nobody holds it."""
     abandoned = sa.and_(jobs.c.state == _RUNNING, jobs.c.lease_until < now)
     return sa.or_(jobs.c.state == _QUEUED, abandoned)
 
 
-def _next(now: datetime) -> sa.Select[Any]:
-    """The number of the job whose turn it is; see `JobRepository.claim`."""
+def _next(free: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The number of the job whose turn it is, of those that are free; see `JobRepository.claim`."""
     running = sa.case((jobs.c.state == _RUNNING, 1), else_=0)
     line: dict[str, Any] = {
         "partition_by": jobs.c.dataset_key,
@@ -201,7 +227,7 @@ def _next(now: datetime) -> sa.Select[Any]:
             jobs.c.priority,
             jobs.c.exclusive,
             running.label("running"),
-            _free(now).label("free"),
+            free.label("free"),
             sa.func.row_number().over(**line).label("place"),
             sa.func.sum(exclusive).over(**line, rows=(None, 0)).label("exclusives"),
         )
