@@ -189,8 +189,9 @@ class QueryResponse(Response):
             except FlightCoreError as error:
                 failure = error
             finally:
-                with anyio.CancelScope(shield=True):
-                    await self._streaming.in_thread(self._run.close)
+                if not self._finished:  # else nothing is left to be closed
+                    with anyio.CancelScope(shield=True):
+                        await self._streaming.in_thread(self._run.close)
             tasks.cancel_scope.cancel()
         if self._finished or self._client_gone:
             return

@@ -38,7 +38,7 @@ _LIST_OR_RESULT: dict[int | str, dict[str, Any]] = {
 
 @router.post("/query", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
 @router.post("/queries", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
-def run_query(
+async def run_query(
     request: wire.QueryRequest,
     use_cases: UseCases,
     caller: Caller,
