@@ -38,6 +38,7 @@ _STREAMED_PATHS = re.compile(r"/api/v1/(uploads(/[^/]+)?|datasets/[^/]+/upload)"
 _HOST = re.compile(r"(\[[^]]*\]|[^:]*)(?::\d*)?")
 
 _POLICY_VIOLATION = 1008
+_ADMITTING = 16  # at the same time; a password takes a moment and memory
 _MAX_REASON = 120  # bytes of a close frame
 
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
@@ -100,6 +101,7 @@ class Guard:
         self._app = app
         self._options = options
         self._gate = gate
+        self._threads = anyio.CapacityLimiter(_ADMITTING)  # nobody waits at the door for slow routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -157,7 +159,7 @@ class Guard:
         _check_length(headers, self._max_body_bytes(scope))
         if not self._is_anonymous(scope):
             admit = partial(self._actor, scope, headers)
-            actor = admit() if self._gate.open else await to_thread.run_sync(admit)
+            actor = admit() if self._gate.open else await to_thread.run_sync(admit, limiter=self._threads)
             scope.setdefault("state", {})["actor"] = actor
 
     def _is_anonymous(self, scope: Scope) -> bool:

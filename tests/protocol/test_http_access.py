@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.errors import NotFound, OutOfDisk
 from schemas.errors import PROBLEM_TYPES
 from tests.protocol.http_stack import serving, until
 from tests.stack import Stack, skein_stack
@@ -383,6 +384,28 @@ def test_a_part_that_does_not_work_is_named(stack):
             "stuck": "no answer within 1 s",
         },
     }
+
+
+def test_who_waits_inside_keeps_nobody_waiting_at_the_door(guarded):
+    inside, go_on = [], threading.Event()
+
+    def slow(*_: object, **__: object) -> None:
+        inside.append(True)
+        go_on.wait()
+        raise NotFound("it took too long")
+
+    control = guarded.skein.control
+    busy = replace(control, datasets=replace(control.datasets, list=slow))
+    with (
+        serving(busy) as url,
+        ThreadPoolExecutor(50) as pool,
+        httpx.Client(base_url=url, headers=bearer("s3cret"), timeout=60) as client,
+    ):
+        slow_ones = [pool.submit(client.get, "/api/v1/datasets") for _ in range(50)]
+        until(lambda: len(inside) == 40)  # all threads there are for routes
+        assert client.get("/readyz").json()["checks"]["engine"] == "ok"
+        go_on.set()
+        assert {each.result().status_code for each in slow_ones} == {404}
 
 
 def test_metrics_count_requests_queries_streams_and_jobs(stack):
