@@ -2,10 +2,8 @@
 
 import asyncio
 import base64
-import json
 import logging
 import os
-import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -13,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import psutil
 import pyarrow as pa
 
+from flight_core.adapters.parsers.conversation import MAX_LINE_BYTES, Conversation, NotStarted
 from flight_core.adapters.parsers.options import check_for_any, known_format, options_for
 from flight_core.adapters.parsers.processes import LOG, ParsingProcesses
 from flight_core.adapters.parsers.sniffing import needs_whole_file
@@ -32,39 +30,13 @@ from flight_core.application.ports.parsing import (
 )
 from flight_core.application.ports.sources import Report, unreported
 from flight_core.domain.contract import Contract, contract_document, report_of
-from flight_core.domain.errors import (
-    DeadlineExceeded,
-    FlightCoreError,
-    InvalidContract,
-    InvalidOption,
-    LimitExceeded,
-    OutOfDisk,
-    SchemaMismatch,
-    UnknownFormat,
-    UnreadableData,
-    UnsupportedType,
-)
+from flight_core.domain.errors import DeadlineExceeded
 from flight_core.domain.ingestion import Reading
-from flight_core.domain.job import LogLevel, Phase, Progress
+from flight_core.domain.job import LogLevel
 
 logger = logging.getLogger(__name__)
 
-_FAILURES: Mapping[str, type[FlightCoreError]] = {
-    failure.code: failure
-    for failure in (
-        InvalidContract,
-        InvalidOption,
-        LimitExceeded,
-        OutOfDisk,
-        SchemaMismatch,
-        UnknownFormat,
-        UnreadableData,
-        UnsupportedType,
-    )
-}
 _STARTS = 3
-_POLL_S = 0.1
-_MAX_LINE_BYTES = 1 << 20
 _LOG_TAIL_BYTES = 16 << 10
 _LOG_TAIL_LINES = 100
 
@@ -148,13 +120,11 @@ class PolarsParser:
     async def _ask(self, message: Mapping[str, object], label: str, report: Report) -> dict[str, Any]:
         with anyio.fail_after(self.options.timeout_s):
             for _ in range(_STARTS):
-                stream = await asyncio.open_unix_connection(
-                    sock=self.processes.start(), limit=_MAX_LINE_BYTES
-                )
-                conversation = _Conversation(*stream, self.options.memory_bytes, label, report)
+                stream = await asyncio.open_unix_connection(sock=self.processes.start(), limit=MAX_LINE_BYTES)
+                conversation = Conversation(*stream, self.options.memory_bytes, label, report)
                 try:
                     return await conversation.result(message)
-                except _NotStarted:
+                except NotStarted:
                     logger.warning("a parsing process did not start")
                 finally:
                     await conversation.end()
@@ -189,104 +159,6 @@ def _trial(answer: Mapping[str, Any], folder: Path) -> Trial:
 def _read_arrow(path: Path) -> pa.Table:
     with pa.OSFile(str(path), "r") as source, pa.ipc.open_stream(source) as reader:
         return reader.read_all()
-
-
-class _NotStarted(Exception):
-    """There was nobody to talk to."""
-
-
-class _Conversation:
-    """One request to a parsing process, with an eye on its memory."""
-
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        memory_bytes: int,
-        label: str,
-        report: Report,
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._memory_bytes = memory_bytes
-        self._label = label
-        self._report = report
-        self._pid: int | None = None
-        self._process: psutil.Process | None = None
-
-    async def result(self, request: Mapping[str, object]) -> dict[str, Any]:
-        try:
-            self._writer.write(json.dumps(request).encode() + b"\n")
-            await self._writer.drain()
-            while True:
-                message = await self._message()
-                if "result" in message:
-                    answer: dict[str, Any] = message["result"]
-                    return answer
-                await self._heard(message)
-        except (EOFError, ConnectionError):
-            raise _NotStarted if self._pid is None else self._crash(-signal.SIGKILL) from None
-
-    async def end(self) -> None:
-        """The process has ended when this returns, whatever it was doing."""
-        with anyio.CancelScope(shield=True):
-            with suppress(OSError):
-                self._writer.write_eof()
-                while await self._reader.read(_MAX_LINE_BYTES):
-                    pass
-            self._writer.close()
-            with suppress(OSError):
-                await self._writer.wait_closed()
-
-    async def _message(self) -> dict[str, Any]:
-        while True:
-            with anyio.move_on_after(_POLL_S):
-                message: dict[str, Any] = json.loads(await self._reader.readuntil(b"\n"))
-                return message
-            self._check_memory()
-
-    async def _heard(self, message: dict[str, Any]) -> None:
-        self._check_memory()
-        if "error" in message:
-            raise _failure(**message["error"])
-        if "ended" in message:
-            raise self._crash(message["ended"])
-        if "pid" in message:
-            self._pid = message["pid"]
-        elif "label" in message:
-            self._label = message["label"]
-        else:
-            await self._report(Progress(phase=Phase.PARSING, **message))
-
-    def _check_memory(self) -> None:
-        """Of its own: pages of mapped files can be dropped at any time."""
-        if self._pid is None:
-            return
-        with suppress(psutil.Error):
-            self._process = self._process or psutil.Process(self._pid)
-            memory = self._process.memory_info()
-            if memory.rss - getattr(memory, "shared", 0) > self._memory_bytes:
-                raise self._too_much_memory()
-
-    def _crash(self, code: int) -> FlightCoreError:
-        if code == -signal.SIGKILL:  # by the operating system, when memory runs out
-            return self._too_much_memory()
-        return UnreadableData(
-            f"{self._label} crashed the parser; the file is probably damaged, try to open it elsewhere"
-        )
-
-    def _too_much_memory(self) -> LimitExceeded:
-        return LimitExceeded(
-            f"{self._label} needs more than {self._memory_bytes >> 20} MiB of memory to parse;"
-            " split it, or raise SKEIN_INGEST_MEMORY_BYTES",
-            limit=self._memory_bytes,
-        )
-
-
-def _failure(code: str, message: str, details: Mapping[str, object]) -> Exception:
-    if code in _FAILURES:
-        return _FAILURES[code](message, **details)
-    return RuntimeError(f"the parsing process failed: {message}")
 
 
 def _log_tail(request: ParseRequest) -> None:

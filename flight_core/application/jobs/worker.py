@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -17,10 +17,9 @@ import anyio.to_thread
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.jobs.jobs import Wakeup, event_of
 from flight_core.application.jobs.lease import Lease
+from flight_core.application.jobs.runner import JobOutcome, Runner
 from flight_core.application.ports.clock import Clock
-from flight_core.application.ports.sources import Report
 from flight_core.application.ports.tracing import UNTRACED, Fields, Span, Tracer
-from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import (
     Conflict,
     DependencyFailed,
@@ -43,30 +42,6 @@ _DISK: Mapping[int | None, tuple[str, str]] = {
 }
 _UNTOLD = 0.2  # the part of a job's time, at most, of which nobody knows yet
 _GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
-
-
-class JobOutcome(Protocol):
-    """How a job that succeeded ended."""
-
-    @property
-    def version(self) -> DatasetVersion | None:
-        """What it committed; None if there was nothing to commit."""
-
-    def onto(self, job: Any, /) -> Job:
-        """The record of the job, with what else came out of it."""
-
-
-class Runner(Protocol):
-    """Does one kind of job, using `folder` for scratch. Safe to repeat: what an attempt committed is
-    found by the next one. Cancelling it leaves the dataset as it was, or commits."""
-
-    async def __call__(self, job: Any, folder: Path, report: Report, /) -> JobOutcome: ...
-
-    def committed_before(self, job: Any, /) -> JobOutcome | None:
-        """What an earlier attempt committed."""
-
-    def explained(self, job: Any, error: FlightCoreError, /) -> Job:
-        """The record of a job that failed with `error`, with what else that knows."""
 
 
 @dataclass(frozen=True, slots=True)
