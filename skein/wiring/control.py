@@ -13,13 +13,13 @@ from control_api.options import (
     QueryUseCases,
     Resources,
 )
-from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.application.datasets.annotations import AnnotateDataset
 from flight_core.application.datasets.usage import GetUsage
 from flight_core.application.follow_events import FollowEvents
 from flight_core.application.jobs.jobs import CancelJob, GetJob, ListJobs, ReadJobLog
 from flight_core.application.ports.clock import utc_now
+from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries.inspect import ClassifyStatement
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
@@ -101,7 +101,7 @@ def _events(parts: Parts) -> EventUseCases:
     return EventUseCases(parts.catalog.events, feed, FollowEvents(feed))
 
 
-def _run_something(engine: DuckDbEngine, datasets: DatasetRepository) -> None:
+def _run_something(engine: QueryEngine, datasets: DatasetRepository) -> None:
     with closing(engine.plan(Statement("SELECT 1"), datasets.lake_state())) as query:
         for _ in query:
             pass

@@ -1,6 +1,5 @@
 """The adapters of one process, and what several use cases share."""
 
-import shutil
 from collections.abc import Callable, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -11,9 +10,7 @@ from flight_core.adapters.authentication.issuer_keys import IssuerKeys
 from flight_core.adapters.authentication.oidc import OidcOptions, OidcTokens
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.guarded.engine import GuardedDuckDbEngine
-from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions
-from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
-from flight_core.adapters.results.disk import DiskResultCache, ResultCacheOptions
+from flight_core.adapters.results.disk import DiskResultCache
 from flight_core.adapters.sources.rejects import RejectsSource
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.uploads.folder import FolderUploadStore
@@ -35,7 +32,6 @@ from flight_core.application.queries.reader import Reader
 from flight_core.application.queries.reads import OpenQuery, PlanQuery
 from flight_core.application.queries.scrolled import KeepScrolled
 from flight_core.application.sessions.registry import SessionRegistry
-from flight_core.application.sessions.session import SessionLimits
 from flight_core.application.writes.open_write import OpenWrite, Publish
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import REJECTS_KIND
@@ -43,7 +39,6 @@ from flight_core.domain.errors import InvalidOption
 from flight_core.domain.repositories import OwnTableRepository
 from flight_core.domain.seen import SeenRepository
 from flight_core.infrastructure.database import Database
-from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from skein.directory import DataDirectory, Role
 from skein.registry import (
     ReadUseCases,
@@ -55,9 +50,14 @@ from skein.registry import (
 )
 from skein.settings import Settings
 from skein.wiring.catalog import Catalog
+from skein.wiring.engine import (
+    build_results,
+    build_row_finder,
+    duckdb_options,
+    guarded_options,
+    session_limits,
+)
 from skein.wiring.telemetry import Telemetry, telemetry
-
-_ROW_FINDER_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +100,16 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     _require_credentials(settings, catalog)
     audit = AuditLog(catalog.audit, utc_now, keep=settings.keep_audit)
     stack.callback(audit.close)
-    options = _duckdb_options(settings, directory, roles)
-    store = DeltaTableStore(directory.lake, row_finder=_row_finder(options))
+    options = duckdb_options(settings, directory, roles)
+    store = DeltaTableStore(directory.lake, row_finder=build_row_finder(options))
     datasets = catalog.datasets
     history = ReadHistory(datasets, store, catalog.versions)
     system_tables = ReadSystemTable(datasets, history, ListJobs(catalog.jobs))
     engine = DuckDbEngine(options, store, system_table=partial(system_tables, actor=LOCAL))
     stack.callback(engine.close)
-    guarded = GuardedDuckDbEngine(_guarded_options(settings, directory, roles), store)
+    guarded = GuardedDuckDbEngine(guarded_options(settings, directory, roles), store)
     stack.callback(guarded.close)
-    sessions = SessionRegistry(engine, _session_limits(settings))
+    sessions = SessionRegistry(engine, session_limits(settings))
     stack.callback(sessions.close)
     usage = UsageLedger(catalog.usage)
     log = QueryLog(utc_now, new_id, ended=usage.note, tracer=traces.tracer)
@@ -119,7 +119,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
     stack.callback(beacon.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
     reader = Reader(datasets, engine, guarded, system_tables)
-    results = _results(settings, directory, roles)
+    results = build_results(settings, directory, roles)
     plan_query = PlanQuery(reader, new_id, results)
     open_query = OpenQuery(reader, admission, log, results, _scrolled(reader, log, results, stack))
     parser = build_parser(settings)
@@ -193,49 +193,6 @@ def _oidc(settings: Settings, seen: SeenRepository, stack: ExitStack) -> OidcTok
     return OidcTokens(options, keys, seen, utc_now)
 
 
-def _duckdb_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DuckDbOptions:
-    return DuckDbOptions(
-        workspace=directory.workspace if Role.FLIGHT in roles else None,
-        readable=(directory.lake,),
-        temp=directory.temp(roles),
-        memory_bytes=settings.memory_limit,
-        temp_bytes=settings.temp_limit,
-        threads=settings.threads,
-    )
-
-
-def _guarded_options(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> GuardedOptions:
-    temp = directory.temp(roles)
-    return GuardedOptions(
-        temp=temp,
-        folders={str(directory.lake): "<lake>", str(temp): "<temp>"},
-        memory_bytes=settings.guarded_memory,
-        temp_bytes=settings.temp_limit,
-        threads=settings.threads,
-        timeout_s=settings.guarded_timeout_s,
-        max_processes=settings.guarded_processes,
-    )
-
-
-def _row_finder(options: DuckDbOptions) -> DuckDbRowFinder:
-    temp = options.temp / "rows"
-    shutil.rmtree(temp, ignore_errors=True)  # of a process that was killed
-    memory_bytes = min(options.memory_bytes, _ROW_FINDER_BYTES)
-    return DuckDbRowFinder(replace(options, temp=temp, memory_bytes=memory_bytes))
-
-
-def _results(settings: Settings, directory: DataDirectory, roles: Set[Role]) -> DiskResultCache | None:
-    if not settings.cache_bytes:
-        return None
-    options = ResultCacheOptions(
-        max_bytes=settings.cache_bytes,
-        max_entry_bytes=settings.cache_entry_bytes,
-        ttl_s=settings.cache_ttl_s,
-        min_run_s=settings.cache_min_run_s,
-    )
-    return DiskResultCache(directory.temp(roles) / "results", options)
-
-
 def _scrolled(
     reader: Reader, log: QueryLog, results: DiskResultCache | None, stack: ExitStack
 ) -> KeepScrolled | None:
@@ -244,14 +201,6 @@ def _scrolled(
     one_at_a_time = Admission(AdmissionLimits(max_streams=1, max_queue=0))
     return stack.enter_context(
         closing(KeepScrolled(OpenQuery(reader, one_at_a_time, log, results, keeps_scrolled=True)))
-    )
-
-
-def _session_limits(settings: Settings) -> SessionLimits:
-    return SessionLimits(
-        max_sessions=settings.max_sessions,
-        idle_s=settings.session_idle_s,
-        transaction_idle_s=settings.transaction_idle_s,
     )
 
 
