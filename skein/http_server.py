@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from skein.ports import bind, http_uri
+from skein.listening import bind, http_uri
 from skein.settings import Settings
 
 _FLUSH_S = 5.0

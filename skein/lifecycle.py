@@ -21,7 +21,7 @@ from flight_core.domain.errors import FlightCoreError
 from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role
 from skein.http_server import HttpServer
-from skein.ports import HTTP_FLAG, METRICS_FLAG, check_ports, flight_uri
+from skein.listening import HTTP_FLAG, METRICS_FLAG, check_ports, flight_uri
 from skein.runtime import Endpoints, RuntimeFile
 from skein.settings import Settings
 from skein.wiring.process import VERSION, Skein, flight_server, http_app, open_skein

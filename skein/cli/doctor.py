@@ -24,7 +24,7 @@ from flight_core.domain.query import Statement
 from skein.cli.remote.failures import CliError, printable
 from skein.cli.terminal.wording import size
 from skein.directory import DataDirectory
-from skein.ports import bind
+from skein.listening import bind
 from skein.runtime import RuntimeFile
 from skein.settings import Settings, load_settings
 

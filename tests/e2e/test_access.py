@@ -7,7 +7,7 @@ import pyarrow.flight as fl
 import pytest
 
 from flight_core.domain.errors import InvalidOption
-from skein.ports import bind
+from skein.listening import bind
 from tests.protocol import certificates
 from tests.stack import skein_stack
 

@@ -1,4 +1,4 @@
-"""Ports: whether they can be had, and what their addresses look like to clients."""
+"""Where the servers listen: whether ports can be had, and what addresses look like to clients."""
 
 import errno
 import os
