@@ -1,21 +1,16 @@
 """The users' own tables stand in front of datasets of their names, also where another process has them."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from flight_core.application.ports.engine import QueryEngine
 from flight_core.domain.repositories import OwnTableRepository
-
-
-class HasOwnTables(Protocol):
-    def own_tables(self) -> frozenset[str]:
-        """See `QueryEngine`."""
 
 
 @dataclass(slots=True)
 class TellOwnTables:
     """Have the catalog know the names of the tables that this process has. Cheap; call it often."""
 
-    engine: HasOwnTables
+    engine: QueryEngine
     tables: OwnTableRepository
     _told: frozenset[str] | None = field(default=None, init=False)
 
