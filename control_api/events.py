@@ -21,7 +21,7 @@ from flight_core.domain.access import EVERYTHING, LOCAL, Actor
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import FlightCoreError, InvalidDatasetName
 from flight_core.domain.events import EventKind, StoredEvent
-from flight_core.domain.repositories import EventRepository
+from flight_core.domain.repositories.events import EventRepository
 from schemas.events import RESUMABLE, TYPE_PREFIX, ControlKind, EventMessage
 
 CLOSE_TIMEOUT_S = 1.0

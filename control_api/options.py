@@ -74,8 +74,8 @@ from flight_core.application.queries.log import CancelQuery, QueryLog
 from flight_core.application.queries.reads import OpenQuery
 from flight_core.application.writes.deletions import DeleteRows
 from flight_core.application.writes.statements import RunStatement
-from flight_core.domain.idempotency import IdempotencyRepository
-from flight_core.domain.repositories import EventRepository
+from flight_core.domain.repositories.events import EventRepository
+from flight_core.domain.repositories.idempotency import IdempotencyRepository
 
 # Raises where the part it looks at does not work; may block for a while.
 Check = Callable[[], object]

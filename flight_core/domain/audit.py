@@ -1,10 +1,8 @@
 """Who asked for what, from where, and how it was decided."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from flight_core.domain.access import Origin
 
@@ -48,17 +46,3 @@ class AuditFilter:
     decision: Decision | None = None
     dataset: str | None = None
     since: datetime | None = None
-
-
-class AuditRepository(Protocol):
-    """Synchronous and thread-safe."""
-
-    def append(self, entries: Sequence[AuditEntry]) -> None: ...
-
-    def list(
-        self, wanted: AuditFilter, *, limit: int, before: int | None = None
-    ) -> Sequence[StoredAuditEntry]:
-        """The newest first, of those with a smaller `seq` than `before`."""
-
-    def prune(self, *, keep: int) -> None:
-        """Forget all but the newest `keep`."""

@@ -4,12 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from flight_core.domain.dataset import DatasetName, VersionRef
-from flight_core.domain.errors import DatasetDerived, DerivationCycle
-from flight_core.domain.events import Event
-from flight_core.domain.ingestion import Ingestion
+from flight_core.domain.errors import DerivationCycle
 from flight_core.domain.query import Pins, datasets_of
 
 
@@ -63,29 +60,6 @@ class Derivation:
         return self.policy is RefreshPolicy.AUTO and not self.pause_reason
 
 
-class DerivationRepository(Protocol):
-    def find(self, target: DatasetName) -> Derivation | None:
-        """By a name that compares without case."""
-
-    def list(self) -> Sequence[Derivation]:
-        """Ordered by the name of the target."""
-
-    def put(self, derivation: Derivation, event: Event) -> Derivation:
-        """Store a definition if the stored one is still at `derivation.revision` (0: none); it comes back
-        with the next revision.
-
-        Raises:
-            Conflict: somebody else changed it.
-        """
-
-    def remove(self, target: DatasetName, event: Event) -> bool:
-        """Whether there was one."""
-
-    def start(self, derivation: Derivation, ingestion: Ingestion, event: Event) -> bool:
-        """Queue the run that `derivation` names, if the stored one is still at its revision; False if it
-        is not. Atomic: of several processes one does it."""
-
-
 Versions = Mapping[str, VersionRef]
 
 
@@ -129,23 +103,6 @@ def refuse_cycle(derivation: Derivation, others: Iterable[Derivation]) -> None:
             " something else, or name a version such as"
             f' "{names[-1]}@v1"',
             cycle=names,
-        )
-
-
-def refuse_derived(
-    derivations: DerivationRepository, name: DatasetName, *, job_id: str | None = None
-) -> None:
-    """
-    Raises:
-        DatasetDerived: the dataset is derived, and the job is not the latest run of its derivation.
-    """
-    derivation = derivations.find(name)
-    if derivation is not None and (job_id is None or job_id != derivation.run):
-        raise DatasetDerived(
-            f"dataset '{name}' is derived: its rows come from its derivation alone; make it anew with"
-            f" `skein refresh {name}`, write to another dataset, or remove the derivation with"
-            f" `skein underive {name}`",
-            name=name.value,
         )
 
 

@@ -3,8 +3,8 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import ClassVar, Protocol, Self
+from datetime import timedelta
+from typing import ClassVar, Self
 
 from flight_core.domain.errors import InvalidOption
 
@@ -33,22 +33,3 @@ class IdempotencyKey:
                 " say"
             )
         return cls(actor, value, hashlib.sha256(asked).hexdigest())
-
-
-class IdempotencyRepository(Protocol):
-    """Which request made what. Keys are forgotten after `IdempotencyKey.KEPT`."""
-
-    def claim(self, key: IdempotencyKey, at: datetime) -> str | None:
-        """Take the key for a request that is about to be carried out; where it has been carried out before,
-        what it made.
-
-        Raises:
-            IdempotencyKeyReused: it came with another request.
-            IdempotencyKeyPending: it is being carried out, or the server died over it.
-        """
-
-    def settle(self, key: IdempotencyKey, resource: str) -> None:
-        """The request has been carried out, and made this."""
-
-    def release(self, key: IdempotencyKey) -> None:
-        """The request has failed, and made nothing."""

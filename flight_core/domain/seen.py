@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +13,3 @@ class Seen:
     issuer: str
     grant: str
     until: datetime
-
-
-class SeenRepository(Protocol):
-    """All calls are synchronous, short and thread-safe."""
-
-    def put(self, seen: Seen, now: datetime) -> None:
-        """Instead of what was known of them. Those whose time is over are forgotten on the way."""
-
-    def find(self, name: str) -> Seen | None: ...
-
-    def remove(self, name: str) -> None:
-        """Harmless if they are not known."""

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.ingestion import IngestionRequest, SourceSpec
@@ -49,18 +48,6 @@ class SourceMemory:
     revision: int = 0
     settled: Remembered | None = None
     pending: Remembered | None = None
-
-
-class SourceMemoryRepository(Protocol):
-    def find(self, dataset: DatasetName, fingerprint: str) -> SourceMemory:
-        """An empty one of revision 0 if nothing is known."""
-
-    def save(self, memory: SourceMemory) -> SourceMemory:
-        """Store it if nobody has since `memory.revision`; comes back with the next revision.
-
-        Raises:
-            Conflict: somebody has.
-        """
 
 
 def fingerprint_of(spec: SourceSpec) -> str:

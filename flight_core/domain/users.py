@@ -1,9 +1,7 @@
 """People who log in with a name and a password."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.limits import NO_LIMITS, Limits
@@ -33,32 +31,3 @@ class User:
     @property
     def actor(self) -> Actor:
         return Actor(self.name, self.scopes, self.datasets, limits=self.limits)
-
-
-class UserRepository(Protocol):
-    """All calls are synchronous, short and thread-safe."""
-
-    def add(self, user: User) -> None:
-        """
-        Raises:
-            UserExists
-        """
-
-    def remove(self, name: str, at: datetime) -> None:
-        """The name is free again.
-
-        Raises:
-            UserNotFound
-        """
-
-    def set_password(self, name: str, password_hash: str, at: datetime) -> None:
-        """
-        Raises:
-            UserNotFound
-        """
-
-    def by_name(self) -> Mapping[str, User]:
-        """All there are. As cheap as `TokenRepository.by_digest`, and as fresh."""
-
-    def ever(self) -> bool:
-        """Whether there are or were any."""

@@ -19,26 +19,24 @@ from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.catalog.users import SqlUserRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.application.ports.clock import utc_now
-from flight_core.domain.audit import AuditRepository
-from flight_core.domain.derivation import DerivationRepository
-from flight_core.domain.idempotency import IdempotencyRepository
-from flight_core.domain.repositories import (
-    ContractRepository,
-    DatasetRepository,
-    EventRepository,
-    IngestionRepository,
-    JobRepository,
-    OpenReadRepository,
-    OwnTableRepository,
-    ProfileRepository,
-    ScheduleRepository,
-    UsageRepository,
-    VersionRepository,
-)
-from flight_core.domain.seen import SeenRepository
-from flight_core.domain.source_state import SourceMemoryRepository
-from flight_core.domain.tokens import TokenRepository
-from flight_core.domain.users import UserRepository
+from flight_core.domain.repositories.audit import AuditRepository
+from flight_core.domain.repositories.contracts import ContractRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.derivations import DerivationRepository
+from flight_core.domain.repositories.events import EventRepository
+from flight_core.domain.repositories.idempotency import IdempotencyRepository
+from flight_core.domain.repositories.ingestions import IngestionRepository
+from flight_core.domain.repositories.jobs import JobRepository
+from flight_core.domain.repositories.open_reads import OpenReadRepository
+from flight_core.domain.repositories.own_tables import OwnTableRepository
+from flight_core.domain.repositories.profiles import ProfileRepository
+from flight_core.domain.repositories.schedules import ScheduleRepository
+from flight_core.domain.repositories.seen import SeenRepository
+from flight_core.domain.repositories.source_memories import SourceMemoryRepository
+from flight_core.domain.repositories.tokens import TokenRepository
+from flight_core.domain.repositories.usage import UsageRepository
+from flight_core.domain.repositories.users import UserRepository
+from flight_core.domain.repositories.versions import VersionRepository
 from flight_core.infrastructure.database import Database
 
 

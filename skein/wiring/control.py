@@ -23,7 +23,7 @@ from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries.inspect import ClassifyStatement
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_server.options import FlightUseCases
 from skein.wiring.access import access_use_cases
 from skein.wiring.ingestion import (

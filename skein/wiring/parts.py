@@ -36,8 +36,8 @@ from flight_core.application.writes.open_write import OpenWrite, Publish
 from flight_core.domain.access import LOCAL
 from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.errors import InvalidOption
-from flight_core.domain.repositories import OwnTableRepository
-from flight_core.domain.seen import SeenRepository
+from flight_core.domain.repositories.own_tables import OwnTableRepository
+from flight_core.domain.repositories.seen import SeenRepository
 from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory, Role
 from skein.registry import (

@@ -26,7 +26,8 @@ from flight_core.application.maintenance.vacuum import VacuumDataset
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.writes.open_write import Reconcile
 from flight_core.application.writes.quarantine import Quarantine
-from flight_core.domain.repositories import EventRepository, JobRepository
+from flight_core.domain.repositories.events import EventRepository
+from flight_core.domain.repositories.jobs import JobRepository
 from flight_server.flight_sql.dispatch import FlightSql
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
 from flight_server.options import FlightOptions, FlightUseCases

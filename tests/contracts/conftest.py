@@ -8,7 +8,7 @@ import pytest
 
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.application.ports.engine import QueryEngine
-from flight_core.domain.repositories import EventRepository
+from flight_core.domain.repositories.events import EventRepository
 from flight_core.infrastructure.database import Database
 from tests.catalogs import open_catalog
 from tests.contracts.query_engines import BIRDS, duckdb_engine

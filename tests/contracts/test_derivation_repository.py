@@ -9,8 +9,9 @@ import pytest
 from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
+from flight_core.application.derived.refuse import refuse_derived
 from flight_core.domain.dataset import DatasetName, VersionRef
-from flight_core.domain.derivation import Derivation, RefreshPolicy, refuse_derived
+from flight_core.domain.derivation import Derivation, RefreshPolicy
 from flight_core.domain.errors import Conflict, DatasetDerived, IngestionNotFound
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec

@@ -14,7 +14,7 @@ from flight_core.domain.events import Event, StoredEvent
 from flight_core.domain.idempotency import IdempotencyKey
 from flight_core.domain.ingestion import Ingestion, SourceSpec
 from flight_core.domain.job import JobFilter, JobState
-from flight_core.domain.repositories import EVERY_JOB
+from flight_core.domain.repositories.jobs import EVERY_JOB
 
 
 class MemoryEvents:

@@ -7,8 +7,8 @@ from flight_core.adapters.authentication.oidc import OidcTokens
 from flight_core.adapters.authentication.static import ConfiguredCredentials
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import OIDC_PREFIX, Actor
-from flight_core.domain.tokens import TokenRepository
-from flight_core.domain.users import UserRepository
+from flight_core.domain.repositories.tokens import TokenRepository
+from flight_core.domain.repositories.users import UserRepository
 
 
 @dataclass(frozen=True, slots=True)

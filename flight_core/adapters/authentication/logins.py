@@ -13,7 +13,7 @@ from flight_core.application.access.login_throttle import LoginThrottle
 from flight_core.application.ports.passwords import PasswordHasher
 from flight_core.domain.access import Actor, Origin
 from flight_core.domain.errors import TooManyRequests, Unauthenticated
-from flight_core.domain.users import UserRepository
+from flight_core.domain.repositories.users import UserRepository
 
 _REMEMBER_S = 60.0
 _REMEMBERED = 1000

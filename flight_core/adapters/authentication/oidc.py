@@ -15,7 +15,8 @@ from flight_core.adapters.authentication.static import ClaimGrant
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import OIDC_PREFIX, Actor, Origin
 from flight_core.domain.errors import FlightCoreError, PermissionDenied, Unauthenticated
-from flight_core.domain.seen import Seen, SeenRepository
+from flight_core.domain.repositories.seen import SeenRepository
+from flight_core.domain.seen import Seen
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from flight_core.application.ports.authentication import API_TOKEN_PREFIX, SESSI
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import LOCAL, Actor, Origin
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
-from flight_core.domain.tokens import ApiToken, TokenRepository
+from flight_core.domain.repositories.tokens import TokenRepository
+from flight_core.domain.tokens import ApiToken
 
 logger = logging.getLogger(__name__)
 

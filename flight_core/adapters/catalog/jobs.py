@@ -9,28 +9,13 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.job_rows import (
-    job_of,
-    outcome_values,
-    progress_values,
-    row_of,
-    values_of,
-)
+from flight_core.adapters.catalog.job_rows import job_of, outcome_values, progress_values, row_of, values_of
 from flight_core.adapters.catalog.tables import job_log, jobs
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.errors import Conflict, IngestionFinished
 from flight_core.domain.events import Event
-from flight_core.domain.job import (
-    Job,
-    JobFilter,
-    JobState,
-    LogLevel,
-    LogLine,
-    Maintenance,
-    Phase,
-    Progress,
-)
-from flight_core.domain.repositories import EVERY_JOB
+from flight_core.domain.job import Job, JobFilter, JobState, LogLevel, LogLine, Maintenance, Phase, Progress
+from flight_core.domain.repositories.jobs import EVERY_JOB
 from flight_core.infrastructure.database import Database
 
 _QUEUED, _RUNNING = str(JobState.QUEUED), str(JobState.RUNNING)

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from flight_core.domain.events import StoredEvent
-from flight_core.domain.repositories import EventRepository
+from flight_core.domain.repositories.events import EventRepository
 
 
 class LogEventFeed:

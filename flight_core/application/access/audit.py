@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from flight_core.application.access.tokens import require_administrator
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import Actor, Origin
-from flight_core.domain.audit import AuditEntry, AuditFilter, AuditRepository, Decision, StoredAuditEntry
+from flight_core.domain.audit import AuditEntry, AuditFilter, Decision, StoredAuditEntry
 from flight_core.domain.errors import FlightCoreError, PermissionDenied, Unauthenticated
+from flight_core.domain.repositories.audit import AuditRepository
 
 logger = logging.getLogger(__name__)
 

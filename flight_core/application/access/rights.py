@@ -4,7 +4,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, dataset_not_found
 from flight_core.domain.errors import IngestionNotFound, PermissionDenied, ScheduleNotFound
 from flight_core.domain.job import Job
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.schedule import Schedule
 
 

@@ -13,7 +13,8 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.domain.access import ALL_SCOPES, EVERYTHING, RESERVED_NAMES, Actor, Scope
 from flight_core.domain.errors import InvalidOption, PermissionDenied, ReservedName
 from flight_core.domain.limits import NO_LIMITS, Limits
-from flight_core.domain.tokens import ApiToken, TokenRepository
+from flight_core.domain.repositories.tokens import TokenRepository
+from flight_core.domain.tokens import ApiToken
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from flight_core.application.ports.passwords import PasswordHasher
 from flight_core.domain.access import EVERYTHING, Actor, Scope
 from flight_core.domain.errors import IdempotencyKeyReused, InvalidOption, PermissionDenied, UserNotFound
 from flight_core.domain.limits import NO_LIMITS, Limits
-from flight_core.domain.users import User, UserRepository
+from flight_core.domain.repositories.users import UserRepository
+from flight_core.domain.users import User
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from flight_core.domain.contract import (
 )
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.job import Maintenance, Task
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)

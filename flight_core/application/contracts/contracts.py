@@ -12,7 +12,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import Contract, StoredContract, refuse_rejects, rejects_of
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.errors import ContractNotFound
-from flight_core.domain.repositories import ContractRepository
+from flight_core.domain.repositories.contracts import ContractRepository
 
 
 @dataclass(frozen=True, slots=True)

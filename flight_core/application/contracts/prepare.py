@@ -15,7 +15,8 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.domain.contract import REJECTS_KIND, ColumnContract, Contract, MissingColumns, StoredContract
 from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.ingestion import Ingestion
-from flight_core.domain.repositories import ContractRepository, DatasetRepository
+from flight_core.domain.repositories.contracts import ContractRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 _NOWHERE = DatasetName("preview")
 # The stored types that a contract can name.

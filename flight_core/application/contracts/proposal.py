@@ -22,7 +22,7 @@ from flight_core.domain.errors import TooManyStreams
 from flight_core.domain.job import Maintenance, Task
 from flight_core.domain.profile import ColumnProfile
 from flight_core.domain.query import quoted
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 _ROWS_A_MEMBER = 10  # that an enum is proposed for, on average
 _NEARLY = 0.9  # of the rows: so many distinct values, by estimate, may be all of them

@@ -10,7 +10,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.errors import InvalidOption
 from flight_core.domain.events import Event, EventKind
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)

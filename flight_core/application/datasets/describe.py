@@ -8,7 +8,8 @@ from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.ports.storage import ColumnStatistics, TableStore
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
-from flight_core.domain.repositories import DatasetRepository, ProfileRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.profiles import ProfileRepository
 from flight_core.domain.versions import VersionName
 
 

@@ -13,7 +13,8 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import Statement
-from flight_core.domain.repositories import ContractRepository, DatasetRepository
+from flight_core.domain.repositories.contracts import ContractRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.versions import VersionName
 
 

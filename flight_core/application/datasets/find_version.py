@@ -7,7 +7,7 @@ from datetime import datetime
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import Dataset, DatasetVersion, require_kept
 from flight_core.domain.errors import VersionNotFound
-from flight_core.domain.repositories import VersionRepository
+from flight_core.domain.repositories.versions import VersionRepository
 from flight_core.domain.versions import TagName, VersionName, tag_not_found
 
 

@@ -11,7 +11,7 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
 from flight_core.domain.lineage import Input, from_info
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.versions import VersionName
 
 MAX_NODES = 10_000

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from flight_core.application.ports.engine import QueryEngine
-from flight_core.domain.repositories import OwnTableRepository
+from flight_core.domain.repositories.own_tables import OwnTableRepository
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from flight_core.domain.dataset import Dataset
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Job
 from flight_core.domain.lineage import INPUTS
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.system import SYSTEM_TABLES
 
 _ALL = 1 << 31

@@ -10,7 +10,8 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.query import OWN_DOOR, QueryRecord
-from flight_core.domain.repositories import DatasetRepository, UsageRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.usage import UsageRepository
 from flight_core.domain.usage import Usage, Use, usage_of
 
 logger = logging.getLogger(__name__)

@@ -7,14 +7,16 @@ from enum import StrEnum
 
 from flight_core.application.access.rights import get_seen, require
 from flight_core.application.datasets.find_version import FindVersion
+from flight_core.application.derived.refuse import refuse_derived
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.writes.open_write import Publish
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
-from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.events import Event, EventKind
-from flight_core.domain.repositories import DatasetRepository, VersionRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.derivations import DerivationRepository
+from flight_core.domain.repositories.versions import VersionRepository
 from flight_core.domain.versions import RetentionPolicy, Tag, TagName, VersionName
 
 

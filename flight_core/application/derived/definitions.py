@@ -15,12 +15,13 @@ from flight_core.application.queries.reads import PlanQuery
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, VersionRef
-from flight_core.domain.derivation import Derivation, DerivationRepository, RefreshPolicy, refuse_cycle
+from flight_core.domain.derivation import Derivation, RefreshPolicy, refuse_cycle
 from flight_core.domain.errors import InvalidOption
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.query import Parameters, Pins, Statement
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.derivations import DerivationRepository
 from flight_core.domain.versions import version_named
 
 

@@ -12,7 +12,8 @@ from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DerivationNotFound, InvalidRequest
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
 from flight_core.domain.job import JobFilter, JobState, Task
-from flight_core.domain.repositories import DatasetRepository, JobRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.jobs import JobRepository
 from flight_core.domain.source_state import fingerprint_of
 
 _LATEST = 1000

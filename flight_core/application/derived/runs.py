@@ -10,13 +10,15 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries.added_rows import added_rows
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import AddedRows, DatasetName, DatasetVersion, VersionRef, WriteMode
-from flight_core.domain.derivation import Derivation, DerivationRepository, Versions, current_inputs
+from flight_core.domain.derivation import Derivation, Versions, current_inputs
 from flight_core.domain.errors import Conflict, DatasetNotFound, IngestionNotFound
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.lineage import from_info
 from flight_core.domain.query import Pins
-from flight_core.domain.repositories import DatasetRepository, IngestionRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.derivations import DerivationRepository
+from flight_core.domain.repositories.ingestions import IngestionRepository
 
 KIND, STEP_KIND = "derived", "step"  # of the source of a run
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from flight_core.application.access.rights import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName
-from flight_core.domain.derivation import Derivation, DerivationRepository, Versions, is_stale
+from flight_core.domain.derivation import Derivation, Versions, is_stale
 from flight_core.domain.errors import DerivationNotFound, IngestionNotFound
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.lineage import Input, from_info
-from flight_core.domain.repositories import DatasetRepository, IngestionRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.derivations import DerivationRepository
+from flight_core.domain.repositories.ingestions import IngestionRepository
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from flight_core.application.access.rights import require, require_granted, seen_job
+from flight_core.application.derived.refuse import refuse_derived
 from flight_core.application.jobs.jobs import Wakeup, event_of, require_owner
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.parsing import Parser
@@ -12,12 +13,13 @@ from flight_core.application.ports.sources import OwnedSource, RowSource, Source
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, WriteMode, dataset_exists
-from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import InvalidOption, InvalidSource, NotRetryable
 from flight_core.domain.idempotency import IdempotencyKey
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
-from flight_core.domain.repositories import DatasetRepository, IngestionRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.derivations import DerivationRepository
+from flight_core.domain.repositories.ingestions import IngestionRepository
 
 # The registered source kinds.
 Sources = Mapping[str, Source]

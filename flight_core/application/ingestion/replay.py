@@ -9,7 +9,7 @@ from flight_core.domain.contract import REJECTS_KIND, rejects_of
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import DatasetNotFound
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)

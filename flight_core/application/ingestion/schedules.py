@@ -18,7 +18,7 @@ from flight_core.domain.errors import Conflict, InvalidOption, PermissionDenied,
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
 from flight_core.domain.job import JobState
-from flight_core.domain.repositories import ScheduleRepository
+from flight_core.domain.repositories.schedules import ScheduleRepository
 from flight_core.domain.schedule import Cron, Interval, Schedule, Timing
 
 logger = logging.getLogger(__name__)

@@ -8,15 +8,10 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import Dataset, DatasetVersion, WriteMode
 from flight_core.domain.errors import Conflict, IngestionNotFound, SourceBusy
 from flight_core.domain.ingestion import Ingestion
-from flight_core.domain.repositories import DatasetRepository, IngestionRepository
-from flight_core.domain.source_state import (
-    Remembered,
-    SourceMemory,
-    SourceMemoryRepository,
-    SourceState,
-    fingerprint_of,
-    reading_of,
-)
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.ingestions import IngestionRepository
+from flight_core.domain.repositories.source_memories import SourceMemoryRepository
+from flight_core.domain.source_state import Remembered, SourceMemory, SourceState, fingerprint_of, reading_of
 
 # Operations after which rows that were there before are gone.
 _OVERWRITING = frozenset({"create", "replace", "restore"})

@@ -13,7 +13,8 @@ from flight_core.domain.errors import PermissionDenied
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.job import Job, JobFilter, JobState, LogLine
-from flight_core.domain.repositories import EVERY_JOB, EventRepository, JobRepository
+from flight_core.domain.repositories.events import EventRepository
+from flight_core.domain.repositories.jobs import EVERY_JOB, JobRepository
 
 
 class Wakeup:

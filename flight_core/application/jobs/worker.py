@@ -28,7 +28,8 @@ from flight_core.domain.errors import (
     OutOfDisk,
 )
 from flight_core.domain.job import Job, JobState, LogLevel, Maintenance, Task
-from flight_core.domain.repositories import EventRepository, JobRepository
+from flight_core.domain.repositories.events import EventRepository
+from flight_core.domain.repositories.jobs import JobRepository
 
 logger = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.job import Maintenance, Phase, Progress
 from flight_core.domain.query import Statement, quoted
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 _ATTEMPTS = 3
 

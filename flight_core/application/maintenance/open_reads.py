@@ -15,7 +15,7 @@ from flight_core.application.datasets.usage import UsageLedger
 from flight_core.application.ports.clock import Clock
 from flight_core.application.queries.log import QueryLog
 from flight_core.application.sessions.registry import SessionRegistry
-from flight_core.domain.repositories import OpenReadRepository
+from flight_core.domain.repositories.open_reads import OpenReadRepository
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from flight_core.application.ports.clock import Clock, NewId
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.job import JobState, Maintenance, Task
-from flight_core.domain.repositories import DatasetRepository, JobRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.jobs import JobRepository
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.job import Maintenance, Phase, Progress
-from flight_core.domain.repositories import DatasetRepository, OpenReadRepository, VersionRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.open_reads import OpenReadRepository
+from flight_core.domain.repositories.versions import VersionRepository
 from flight_core.domain.versions import RetentionPolicy
 
 

@@ -22,7 +22,7 @@ from flight_core.application.profiles.profile import ComputeProfile
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.job import Maintenance, Phase, Progress
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True)

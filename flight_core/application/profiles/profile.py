@@ -31,7 +31,8 @@ from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest, TooManyStreams
 from flight_core.domain.job import Maintenance, Task
 from flight_core.domain.profile import Bin, ColumnProfile, Lengths, Quantile, TopValue
-from flight_core.domain.repositories import DatasetRepository, ProfileRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.profiles import ProfileRepository
 from flight_core.domain.versions import VersionName
 
 _QUICK_CELLS = 2_000_000  # half a second or so

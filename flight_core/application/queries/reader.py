@@ -11,7 +11,7 @@ from flight_core.application.ports.metadata import Metadata
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 class SystemTables(Protocol):

@@ -28,7 +28,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import DatasetNotFound, InvalidParameters
 from flight_core.domain.query import Outcome, Pins, QueryPlan, Statement, StatementInfo, StatementKind
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from flight_core.domain.query import (
     Statement,
     TableTarget,
 )
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 _AS_USUAL = WriteRule()
 

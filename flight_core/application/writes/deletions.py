@@ -16,7 +16,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, WriteRule, dataset_not_found
 from flight_core.domain.errors import InvalidSql
 from flight_core.domain.query import DatasetStatement, DatasetVerb, Outcome, Parameters, Statement
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 _KEEPING = WriteRule(WriteMode.APPEND)  # what no condition holds for
 _ATTEMPTS = 5

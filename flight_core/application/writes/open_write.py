@@ -12,6 +12,7 @@ from typing import Self
 import pyarrow as pa
 
 from flight_core.application.access.rights import require, require_granted
+from flight_core.application.derived.refuse import refuse_derived
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import OnStep, StagedWrite, TableStore
 from flight_core.domain.access import Actor, Scope
@@ -24,12 +25,12 @@ from flight_core.domain.dataset import (
     WriteRule,
     dataset_exists,
 )
-from flight_core.domain.derivation import DerivationRepository, refuse_derived
 from flight_core.domain.errors import TableExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
 from flight_core.domain.query import NO_PINS, Pins
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
+from flight_core.domain.repositories.derivations import DerivationRepository
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.query import Pins
-from flight_core.domain.repositories import ContractRepository
+from flight_core.domain.repositories.contracts import ContractRepository
 
 _SPOOL_FORMAT = "arrow"
 _PATIENCE_S = 0.2

@@ -12,7 +12,7 @@ from flight_core.application.queries.log import QueryLog
 from flight_core.application.writes.deletions import DeleteRows
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.query import Outcome, QueryState, Statement
-from flight_core.domain.repositories import DatasetRepository
+from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)
