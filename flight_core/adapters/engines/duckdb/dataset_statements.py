@@ -5,6 +5,7 @@ and a SELECT for the rows; DuckDB runs that, and casts the values as an INSERT w
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import duckdb
 from duckdb import StatementType
@@ -17,7 +18,7 @@ from flight_core.domain.query import DatasetStatement, DatasetVerb
 
 ROWS = "__skein_rows"
 _SHAPE = "__skein_shape"
-_REFUSED = {"on", "returning", "default"}
+_REFUSED = {"on conflict", "returning", "default"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,9 @@ class _Scanner:
         return self._text(self._at, len(self._words))
 
     def words_left(self) -> set[str]:
-        """Those outside of parentheses."""
-        return {word.lower for word in self._words[self._at :] if word.depth == 0}
+        """Those outside of parentheses, and each with the next one."""
+        words = [word.lower for word in self._words[self._at :] if word.depth == 0]
+        return {*words, *map(" ".join, pairwise(words))}
 
     def _text(self, first: int, end: int) -> str:
         if first >= end:
