@@ -286,7 +286,7 @@ def test_create_table_with_columns_makes_an_empty_dataset(client):
         ("INSERT INTO kinds BY NAME SELECT 2 AS x, 'a' AS s", [(None, "a", 2.0)]),
         ("INSERT INTO kinds SELECT i, 'n' || i, i / 2 FROM range(2) t(i)", [(0, "n0", 0.0), (1, "n1", 0.5)]),
         (
-            "INSERT INTO kinds SELECT l.i, s, 0 FROM range(2) l(i) JOIN (SELECT 1 AS i, 'r' AS s) r ON l.i = r.i",
+            "INSERT INTO kinds SELECT l.i, 'r', 0 FROM range(2) l(i) JOIN range(1, 5) r(i) ON l.i = r.i",
             [(1, "r", 0.0)],
         ),
         ("INSERT INTO kinds (i) SELECT DISTINCT ON (i) i FROM (VALUES (8), (8)) t(i)", [(8, None, None)]),
