@@ -47,9 +47,14 @@ def place_of(cursor: str, *, like: LikePlace) -> LikePlace:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         found = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        json.dumps(found, ensure_ascii=False).encode()  # half of a character is no text
     except (binascii.Error, ValueError, RecursionError):
         found = None
-    if not isinstance(found, list) or [type(part) for part in found] != [type(part) for part in like]:
+    if (
+        not isinstance(found, list)
+        or [type(part) for part in found] != [type(part) for part in like]
+        or any(isinstance(part, int) and part.bit_length() > 63 for part in found)
+    ):
         raise InvalidRequest(
             f"{cursor[:60]!r} is not a cursor of this list; follow the `next` links, or start without one"
         )

@@ -111,6 +111,6 @@ class JobLogLine(BaseModel):
 
 
 class JobLog(Page):
-    """Oldest first. `next` leads on also where a job that runs may have more to say later."""
+    """Oldest first. What a job that runs says later comes `after` the number of the last line."""
 
     items: list[JobLogLine]

@@ -68,9 +68,15 @@ class TagList(Page):
 class RetentionRequest(Request):
     """A version stays if either rule keeps it; without any rule all stay."""
 
-    keep_versions: int | None = Field(None, ge=1, description="So many of the newest stay.", examples=[10])
+    keep_versions: int | None = Field(
+        None, ge=1, lt=2**63, description="So many of the newest stay.", examples=[10]
+    )
     keep_s: float | None = Field(
-        None, ge=0, description="Those stay that were current within so many seconds.", examples=[604800]
+        None,
+        ge=0,
+        le=10_000_000_000,
+        description="Those stay that were current within so many seconds.",
+        examples=[604800],
     )
 
 

@@ -22,7 +22,7 @@ def get_contract(
     name: Name,
     use_cases: UseCases,
     caller: Caller,
-    version: Annotated[int | None, Query(description="The one in force if left out.")] = None,
+    version: Annotated[int | None, Query(ge=0, lt=2**63, description="The one in force if left out.")] = None,
 ) -> StoredContract:
     """The contract, how fresh the data is by it, and where the rejected rows are."""
     return _standing(use_cases.contracts.describe(name, actor=caller, version=version))

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
-from urllib.parse import urlencode
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
 
 from control_api import answers
 from control_api.dependencies import Caller, Name, UseCases
 from control_api.options import ControlUseCases
-from control_api.paging import Limit, Paged, Paging
+from control_api.paging import Cursor, Limit, Paged, Paging
 from control_api.queued import LOCATION, Queued, Waited
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
@@ -90,17 +90,19 @@ async def cancel_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: 
 def read_log(
     job_id: str,
     request: Request,
+    response: Response,
     use_cases: UseCases,
     caller: Caller,
-    after: Annotated[int, Query(ge=0, description="Only lines with a larger number.")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="Only lines with a larger number.")] = 0,
     limit: Limit = 1000,
+    cursor: Cursor = None,
 ) -> wire.JobLog:
     """What a job had to say, oldest first, with all its attempts."""
-    lines = use_cases.jobs.read_log(job_id, actor=caller, after=after, limit=limit + 1)
-    following = None
-    if len(lines) > limit:
-        following = f"{request.url.path}?{urlencode({'after': lines[limit - 1][0], 'limit': limit})}"
-    return wire.JobLog(items=[_line(*line) for line in lines[:limit]], next=following)
+    paging = Paging(request, response, limit, cursor)
+    (seen,) = paging.after(like=(0,)) or (after,)
+    lines = use_cases.jobs.read_log(job_id, actor=caller, after=seen, limit=limit + 1)
+    page, following = paging.cut(lines, place=lambda line: (line[0],))
+    return wire.JobLog(items=[_line(*line) for line in page], next=following)
 
 
 @router.post("/datasets/{name}/compact", status_code=202, responses=LOCATION)

@@ -13,6 +13,7 @@ from flight_core.domain.errors import InvalidOption, InvalidTag, TagNotFound, Ve
 _NUMBER = re.compile(r"v?(\d{1,18})", re.IGNORECASE)
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
 _RESERVED = ("current", "latest", "history")
+_LONGEST_S = 10_000_000_000  # 317 years: moments cannot be much older
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,10 @@ class RetentionPolicy:
     keep_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.keep_versions is not None and self.keep_versions < 1:
+        if self.keep_versions is not None and not 1 <= self.keep_versions < 2**63:
             raise InvalidOption(f"keep_versions is {self.keep_versions}; at least 1 version is kept")
-        if self.keep_s is not None and self.keep_s < 0:
-            raise InvalidOption(f"keep_s is {self.keep_s}; give a number of seconds, 0 or more")
+        if self.keep_s is not None and not 0 <= self.keep_s <= _LONGEST_S:
+            raise InvalidOption(f"keep_s is {self.keep_s}; give seconds, 0 to {_LONGEST_S:,}, or nothing")
 
     def first_kept(self, history: Sequence[DatasetVersion], now: datetime) -> int:
         """The oldest version that stays without a tag; `history` is newest first."""

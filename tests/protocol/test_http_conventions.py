@@ -5,6 +5,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from control_api.paging import cursor_of
 from tests.protocol.http_stack import until
 from tests.stack import skein_stack
 
@@ -124,6 +125,30 @@ def test_limits_are_refused_and_never_changed(client, path):
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["parameter"] == "limit"
     assert client.get(f"/api/v1/{path}", params={"cursor": "bm9uZQ"}).status_code == 400
+
+
+FAR = 10**30
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("audit", {"cursor": cursor_of((FAR,))}),
+        ("jobs", {"cursor": cursor_of(("\ud800",))}),
+        ("datasets/numbers/contract", {"version": FAR}),
+        ("jobs/none/log", {"after": FAR}),
+        ("jobs/none/log", {"cursor": cursor_of((-FAR,))}),
+        ("datasets/numbers/rows", {"offset": FAR}),
+    ],
+)
+def test_numbers_and_texts_that_nothing_can_hold_are_refused(client, path, asked):
+    assert client.get(f"/api/v1/{path}", params=asked).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("policy", [{"keep_versions": FAR}, {"keep_s": 1e300}])
+def test_a_retention_that_no_vacuum_could_follow_is_refused(client, policy):
+    reply = client.put("/api/v1/datasets/numbers/retention", json=policy)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_request")
 
 
 def test_pages_of_tags_and_uploads_lead_through_all_of_them(client):

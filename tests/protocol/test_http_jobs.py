@@ -88,16 +88,19 @@ def test_a_log_tells_what_happened_without_paths_of_the_server(http, files, stac
         assert folder not in text
 
 
-def test_a_log_is_read_on_from_a_number(http, files):
+def test_a_log_has_pages_and_is_read_on_from_a_number(http, files):
     job = ingested(http, files, "long")
     whole = http.get(f"{job['href']}/log").json()["items"]
     path, seen = f"{job['href']}/log?limit=2", []
     while path:
-        page = http.get(path).json()
-        seen += page["items"]
-        path = page["next"]
+        reply = http.get(path)
+        seen += reply.json()["items"]
+        path = reply.json()["next"]
+        assert reply.links.get("next", {}).get("url") == path
     assert seen == whole
     assert len(whole) > 2
+    later = http.get(f"{job['href']}/log", params={"after": whole[1]["number"]}).json()["items"]
+    assert later == whole[2:]
 
 
 def test_a_failed_job_is_tried_again_and_a_good_one_is_not(http, files):
