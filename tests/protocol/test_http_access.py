@@ -386,6 +386,20 @@ def test_a_part_that_does_not_work_is_named(stack):
     }
 
 
+def test_a_part_that_worked_a_moment_ago_is_not_taken_for_broken_because_it_is_slow(stack):
+    slow, go_on = [], threading.Event()
+
+    def check() -> None:
+        if slow:
+            go_on.wait()
+
+    with serving(replace(stack.skein.control, checks={"engine": check}), check_timeout_s=60) as url:
+        assert httpx.get(url + "/readyz").status_code == 200
+        slow.append(True)
+        assert httpx.get(url + "/readyz").status_code == 200  # at once, not after a minute
+        go_on.set()
+
+
 def test_who_waits_inside_keeps_nobody_waiting_at_the_door(guarded):
     inside, go_on = [], threading.Event()
 
