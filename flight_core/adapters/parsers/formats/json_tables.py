@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -146,7 +147,29 @@ def _types_of_chunk(chunk: memoryview) -> tuple[Types, int]:
         raise _Difficult  # Polars reads something else
     with _translated():
         schema = pl.scan_ndjson(lines, infer_schema_length=None).collect_schema()
+    if b"\\" in lines and _nested_texts(schema, lines):
+        raise _Difficult  # what Polars makes of them escapes nothing
     return {name: instance(type) for name, type in schema.items()}, len(lines)
+
+
+def _nested_texts(schema: Mapping[str, Any], lines: bytes) -> bool:
+    """Whether arrays or objects become text: fields are that, and somewhere one of their name is not."""
+    names = b"|".join(
+        re.escape(json.dumps(name, ensure_ascii=False).encode()) for name in set(_texts(schema))
+    )
+    nested = rb"(?:" + names + rb")\s*:\s*(?:\{|\[(?:[^]\"]|\"(?:[^\"\\]|\\.)*\")*?[\[{])"
+    return bool(names) and re.search(nested, lines) is not None
+
+
+def _texts(fields: Mapping[str, Any]) -> Iterator[str]:
+    """The names of what is text, at any depth, or a list of text."""
+    for name, type in fields.items():
+        while isinstance(type, pl.List):
+            type = type.inner
+        if type == pl.String:
+            yield name
+        elif isinstance(type, pl.Struct):
+            yield from _texts({field.name: field.dtype for field in type.fields})
 
 
 def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:
