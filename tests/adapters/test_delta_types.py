@@ -233,6 +233,11 @@ def test_the_rule_holds_inside_nested_types(store, nest):
         write(store, pa.table({"c": nest(pa.array([1001], pa.timestamp("ns")))}))
 
 
+def exported_by_duckdb(value: str) -> pa.Array:
+    with duckdb.connect() as connection:
+        return connection.sql(f"SELECT {value} AS c").to_arrow_table()["c"].combine_chunks()
+
+
 @pytest.mark.parametrize(
     "array",
     [
@@ -240,6 +245,8 @@ def test_the_rule_holds_inside_nested_types(store, nest):
         pa.array([INT64 // 1000 + 1], pa.timestamp("ms")),
         pa.array([-(INT64 // MICRO) - 1], pa.duration("s")),
         pa.array([Decimal("9" * 39)], pa.decimal256(39, 0)),
+        exported_by_duckdb("(-170141183460469231731687303715884105728)::HUGEINT"),
+        exported_by_duckdb("[{'h': 170141183460469231731687303715884105727::HUGEINT}]"),
     ],
     ids=lambda array: str(array.type),
 )

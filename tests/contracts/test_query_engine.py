@@ -9,6 +9,7 @@ from flight_core.domain.errors import (
     DatasetNotFound,
     InvalidParameters,
     InvalidSql,
+    QueryFailed,
     StatementNotAllowed,
     TagNotFound,
     VersionExpired,
@@ -65,6 +66,13 @@ def test_a_pin_changes_neither_the_names_of_columns_nor_how_they_are_found(engin
     unpinned = read(query)
     lake.commit("birds", BIRDS.slice(0, 1))
     assert read(engine.plan(Statement(sql), lake.state, pins=query.pins)) == unpinned
+
+
+def test_a_number_that_arrow_has_no_place_for_fails_instead_of_coming_out_as_another_one(engine, lake):
+    sql = "SELECT [n] AS ns, n FROM (SELECT (2::UHUGEINT ** 1)::UHUGEINT << {} AS n)"
+    assert rows(engine, lake, sql.format(125)) == [{"ns": [2**126], "n": 2**126}]
+    with pytest.raises(QueryFailed, match="out of range"):
+        rows(engine, lake, sql.format(126))
 
 
 def test_a_pin_of_a_dropped_dataset_fails_even_if_the_name_is_used_again(engine, lake):

@@ -12,6 +12,7 @@ from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
 from flight_core.domain.query import Pins, Statement
 
 _ALL_ROWS = 2**63 - 1
+_UNSIGNED = re.compile(r"(?<!['\"\w])UHUGEINT(?!['\"\w])")  # the type, not a name in quotes
 _LINE = re.compile(r"\nLINE (\d+): ")
 
 
@@ -43,10 +44,17 @@ def bind(
         rows = _ALL_ROWS if statement.row_limit is None else statement.row_limit
         relation = relation.limit(rows, statement.row_offset)
     names = [made.column_name(name) for name in relation.columns]
-    if names != relation.columns:
-        renamed = (f"#{place} AS {identifier(name)}" for place, name in enumerate(names, start=1))
-        relation = relation.project(", ".join(renamed))
+    columns = [_signed(f"#{place}", str(type_)) for place, type_ in enumerate(relation.types, start=1)]
+    if names != relation.columns or any(not column.startswith("#") for column in columns):
+        named = (f"{column} AS {identifier(name)}" for column, name in zip(columns, names, strict=True))
+        relation = relation.project(", ".join(named))
     return Bound(relation, fields.schema(relation, cursor), pins, made)
+
+
+def _signed(column: str, type_: str) -> str:
+    """DuckDB exports the upper half of UHUGEINT as negative numbers; as HUGEINT it is refused."""
+    signed = _UNSIGNED.sub("HUGEINT", type_)
+    return column if signed == type_ else f"CAST({column} AS {signed})"
 
 
 def _relation(cursor: duckdb.DuckDBPyConnection, made: Runnable) -> duckdb.DuckDBPyRelation:
