@@ -167,6 +167,11 @@ def test_fields_of_a_struct_need_different_names(store):
 # Values at the edges
 
 
+def exported_by_duckdb(value: str) -> pa.Array:
+    with duckdb.connect() as connection:
+        return connection.sql(f"SELECT {value} AS c").to_arrow_table()["c"].combine_chunks()
+
+
 @pytest.mark.parametrize(
     ("array", "expected"),
     [
@@ -192,6 +197,7 @@ def test_fields_of_a_struct_need_different_names(store):
         ),
         (pa.array([b"ab", None], pa.binary(2)), [b"ab", None]),
         (pa.array([Decimal("-1200")], pa.decimal128(5, -2)), [Decimal(-1200)]),
+        (exported_by_duckdb("MAP {}"), [[]]),
     ],
     ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
 )
@@ -231,11 +237,6 @@ def test_a_value_that_would_lose_digits_is_refused_unless_that_was_asked_for(sto
 def test_the_rule_holds_inside_nested_types(store, nest):
     with pytest.raises(LossyType, match="column 'c'"):
         write(store, pa.table({"c": nest(pa.array([1001], pa.timestamp("ns")))}))
-
-
-def exported_by_duckdb(value: str) -> pa.Array:
-    with duckdb.connect() as connection:
-        return connection.sql(f"SELECT {value} AS c").to_arrow_table()["c"].combine_chunks()
 
 
 @pytest.mark.parametrize(
