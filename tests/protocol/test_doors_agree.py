@@ -55,7 +55,7 @@ SHAPES = st.sampled_from(
         "WITH t AS (FROM {t} AS a WHERE {c}) SELECT {e}, b.d FROM t AS a FULL JOIN {v} AS b USING (i)",
         "SELECT {e}, n.* FROM {t} AS a, LATERAL (SELECT count(*), min(d) FROM {v} WHERE i > a.i) AS n",
         "SELECT {e} FROM {t} AS a EXCEPT ALL SELECT {e} FROM {v} AS a WHERE {c}",
-        "SELECT unnest(a.l), {e} FROM {t} AS a WHERE {c} QUALIFY row_number() OVER (ORDER BY a.i) < 9",
+        "SELECT unnest(a.l), {e} FROM {t} AS a WHERE {c} QUALIFY rank() OVER (ORDER BY a.i) < 9",
         "FROM (PIVOT (SELECT g, d, i FROM {t} AS a WHERE {c}) ON g IN ('p', 'pq') USING sum(i) GROUP BY d)",
         "WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT n+1 FROM r WHERE n < (SELECT max(i) FROM {t})) FROM r",
     ]
