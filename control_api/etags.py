@@ -1,7 +1,7 @@
 """Validators, and the conditions that requests put on them (RFC 9110, sections 8.8.3 and 13)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fastapi import Request
@@ -55,17 +55,21 @@ def require_match(condition: str | None, etag: str) -> None:
 
 
 @contextmanager
-def matching(request: Request, dataset: Dataset) -> Iterator[Dataset | None]:
-    """The state that a change within has to follow: that of `dataset`, if `If-Match` names it; None: any.
+def matching(request: Request, find: Callable[[], Dataset]) -> Iterator[Dataset | None]:
+    """The state that a change within has to follow: the one found, if `If-Match` names it; None: any.
 
     Raises HttpProblem 412: the dataset is in another one, or came to be while the change was made.
     """
     condition = request.headers.get("if-match")
+    if condition is None:
+        yield None
+        return
+    dataset = find()
     require_match(condition, etag_of_dataset(dataset))
     try:
-        yield None if condition in (None, "*") else dataset
+        yield None if condition == "*" else dataset
     except CommitConflict:
-        if condition in (None, "*"):
+        if condition == "*":
             raise
         raise HttpProblem(412, "precondition_failed", "somebody else has just changed the dataset") from None
 

@@ -32,7 +32,7 @@ def change_dataset(
     """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
     replaced. Needs `If-Match`; rows and versions stay as they are."""
     require_condition(request)
-    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+    with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
         changed = use_cases.datasets.annotate(name, _fields(change), actor=caller, seen=seen)
     response.headers["ETag"] = etag_of_dataset(changed)
     return answers.dataset(changed)

@@ -106,7 +106,7 @@ def describe_dataset(
 @router.delete("/{name}", status_code=204)
 def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Caller) -> None:
     """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
-    with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+    with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
         use_cases.datasets.drop(name, actor=caller, seen=seen)
 
 
@@ -124,7 +124,7 @@ async def delete_rows(
     parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
 
     def delete() -> wire.Deleted:
-        with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+        with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
             expected = None if seen is None else seen.version
             rows = use_cases.datasets.delete_rows(
                 name, body.where, parameters, actor=caller, door="http", expected=expected

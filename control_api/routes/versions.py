@@ -160,7 +160,7 @@ async def restore_version(
     dataset's ETag makes sure that nothing is undone that was written meanwhile."""
 
     def restore() -> DatasetVersion:
-        with matching(request, use_cases.datasets.get(name, actor=caller)) as seen:
+        with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
             return use_cases.versions.restore(
                 name,
                 version_named(wanted.version),
