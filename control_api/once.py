@@ -59,7 +59,7 @@ class Once:
         """
         if self._key is None:
             return await make()
-        key = self._named(await self._asked(body))
+        key = IdempotencyKey.of(self._key, await self._asked(body), actor=self._caller.name)
         keys = self._use_cases.idempotency
         earlier = await to_thread.run_sync(keys.claim, key, self._use_cases.clock())
         if earlier is not None:
@@ -83,21 +83,15 @@ class Once:
         body: bytes | None = None,
     ) -> T:
         """The same of what blocks."""
-        asked = b"" if self._key is None else await self._asked(body)
-        return await to_thread.run_sync(partial(self._blocking, asked, make, id_of, again))
+        return await self(partial(to_thread.run_sync, make), id_of=id_of, again=again, body=body)
 
     def blocking(
         self, make: Callable[[], T], *, id_of: Callable[[T], str], again: Callable[[str], T], body: bytes
     ) -> T:
         """The same of what blocks, in this thread."""
-        return self._blocking(self._line + body, make, id_of, again)
-
-    def _blocking(
-        self, asked: bytes, make: Callable[[], T], id_of: Callable[[T], str], again: Callable[[str], T]
-    ) -> T:
         if self._key is None:
             return make()
-        key = self._named(asked)
+        key = IdempotencyKey.of(self._key, self._line + body, actor=self._caller.name)
         keys = self._use_cases.idempotency
         earlier = keys.claim(key, self._use_cases.clock())
         if earlier is not None:
@@ -109,9 +103,6 @@ class Once:
             raise
         keys.settle(key, id_of(made))
         return made
-
-    def _named(self, asked: bytes) -> IdempotencyKey:
-        return IdempotencyKey.of(self._key or "", asked, actor=self._caller.name)
 
     @property
     def _line(self) -> bytes:

@@ -39,7 +39,7 @@ class _Remote:
         return self.api.post(CreatedToken, path_of("tokens"), request.model_dump(mode="json"))
 
     def list_tokens(self) -> Sequence[Token]:
-        return [each for page in self.api.pages(TokenPage, path_of("tokens")) for each in page.items]
+        return list(self.api.items(TokenPage, path_of("tokens")))
 
     def revoke_token(self, token_id: str) -> None:
         self.api.delete(path_of("tokens", token_id))
@@ -49,7 +49,7 @@ class _Remote:
         return self.api.post(User, path_of("users"), body)
 
     def list_users(self) -> Sequence[User]:
-        return [each for page in self.api.pages(UserPage, path_of("users")) for each in page.items]
+        return list(self.api.items(UserPage, path_of("users")))
 
     def remove_user(self, name: str) -> None:
         self.api.delete(path_of("users", name))

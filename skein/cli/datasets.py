@@ -1,7 +1,7 @@
 """`skein datasets`, `describe` and `drop`."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from json import dumps
 
 import typer
@@ -17,7 +17,9 @@ def show_datasets(
     api: Api, *, json: bool, search: str | None = None, tags: Sequence[str] = (), owner: str | None = None
 ) -> None:
     """All of them, by name, or those that fit, the best ones first."""
-    datasets = list(_all(api, q=search, tag=list(tags) or None, owner=owner))
+    datasets = list(
+        api.items(DatasetPage, path_of("datasets"), q=search, tag=list(tags) or None, owner=owner)
+    )
     if not (datasets or json):
         wanted = search or tags or owner
         found = "none fits" if wanted else "none yet; make one with 'skein ingest FILE --as NAME'"
@@ -108,11 +110,6 @@ def drop(api: Api, name: str, *, sure: bool) -> None:
             raise typer.Exit(1)
     api.delete(path_of("datasets", name))
     typer.echo(f"dropped '{name}'")
-
-
-def _all(api: Api, **wanted: object) -> Iterator[Dataset]:
-    for page in api.pages(DatasetPage, path_of("datasets"), **wanted):
-        yield from page.items
 
 
 def _headline(described: DatasetDescription) -> str:

@@ -39,7 +39,7 @@ def resume(api: Api, name: str, *, json: bool) -> None:
 
 
 def show_steps(api: Api, *, json: bool) -> None:
-    found = [each for page in api.pages(StepPage, path_of("steps")) for each in page.items]
+    found = list(api.items(StepPage, path_of("steps")))
     if not (found or json):
         typer.echo("no steps are installed; SKEIN_STEPS names files and modules with some", err=True)
     show_items(
@@ -63,7 +63,7 @@ def underive(api: Api, name: str) -> None:
 
 
 def show_derivations(api: Api, *, json: bool) -> None:
-    found = [each for page in api.pages(DerivationPage, path_of("derivations")) for each in page.items]
+    found = list(api.items(DerivationPage, path_of("derivations")))
     show_items(
         found,
         {

@@ -39,7 +39,7 @@ def refresh(api: Api, name: str) -> None:
 
 
 def show(api: Api, *, json: bool) -> None:
-    found = [each for page in api.pages(SchedulePage, path_of("schedules")) for each in page.items]
+    found = list(api.items(SchedulePage, path_of("schedules")))
     show_items(
         found,
         {

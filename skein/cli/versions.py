@@ -143,9 +143,8 @@ def remove_tag(api: Api, name: str, tag: str) -> None:
 
 
 def show_tags(api: Api, name: str, *, json: bool) -> None:
-    pages = api.pages(TagList, path_of("datasets", name, "tags"))
     show_items(
-        [tag for page in pages for tag in page.items],
+        list(api.items(TagList, path_of("datasets", name, "tags"))),
         {
             "tag": lambda tag: tag.name,
             number("version"): lambda tag: str(tag.version),

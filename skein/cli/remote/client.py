@@ -1,11 +1,11 @@
 """Finding a server, and talking to its HTTP API."""
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from flight_core.domain.errors import InvalidOption
 from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
-from schemas.http import API, Page
+from schemas.http import API
 from schemas.system import About
 from skein.cli.remote.failures import CliError
 from skein.cli.remote.login import authorization, client_settings
@@ -27,9 +27,16 @@ _FLIGHT = ("grpc", "grpc+tcp", "grpc+tls", "flightsql")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Model = TypeVar("Model", bound=BaseModel)
-AnyPage = TypeVar("AnyPage", bound=Page)
+Item = TypeVar("Item", covariant=True)
 
 _PAGE = 1000
+
+
+class Listing(Protocol[Item]):
+    """A page of a list: see `schemas.http.Page`."""
+
+    @property
+    def items(self) -> Sequence[Item]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +105,14 @@ class Api:
         }
         return self._reply(model, self._send("GET", path, params=given or None))
 
-    def pages(self, model: type[AnyPage], path: str, **parameters: object) -> Iterator[AnyPage]:
-        """A list, page by page."""
-        page = self.get(model, path, **{"limit": _PAGE, **parameters})
-        yield page
+    def items(self, model: type[Listing[Item]], path: str, **parameters: object) -> Iterator[Item]:
+        """What is in a list, of all its pages."""
+        pages: Any = model
+        page = self.get(pages, path, **{"limit": _PAGE, **parameters})
+        yield from page.items
         while page.next is not None:
-            page = self.get(model, page.next)
-            yield page
+            page = self.get(pages, page.next)
+            yield from page.items
 
     def post(self, model: type[Model], path: str, body: object = None) -> Model:
         return self._reply(model, self._send("POST", path, json=body))
