@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from flight_core.domain.arrow import time_text
 from flight_core.domain.errors import UnsupportedType
 
 # Arrays of any type: the stubs do not follow what compute functions make of them.
@@ -117,13 +118,6 @@ def _floats(values: Array) -> Array:
 def _dates(values: Array) -> Array:
     days = values.cast(pa.int32())
     return _with_infinity(_calendar(values, days, per_day=1), days, 2**31 - 1)
-
-
-def _times(values: Array) -> Array:
-    """As Arrow writes them. It has no text for the end of a day, which SQL writes as 24:00:00."""
-    text = values.cast(TEXT)
-    start = pa.scalar(0, values.type).cast(TEXT).as_py()
-    return pc.if_else(pc.starts_with(text, "<"), _text(f"24{start[2:]}"), text)
 
 
 def _timestamps(values: Array) -> Array:
@@ -231,7 +225,7 @@ _SCALARS: list[tuple[Callable[[pa.DataType], bool], Callable[[Array], Array]]] =
     (pa.types.is_timestamp, _timestamps),
     (pa.types.is_date32, _dates),
     (pa.types.is_date64, _cast),
-    (pa.types.is_time, _times),
+    (pa.types.is_time, lambda values: time_text(values, TEXT)),
     (pa.types.is_interval, _intervals),
     (pa.types.is_duration, _durations),
     (_is_binary, _base64),

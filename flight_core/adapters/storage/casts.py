@@ -8,6 +8,7 @@ import pyarrow.compute
 import pyarrow.types as pat
 
 from flight_core.adapters.storage.types import TEXT, AnyArray, AnyType, is_extension, is_list, stored_type
+from flight_core.domain.arrow import time_text
 from flight_core.domain.errors import LossyType
 
 pc: Any = pyarrow.compute  # the stubs lack functions and mixed arguments
@@ -83,7 +84,7 @@ def _cast_flat(array: AnyArray, want: AnyType, column: str, allow_lossy: bool) -
     if have == pa.month_day_nano_interval():
         return _interval(array, allow_lossy)
     if pat.is_time(have):
-        return _time(array)
+        return time_text(array, TEXT)
     if allow_lossy:
         array = _shortened(array, column)
     return array.cast(want)
@@ -121,13 +122,6 @@ def _unpack(array: AnyArray) -> tuple[AnyArray, AnyArray]:
     lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int32()), 0)
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum_checked(lengths)])
     return offsets, pc.list_flatten(array)
-
-
-def _time(array: AnyArray) -> AnyArray:
-    """Arrow has no text for the end of a day, which SQL writes as 24:00:00."""
-    text = array.cast(TEXT)
-    start = pa.scalar(0, array.type).cast(TEXT).as_py()
-    return pc.if_else(pc.starts_with(text, "<"), pa.scalar(f"24{start[2:]}", TEXT), text)
 
 
 def _microseconds(array: AnyArray, want: AnyType, allow_lossy: bool) -> AnyArray:

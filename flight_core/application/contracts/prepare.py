@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.types as pat
 
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.parsing import Check
 from flight_core.application.ports.storage import TableStore
+from flight_core.domain.arrow import is_number
 from flight_core.domain.contract import REJECTS_KIND, ColumnContract, Contract, MissingColumns, StoredContract
 from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.ingestion import Ingestion
@@ -126,11 +126,7 @@ def guiding(stored: pa.Schema, policy: SchemaPolicy) -> pa.Schema:
     """The columns that say how new values are to be read: not numbers that may become wider by them."""
     if policy is not SchemaPolicy.WIDEN:
         return stored
-    return pa.schema([field for field in stored if not _is_number(field.type)])
-
-
-def _is_number(type: pa.DataType) -> bool:
-    return pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)
+    return pa.schema([field for field in stored if not is_number(field.type)])
 
 
 def contract_type(name: str) -> str | None:

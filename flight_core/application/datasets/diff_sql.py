@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.types as pat
 
+from flight_core.domain.arrow import is_number
 from flight_core.domain.dataset import DatasetName, DatasetVersion
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import quoted
@@ -97,11 +97,7 @@ def _common(old: pa.Schema, new: pa.Schema) -> Iterator[_Column]:
 
 
 def _comparable(one: pa.DataType, other: pa.DataType) -> bool:
-    return one == other or (_is_number(one) and _is_number(other))
-
-
-def _is_number(type: pa.DataType) -> bool:
-    return pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)
+    return one == other or (is_number(one) and is_number(other))
 
 
 def _schema_changes(old: pa.Schema, new: pa.Schema) -> SchemaChanges:

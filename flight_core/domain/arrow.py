@@ -1,0 +1,21 @@
+"""What the core knows of Arrow's types beyond pyarrow."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.types as pat
+
+pc: Any = pyarrow.compute  # the stubs do not follow what compute functions make of arrays
+
+
+def is_number(type: pa.DataType) -> bool:
+    return pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)
+
+
+def time_text(times: Any, type: pa.DataType) -> Any:
+    """Times of day as Arrow writes them, as texts of `type`. It has no text for the end of a day, which SQL
+    writes as 24:00:00."""
+    texts = times.cast(type)
+    start = pa.scalar(0, times.type).cast(type).as_py()
+    return pc.if_else(pc.starts_with(texts, "<"), pa.scalar(f"24{start[2:]}", type), texts)
