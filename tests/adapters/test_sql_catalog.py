@@ -5,22 +5,29 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
+from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.tables import metadata
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
 from flight_core.domain.errors import DependencyFailed, OutOfDisk, Unsupported
 from flight_core.domain.events import Event, EventKind
+from flight_core.domain.ingestion import SourceSpec
+from flight_core.domain.job import JobState
 from flight_core.infrastructure.database import Database
+from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 EVENT = Event(EventKind.DATASET_COMMITTED, "x", {}, NOW)
@@ -51,6 +58,38 @@ def test_the_migrations_make_the_tables_that_the_code_declares(database):
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_what_the_first_catalog_held_survives_all_migrations(path):
+    values = {
+        "at": "2026-03-04 00:00:00.000000",
+        "schema": pa.schema([("a", pa.int64())]).serialize().to_pybytes(),
+        "source": '{"kind": "file", "fields": {"path": "/x.csv"}}',
+    }
+    config = Config()
+    config.set_main_option("script_location", "flight_core.infrastructure:migrations")
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in (
+            "INSERT INTO datasets VALUES ('d1', 'birds', 'Birds', 'of the north', '[\"wild\"]', :at, NULL, 3,"
+            " :schema, 7, 99, 7, :at, 'create', '{}')",
+            "INSERT INTO ingestions VALUES (1, 'j1', 'birds', 'Birds', :source, 'append', 'csv', '{}', 'ann',"
+            " 'succeeded', :at, 1, NULL, NULL, false, NULL, 5, 5, 7, :at, :at, 3, NULL, NULL)",
+            "INSERT INTO events VALUES (1, 'dataset.committed', 'Birds', '{}', :at)",
+        ):
+            connection.execute(sa.text(statement), values)
+    engine.dispose()
+    with closing(open_catalog(path.parent)) as database:
+        dataset = SqlDatasetRepository(database).get(DatasetName("birds"))
+        assert (dataset.name.value, dataset.version, dataset.current.row_count) == ("Birds", 3, 7)
+        assert (dataset.description, [*dataset.tags]) == ("of the north", ["wild"])
+        assert dataset.current.schema == pa.schema([("a", pa.int64())])
+        job = SqlIngestionRepository(database, lambda: NOW).get("j1")
+        assert (job.state, job.actor, job.progress.rows, job.version) == (JobState.SUCCEEDED, "ann", 7, 3)
+        assert job.request.source == SourceSpec("file", {"path": "/x.csv"})
+        assert [each.seq for each in SqlEventRepository(database).after(0)] == [1]
 
 
 def test_migrating_again_changes_nothing(database, path):
