@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from datetime import UTC, date, datetime
 
 import duckdb
@@ -66,6 +67,8 @@ def test_a_type_is_found_where_every_value_fits(values, type, expected):
         ["+4930123", "5"],  # a phone number
         ["9223372036854775808", "1"],  # beyond 64 bits
         ["12345678901234567890", "1.5"],
+        ["9007199254740993", "1.5"],  # a float would round it
+        ["1e400", "1.5"],  # beyond all floats
         ["2026-01-31", "31.01.2026"],
         ["2026-02-30", "2026-01-01"],  # there is no such day
         ["2026-01-31", "2026-01-31 10:00:00"],
@@ -81,7 +84,7 @@ def test_a_column_stays_text_where_a_type_would_lose_something(values):
     assert column(*values) == ("string", values)
 
 
-@pytest.mark.parametrize("late", ["00501", "none", "1.5x", "99999999999999999999"])
+@pytest.mark.parametrize("late", ["00501", "none", "1.5x", "99999999999999999999", "1e400"])
 def test_a_late_value_turns_the_whole_column_into_text(late):
     values = ["10001"] * BEYOND_THE_SAMPLE + [late]
     assert column(*values) == ("string", values)
@@ -92,6 +95,18 @@ def test_a_late_value_counts_without_quotes_too(late):
     table = parsed(b"a,b\n" + b"10001,1\n" * BEYOND_THE_SAMPLE + f"{late},2\n".encode())
     assert types(table) == {"a": "string", "b": "int64"}
     assert table["a"][-1].as_py() == late
+
+
+@pytest.mark.parametrize("late", ["99999999999999999999", "9007199254740993", "-1e400"])
+def test_a_late_number_that_a_float_would_change_makes_floats_text(late):
+    table = parsed(b"a,b\n" + b"1.5,1\n" * BEYOND_THE_SAMPLE + f"{late},2\n".encode())
+    assert types(table) == {"a": "string", "b": "int64"}
+    assert table["a"].unique().to_pylist() == ["1.5", late]
+
+
+def test_large_floats_and_infinities_are_floats():
+    table = parsed(b"a,b\n1e20,inf\n1234567890123456789.5,-1.5\n")
+    assert table.to_pydict() == {"a": [1e20, 1234567890123456789.5], "b": [math.inf, -1.5]}
 
 
 @pytest.mark.parametrize("late", ["", '""', "NA"])

@@ -1,6 +1,7 @@
 """Types that a request gives to columns, and numbers as other countries write them."""
 
 import json
+import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -81,6 +82,19 @@ def test_a_number_that_would_lose_something_does_not_fit():
     for content, type in ((b"n\n1.5\n", "int64"), (b"n\n300\n", "int8"), (b"n\n1.234\n", "decimal128(9, 2)")):
         with pytest.raises(UnreadableData):
             parsed(content, types={"n": type})
+
+
+@pytest.mark.parametrize("type", ["double", "float32"])
+@pytest.mark.parametrize("content", [b"n\n1.5\n-1e400\n", b'{"n": 1.5}\n{"n": -1e400}\n'])
+def test_a_number_beyond_all_floats_is_none(content, type):
+    with pytest.raises(UnreadableData, match=f"column 'n', row 2: '-1e400' is not of the type {type}"):
+        parsed(content, types={"n": type})
+    assert parsed(b"n\n1.5\n-Inf\n", types={"n": type})["n"].to_pylist() == [1.5, -math.inf]
+
+
+@pytest.mark.parametrize("content", [b"n\n1.5\n%d\n", b'{"n": 1.5}\n{"n": %d}\n'])
+def test_who_asks_for_floats_has_integers_rounded(content):
+    assert parsed(content % (2**53 + 1), types={"n": "double"})["n"].to_pylist() == [1.5, 2.0**53]
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are():

@@ -162,6 +162,12 @@ def test_the_elements_of_a_list_become_text_where_they_disagree():
         ([2**63 - 1, -(2**63)], "int64", [2**63 - 1, -(2**63)]),
         ([2**63, 1], "string", [str(2**63), "1"]),
         ([10**40, 1], "string", [str(10**40), "1"]),
+        ([2**53 - 1, 1.5], "double", [float(2**53 - 1), 1.5]),
+        ([2**53 + 1, 1.5], "string", [str(2**53 + 1), "1.5"]),  # a float would round it
+        ([2**63, 1.5], "string", [str(2**63), "1.5"]),
+        ([1e20, 1.5, 1], "double", [1e20, 1.5, 1.0]),
+        ([[2**53 + 1], [1.5]], "list<element: string>", [[str(2**53 + 1)], ["1.5"]]),
+        ([{"x": 2**53 + 1}, {"x": 1.5}], "struct<x: string>", [{"x": str(2**53 + 1)}, {"x": "1.5"}]),
         (["2026-01-31", "2026-02-01"], "string", ["2026-01-31", "2026-02-01"]),
         (["00501", "10001"], "string", ["00501", "10001"]),
     ],
@@ -227,9 +233,16 @@ def test_too_many_different_fields_are_refused():
         parsed(lines(*({f"k{number}": 1} for number in range(10_001))))
 
 
-def test_a_number_that_no_float_holds_is_refused():
-    with pytest.raises(UnreadableData, match="number"):
-        parsed(b'[{"a": 1e999}, {"a": 1}]')
+@pytest.mark.parametrize("content", [b'[{"a": 1e999}, {"a": 1.5}]', b'{"a": 1e999}\n{"a": 1.5}\n'])
+def test_a_number_that_no_float_holds_is_text(content):
+    assert parsed(content)["a"].to_pylist() == ["1e999", "1.5"]
+
+
+@pytest.mark.parametrize("chunk", ["first", "last"])
+def test_a_single_long_integer_makes_fractions_text_wherever_it_is(chunk):
+    records = [{"a": 1.5}] * 100_000
+    records.insert(0 if chunk == "first" else len(records), {"a": 2**53 + 1})
+    assert parsed(lines(*records))["a"].unique().sort().to_pylist() == ["1.5", str(2**53 + 1)]
 
 
 def test_text_that_is_not_utf_8_is_refused_unless_named():

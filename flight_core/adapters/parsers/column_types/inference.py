@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from flight_core.adapters.parsers.column_types.floats import WHOLE, beyond_floats
+
 # Mean "no value" in a column whose other values are not text; in text they may be words.
 NULL_WORDS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "Null", "None", r"\N")
 
 _UNPARSEABLE = "?"
-_FLOAT_DIGITS = 17
 _FEW = 100
 
 
@@ -58,10 +59,10 @@ def _plain_number(text: pl.Expr) -> pl.Expr:
 
 
 def _plain_float(text: pl.Expr) -> pl.Expr:
-    """Also no long integer, whose last digits a float would lose."""
-    return _plain_number(text) & (
-        (text.str.len_bytes() < _FLOAT_DIGITS) | text.str.contains(".", literal=True)
-    )
+    """Also no long integer, whose last digits a float would lose, and nothing beyond all floats."""
+    value = text.cast(pl.Float64, strict=False)
+    rounds = (value.abs() >= WHOLE) & ~text.str.contains("[.eEnN]")
+    return _plain_number(text) & ~rounds & ~beyond_floats(text, value)
 
 
 def _number(name: str, type: type[pl.DataType], guard: Callable[[pl.Expr], pl.Expr]) -> Kind:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from flight_core.adapters.parsers.alignment import aligned, common_columns
+from flight_core.adapters.parsers.column_types.floats import WHOLE
 from flight_core.adapters.parsers.formats.hive import partitions
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ColumnarOptions
@@ -28,7 +29,6 @@ from flight_core.domain.errors import SchemaMismatch, UnreadableData, Unsupporte
 _FILE_MAGIC = b"ARROW1"
 _MAX_PRECISION = 38
 _UNITS = ("s", "ms", "us", "ns")
-_WHOLE = 1 << 53  # beyond this floats skip whole numbers
 
 _DAMAGE = (
     pl.exceptions.PolarsError,
@@ -152,7 +152,7 @@ def _read(file: ColumnarFile, schema: pa.Schema, shared: Mapping[str, pl.DataTyp
 def _exactly(column: pl.Expr, own: pa.DataType, type: pl.DataType) -> pl.Expr:
     """Fails, when it runs, where the type cannot hold a value."""
     if type == pl.Float64 and pat.is_int64(own):
-        fits = column.is_between(-_WHOLE, _WHOLE) | column.is_null()
+        fits = column.is_between(-WHOLE, WHOLE) | column.is_null()
         column = column + pl.when(fits).then(0).otherwise(column).cast(pl.Int8)
     return column.cast(type)
 

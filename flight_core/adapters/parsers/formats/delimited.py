@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from flight_core.adapters.parsers.alignment import aligned, common_columns
+from flight_core.adapters.parsers.column_types.floats import watched
 from flight_core.adapters.parsers.column_types.inference import (
     Inference,
     Reading,
@@ -129,7 +130,9 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
         types = texts | {column: reading.native for column, reading in readings.items()} | numbers
         frame = pl.concat(
             [
-                target.marked(aligned(table.frame(types), table.columns, columns, types), table.label)
+                target.marked(
+                    watched(aligned(table.frame(types), table.columns, columns, types), given), table.label
+                )
                 for table in tables
             ]
         )

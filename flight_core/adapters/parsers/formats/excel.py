@@ -13,13 +13,13 @@ import fastexcel
 import polars as pl
 
 from flight_core.adapters.parsers.alignment import aligned, common_columns
+from flight_core.adapters.parsers.column_types.floats import WHOLE
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ExcelOptions
 from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, check_members
 from flight_core.domain.errors import InvalidOption, SchemaMismatch, UnreadableData
 
-_WHOLE = 1 << 53  # beyond this floats skip whole numbers
 _UNNAMED = "__UNNAMED__"
 _FIRST_DAY = date(1899, 12, 31)
 _MIDNIGHT = " 00:00:00"
@@ -159,7 +159,7 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _is_whole(column: pl.Series) -> bool:
     values = column.drop_nulls()
-    return bool(values.len()) and bool(((values.floor() == values) & (values.abs() < _WHOLE)).all())
+    return bool(values.len()) and bool(((values.floor() == values) & (values.abs() < WHOLE)).all())
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class _Reader:
         self._at = 0
         self._line = 1  # of the beginning of the window
         self._ended = False
-        self._decoder = json.JSONDecoder(parse_constant=lambda _: None)  # NaN and infinities are null
+        # NaN and infinities are null.
+        self._decoder = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_float)
 
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
@@ -85,6 +87,12 @@ class _Reader:
 
     def _failure(self, reason: str) -> UnreadableData:
         return UnreadableData(f"{self._label}, line {self.line}: not JSON: {reason}", line=self.line)
+
+
+def _float(number: str) -> float | str:
+    """Text, where no float can hold it."""
+    value = float(number)
+    return value if isfinite(value) else number
 
 
 def lines(path: Path, label: str) -> Iterator[Record]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from flight_core.adapters.parsers.column_types.floats import watched
 from flight_core.adapters.parsers.formats.json_records import OnPath, Record, lines, records
 from flight_core.adapters.parsers.formats.json_types import (
     MAX_DEPTH,
@@ -85,7 +86,8 @@ def _parse(paths: Sequence[Path], labels: Sequence[str], target: Target, scratch
     label = labels[0]
     try:
         try:
-            _read(paths, labels, _schema(_types(paths, meter), label, target), target, meter)
+            schema = _schema(_types(paths, meter), label, target)
+            _read(paths, labels, schema, target, meter, exact=False)
         except _Difficult:
             schema = _schema(types_of(_lines(paths, labels)), label, target)
             path = scratch / "conforming.ndjson"
@@ -117,10 +119,7 @@ def _dump(found: Iterator[Record], path: Path, label: str) -> None:
     with path.open("w", encoding="utf-8") as out:
         for record in found:
             empty = False
-            try:
-                line = json.dumps(record, ensure_ascii=False, allow_nan=False)
-            except ValueError:
-                raise UnreadableData(f"{label} holds a number beyond what a float can hold") from None
+            line = json.dumps(record, ensure_ascii=False)
             out.write(_HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", line) + "\n")
     if empty:
         raise UnreadableData(f"{label} holds no records")
@@ -188,7 +187,16 @@ def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:
     }
 
 
-def _read(paths: Sequence[Path], labels: Sequence[str], schema: Types, target: Target, meter: Meter) -> None:
+def _read(
+    paths: Sequence[Path],
+    labels: Sequence[str],
+    schema: Types,
+    target: Target,
+    meter: Meter,
+    *,
+    exact: bool = True,
+) -> None:
+    """`exact`: all numbers are known to be of the types in `schema`."""
     scale = meter.total_bytes / max(1, sum(path.stat().st_size for path in paths))
     sample = head(paths[0])
     counter = RowCounter(
@@ -197,11 +205,11 @@ def _read(paths: Sequence[Path], labels: Sequence[str], schema: Types, target: T
         bytes_per_row=scale * (1 - _PREPARED) * len(sample) / (sample.count(b"\n") + 1),
     )
     with _translated():
-        frames = [
-            target.marked(pl.scan_ndjson(str(path), schema=schema), label)
-            for path, label in zip(paths, labels, strict=True)
-        ]
-        write_parquet(pl.concat(frames), target, counter)
+        given = target.typed_columns(list(schema))
+        scans = [pl.scan_ndjson(str(path), schema=schema) for path in paths]
+        frames = scans if exact else [watched(scan, given) for scan in scans]
+        marked = [target.marked(frame, label) for frame, label in zip(frames, labels, strict=True)]
+        write_parquet(pl.concat(marked), target, counter)
 
 
 @contextmanager

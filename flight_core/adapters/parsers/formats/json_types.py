@@ -7,9 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from flight_core.adapters.parsers.column_types.floats import WHOLE
+
 MAX_DEPTH = 32  # Parquet readers give up not far beyond
 
 _INT64 = range(-(1 << 63), 1 << 63)
+_WHOLE = range(1 - WHOLE, WHOLE)
+_LONG = pl.UInt64()  # stands for integers of 64 bits that a float would round
 _MAX_SHAPES = 10_000
 
 # What values look like: a type for scalars, ("list", shapes), ("record", ((key, shape), ...)).
@@ -32,6 +36,8 @@ def merged(left: pl.DataType, right: pl.DataType) -> pl.DataType:
         return pl.Struct(merged_fields(_fields(left), _fields(right)))
     if {left, right} <= {pl.Int64(), pl.Float64()}:
         return pl.Float64()
+    if {left, right} <= {pl.Int64(), _LONG}:
+        return _LONG
     return pl.String()
 
 
@@ -59,6 +65,8 @@ def storable(type: pl.DataType, depth: int = MAX_DEPTH) -> pl.DataType:
         return pl.Struct({name: storable(field, depth - 1) for name, field in _fields(type).items()})
     if type in (pl.Int64(), pl.Float64(), pl.Boolean()):
         return type
+    if type == _LONG:
+        return pl.Int64()
     return pl.String()
 
 
@@ -101,8 +109,8 @@ def _shape(value: Any, depth: int) -> Shape:
         return ("record", tuple((key, _shape(item, depth - 1)) for key, item in value.items()))
     if isinstance(value, list):
         return ("list", tuple(dict.fromkeys(_shape(item, depth - 1) for item in value)))
-    if type(value) is int and value not in _INT64:
-        return pl.Int128()
+    if type(value) is int and value not in _WHOLE:
+        return _LONG if value in _INT64 else pl.Int128()
     return _SCALARS[type(value)]
 
 
