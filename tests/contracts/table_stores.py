@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flight_core.adapters.engines.duckdb.lake import scan
+from flight_core.adapters.engines.duckdb.lake import scan_whole
 from flight_core.adapters.engines.duckdb.row_finder import DuckDbRowFinder
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
@@ -109,7 +109,12 @@ def numbers(store, version):
 def rows(store, version, connection):
     """As the engine reads them."""
     files = store.files(version.ref)
-    return connection.sql(scan(files.uris, files.schema)).to_arrow_table().to_pylist()
+    return connection.sql(scan_whole(files)).to_arrow_table().to_pylist()
+
+
+def described(connection, files):
+    """The columns and types that the engine finds."""
+    return connection.sql(f"SELECT column_name, column_type FROM (DESCRIBE {scan_whole(files)})").fetchall()
 
 
 def pairs(store, version, connection):

@@ -212,3 +212,33 @@ def test_others_open_every_version_of_a_table_that_changed(store, tmp_path):
         counts.append(table.to_pyarrow_table().num_rows)
     assert counts == [2, 3, 4, 5, 5, 4]
     assert [entry["operation"] for entry in reversed(table.history())][:2] == ["CREATE TABLE", "MERGE"]
+
+
+def test_files_are_alike_unless_columns_have_changed_since(store):
+    def alike(version):
+        return store.files(version.ref).alike
+
+    one = columns(k=[1])
+    assert alike(write(store, one))
+    first = write(store, one)
+    assert alike(first)
+    added = write(store, columns(k=[2], v=["x"]), policy=ADD)
+    assert not alike(added)
+    assert not alike(write(store, columns(k=[3], v=["y"])))
+    assert alike(store.compact(added.ref, lambda rows: None))
+    assert alike(store.restore(first.ref))
+    assert alike(write(store, columns(v=["x"]), REPLACE))
+
+
+def test_columns_that_come_while_files_are_compacted_are_a_conflict(store, connection):
+    for number in range(3):
+        last = write(store, columns(k=[number]))
+    added = []
+
+    def add_a_column(_rows):
+        if not added:
+            added.append(write(store, columns(k=[9], v=["x"]), policy=ADD))
+
+    with pytest.raises(CommitConflict, match="changed the columns"):
+        store.compact(last.ref, add_a_column)
+    assert pairs(store, store.latest("d1"), connection) == [(0, None), (1, None), (2, None), (9, "x")]

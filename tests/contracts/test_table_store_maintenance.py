@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from deltalake import DeltaTable
 
 from flight_core.domain.dataset import VersionRef, WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict, VersionExpired, VersionNotFound
-from tests.contracts.table_stores import numbers, write
+from tests.contracts.table_stores import described, numbers, write
 
 APPEND, REPLACE = WriteMode.APPEND, WriteMode.REPLACE
 
@@ -160,7 +161,7 @@ def test_rows_given_in_another_order_become_the_files(store, folder):
     assert by_deltalake(folder, after) == [1, 2, 3]
 
 
-def test_every_type_survives_a_compaction(store):
+def test_every_type_survives_a_compaction(store, connection):
     moment = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
     data = pa.table(
         {
@@ -187,6 +188,9 @@ def test_every_type_survives_a_compaction(store):
         return repr(pa.concat_tables(tables).to_pylist())
 
     assert rows(after) == rows(last)
+    files = store.files(after.ref)
+    assert files.alike
+    assert described(connection, files) == described(connection, replace(files, alike=False))
     assert [column.null_count for column in store.statistics(after.ref)] == [
         column.null_count for column in store.statistics(last.ref)
     ]

@@ -154,6 +154,7 @@ class Compacted:
     """The same rows in the same order in fewer files. Files that came after are none of its business."""
 
     runs: Sequence[Run]
+    schema: pa.Schema  # of the new files
     keeps_rows: ClassVar[bool] = True
     operation: ClassVar[str] = "compact"
     new_columns: ClassVar[pa.Schema | None] = None
@@ -166,6 +167,8 @@ class Compacted:
         there = {file.path for file in live}
         if any(path not in there for run in self.runs for path in run.old):
             raise CommitConflict("somebody else rewrote the rows meanwhile; compact again")
+        if base is not None:
+            check_columns(base, None, self.schema)
 
     def arrange(self, live: Files, added: Files) -> Files:
         rest = iter(added)

@@ -107,6 +107,7 @@ class DeltaTableStore:
             files.schema,
             tuple(files.row_counts[place] for place in added),
             tuple(files.size_bytes[place] for place in added),
+            files.alike,
         )
 
     def latest(self, dataset_id: str) -> DatasetVersion | None:
@@ -166,7 +167,7 @@ class DeltaTableStore:
         write = DeltaStagedWrite(
             self._new_folder(ref.dataset_id),
             table_schema=schema,
-            commit=lambda staged, _: self._change(ref.dataset_id, Compacted(made), staged),
+            commit=lambda staged, _: self._change(ref.dataset_id, Compacted(made, schema), staged),
         )
         try:
             write.open()
@@ -226,12 +227,15 @@ class DeltaTableStore:
             )
         folder = self._root / ref.dataset_id
         files = self._log.files(ref)
+        schema = commits[ref.version].version.schema
+        same = {commit.write_id for commit in commits if commit.version.schema.equals(schema)}
         return TableFiles(
             ref=ref,
             uris=tuple(f"{folder}/{file.path}" for file in files),
-            schema=commits[ref.version].version.schema,
+            schema=schema,
             row_counts=tuple(file.row_count for file in files),
             size_bytes=tuple(file.size_bytes for file in files),
+            alike=all(file.path.partition("/")[0] in same for file in files),
         )
 
     def _nan_columns(self, ref: VersionRef) -> frozenset[str]:

@@ -15,7 +15,8 @@ from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteRule
 class TableFiles:
     """The files that make up one version, and the schema they are to be read with.
 
-    Files of older versions may lack columns that were added later, or hold narrower types.
+    Files of older versions may lack columns that were added later, or hold narrower types; where they are
+    `alike`, each holds exactly the columns of the schema.
     """
 
     ref: VersionRef
@@ -23,6 +24,7 @@ class TableFiles:
     schema: pa.Schema
     row_counts: tuple[int, ...]  # per file
     size_bytes: tuple[int, ...]  # per file
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)

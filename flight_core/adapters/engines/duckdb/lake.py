@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +34,7 @@ _PASSING_KEPT = 256
 
 def scan_whole(files: TableFiles) -> str:
     """SQL that reads all rows."""
-    return scan(files.uris, files.schema)
+    return _scan(files, files.uris)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,30 +208,36 @@ def version_of(entry: LakeEntry, version: str, store: TableStore) -> VersionRef:
     return VersionRef(dataset_id, number)
 
 
-def scan(uris: Iterable[str], schema: pa.Schema, *, numbered: bool = False) -> str:
-    """SQL that reads Parquet files under one schema: columns a file lacks are NULL.
-
-    `numbered` adds the column `file_row_number`.
-    """
-    uris = list(uris)
+def _scan(files: TableFiles, uris: Sequence[str], *, numbered: bool = False) -> str:
+    """SQL that reads some of the files. `numbered` adds the column `file_row_number`."""
     if not uris:
         nulls = ", ".join(
-            f"CAST(NULL AS {duckdb_type(field.type)}) AS {identifier(field.name)}" for field in schema
+            f"CAST(NULL AS {duckdb_type(field.type)}) AS {identifier(field.name)}" for field in files.schema
         )
         return f"SELECT {nulls} WHERE false"
-    numbers = ", file_row_number=true" if numbered else ""
-    return f"SELECT * FROM {read_parquet(uris, schema, numbers)}"
+    return f"SELECT * FROM {_table(files, uris, ', file_row_number=true' if numbered else '')}"
 
 
-def read_parquet(uris: Iterable[str], schema: pa.Schema, more: str = "") -> str:
-    """SQL for a table of one file or more. It also has the columns `file_index` and `file_row_number`,
-    which `*` leaves out. `more` are other arguments."""
+def _table(files: TableFiles, uris: Sequence[str], more: str = "") -> str:
+    """As `read_parquet`. Binding costs twice as much where the columns are given."""
+    return read_parquet(uris, None if files.alike else files.schema, more)
+
+
+def read_parquet(uris: Iterable[str], schema: pa.Schema | None, more: str = "") -> str:
+    """SQL for a table of one file or more, read under one schema: columns a file lacks are NULL. None: all
+    files have the columns of the first.
+
+    It also has the columns `file_index` and `file_row_number`, which `*` leaves out. `more` are other
+    arguments.
+    """
+    listed = ", ".join(literal(uri) for uri in uris)
+    if schema is None:
+        return f"read_parquet([{listed}]{more})"
     entries = ", ".join(
         f"{literal(field.name)}: {{'name': {literal(field.name)},"
         f" 'type': {literal(duckdb_type(field.type))}, 'default_value': NULL}}"
         for field in schema
     )
-    listed = ", ".join(literal(uri) for uri in uris)
     return f"read_parquet([{listed}], schema=MAP {{{entries}}}{more})"
 
 
@@ -239,8 +245,8 @@ def scan_placed(files: TableFiles) -> str:
     """SQL that reads all rows and, in PLACE_COLUMNS, where each of them is."""
     file, row = PLACE_COLUMNS
     if not files.uris:
-        return f"SELECT *, 0::BIGINT AS {file}, 0::BIGINT AS {row} FROM ({scan((), files.schema)})"
-    rows = read_parquet(files.uris, files.schema)
+        return f"SELECT *, 0::BIGINT AS {file}, 0::BIGINT AS {row} FROM ({_scan(files, ())})"
+    rows = _table(files, files.uris)
     return f"SELECT *, file_index::BIGINT AS {file}, file_row_number AS {row} FROM {rows}"
 
 
@@ -252,23 +258,23 @@ def scan_part(files: TableFiles, part: Part) -> str:
 def scan_window(files: TableFiles, window: Window) -> str:
     """SQL that reads the rows of a window in order, from the files and row groups that hold them."""
     if NUMBER_COLUMN in (name.lower() for name in files.schema.names):
-        return f"{scan(files.uris, files.schema)} LIMIT {window.limit} OFFSET {window.offset}"
+        return f"{scan_whole(files)} LIMIT {window.limit} OFFSET {window.offset}"
     return _pieces(files, rows_of_window(files.row_counts, window))
 
 
 def _pieces(files: TableFiles, pieces: list[range]) -> str:
     found = [
-        _piece(uri, files.schema, piece, rows)
+        _piece(files, uri, piece, rows)
         for uri, piece, rows in zip(files.uris, pieces, files.row_counts, strict=True)
         if piece
     ]
-    return " UNION ALL ".join(found) or scan((), files.schema)
+    return " UNION ALL ".join(found) or _scan(files, ())
 
 
-def _piece(uri: str, schema: pa.Schema, piece: range, rows: int) -> str:
+def _piece(files: TableFiles, uri: str, piece: range, rows: int) -> str:
     if piece == range(rows):
-        return scan([uri], schema)
-    numbered = scan([uri], schema, numbered=True)
+        return _scan(files, [uri])
+    numbered = _scan(files, [uri], numbered=True)
     return (
         f"SELECT * EXCLUDE (file_row_number) FROM ({numbered})"
         f" WHERE file_row_number >= {piece.start} AND file_row_number < {piece.stop}"
