@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
+from flight_core.adapters.parsers.processes import ParsingProcesses
 from flight_core.application.ports.parsing import ParseRequest
 from flight_core.application.ports.sources import FetchedFile, unreported
 from flight_core.domain.errors import DeadlineExceeded, LimitExceeded, OutOfDisk, UnreadableData
@@ -63,9 +65,9 @@ async def test_what_follows_an_open_quote_does_not_fill_the_memory(tmp_path):
     [
         (signal.SIGSEGV, UnreadableData, "endless.csv crashed the parser"),
         (signal.SIGABRT, UnreadableData, "endless.csv crashed the parser"),
-        (signal.SIGKILL, LimitExceeded, "SKEIN_INGEST_MEMORY_BYTES"),
+        (signal.SIGKILL, LimitExceeded, "the process that parsed endless.csv was killed"),
     ],
-    ids=["segmentation fault", "abort", "killed for its memory"],
+    ids=["segmentation fault", "abort", "killed"],
 )
 async def test_a_crash_is_a_failure_of_the_file(endless, tmp_path, number, failure, text):
     caught = []
@@ -80,6 +82,38 @@ async def test_a_crash_is_a_failure_of_the_file(endless, tmp_path, number, failu
         tasks.start_soon(run)
         (await started(os.getpid())).send_signal(number)
     assert text in caught[0].message
+
+
+class FirstTemplateDies(ParsingProcesses):
+    """Before it sees the job that it was given."""
+
+    dies = True
+
+    def start(self) -> socket.socket:
+        if not self.dies:
+            return super().start()
+        self.dies = False
+        super().start().close()
+        template = psutil.Process(self._template.pid)
+        template.suspend()
+        job = super().start()
+        template.kill()
+        self._template.wait()
+        return job
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["as in the server"])
+async def test_a_job_whose_template_was_killed_is_given_to_the_next_one(tmp_path):
+    (tmp_path / "in.csv").write_bytes(b"a\n1\n")
+    (tmp_path / "out").mkdir()
+    parser = PolarsParser(ParserOptions(), FirstTemplateDies())
+    file = FetchedFile(tmp_path / "in.csv", "in.csv", 4, temporary=True)
+    try:
+        parsed = await parser.parse(ParseRequest([file], tmp_path / "out"), unreported)
+    finally:
+        parser.close()
+    assert parsed.row_count == 1
 
 
 @pytest.mark.anyio

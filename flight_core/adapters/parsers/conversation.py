@@ -81,7 +81,8 @@ class Conversation:
         """The process has ended when this returns, whatever it was doing."""
         with anyio.CancelScope(shield=True):
             with suppress(OSError):
-                self._writer.write_eof()
+                if not self._writer.is_closing():  # it is where the connection broke: uvloop minds
+                    self._writer.write_eof()
                 while await self._reader.read(MAX_LINE_BYTES):
                     pass
             self._writer.close()
@@ -119,8 +120,11 @@ class Conversation:
                 raise self._too_much_memory()
 
     def _crash(self, code: int) -> FlightCoreError:
-        if code == -signal.SIGKILL:  # by the operating system, when memory runs out
-            return self._too_much_memory()
+        if code == -signal.SIGKILL:
+            return LimitExceeded(
+                f"the process that parsed {self._label} was killed, as the operating system does when memory"
+                " runs out; split it, or let fewer jobs run at a time (SKEIN_INGEST_JOBS)"
+            )
         return UnreadableData(
             f"{self._label} crashed the parser; the file is probably damaged, try to open it elsewhere"
         )
