@@ -75,7 +75,7 @@ bench-ingest: install  ## ingestion next to bare Polars (ARGS="--rows 80000000 -
 	$(BIN)/python -P -m benchmarks.ingest $(ARGS)
 
 constraints: install  ## refresh constraints.txt within the ranges of pyproject.toml
-	$(BIN)/pip-compile --quiet --extra otel --extra dev --allow-unsafe --generate-hashes --strip-extras \
+	$(BIN)/pip-compile --quiet --extra otel --extra postgresql --extra dev --allow-unsafe --generate-hashes --strip-extras \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --upgrade \
 	    --output-file constraints.txt pyproject.toml
 

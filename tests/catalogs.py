@@ -14,10 +14,15 @@ _NAME = "catalog.sqlite"
 
 def open_catalog(folder: Path) -> Database:
     """The catalog of the folder, which is made where there is none."""
-    prepare_catalog(folder)
-    database = Database(f"sqlite:///{folder / _NAME}", KEY)
+    database = Database(sqlite_catalog(folder), KEY)
     database.migrate()
     return database
+
+
+def sqlite_catalog(folder: Path) -> str:
+    """Its URL."""
+    prepare_catalog(folder)
+    return f"sqlite:///{folder / _NAME}"
 
 
 def prepare_catalog(folder: Path) -> None:

@@ -4,14 +4,15 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import stamina
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from flight_core.domain.errors import DependencyFailed, OutOfDisk, Unsupported
+from flight_core.domain.errors import DependencyFailed, InvalidOption, OutOfDisk, Unsupported
 from flight_core.infrastructure.seal import Seal
 
 _BUSY_TIMEOUT_MS = 30_000
@@ -31,15 +32,24 @@ class Database:
     `url` is an SQLAlchemy URL: `sqlite:////data/catalog.sqlite`, `postgresql+psycopg://...`. `Private`
     objects in columns of JSON are sealed with `key`.
     Inside `read` and `write` the database's own failures arrive as DependencyFailed or OutOfDisk.
+
+    Raises:
+        InvalidOption: on construction, it is no URL, or its driver is not installed.
     """
 
     def __init__(self, url: str, key: bytes | None = None) -> None:
         seal = Seal(key)
-        self._engine = sa.create_engine(url, json_serializer=seal.dumps, json_deserializer=seal.loads)
+        # Objects of their own: of methods, psycopg takes the first seal of the process for all.
+        dumps, loads = partial(seal.dumps), partial(seal.loads)
+        with _usable():
+            self._engine = sa.create_engine(url, json_serializer=dumps, json_deserializer=loads)
+        self._reader = self._engine
         self._sqlite = self._engine.dialect.name == "sqlite"
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _configure_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
+        else:  # by themselves, others show each statement what has been committed by then
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = self._engine.execution_options(skein_write=True)
         self._watch: sa.PoolProxiedConnection | None = None
         self._watch_lock = threading.Lock()
@@ -58,7 +68,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent view of the data."""
-        with _translated(), self._engine.connect() as connection:
+        with _translated(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -134,6 +144,22 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # A transaction that reads first and writes later cannot wait for another writer: it fails at once.
     write = connection.get_execution_options().get("skein_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidOption(
+            f"the catalog's database needs the Python package '{error.name}'; for PostgreSQL:"
+            " pip install 'skein-flight[postgresql]'"
+        ) from None
+    except ArgumentError:  # it may hold a password
+        raise InvalidOption(
+            "the URL of the catalog is none that SQLAlchemy knows; write"
+            " postgresql+psycopg://USER@HOST/DATABASE"
+        ) from None
 
 
 @contextmanager

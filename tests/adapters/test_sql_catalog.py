@@ -13,14 +13,11 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
-from flight_core.adapters.catalog.tables import metadata
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
 from flight_core.domain.errors import DependencyFailed, OutOfDisk, Unsupported
 from flight_core.domain.events import Event, EventKind
@@ -52,12 +49,6 @@ def version(dataset_id, number=0):
 
 def run(program, *arguments):
     return subprocess.Popen([sys.executable, "-P", "-c", textwrap.dedent(program), *map(str, arguments)])
-
-
-def test_the_migrations_make_the_tables_that_the_code_declares(database):
-    with database.read() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
 
 
 def test_what_the_first_catalog_held_survives_all_migrations(path):

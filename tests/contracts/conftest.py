@@ -1,6 +1,7 @@
 """The adapters that the contract suites run against. Another one of a kind goes into the list of its kind."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -10,7 +11,8 @@ from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.domain.repositories.events import EventRepository
 from flight_core.infrastructure.database import Database
-from tests.catalogs import open_catalog
+from tests import postgresql
+from tests.catalogs import KEY, sqlite_catalog
 from tests.contracts.query_engines import BIRDS, duckdb_engine
 from tests.contracts.table_stores import open_store
 from tests.fakes.lake import FakeLake
@@ -52,11 +54,36 @@ def engine(request: pytest.FixtureRequest, lake: FakeLake, tmp_path: Path) -> It
     made.close()
 
 
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.PostgreSql]:
+    if reason := postgresql.missing():
+        pytest.skip(reason)
+    with postgresql.running() as server:
+        yield server
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = open_catalog(tmp_path)
-    yield made
-    made.close()
+def sqlite_url(tmp_path: Path) -> str:
+    return sqlite_catalog(tmp_path)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: postgresql.PostgreSql) -> Iterator[str]:
+    with postgresql_server.catalog() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite_url", "postgresql_url"], ids=lambda name: name.removesuffix("_url"))
+def catalog_url(request: pytest.FixtureRequest) -> str:
+    """Of an empty catalog in each of the databases."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.fixture
+def database(catalog_url: str) -> Iterator[Database]:
+    with closing(Database(catalog_url, KEY)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What every catalog of datasets promises."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,8 @@ from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
 from flight_core.domain.errors import CommitConflict, DatasetExists, DatasetNotFound
 from flight_core.domain.events import Event, EventKind
-from tests.catalogs import open_catalog
+from flight_core.infrastructure.database import Database
+from tests.catalogs import KEY
 from tests.fakes.catalog import MemoryDatasets
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
@@ -24,16 +26,13 @@ SCHEMA = pa.schema(
 )
 
 
-def sql_repository(folder):
-    database = open_catalog(folder)
-    return SqlDatasetRepository(database), database.close
-
-
-@pytest.fixture(params=["memory", "sql"])
-def repository(request, tmp_path):
-    made, close = (MemoryDatasets(), lambda: None) if request.param == "memory" else sql_repository(tmp_path)
-    yield made
-    close()
+@pytest.fixture(params=["memory", "sqlite_url", "postgresql_url"])
+def repository(request):
+    if request.param == "memory":
+        yield MemoryDatasets()
+        return
+    with closing(Database(request.getfixturevalue(request.param), KEY)) as database:
+        yield SqlDatasetRepository(database)
 
 
 def version(dataset_id="id1", number=0, **changes):

@@ -16,7 +16,6 @@ from flight_core.domain.errors import Conflict, DatasetDerived, IngestionNotFoun
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
-from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 DELAYS = DatasetName("Delays")
@@ -36,8 +35,8 @@ DERIVATION = Derivation(
 
 
 class Catalog:
-    def __init__(self, folder):
-        self.database = open_catalog(folder)
+    def __init__(self, database):
+        self.database = database
         self.derivations = SqlDerivationRepository(self.database)
         self.jobs = SqlJobRepository(self.database, lambda: NOW)
         self.events = SqlEventRepository(self.database)
@@ -48,10 +47,8 @@ class Catalog:
 
 
 @pytest.fixture
-def catalog(tmp_path):
-    made = Catalog(tmp_path)
-    yield made
-    made.database.close()
+def catalog(database):
+    return Catalog(database)
 
 
 def event(kind=EventKind.DERIVATION_SET):

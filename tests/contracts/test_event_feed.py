@@ -12,7 +12,6 @@ import pytest
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.events.log import LogEventFeed
 from flight_core.domain.events import Event, EventKind
-from flight_core.infrastructure.database import Database
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 DEADLINE_S = 20
@@ -40,16 +39,8 @@ class CountingEvents:
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/catalog.sqlite"
-
-
-@pytest.fixture
-def events(url):
-    database = Database(url)
-    database.migrate()
-    yield CountingEvents(SqlEventRepository(database))
-    database.close()
+def events(database):
+    return CountingEvents(SqlEventRepository(database))
 
 
 @pytest.fixture
@@ -185,7 +176,7 @@ async def test_a_log_that_was_pruned_to_nothing_is_waited_on_in_peace(feed, even
 
 
 @pytest.mark.anyio
-async def test_events_of_another_process_arrive(feed, url):
+async def test_events_of_another_process_arrive(feed, catalog_url):
     program = textwrap.dedent(
         """
         import sys
@@ -200,7 +191,7 @@ async def test_events_of_another_process_arrive(feed, url):
             events.append(Event(EventKind.DATASET_COMMITTED, "x", data, datetime.now(UTC)))
         """
     )
-    child = subprocess.Popen([sys.executable, "-P", "-c", program, url])
+    child = subprocess.Popen([sys.executable, "-P", "-c", program, catalog_url])
     try:
         assert await take(feed, 0, 5) == [0, 1, 2, 3, 4]
     finally:

@@ -1,7 +1,6 @@
 """What every memory of carried out requests promises."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,16 +8,14 @@ import pytest
 from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.domain.errors import IdempotencyKeyPending, IdempotencyKeyReused, InvalidOption
 from flight_core.domain.idempotency import IdempotencyKey
-from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 KEY = IdempotencyKey.of("mine", b"POST /schedules", actor="ann")
 
 
 @pytest.fixture
-def keys(tmp_path):
-    with closing(open_catalog(tmp_path)) as database:
-        yield SqlIdempotencyRepository(database)
+def keys(database):
+    return SqlIdempotencyRepository(database)
 
 
 def test_a_key_stands_for_what_its_request_made(keys):

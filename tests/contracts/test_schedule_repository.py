@@ -90,13 +90,18 @@ def test_a_schedule_comes_back_as_it_was_added(schedules, told):
     assert told() == [EventKind.SCHEDULE_ADDED] * 2
 
 
-def test_the_fields_of_sources_are_stored_sealed(schedules, tmp_path):
+def test_the_fields_of_sources_are_stored_sealed(schedules, database, catalog_url):
     schedules.add(schedule(), event())
     schedules.fire(schedules.get("s"), job(), event())
-    stored = b"".join(file.read_bytes() for file in tmp_path.glob("catalog.sqlite*"))
-    assert b"nightly" in stored
-    assert b"example.org" not in stored
-    with closing(Database(f"sqlite:///{tmp_path}/catalog.sqlite", bytes(32))) as other:
+    with database.read() as connection:
+        stored = [
+            *connection.execute(sa.text("SELECT CAST(request AS TEXT) FROM schedules")).scalars(),
+            *connection.execute(sa.text("SELECT CAST(source AS TEXT) FROM jobs")).scalars(),
+        ]
+    assert len(stored) == 2
+    assert "nightly" in stored[0]
+    assert not any("example.org" in text for text in stored)
+    with closing(Database(catalog_url, bytes(32))) as other:
         assert SqlScheduleRepository(other).get("s").request.source == SourceSpec("http", {})
 
 

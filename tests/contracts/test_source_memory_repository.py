@@ -8,17 +8,14 @@ from flight_core.adapters.catalog.source_memories import SqlSourceMemoryReposito
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Conflict
 from flight_core.domain.source_state import Remembered, SourceMemory, SourceState
-from tests.catalogs import open_catalog
 
 NAME = DatasetName("Flights")
 STATE = SourceState({"etag": '"ä"', "urls": {"a": [1, None]}}, {"since": "2026-01-31"})
 
 
 @pytest.fixture
-def memories(tmp_path):
-    database = open_catalog(tmp_path)
-    yield SqlSourceMemoryRepository(database)
-    database.close()
+def memories(database):
+    return SqlSourceMemoryRepository(database)
 
 
 def test_nothing_is_known_of_a_new_source(memories):

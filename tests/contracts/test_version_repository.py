@@ -20,7 +20,6 @@ from flight_core.domain.errors import (
 )
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.versions import RetentionPolicy, Tag, TagName, version_named
-from tests.catalogs import open_catalog
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 SALES = DatasetName("Sales")
@@ -41,8 +40,8 @@ def tag(name=GOLDEN, number=0):
 
 
 class Catalog:
-    def __init__(self, folder):
-        self.database = open_catalog(folder)
+    def __init__(self, database):
+        self.database = database
         self.datasets = SqlDatasetRepository(self.database)
         self.versions = SqlVersionRepository(self.database)
         self.events = SqlEventRepository(self.database)
@@ -58,10 +57,8 @@ class Catalog:
 
 
 @pytest.fixture
-def catalog(tmp_path):
-    made = Catalog(tmp_path)
-    yield made
-    made.database.close()
+def catalog(database):
+    return Catalog(database)
 
 
 def test_a_tag_names_a_version_until_it_is_moved_or_removed(catalog):

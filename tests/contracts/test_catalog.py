@@ -1,0 +1,55 @@
+"""What every database promises that keeps the catalog."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from flight_core.adapters.catalog import counters
+from flight_core.adapters.catalog.tables import metadata
+from flight_core.domain.errors import InvalidOption
+from flight_core.infrastructure.database import Database
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(database):
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_what_is_read_in_one_block_is_of_one_moment(database):
+    with database.read() as connection:
+        first = counters.current(connection, counters.REVISION)
+        with database.write() as other:
+            assert counters.count(other, counters.REVISION) == first + 1
+        assert counters.current(connection, counters.REVISION) == first
+
+
+def test_numbers_are_given_once_to_all_who_count_at_once(catalog_url, database):
+    def count(_: int) -> list[int]:
+        with closing(Database(catalog_url)) as other:
+            numbers = []
+            for _ in range(10):
+                with other.write() as connection:
+                    numbers.append(counters.count(connection, counters.EVENT))
+            return numbers
+
+    with ThreadPoolExecutor(4) as threads:
+        counted = [number for numbers in threads.map(count, range(4)) for number in numbers]
+    assert sorted(counted) == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    ("url", "way_out"),
+    [
+        ("oracle+nosuch://x", "postgresql\\+psycopg"),
+        ("s3cret", "postgresql\\+psycopg"),
+        ("mssql+pyodbc://s3cret", "pyodbc"),
+    ],
+)
+def test_a_url_that_nothing_here_opens_is_refused_without_being_shown(url, way_out):
+    with pytest.raises(InvalidOption, match=way_out) as refused:
+        Database(url)
+    assert "s3cret" not in refused.value.message
