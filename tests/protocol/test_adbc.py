@@ -10,16 +10,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.protocol.sql_stack import SqlStack
 
 BIRDS = pa.table({"name": ["goose", "duck", "swan"], "weight_kg": [3.5, 1.1, 9.0]})
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        made.write("birds", BIRDS)
-        yield made
+def stack(stack: SqlStack) -> SqlStack:
+    stack.write("birds", BIRDS)
+    return stack
 
 
 @pytest.fixture

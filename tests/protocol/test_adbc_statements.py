@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.protocol.sql_stack import SqlStack
 
 SET_UP = [
     "CREATE SEQUENCE numbers",
@@ -16,12 +16,6 @@ SET_UP = [
     "INSERT INTO t VALUES (1, 2), (3, 4)",
     "PREPARE answer AS SELECT 42 AS x",
 ]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -14,23 +14,11 @@ from flight_core.domain.query import QueryState
 from schemas.flight_sql import envelope, flight_pb2, sql_pb2
 from tests.protocol.flight_stack import until
 from tests.protocol.raw_flight_sql import RawFlightSql
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.protocol.sql_stack import SqlStack
 
 # No rows until it is done, and it is not done for hours.
 ENDLESS = "SELECT count(*) AS n FROM range(100000000000) a(i), range(1000) b(j) WHERE (i * j) % 7 = 3"
 CANCELLED, NOT_CANCELLABLE = flight_pb2.CANCEL_STATUS_CANCELLED, flight_pb2.CANCEL_STATUS_NOT_CANCELLABLE
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        yield made
-
-
-@pytest.fixture
-def client(stack: SqlStack):
-    with stack.raw() as made:
-        yield made
 
 
 def running(stack: SqlStack, sql: str) -> Callable[[], bool]:

@@ -28,16 +28,9 @@ PREFIX = "type.googleapis.com/arrow.flight.protocol.sql."
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        made.write("birds", BIRDS)
-        yield made
-
-
-@pytest.fixture
-def client(stack: SqlStack):
-    with stack.raw() as made:
-        yield made
+def stack(stack: SqlStack) -> SqlStack:
+    stack.write("birds", BIRDS)
+    return stack
 
 
 # --- malformed ---

@@ -13,7 +13,6 @@ from schemas.flight_sql import envelope
 from schemas.flight_sql.sql_pb2 import CommandStatementIngest
 from tests.protocol.flight_stack import until
 from tests.protocol.raw_flight_sql import RawFlightSql, record_count
-from tests.protocol.sql_stack import SqlStack, sql_stack
 from tests.stack import Stack, skein_stack
 
 _Options = CommandStatementIngest.TableDefinitionOptions
@@ -24,18 +23,6 @@ FAIL, APPEND, REPLACE = (
     _Options.TABLE_EXISTS_OPTION_REPLACE,
 )
 ROWS = pa.table({"i": pa.array([1, 2, 3]), "s": ["a", None, "c"]})
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        yield made
-
-
-@pytest.fixture
-def client(stack: SqlStack):
-    with stack.raw() as made:
-        yield made
 
 
 def ingest(

@@ -54,12 +54,6 @@ def stack(folder):
         yield made
 
 
-@pytest.fixture
-def client(stack):
-    with stack.raw() as made:
-        yield made
-
-
 def fields(*specs: str) -> pa.Schema:
     """`name:type` for nullable fields, `name:type!` for those that are not."""
     types = {

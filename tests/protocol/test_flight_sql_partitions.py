@@ -7,7 +7,7 @@ import pytest
 from flight_core.domain.dataset import WriteMode
 from schemas.flight_sql import flight_pb2
 from tests.protocol.raw_flight_sql import RawFlightSql
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.protocol.sql_stack import SqlStack
 
 ROWS = 300_000
 BIG = pa.table({"i": range(ROWS), "k": [i % 7 for i in range(ROWS)]})
@@ -16,12 +16,11 @@ HEADER = "x-skein-endpoints"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        made.write("big", BIG)
-        made.write("big", MORE, WriteMode.APPEND)
-        made.write("small", BIG.slice(0, 10))
-        yield made
+def stack(stack: SqlStack) -> SqlStack:
+    stack.write("big", BIG)
+    stack.write("big", MORE, WriteMode.APPEND)
+    stack.write("small", BIG.slice(0, 10))
+    return stack
 
 
 @pytest.fixture

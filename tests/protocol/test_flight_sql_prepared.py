@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from schemas.flight_sql.sql_pb2 import CommandPreparedStatementQuery
 from tests.protocol.raw_flight_sql import schema_of
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.protocol.sql_stack import SqlStack
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        made.write("birds", pa.table({"name": ["goose", "duck"], "weight_kg": [3.5, 1.1]}))
-        yield made
+def stack(stack: SqlStack) -> SqlStack:
+    stack.write("birds", pa.table({"name": ["goose", "duck"], "weight_kg": [3.5, 1.1]}))
+    return stack
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,7 @@ from schemas.flight_sql import flight_pb2
 from schemas.flight_sql.flight_pb2 import SessionOptionValue, SetSessionOptionsResult
 from tests.protocol.flight_stack import until
 from tests.protocol.raw_flight_sql import RawFlightSql
-from tests.protocol.sql_stack import SqlStack, sql_stack
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        yield made
-
-
-@pytest.fixture
-def client(stack: SqlStack):
-    with stack.raw() as made:
-        yield made
+from tests.protocol.sql_stack import sql_stack
 
 
 def set_options(client: RawFlightSql, **values: SessionOptionValue) -> dict[str, int]:

@@ -8,22 +8,15 @@ import pyarrow.flight as fl
 import pytest
 
 from schemas.flight_sql.sql_pb2 import CommandStatementQuery
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.protocol.sql_stack import SqlStack
 
 BIRDS = pa.table({"name": ["goose", "duck", "swan"], "weight_kg": [3.5, 1.1, 9.0]})
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        made.write("birds", BIRDS)
-        yield made
-
-
-@pytest.fixture
-def client(stack: SqlStack):
-    with stack.raw() as made:
-        yield made
+def stack(stack: SqlStack) -> SqlStack:
+    stack.write("birds", BIRDS)
+    return stack
 
 
 def test_a_select_streams_what_duckdb_returns(client):

@@ -9,12 +9,6 @@ from tests.protocol.flight_stack import until
 from tests.protocol.sql_stack import SqlStack, sql_stack
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        yield made
-
-
 @pytest.fixture
 def client(stack: SqlStack):
     with stack.raw() as made:
