@@ -1,11 +1,16 @@
 """What actors may do, and what they see: what is out of sight is as unknown as what does not exist."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, dataset_not_found
 from flight_core.domain.errors import IngestionNotFound, PermissionDenied, ScheduleNotFound
 from flight_core.domain.job import Job
 from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.schedule import Schedule
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 def require(actor: Actor, scope: Scope) -> None:
@@ -29,8 +34,9 @@ def require_unguarded(actor: Actor) -> None:
         )
 
 
-def find_seen(datasets: DatasetRepository, name: DatasetName, actor: Actor) -> Dataset | None:
-    return datasets.find(name) if actor.sees(name) else None
+def list_seen(datasets: DatasetRepository, actor: Actor) -> Sequence[Dataset]:
+    """Ordered by name."""
+    return [dataset for dataset in datasets.list() if actor.sees(dataset.name)]
 
 
 def get_seen(datasets: DatasetRepository, name: DatasetName, actor: Actor) -> Dataset:
@@ -38,7 +44,7 @@ def get_seen(datasets: DatasetRepository, name: DatasetName, actor: Actor) -> Da
     Raises:
         DatasetNotFound: with the nearest name that the actor sees.
     """
-    dataset = find_seen(datasets, name, actor)
+    dataset = datasets.find(name) if actor.sees(name) else None
     if dataset is None:
         raise dataset_not_found(name.value, actor.view_of(datasets.lake_state()).datasets)
     return dataset
@@ -57,13 +63,14 @@ def require_granted(name: DatasetName, actor: Actor) -> None:
         )
 
 
-def seen_job(job: Job, actor: Actor) -> None:
+def seen_job(job: AnyJob, actor: Actor) -> AnyJob:
     """
     Raises:
         IngestionNotFound: its dataset is out of sight.
     """
     if not actor.sees(job.dataset):
         raise IngestionNotFound(f"ingestion '{job.id}' does not exist; see 'skein jobs'", id=job.id)
+    return job
 
 
 def seen_schedule(schedule: Schedule, actor: Actor) -> Schedule:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flight_core.application.access.rights import get_seen, require
+from flight_core.application.access.rights import get_seen, list_seen, require
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.ports.storage import ColumnStatistics, TableStore
 from flight_core.domain.access import Actor, Scope
@@ -21,7 +21,7 @@ class ListDatasets:
 
     def __call__(self, *, actor: Actor) -> Sequence[Dataset]:
         require(actor, Scope.READ)
-        return [dataset for dataset in self.datasets.list() if actor.sees(dataset.name)]
+        return list_seen(self.datasets, actor)
 
 
 @dataclass(frozen=True, slots=True)

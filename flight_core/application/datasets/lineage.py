@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from flight_core.application.access.rights import get_seen, require
+from flight_core.application.access.rights import get_seen, list_seen, require
 from flight_core.application.datasets.find_version import FindVersion
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor, Scope
@@ -111,7 +111,7 @@ class _Known:
     def __init__(self, datasets: DatasetRepository, store: TableStore, actor: Actor) -> None:
         self._store = store
         self._actor = actor
-        self._names = {each.id: each.name for each in datasets.list() if actor.sees(each.name)}
+        self._names = {each.id: each.name for each in list_seen(datasets, actor)}
         self._versions: dict[str, Mapping[int, DatasetVersion]] = {}
         self._below: dict[VersionRef, list[LineageEdge]] | None = None
 

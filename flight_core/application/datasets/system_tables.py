@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from flight_core.application.access.rights import list_seen
 from flight_core.application.datasets.lineage import parents
 from flight_core.application.datasets.versions import HistoryEntry, ReadHistory
 from flight_core.application.jobs.jobs import ListJobs
@@ -40,15 +41,15 @@ class ReadSystemTable:
         return pa.Table.from_pylist(list(rows), SYSTEM_TABLES[table])
 
     def _datasets(self, actor: Actor) -> Iterator[Row]:
-        return map(_dataset, self._seen(actor))
+        return map(_dataset, list_seen(self.datasets, actor))
 
     def _versions(self, actor: Actor) -> Iterator[Row]:
-        for dataset in self._seen(actor):
+        for dataset in list_seen(self.datasets, actor):
             for entry in self.history.of(dataset):
                 yield {"dataset": dataset.name.value, **_version(entry)}
 
     def _lineage(self, actor: Actor) -> Iterator[Row]:
-        names = {dataset.id: dataset.name for dataset in self._seen(actor)}
+        names = {dataset.id: dataset.name for dataset in list_seen(self.datasets, actor)}
         for dataset_id, name in names.items():
             for version in self.history.store.history(dataset_id):
                 for parent, kind in parents(version, name, actor):
@@ -64,9 +65,6 @@ class ReadSystemTable:
 
     def _jobs(self, actor: Actor) -> Iterator[Row]:
         return map(_job, self.list_jobs(actor=actor, limit=_ALL))
-
-    def _seen(self, actor: Actor) -> list[Dataset]:
-        return [dataset for dataset in self.datasets.list() if actor.sees(dataset.name)]
 
 
 def _dataset(dataset: Dataset) -> Row:

@@ -116,9 +116,7 @@ class GetIngestion:
 
     def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
         require(actor, Scope.READ)
-        ingestion = self.ingestions.get(ingestion_id)
-        seen_job(ingestion, actor)
-        return ingestion
+        return seen_job(self.ingestions.get(ingestion_id), actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +135,7 @@ class RetryIngestion:
 
     def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
         require(actor, Scope.INGEST)
-        ingestion = self.ingestions.get(ingestion_id)
-        seen_job(ingestion, actor)
+        ingestion = seen_job(self.ingestions.get(ingestion_id), actor)
         require_owner(ingestion, actor)
         if ingestion.state not in (JobState.FAILED, JobState.CANCELLED):
             raise NotRetryable(

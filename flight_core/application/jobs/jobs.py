@@ -49,7 +49,7 @@ class GetJob:
 
     def __call__(self, job_id: str, *, actor: Actor) -> Job:
         require(actor, Scope.READ)
-        return _seen(self.jobs, job_id, actor)
+        return seen_job(self.jobs.get(job_id), actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class ReadJobLog:
         self, job_id: str, *, actor: Actor, after: int = 0, limit: int = 1000
     ) -> Sequence[tuple[int, LogLine]]:
         require(actor, Scope.READ)
-        _seen(self.jobs, job_id, actor)
+        seen_job(self.jobs.get(job_id), actor)
         return self.jobs.read_log(job_id, after=after, limit=limit)
 
 
@@ -104,18 +104,12 @@ class CancelJob:
 
     def __call__(self, job_id: str, *, actor: Actor) -> Job:
         require(actor, Scope.INGEST)
-        require_owner(_seen(self.jobs, job_id, actor), actor)
+        require_owner(seen_job(self.jobs.get(job_id), actor), actor)
         job = self.jobs.request_cancel(job_id)
         if job.state is JobState.CANCELLED:
             self.events.append(event_of(JobState.CANCELLED, job, self.clock))
         self.wakeup.notify()
         return job
-
-
-def _seen(jobs: JobRepository, job_id: str, actor: Actor) -> Job:
-    job = jobs.get(job_id)
-    seen_job(job, actor)
-    return job
 
 
 def require_owner(job: Job, actor: Actor) -> None:
