@@ -27,7 +27,7 @@ from flight_core.domain.errors import (
     LimitExceeded,
 )
 from flight_core.domain.lineage import versions_read
-from flight_core.domain.query import Statement
+from flight_core.domain.query import Statement, as_parameters
 from schemas import live as wire
 from schemas.events import RESUMABLE
 
@@ -101,9 +101,8 @@ class LiveSocket:
                 raise LimitExceeded(
                     f"a socket has up to {MAX_SUBSCRIPTIONS} live queries; unsubscribe some, or open another"
                 )
-            parameters = asked.params if isinstance(asked.params, dict) else tuple(asked.params)
             query = self._use_cases.queries.follow(
-                Statement(asked.sql, parameters, asked.limit),
+                Statement(asked.sql, as_parameters(asked.params), asked.limit),
                 actor=self._actor,
                 door=DOOR,
                 whole=asked.mode == "refresh",

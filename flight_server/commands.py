@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.errors import InvalidCommand
-from flight_core.domain.query import Statement, quoted
+from flight_core.domain.query import Statement, as_parameters, quoted
 from flight_core.domain.versions import VersionName, version_named
 from schemas.flight import DatasetCommand, SqlCommand, WriteCommand, version_number
 
@@ -112,7 +112,7 @@ def _of_command(command: bytes) -> ReadCommand:
     if "sql" not in fields:
         return _of_dataset(_validated(DatasetCommand, fields))
     request = _validated(SqlCommand, fields)
-    parameters = request.params if isinstance(request.params, dict) else tuple(request.params)
+    parameters = as_parameters(request.params)
     return ReadCommand(Statement(request.sql, parameters, request.limit, request.narrow_decimals))
 
 

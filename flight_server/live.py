@@ -12,7 +12,7 @@ from flight_core.application.queries.live import FollowQuery, LiveQuery, LiveRes
 from flight_core.application.queries.log import QueryLog
 from flight_core.domain.errors import EngineUnavailable, InvalidCommand, QueryNotFound, SchemaMismatch
 from flight_core.domain.lineage import versions_read
-from flight_core.domain.query import Statement
+from flight_core.domain.query import Statement, as_parameters
 from flight_server.auth import Call
 from flight_server.commands import parse
 from flight_server.streams import Streams, write_options
@@ -47,9 +47,8 @@ class LiveExchanges:
             Unauthenticated: the caller may not go on.
         """
         asked = _asked(descriptor)
-        parameters = asked.params if isinstance(asked.params, dict) else tuple(asked.params)
         live = self._follow_query(
-            Statement(asked.sql, parameters, asked.limit),
+            Statement(asked.sql, as_parameters(asked.params), asked.limit),
             actor=call.actor,
             door=DOOR,
             whole=asked.mode == "refresh",

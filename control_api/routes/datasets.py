@@ -16,7 +16,7 @@ from control_api.paging import Paged
 from control_api.queued import Queued
 from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import DatasetName
-from flight_core.domain.query import PLACE_COLUMNS, Statement, Window, quoted
+from flight_core.domain.query import PLACE_COLUMNS, Statement, Window, as_parameters, quoted
 from flight_core.domain.usage import Usage
 from flight_core.domain.versions import VersionName
 from schemas import datasets as wire
@@ -121,7 +121,7 @@ async def delete_rows(
 ) -> wire.Deleted:
     """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
     against newer versions."""
-    parameters = body.params if isinstance(body.params, dict) else tuple(body.params)
+    parameters = as_parameters(body.params)
 
     def delete() -> wire.Deleted:
         with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:

@@ -19,7 +19,7 @@ from control_api.streaming import QueryResponse, Run
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import InvalidOption, InvalidParameters, PermissionDenied
 from flight_core.domain.lineage import versions_read
-from flight_core.domain.query import CacheUse, Parameters, QueryRecord, QueryState, Statement
+from flight_core.domain.query import CacheUse, QueryRecord, QueryState, Statement, as_parameters
 from schemas import queries as wire
 from schemas.http import API
 
@@ -53,13 +53,11 @@ async def run_query(
     their own, also where they come again with the same `Idempotency-Key`: the answer then tells what they
     changed, without rows. `/query` and `/queries` are the same.
     """
-    statement = Statement(request.sql, _parameters(request.params), request.limit, row_offset=request.offset)
+    statement = Statement(
+        request.sql, as_parameters(request.params), request.limit, row_offset=request.offset
+    )
     run = Run(use_cases, statement, actor=caller, format=format, once=once.blocking)
     return QueryResponse(run, format, streaming)
-
-
-def _parameters(given: list[Any] | dict[str, Any]) -> Parameters:
-    return given if isinstance(given, dict) else tuple(given)
 
 
 def _json(text: str | None) -> list[Any] | dict[str, Any]:
@@ -104,7 +102,7 @@ def list_queries(
     """
     if sql is not None:
         _refuse_unread(request, _OF_THE_LIST, "with")
-        statement = Statement(sql, _parameters(_json(params)), limit, row_offset=offset)
+        statement = Statement(sql, as_parameters(_json(params)), limit, row_offset=offset)
         run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
         return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store"})
     _refuse_unread(request, ("params", "offset"), "without")

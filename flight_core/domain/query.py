@@ -1,6 +1,6 @@
 """What a caller asks of the engine, and what is known about a query that runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,12 @@ from flight_core.domain.dataset import DatasetName, VersionRef
 
 # Python objects, or pyarrow scalars where Python would lose information (nanoseconds, MAP, INTERVAL).
 Parameters = tuple[object, ...] | Mapping[str, object]
+
+
+def as_parameters(given: Sequence[object] | Mapping[str, object]) -> Parameters:
+    """Of JSON: an array, for `?` and `$1`, or an object, for `$name`."""
+    return given if isinstance(given, Mapping) else tuple(given)
+
 
 # Dataset versions a query reads, by `DatasetName.key`.
 Pins = Mapping[str, VersionRef]

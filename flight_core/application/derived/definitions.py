@@ -19,7 +19,7 @@ from flight_core.domain.derivation import Derivation, RefreshPolicy, refuse_cycl
 from flight_core.domain.errors import InvalidOption
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.ingestion import SourceSpec
-from flight_core.domain.query import Parameters, Pins, Statement
+from flight_core.domain.query import Pins, Statement, as_parameters
 from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.repositories.derivations import DerivationRepository
 from flight_core.domain.versions import version_named
@@ -97,12 +97,12 @@ class DefineDerivation:
             return False
         if request.sql is None:
             return any(step.name == request.step and step.row_wise for step in self.installed.list())
-        return self.engine.is_scan(Statement(request.sql, _parameters(request.params)), pins)
+        return self.engine.is_scan(Statement(request.sql, as_parameters(request.params)), pins)
 
     def _pins(self, request: DerivationRequest, actor: Actor) -> Pins:
         """What it reads, as of now."""
         if request.sql is not None:
-            statement = Statement(request.sql, _parameters(request.params))
+            statement = Statement(request.sql, as_parameters(request.params))
             return self.plan_query(statement, actor=actor).pins
         pins = {text.lower(): self._input(text, actor) for text in request.inputs}
         fields = {"step": request.step, "params": request.params, "pins": pins}
@@ -153,12 +153,6 @@ class RemoveDerivation:
         require_granted(target, actor)
         if not self.derivations.remove(target, _event(EventKind.DERIVATION_REMOVED, target, actor, self)):
             raise derivation_not_found(target)
-
-
-def _parameters(params: object) -> Parameters:
-    if isinstance(params, dict):
-        return dict(params)
-    return tuple(params) if isinstance(params, list | tuple) else ()
 
 
 def _event(
