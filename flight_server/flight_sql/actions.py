@@ -27,28 +27,15 @@ class Action:
             InvalidCommand: the body is something else.
         """
         wrapped = self.request.DESCRIPTOR.file is sql_pb2.DESCRIPTOR
-        request = self._wrapped(body) if wrapped else self._bare(body)
+        try:
+            request = envelope.unpack(body) if wrapped else envelope.decode(self.request, body)
+        except envelope.MalformedMessage as error:
+            raise InvalidCommand(str(error)) from None
+        if not isinstance(request, self.request):
+            raise InvalidCommand(f"the body of the action is not a {self.request.DESCRIPTOR.name}")
         for answer in self.handle(call, request):
             if answer is not None:
                 yield envelope.pack(answer) if wrapped else answer.SerializeToString()
-
-    def _wrapped(self, body: bytes) -> Message:
-        message = self._checked(lambda: envelope.unpack(body))
-        if not isinstance(message, self.request):
-            raise InvalidCommand(f"the body of the action is not a {self.request.DESCRIPTOR.name}")
-        return message
-
-    def _bare(self, body: bytes) -> Message:
-        message = self._checked(lambda: envelope.decode(self.request, body))
-        assert message is not None
-        return message
-
-    @staticmethod
-    def _checked(decode: Callable[[], Message | None]) -> Message | None:
-        try:
-            return decode()
-        except envelope.MalformedMessage as error:
-            raise InvalidCommand(str(error)) from None
 
 
 def actions(
