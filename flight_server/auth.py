@@ -13,13 +13,13 @@ import pyarrow.flight as fl
 
 from flight_core.application.access.gate import Gate, Password, Token
 from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
+from flight_core.application.sessions.session import DOOR as FLIGHT_SQL_DOOR
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Unauthenticated
 from flight_server.calls import CallScope, Watcher
 from flight_server.errors import flight_errors
 
 DOOR = "flight"
-FLIGHT_SQL_DOOR = "flight_sql"
 MIDDLEWARE = "skein"
 SESSION_COOKIE = "arrow_flight_session_id"
 

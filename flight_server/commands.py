@@ -66,10 +66,10 @@ def write_command(descriptor: fl.FlightDescriptor, options: Mapping[str, str]) -
         raise InvalidCommand(
             'DoPut takes a path [dataset] or a command such as {"dataset": "sales", "mode": "append"}'
         )
-    return write_options(_text(descriptor.path[0]), options)
+    return write_command_of(_text(descriptor.path[0]), options)
 
 
-def write_options(dataset: str, options: Mapping[str, str]) -> WriteCommand:
+def write_command_of(dataset: str, options: Mapping[str, str]) -> WriteCommand:
     """From texts: keys with commas between them, `true` or `false`. What is no field is let be.
 
     Raises:

@@ -13,12 +13,10 @@ from flight_core.application.queries.log import QueryLog
 from flight_core.domain.errors import EngineUnavailable, InvalidCommand, QueryNotFound, SchemaMismatch
 from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import Statement, as_parameters
-from flight_server.auth import Call
+from flight_server.auth import DOOR, Call
 from flight_server.commands import parse
 from flight_server.streams import Streams, write_options
 from schemas.live import LiveSubscription, ResultMetadata, SubscribeMessage
-
-DOOR = "flight"
 
 _POLL_S = 0.1
 

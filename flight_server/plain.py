@@ -9,7 +9,7 @@ from flight_core.domain.dataset import Dataset
 from flight_core.domain.errors import DatasetNotFound, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import QueryPlan, StatementInfo, StatementKind
 from flight_server.actions import Actions
-from flight_server.auth import Call
+from flight_server.auth import DOOR, Call
 from flight_server.commands import ReadCommand, parse, read_command, version_name
 from flight_server.live import LiveExchanges
 from flight_server.options import FlightOptions, FlightUseCases
@@ -17,8 +17,6 @@ from flight_server.streams import Streams
 from flight_server.tickets import PlannedRead, TicketOffice
 from flight_server.uploads import write
 from schemas.flight import Criteria, InfoMetadata
-
-DOOR = "flight"
 
 
 class PlainFlight:

@@ -10,7 +10,7 @@ from flight_core.application.writes.rows import NewRows, WriteDataset
 from flight_core.domain.contract import report_document, report_in
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Cancelled, UnreadableData
-from flight_server.auth import Call
+from flight_server.auth import DOOR, Call
 from flight_server.commands import WRITE_HEADERS, write_command, write_rule
 from schemas.flight import WriteCheck, WriteResult
 
@@ -88,7 +88,7 @@ def write(
     call.scope.on_cancel(cancellation.request)
     version = write_dataset(
         name,
-        NewRows(upload.schema(), upload, source="flight", message=command.message),
+        NewRows(upload.schema(), upload, source=DOOR, message=command.message),
         write_rule(command),
         actor=call.actor,
         cancellation=cancellation,

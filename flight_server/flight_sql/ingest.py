@@ -7,7 +7,7 @@ from flight_core.application.writes.rows import NewRows
 from flight_core.domain.errors import InvalidRequest
 from flight_core.domain.query import IfExists, LoadMode, TableTarget
 from flight_server.auth import Call
-from flight_server.commands import write_options, write_rule
+from flight_server.commands import write_command_of, write_rule
 from flight_server.flight_sql.answers import answer_update
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_of
 from flight_server.uploads import Upload, header_options
@@ -40,13 +40,13 @@ class Ingest:
         target, mode = _target(command), _mode(command)
         upload = Upload(call, reader)
         session = session_of(call, self._use_cases.sessions)
-        options = write_options(command.table, {**header_options(call), **command.options})
+        how = write_command_of(command.table, {**header_options(call), **command.options})
         count = self._use_cases.load(
             SessionTransaction(session, command.transaction_id or _meant_transaction(call, session)),
             target,
-            NewRows(upload.schema(), upload, DOOR, message=options.message),
+            NewRows(upload.schema(), upload, DOOR, message=how.message),
             mode,
-            write_rule(options),
+            write_rule(how),
             actor=call.actor,
             started=call.scope.on_cancel,
         )
