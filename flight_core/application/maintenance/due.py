@@ -1,9 +1,9 @@
 """Maintenance that is due by itself."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from flight_core.application.maintenance.start import StartMaintenance
 from flight_core.application.ports.clock import Clock
@@ -11,12 +11,6 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import ITSELF
 from flight_core.domain.dataset import Dataset
 from flight_core.domain.job import Job, JobFilter, Maintenance, Task
-
-
-@dataclass(frozen=True, slots=True)
-class MaintenanceDue:
-    compact: bool
-    vacuum: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +22,13 @@ class MaintenanceOptions:
 
 
 def due(
-    options: MaintenanceOptions, *, small_files: int, last_vacuum_at: datetime | None, now: datetime
-) -> MaintenanceDue:
-    """What a dataset needs now. `small_files` as `TableStore.small_files` counts them; `last_vacuum_at` None:
-    never vacuumed."""
-    return MaintenanceDue(
-        compact=options.compact_files is not None and small_files >= options.compact_files,
-        vacuum=options.vacuum_every is not None
-        and (last_vacuum_at is None or now - last_vacuum_at >= options.vacuum_every),
-    )
+    options: MaintenanceOptions, *, small_files: int, last_vacuum_at: datetime, now: datetime
+) -> Iterator[Task]:
+    """What a dataset needs now. `small_files` as `TableStore.small_files` counts them."""
+    if options.compact_files is not None and small_files >= options.compact_files:
+        yield Task.COMPACT
+    if options.vacuum_every is not None and now - last_vacuum_at >= options.vacuum_every:
+        yield Task.VACUUM
 
 
 class RequestDueMaintenance:
@@ -61,19 +53,21 @@ class RequestDueMaintenance:
 
     def _request(self, dataset: Dataset) -> int:
         changed = self._seen.get(dataset.id) != dataset.version
-        needed = due(
-            self._options,
-            small_files=self._store.small_files(dataset.current.ref) if changed else 0,
-            last_vacuum_at=self._last_vacuum_at(dataset),
-            now=self._clock(),
+        tasks = list(
+            due(
+                self._options,
+                small_files=self._store.small_files(dataset.current.ref) if changed else 0,
+                last_vacuum_at=self._last_vacuum_at(dataset),
+                now=self._clock(),
+            )
         )
         self._seen[dataset.id] = dataset.version
-        tasks = [Task.COMPACT] * needed.compact + [Task.VACUUM] * needed.vacuum
         for task in tasks:
             self._start(dataset.name, task, actor=ITSELF)
         return len(tasks)
 
-    def _last_vacuum_at(self, dataset: Dataset) -> Any:
+    def _last_vacuum_at(self, dataset: Dataset) -> datetime:
+        """Of a new dataset when it was made."""
         wanted = JobFilter(dataset=dataset.name, tasks=frozenset({Task.VACUUM}))
         done = (job for job in self._start.jobs.list(wanted) if not _is_dry(job))
         return next((job.created_at for job in done), dataset.created_at)
