@@ -88,9 +88,8 @@ class DefineDerivation:
             incremental=request.incremental,
         )
         refuse_cycle(derivation, self.derivations.list())
-        return self.derivations.put(
-            derivation, _event(EventKind.DERIVATION_SET, derivation.target, actor, self)
-        )
+        event = _event(EventKind.DERIVATION_SET, request.target, actor, self.clock)
+        return self.derivations.put(derivation, event)
 
     def _can_append(self, request: DerivationRequest, pins: Pins) -> bool:
         if len(pins) != 1 or any("@" in key for key in pins):
@@ -151,14 +150,13 @@ class RemoveDerivation:
     def __call__(self, target: DatasetName, *, actor: Actor) -> None:
         require(actor, Scope.WRITE)
         require_granted(target, actor)
-        if not self.derivations.remove(target, _event(EventKind.DERIVATION_REMOVED, target, actor, self)):
+        event = _event(EventKind.DERIVATION_REMOVED, target, actor, self.clock)
+        if not self.derivations.remove(target, event):
             raise derivation_not_found(target)
 
 
-def _event(
-    kind: EventKind, target: DatasetName, actor: Actor, at: DefineDerivation | RemoveDerivation
-) -> Event:
-    return Event(kind, target.value, {"dataset": target.value, "actor": actor.name}, at.clock())
+def _event(kind: EventKind, target: DatasetName, actor: Actor, clock: Clock) -> Event:
+    return Event(kind, target.value, {"dataset": target.value, "actor": actor.name}, clock())
 
 
 def changed(derivation: Derivation, clock: Clock) -> Event:

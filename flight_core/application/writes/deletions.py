@@ -15,7 +15,7 @@ from flight_core.application.writes.open_write import DatasetWrite, OpenWrite
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, WriteRule, dataset_not_found
 from flight_core.domain.errors import InvalidSql
-from flight_core.domain.query import DatasetStatement, DatasetVerb, Outcome, Parameters, Statement
+from flight_core.domain.query import DatasetStatement, DatasetVerb, Outcome, Parameters, Statement, quoted
 from flight_core.domain.repositories.datasets import DatasetRepository
 
 _KEEPING = WriteRule(WriteMode.APPEND)  # what no condition holds for
@@ -109,8 +109,7 @@ class DeleteRows:
         dataset = get_seen(self.datasets, name, actor)
         require(actor, Scope.WRITE)
         require_unguarded(actor)
-        quoted = dataset.name.value.replace('"', '""')
-        sql = f'DELETE FROM datasets."{quoted}" WHERE (\n{condition}\n)'
+        sql = f"DELETE FROM datasets.{quoted(dataset.name.value)} WHERE (\n{condition}\n)"
         cancellation = cancellation or Cancellation()
         statement = Statement(sql, parameters)
         with (
