@@ -5,8 +5,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 from typing import NoReturn
@@ -16,7 +17,6 @@ import anyio.to_thread
 import uvloop
 from anyio.abc import TaskStatus
 
-from flight_core.application.derived.due import keep_fresh
 from flight_core.domain.errors import FlightCoreError
 from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role
@@ -28,10 +28,6 @@ from skein.wiring.process import VERSION, Skein, flight_server, http_app, open_s
 
 logger = logging.getLogger(__name__)
 
-_HOUSEKEEPING_S = 3600.0
-_MAINTENANCE_S = 60.0
-_SCHEDULES_S = 1.0
-_OWN_TABLES_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Prepare = Callable[[Skein], object]  # runs before anybody is told that the servers are ready
@@ -88,6 +84,27 @@ def _kept_from_the_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
+@dataclass(frozen=True, slots=True)
+class _Chore:
+    """Work that blocks, and that is due every `every_s` seconds; `failure` is what the log says of one."""
+
+    work: Callable[[], object]
+    every_s: float
+    failure: str
+    after_s: float = 0.0  # for the first time
+
+    async def repeat(self, stop: anyio.Event) -> None:
+        with anyio.move_on_after(self.after_s):
+            await stop.wait()
+        while not stop.is_set():
+            try:
+                await anyio.to_thread.run_sync(self.work)
+            except Exception:
+                logger.exception(self.failure)
+            with anyio.move_on_after(self.every_s):
+                await stop.wait()
+
+
 class Servers:
     """The servers of one process, and what runs beside them in the same event loop."""
 
@@ -103,17 +120,15 @@ class Servers:
         async with anyio.create_task_group() as tasks:
             if Role.FLIGHT in self._roles:
                 flight = await tasks.start(self._serve_flight, stop)
-                tasks.start_soon(self._keep_own_tables_told, stop)
                 if Role.CONTROL not in self._roles and self._skein.settings.metrics_port is not None:
                     address = await tasks.start(self._serve_metrics, stop)
                     logger.info("answers probes and Prometheus", extra={"address": address})
             if Role.CONTROL in self._roles:
                 http = await tasks.start(self._serve_http, stop, flight)
                 tasks.start_soon(self._work, stop)
-                tasks.start_soon(self._maintain, stop)
-                tasks.start_soon(keep_fresh, self._skein.refresh_due, stop)
-                tasks.start_soon(self._keep_schedules, stop)
-                tasks.start_soon(self._keep_house, stop)
+            for role in self._roles:
+                for chore in self._chores(role):
+                    tasks.start_soon(chore.repeat, stop)
             self._runtime.add(Endpoints(flight, http), VERSION)
             try:
                 task_status.started(Endpoints(flight, http))
@@ -154,46 +169,19 @@ class Servers:
             await stop.wait()
             worker.stop()
 
-    async def _maintain(self, stop: anyio.Event) -> None:
-        """Queue the maintenance of datasets that is due."""
-        while not stop.is_set():
-            with anyio.move_on_after(_MAINTENANCE_S):
-                await stop.wait()
-                return
-            try:
-                await anyio.to_thread.run_sync(self._skein.maintain)
-            except Exception:
-                logger.exception("datasets could not be looked at for maintenance")
-
-    async def _keep_schedules(self, stop: anyio.Event) -> None:
-        """Start what is due, every second."""
-        while not stop.is_set():
-            try:
-                await anyio.to_thread.run_sync(self._skein.fire_schedules)
-            except Exception:
-                logger.exception("schedules could not be looked at; the next try is in a second")
-            with anyio.move_on_after(_SCHEDULES_S):
-                await stop.wait()
-
-    async def _keep_own_tables_told(self, stop: anyio.Event) -> None:
-        """Tell other processes, every second."""
-        while not stop.is_set():
-            try:
-                await anyio.to_thread.run_sync(self._skein.tell_own_tables)
-            except Exception:
-                logger.exception("the names of the users' own tables could not be stored")
-            with anyio.move_on_after(_OWN_TABLES_S):
-                await stop.wait()
-
-    async def _keep_house(self, stop: anyio.Event) -> None:
-        """Delete what nobody needs any more, now and every hour."""
-        while not stop.is_set():
-            try:
-                await anyio.to_thread.run_sync(self._skein.tidy)
-            except Exception:
-                logger.exception("housekeeping failed; the next try is in an hour")
-            with anyio.move_on_after(_HOUSEKEEPING_S):
-                await stop.wait()
+    def _chores(self, role: Role) -> Sequence[_Chore]:
+        """What has to be done again and again where the role is."""
+        skein = self._skein
+        if role is Role.FLIGHT:
+            return [
+                _Chore(skein.tell_own_tables, 1.0, "the names of the users' own tables could not be stored")
+            ]
+        return [
+            _Chore(skein.refresh_due, 0.25, "derived datasets could not be looked at"),
+            _Chore(skein.fire_schedules, 1.0, "schedules could not be looked at"),
+            _Chore(skein.maintain, 60.0, "datasets could not be looked at for maintenance", after_s=60.0),
+            _Chore(skein.tidy, 3600.0, "housekeeping failed"),
+        ]
 
 
 async def _until_signal(servers: Servers, announce: Callable[[Endpoints], object]) -> None:

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-import anyio
-import anyio.to_thread
-
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.derived.definitions import changed
 from flight_core.application.derived.runs import Refresh
@@ -80,14 +77,3 @@ class RefreshDue:
     def _forget(self, ready: frozenset[str]) -> None:
         for key in self._waiting.keys() - ready:
             del self._waiting[key]
-
-
-async def keep_fresh(refresh_due: RefreshDue, stop: anyio.Event, *, poll_s: float = 0.25) -> None:
-    """Until `stop` is set."""
-    while not stop.is_set():
-        try:
-            await anyio.to_thread.run_sync(refresh_due)
-        except Exception:
-            logger.exception("derived datasets could not be looked at")
-        with anyio.move_on_after(poll_s):
-            await stop.wait()
