@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import stamina
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 
 from flight_core.domain.errors import DependencyFailed, InvalidOption, OutOfDisk, Unsupported
 from flight_core.infrastructure.seal import Seal
@@ -31,7 +31,8 @@ class Database:
 
     `url` is an SQLAlchemy URL: `sqlite:////data/catalog.sqlite`, `postgresql+psycopg://...`. `Private`
     objects in columns of JSON are sealed with `key`.
-    Inside `read` and `write` the database's own failures arrive as DependencyFailed or OutOfDisk.
+    Inside `read` and `write` the database's own failures arrive as DependencyFailed or OutOfDisk; a text
+    that it cannot hold as InvalidOption.
 
     Raises:
         InvalidOption: on construction, it is no URL, or its driver is not installed.
@@ -179,6 +180,10 @@ def _translated() -> Iterator[None]:
             raise DependencyFailed(
                 "the catalog, catalog.sqlite, cannot be opened for writing; see whom the files of the data"
                 " directory belong to, and whether its disk is writable"
+            ) from error
+        if isinstance(error, DataError):  # PostgreSQL's, where SQLite takes anything
+            raise InvalidOption(
+                "there is a NUL character in a text, which the catalog cannot hold"
             ) from error
         if isinstance(error, OperationalError):
             raise DependencyFailed("the catalog does not answer; try again") from error

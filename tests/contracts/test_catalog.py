@@ -1,16 +1,21 @@
 """What every database promises that keeps the catalog."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from flight_core.adapters.catalog import counters
+from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.tables import metadata
 from flight_core.domain.errors import InvalidOption
+from flight_core.domain.events import Event, EventKind
 from flight_core.infrastructure.database import Database
+
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
 
 
 def test_the_migrations_make_the_tables_that_the_code_declares(database):
@@ -53,3 +58,12 @@ def test_a_url_that_nothing_here_opens_is_refused_without_being_shown(url, way_o
     with pytest.raises(InvalidOption, match=way_out) as refused:
         Database(url)
     assert "s3cret" not in refused.value.message
+
+
+def test_a_text_is_stored_as_it_is_or_refused(database):
+    events = SqlEventRepository(database)
+    with suppress(InvalidOption):  # PostgreSQL has no NUL in texts
+        events.append(Event(EventKind.DATASET_COMMITTED, "a\0b", {}, NOW))
+        assert events.after(0)[-1].event.subject == "a\0b"
+    events.append(Event(EventKind.DATASET_COMMITTED, "Zürich \u2028 🦆", {}, NOW))
+    assert events.after(0)[-1].event.subject == "Zürich \u2028 🦆"
