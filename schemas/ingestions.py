@@ -154,7 +154,7 @@ class Preview(BaseModel):
     columns: list[Column]
     rows: list[dict[str, Any]] = Field(description="The first that would be written.")
     sampled: bool = Field(description="Whether there is more than was looked at, which may change types.")
-    warnings: list[str] = Field(description="Where a column may not be what it looks like.")
+    warnings: list[str] = Field(description="Where something may not be what it looks like.")
     check: PreviewCheck | None = Field(None, description="Null where there is no contract.")
 
 

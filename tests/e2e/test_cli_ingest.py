@@ -124,6 +124,18 @@ def test_relative_paths_and_options_of_the_format(run, files, table):
     assert table("people").to_pydict() == {"name": ["Ada", "Alan", "Grace"], "age": [36, None, 85]}
 
 
+def test_an_encoding_that_was_guessed_is_told(run, files, table):
+    (files / "czech.csv").write_bytes("name\nPřemysl\n".encode("cp1250"))
+
+    guessed = run("ingest", files / "czech.csv", "--as", "czech")
+    said = run("ingest", files / "czech.csv", "--as", "czech", "--option", "encoding=cp1250")
+
+    assert guessed.stderr.startswith("note: the text is not UTF-8 and was read as Windows-1252")
+    assert "the option 'encoding', such as 'cp1250'" in guessed.stderr
+    assert said.stderr == ""
+    assert table("czech")["name"].to_pylist() == ["Pøemysl", "Přemysl"]
+
+
 def test_several_files_are_one_version(run, files, table):
     for day in (1, 2):
         (files / f"day-{day}.csv").write_text(f"day\n{day}\n")

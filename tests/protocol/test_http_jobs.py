@@ -88,6 +88,20 @@ def test_a_log_tells_what_happened_without_paths_of_the_server(http, files, stac
         assert folder not in text
 
 
+def test_a_log_warns_of_an_encoding_that_was_guessed(http, files):
+    (files / "late.csv").write_bytes("name\ncafé\n".encode("cp1252"))
+    paths = [str(files / name) for name in ("good.csv", "late.csv")]
+    (files / "good.csv").write_text("name\nx\n")
+    source = {"kind": "file", "path": paths}
+    for options, told in (({}, [True]), ({"encoding": "cp1252"}, [])):
+        request = {"dataset": "guessed", "source": source, "options": options}
+        job = http.post("/api/v1/ingestions", json=request, headers=WAIT).json()
+        assert job["options"]["encoding"] == "cp1252"
+        lines = http.get(f"{job['href']}/log").json()["items"]
+        warned = [line["message"] for line in lines if line["level"] == "warning"]
+        assert ["read as Windows-1252" in message for message in warned] == told
+
+
 def test_a_log_has_pages_and_is_read_on_from_a_number(http, files):
     job = ingested(http, files, "long")
     whole = http.get(f"{job['href']}/log").json()["items"]

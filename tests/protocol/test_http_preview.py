@@ -60,6 +60,15 @@ def test_the_beginning_of_a_big_file_tells_its_format_and_types(client, inbox, p
     assert any("leading zeros" in warning for warning in reply["warnings"])
 
 
+def test_an_encoding_that_was_guessed_is_told(client, inbox):
+    content = "name\nPřemysl\n".encode("cp1250")
+    guessed = preview(client, inbox, content).json()
+    assert guessed["options"]["encoding"] == "cp1252"
+    assert ["'encoding'" in warning for warning in guessed["warnings"]] == [True]
+    said = preview(client, inbox, content, options={"encoding": "cp1250"}).json()
+    assert (said["rows"], said["warnings"]) == ([{"name": "Přemysl"}], [])
+
+
 def test_nothing_is_written_and_nothing_stays(client, inbox):
     before = client.get("/api/v1/datasets").json()
     assert preview(client, inbox, b"a\n1\n").json()["sampled"] is False

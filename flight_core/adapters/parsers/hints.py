@@ -1,8 +1,11 @@
-"""What a reader of a preview should know: where a column may not be what it looks like."""
+"""Where something may not be what it looks like: columns of a preview, and how text was read."""
 
 from collections.abc import Iterator
 
 import polars as pl
+
+from flight_core.adapters.parsers.options import DelimitedOptions, FormatOptions
+from flight_core.adapters.parsers.text import WESTERN
 
 _CODE = r"^0\d+$"
 _DIGITS = r"^\d+$"
@@ -14,6 +17,16 @@ _ISO = {
 }
 _MILLISECONDS = (10**12, 4 * 10**12)  # since 1970, from 2001 to 2096
 _TIME_WORDS = ("time", "date", "updated", "created", "at", "ts", "timestamp")
+
+
+def guesses(given: FormatOptions, used: FormatOptions) -> Iterator[str]:
+    """What was found out, where others might have been, too."""
+    guessed = "encoding" not in given.model_fields_set
+    if guessed and isinstance(used, DelimitedOptions) and used.encoding == WESTERN:
+        yield (
+            "the text is not UTF-8 and was read as Windows-1252 (Western Europe), which is a guess; where"
+            " letters look wrong, name another with the option 'encoding', such as 'cp1250' (Central Europe)"
+        )
 
 
 def hints(frame: pl.DataFrame) -> Iterator[str]:

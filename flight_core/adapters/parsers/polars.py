@@ -85,6 +85,8 @@ class PolarsParser:
             ) from None
         finally:
             _log_tail(request)
+        for warning in answer["warnings"]:
+            note(warning, LogLevel.WARNING)
         parts = tuple(folder / name for name in answer["files"])
         checked = None if answer["checked"] is None else _checked(answer["checked"], folder)
         nan_columns = frozenset(answer["nan_columns"])

@@ -16,10 +16,10 @@ from uuid import uuid4
 from flight_core.domain.errors import UnreadableData
 
 MAX_LINE_BYTES = 64 << 20
+WESTERN = "cp1252"
 
 _CHUNK_BYTES = 1 << 20
 _LOOK_BACK_LINES = 100_000
-_WESTERN = "cp1252"
 _ASCII = 0x7F
 _SIGNS = "\N{NO-BREAK SPACE}–—‘’“”„…€£©®°·º«»¿¡§´"  # noqa: RUF001
 _FOREIGN_RUN = re.compile(rb"[\x80-\xff]{3}")  # Western words have single letters beyond ASCII
@@ -144,7 +144,7 @@ def encoding_that_fits(path: Path, label: str, *, guess: bool) -> str:
     if not first_bad_line:
         return "utf-8"
     if western:
-        return _WESTERN
+        return WESTERN
     raise UnreadableData(
         f"{label}, line {first_bad_line}: not UTF-8; set the option 'encoding', for example to"
         " 'cp1252', 'cp1251' or 'shift_jis'",
@@ -164,7 +164,7 @@ def _is_western(line: bytes) -> bool:
     if _FOREIGN_RUN.search(line):
         return False
     try:
-        text = line.decode(_WESTERN)
+        text = line.decode(WESTERN)
     except UnicodeDecodeError:
         return False
     return all(character.isalpha() or character in _SIGNS for character in text if ord(character) > _ASCII)

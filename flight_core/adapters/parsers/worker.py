@@ -24,7 +24,7 @@ from flight_core.adapters.parsers.formats.delimited import SAMPLE_ROWS, parse_de
 from flight_core.adapters.parsers.formats.excel import parse_excel
 from flight_core.adapters.parsers.formats.json_tables import parse_json, parse_ndjson
 from flight_core.adapters.parsers.heads import Heads
-from flight_core.adapters.parsers.hints import hints
+from flight_core.adapters.parsers.hints import guesses, hints
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import (
     ColumnarOptions,
@@ -91,6 +91,7 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
         "row_count": row_count,
         "nan_columns": sorted(target.nan_columns),
         "reading": reading,
+        "warnings": list(guesses(options, used)),
         "checked": checked,
     }
 
@@ -129,7 +130,7 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
         "rows": rows.name,
         "reading": {"format": format, "options": told},
         "sampled": heads.cut,
-        "warnings": list(hints(first)),
+        "warnings": [*guesses(options, used), *hints(first)],
         "checked": checked,
     }
 

@@ -9,7 +9,7 @@ import typer
 from rich.progress import TextColumn
 
 from schemas.ingestions import Ingestion
-from schemas.jobs import Job
+from schemas.jobs import Job, JobLog
 from skein.cli.remote.client import Api
 from skein.cli.remote.failures import INTERRUPTED, CliError
 from skein.cli.terminal.bars import bytes_bar
@@ -46,6 +46,8 @@ def followed(api: Api, job: AnyJob) -> AnyJob:
         raise CliError(job.error.code, job.error.message)
     if job.state != "succeeded":
         raise CliError("cancelled", f"somebody cancelled the job {job.id}; '{job.dataset}' is as it was")
+    if isinstance(job, Ingestion):
+        _tell_warnings(api, job)
     return job
 
 
@@ -101,6 +103,13 @@ def _pace(job: Job) -> str:
     if job.eta_s is not None:
         parts.append(f"{job.eta_s:.0f} s left")
     return ", ".join(parts)
+
+
+def _tell_warnings(api: Api, job: Ingestion) -> None:
+    """Those in its log."""
+    for line in api.get(JobLog, f"{job.href}/log").items:
+        if line.level == "warning":
+            typer.echo(f"note: {line.message}", err=True)
 
 
 def _tell_rules(job: Ingestion) -> None:

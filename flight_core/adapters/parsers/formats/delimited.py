@@ -60,7 +60,7 @@ def parse_delimited(
             raise _Malformed
         _write(tables, options, target, meter)
         if not fields_are_missing(tables, target):
-            return used_options(tables[0], options)
+            return used_options(tables, options)
     except _Malformed:
         pass
     checked = target.inspection is not None
@@ -69,7 +69,7 @@ def parse_delimited(
         _write(mended, options, target, meter)
     except _Malformed as error:
         raise UnreadableData(f"{tables[0].label} cannot be read as CSV") from error
-    return used_options(mended[0], options)
+    return used_options(mended, options)
 
 
 def _write(tables: Sequence[Table], options: DelimitedOptions, target: Target, meter: Meter) -> None:

@@ -105,12 +105,13 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
     )
 
 
-def used_options(table: Table, options: DelimitedOptions) -> DelimitedOptions:
+def used_options(tables: Sequence[Table], options: DelimitedOptions) -> DelimitedOptions:
     """`options`, with what was found out where they left it open."""
+    table = tables[0]
     found: dict[str, object] = {
         "delimiter": table.delimiter,
         "header": table.header,
-        "encoding": table.encoding,
+        "encoding": next((each.encoding for each in tables if each.encoding != "utf-8"), "utf-8"),
     }
     if table.decimal != ".":
         found["decimal"] = table.decimal
