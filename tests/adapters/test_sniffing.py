@@ -10,7 +10,13 @@ import pyarrow as pa
 import pytest
 
 from flight_core.adapters.parsers.unpacking import UnpackLimits
-from flight_core.domain.errors import InvalidOption, LimitExceeded, UnknownFormat, UnreadableData
+from flight_core.domain.errors import (
+    InvalidOption,
+    LimitExceeded,
+    SchemaMismatch,
+    UnknownFormat,
+    UnreadableData,
+)
 from tests.adapters.parsing import format_of, parsed
 from tests.adapters.test_columnar import NUMBERS, parquet, stream
 
@@ -67,6 +73,30 @@ def test_the_members_of_an_archive_become_one_table():
     assert sorted(parsed(content)["a"].to_pylist()) == [1, 2]
 
 
+@pytest.mark.parametrize("members", ["*.csv", "data/*", "data/one.csv"])
+def test_some_members_of_an_archive_are_chosen(members):
+    content = archive(**{"a.json": b'[{"a": 1}]', "b.pdf": b"%PDF-1.7", "data/one.csv": b"a\n1\n", "c": b""})
+    assert parsed(content, members=members).to_pydict() == {"a": [1]}
+    with pytest.raises(
+        InvalidOption, match=r"no member of f0 is called '\*\.tsv'.*'a\.json', 'b\.pdf', 'data/one"
+    ):
+        parsed(content, members="*.tsv")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (b"%PDF-1.7", r"f0/b is a PDF document.*; the option 'members' leaves it out"),
+        (b"", r"f0/b is empty; the option 'members' leaves it out"),
+        (b'[{"a": 1}]', r"f0/b is json and f0/a is csv; ingest them .*'members'"),
+        (b"x,y\n1,2\n", r"f0/b lacks 'a', 'b' .*'members'"),
+    ],
+)
+def test_a_member_that_is_in_the_way_is_named_with_the_way_out(other, message):
+    with pytest.raises((UnknownFormat, UnreadableData, SchemaMismatch), match=message):
+        parsed(archive(a=CSV, b=other))
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zstd, bz2.compress], ids=["gzip", "zstd", "bz2"])
 def test_a_truncated_packed_file_is_refused(pack):
     content = pack(CSV * 1000)
@@ -115,8 +145,12 @@ def test_json_and_ndjson_are_understood_under_either_name():
         (b"<!DOCTYPE html><html><body>Not found</body></html>", "a web page"),
         (b"SQLite format 3\x00...", "an SQLite database"),
         (b"\x04\x22\x4d\x18...", "an lz4 archive"),
-        (gzip.compress(zstd(CSV), mtime=0), "compressed once more"),
-        (archive(**{"a.csv.gz": gzip.compress(CSV)}), "compressed once more"),
+        (gzip.compress(zstd(CSV), mtime=0), r"compressed itself \(zstd\); unpack f0,"),
+        (archive(**{"a.csv.gz": gzip.compress(CSV)}), r"f0/a\.csv\.gz is compressed itself \(gzip\)"),
+        (
+            archive(**{"a.zip": archive(**{"a.csv": CSV})}),
+            r"f0/a\.zip is compressed itself \(zip\); unpack f0,",
+        ),
         (gzip.compress(tar(CSV), mtime=0), "a tar archive"),
         (bytes(range(256)) * 4, "binary data"),
         (archive(**{"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "an office document"),

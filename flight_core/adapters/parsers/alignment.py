@@ -25,7 +25,7 @@ def common_columns(labels: Sequence[str], columns: Sequence[Sequence[str]], want
             )
             raise SchemaMismatch(
                 f"{label} {what}, compared with {labels[0]}; set the option 'columns' to 'union' to have"
-                " nulls there, or ingest them one by one",
+                " nulls there, or ingest them one by one (of a zip archive by the option 'members')",
                 columns=sorted(set(names) ^ set(first))[:_SHOWN],
             )
     return list(dict.fromkeys(name for names in columns for name in names))

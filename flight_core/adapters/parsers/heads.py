@@ -31,10 +31,11 @@ _FIRST_ROWS: Mapping[Format, _FirstRows] = {"arrow": first_batch, "avro": first_
 class Heads:
     """Makes them in `scratch`. `cut` tells whether anything was left out."""
 
-    def __init__(self, scratch: Path, limits: UnpackLimits) -> None:
+    def __init__(self, scratch: Path, limits: UnpackLimits, members: str | None) -> None:
         self.cut = False
         self._scratch = scratch
         self._limits = limits
+        self._members = members
         self._paths: list[str] = []  # of records, in documents
 
     def told(self, options: FormatOptions) -> FormatOptions:
@@ -53,7 +54,13 @@ class Heads:
             folder.mkdir()
             with suppress(EOFError):
                 found += unpack(
-                    file.path, file.label, compression, folder, self._limits, enough_bytes=HEAD_BYTES
+                    file.path,
+                    file.label,
+                    compression,
+                    folder,
+                    self._limits,
+                    members=self._members,
+                    enough_bytes=HEAD_BYTES,
                 )
         self.cut |= len(found) > HEAD_FILES or any(
             file.path.is_relative_to(self._scratch) and file.path.stat().st_size >= HEAD_BYTES

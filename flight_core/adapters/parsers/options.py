@@ -47,11 +47,13 @@ def _known_type(name: str | TypeOption) -> str | TypeOption:
 
 class FormatOptions(BaseModel):
     """`allow_lossy` is for storage: keep what fits of types that cannot be stored exactly. `types` are
-    those of columns, by name, that are not to be found out."""
+    those of columns, by name, that are not to be found out. `members` is a pattern for the members of zip
+    archives that are read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     allow_lossy: bool = False
+    members: str | None = None
     types: dict[str, Annotated[str | TypeOption, AfterValidator(_known_type)]] = {}
 
     @property

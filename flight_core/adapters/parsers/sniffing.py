@@ -97,8 +97,6 @@ def _content(sample: bytes, label: str, encoding: str | None) -> Content:
     for magic, format in _FORMATS:
         if sample.startswith(magic):
             return Content(format)
-    if compression_of(sample) is not None:  # what was compressed has been unpacked
-        raise UnknownFormat(f"{label} is compressed once more; unpack it first")
     if sample[257:262] == b"ustar":
         raise UnknownFormat(f"{label} is a tar archive, which cannot be read; make it a zip archive")
     for magic, what in _FOREIGN:

@@ -6,16 +6,19 @@ import zipfile
 import zlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import pyarrow as pa
 
 from flight_core.adapters.parsers.sniffing import Compression, compression_of
-from flight_core.domain.errors import LimitExceeded, UnknownFormat, UnreadableData
+from flight_core.domain.errors import InvalidOption, LimitExceeded, UnknownFormat, UnreadableData
 
 _ODS = b"application/vnd.oasis.opendocument.spreadsheet"
 _CHUNK_BYTES = 1 << 20
+_MAGIC_BYTES = 8
+_SHOWN_MEMBERS = 20
 _RATIO_MATTERS_BYTES = 64 << 20  # small files may be as repetitive as they like
 
 
@@ -29,6 +32,7 @@ class UnpackLimits:
 class Unpacked:
     path: Path
     label: str
+    is_member: bool = False  # of a zip archive
 
 
 def unpack(
@@ -38,24 +42,28 @@ def unpack(
     folder: Path,
     limits: UnpackLimits,
     *,
+    members: str | None = None,
     enough_bytes: int | None = None,
 ) -> list[Unpacked]:
-    """Write what `path` holds into `folder`: one file, or one for each member of a zip archive. With
-    `enough_bytes` only so much of each, and no failure where `path` itself ends too early.
+    """Write what `path` holds into `folder`: one file, or one for each member of a zip archive that the
+    pattern `members` matches. With `enough_bytes` only so much of each, and no failure where `path` itself
+    ends too early.
 
     Raises:
         UnreadableData: truncated or damaged.
         LimitExceeded: more comes out than is allowed.
-        UnknownFormat: a zip archive that is really an office document, or is encrypted.
+        UnknownFormat: a zip archive that is really an office document, or is encrypted, or what is packed
+            is so once more.
+        InvalidOption: no member matches.
     """
     bound = _Bound(label, path.stat().st_size, limits)
     try:
         if compression == "zip":
-            return _unpack_zip(path, label, folder, bound, enough_bytes)
-        target = folder / path.name
-        with _opened(path, compression) as packed:
-            _copy(packed, target, bound, enough_bytes)
-        return [Unpacked(target, label)]
+            unpacked = _unpack_zip(path, label, folder, bound, members, enough_bytes)
+        else:
+            unpacked = [Unpacked(folder / path.name, label)]
+            with _opened(path, compression) as packed:
+                _copy(packed, unpacked[0].path, bound, enough_bytes)
     except (
         EOFError,
         gzip.BadGzipFile,
@@ -69,6 +77,10 @@ def unpack(
         if error.errno is not None:  # the disk, not the data
             raise
         raise UnreadableData(f"{label} is damaged {compression} data; fetch it again") from None
+    for file in unpacked:
+        if enough_bytes is None or file.path.stat().st_size < enough_bytes:
+            _check_once(file, label)
+    return unpacked
 
 
 def packing_of(path: Path, sample: bytes) -> Compression | None:
@@ -85,6 +97,15 @@ def check_members(archive: zipfile.ZipFile, label: str, packed_bytes: int, limit
     bound = _Bound(label, packed_bytes, limits)
     for member in archive.infolist():
         bound.add(member.file_size)
+
+
+def _check_once(file: Unpacked, packed: str) -> None:
+    with file.path.open("rb") as content:
+        compression = packing_of(file.path, content.read(_MAGIC_BYTES))
+    if compression is not None:
+        raise UnknownFormat(
+            f"{file.label} is compressed itself ({compression}); unpack {packed}, and ingest what is in it"
+        )
 
 
 def _is_workbook(path: Path) -> bool:
@@ -163,7 +184,7 @@ def _is_hidden(member: zipfile.ZipInfo) -> bool:
 
 
 def _unpack_zip(
-    path: Path, label: str, folder: Path, bound: _Bound, enough_bytes: int | None
+    path: Path, label: str, folder: Path, bound: _Bound, pattern: str | None, enough_bytes: int | None
 ) -> list[Unpacked]:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not (member.is_dir() or _is_hidden(member))]
@@ -174,10 +195,18 @@ def _unpack_zip(
             raise UnknownFormat(f"{label} is an encrypted archive; unpack it first")
         if not members:
             raise UnreadableData(f"{label} is an empty archive")
+        if pattern is not None:
+            members = [member for member in members if fnmatchcase(member.filename, pattern)]
+        if not members:
+            raise InvalidOption(
+                f"no member of {label} is called '{pattern}'; set the option 'members' to a pattern for some"
+                f" of {', '.join(repr(name) for name in names[:_SHOWN_MEMBERS])}",
+                option="members",
+            )
         unpacked = []
         for number, member in enumerate(members):  # never under the name that the archive gives
             target = folder / f"{path.name}-{number}"
             with archive.open(member) as packed:
                 _copy(packed, target, bound, enough_bytes)
-            unpacked.append(Unpacked(target, f"{label}/{member.filename}"))
+            unpacked.append(Unpacked(target, f"{label}/{member.filename}", is_member=True))
         return unpacked

@@ -42,7 +42,7 @@ from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.sniffing import Content, content_of, head
 from flight_core.adapters.parsers.text import TextFile
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
-from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnreadableData
+from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnknownFormat, UnreadableData
 
 _COLUMNAR = {"parquet": parse_parquet, "arrow": parse_arrow, "avro": parse_avro}
 
@@ -63,6 +63,10 @@ class Request:
     check: CheckRequest | None = None
     preview: PreviewOf | None = None
     stored: pa.Schema | None = None  # of the dataset that the rows are added to
+
+    @property
+    def members(self) -> Any:  # as checked
+        return self.options.get("members")
 
     def types(self, options: FormatOptions) -> GivenTypes:
         """Formats that say types themselves mean them."""
@@ -100,7 +104,7 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
     """As `parse`, of the beginnings of the files; the first rows are in `folder`/preview.arrow."""
     scratch = request.folder / "scratch"
     scratch.mkdir()
-    heads = Heads(scratch, request.limits)
+    heads = Heads(scratch, request.limits, request.members)
     files = heads.unpacked(request.files, whole=wanted.whole)
     contents = _contents(request, files)
     format = contents[0].format
@@ -161,9 +165,18 @@ def _write_arrow(table: pa.Table, path: Path) -> None:
 
 def _contents(request: Request, files: Sequence[Unpacked]) -> list[Content]:
     encoding: Any = request.options.get("encoding")
-    contents = [
-        content_of(head(file.path), file.label, given=request.format, encoding=encoding) for file in files
-    ]
+    contents = []
+    for file in files:
+        try:
+            content = content_of(head(file.path), file.label, given=request.format, encoding=encoding)
+        except (UnknownFormat, UnreadableData) as error:
+            if not file.is_member:
+                raise
+            raise type(error)(
+                f"{error.message}; the option 'members' leaves it out, such as '*.csv'",
+                **error.details,
+            ) from None
+        contents.append(content)
     _check_alike(files, contents)
     return contents
 
@@ -178,7 +191,9 @@ def _unpacked(request: Request, scratch: Path, meter: Meter) -> list[Unpacked]:
         else:
             folder = scratch / str(number)
             folder.mkdir()
-            files += unpack(file.path, file.label, compression, folder, request.limits)
+            files += unpack(
+                file.path, file.label, compression, folder, request.limits, members=request.members
+            )
     return files
 
 
@@ -187,7 +202,7 @@ def _check_alike(files: Sequence[Unpacked], contents: Sequence[Content]) -> None
         if content.format != contents[0].format:
             raise UnreadableData(
                 f"{file.label} is {content.format} and {files[0].label} is {contents[0].format};"
-                " ingest them one by one"
+                " ingest them one by one (of a zip archive by the option 'members')"
             )
 
 
