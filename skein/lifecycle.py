@@ -22,6 +22,7 @@ from skein.allocator import keep_freed_memory
 from skein.directory import DataDirectory, Role
 from skein.http_server import HttpServer
 from skein.listening import HTTP_FLAG, METRICS_FLAG, check_ports, flight_uri
+from skein.open_files import allow_many_open_files
 from skein.runtime import Endpoints, RuntimeFile
 from skein.settings import Settings
 from skein.wiring.process import VERSION, Skein, flight_server, http_app, open_skein
@@ -46,6 +47,7 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
         InvalidOption, Conflict: it cannot start, and why.
     """
     keep_freed_memory()
+    allow_many_open_files()
     directory = DataDirectory(settings.data)
     directory.prepare()
     drained = True

@@ -142,6 +142,11 @@ def test_what_is_nested_too_deep_is_told_without_advice_that_nobody_can_take():
     assert (failure.code, "SET" in str(failure)) == ("invalid_sql", False)
 
 
+def test_a_server_with_too_many_open_files_is_not_the_fault_of_the_statement():
+    failure = translate("IOException", 'IO Error: Cannot open file "<lake>/x.parquet": Too many open files')
+    assert (failure.code, "<lake>" in str(failure)) == ("resource_exhausted", False)
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -4,7 +4,9 @@ import asyncio
 import gzip
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
+from flight_core.adapters.parsers.processes import ParsingProcesses
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.sources import Fetched, FetchedFile
 from flight_core.domain.access import LOCAL
@@ -441,6 +445,27 @@ def server_process(folder: Path) -> subprocess.Popen:
     )
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+class WithoutFiles(ParsingProcesses):
+    """At the moment that one is needed the system allows no further file."""
+
+    def start(self) -> socket.socket:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+        try:
+            return super().start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.anyio
+async def test_a_server_that_may_open_no_further_file_says_so(stack):
+    stack.parser = PolarsParser(ParserOptions(), WithoutFiles())
+    async with stack.working():
+        job = await stack.until(stack.start("codes", path=stack.file("codes.csv", CSV)))
+    assert (job.state, job.error_code) == (JobState.FAILED, "resource_exhausted")
+    assert "ulimit -n" in job.error_message
 
 
 @pytest.mark.anyio

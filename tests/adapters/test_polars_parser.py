@@ -17,7 +17,13 @@ from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.adapters.parsers.processes import ParsingProcesses
 from flight_core.application.ports.parsing import ParseRequest
 from flight_core.application.ports.sources import FetchedFile, unreported
-from flight_core.domain.errors import DeadlineExceeded, LimitExceeded, OutOfDisk, UnreadableData
+from flight_core.domain.errors import (
+    DeadlineExceeded,
+    DependencyFailed,
+    LimitExceeded,
+    OutOfDisk,
+    UnreadableData,
+)
 from tests.adapters.parsing_processes import PROCESSES, parsing_processes
 
 DEADLINE_S = 60
@@ -84,15 +90,17 @@ async def test_a_crash_is_a_failure_of_the_file(endless, tmp_path, number, failu
     assert text in caught[0].message
 
 
-class FirstTemplateDies(ParsingProcesses):
-    """Before it sees the job that it was given."""
+class DyingTemplates(ParsingProcesses):
+    """So many of them die before they see the job that they were given."""
 
-    dies = True
+    def __init__(self, deaths: int) -> None:
+        super().__init__()
+        self._deaths = deaths
 
     def start(self) -> socket.socket:
-        if not self.dies:
+        if not self._deaths:
             return super().start()
-        self.dies = False
+        self._deaths -= 1
         super().start().close()
         template = psutil.Process(self._template.pid)
         template.suspend()
@@ -102,18 +110,34 @@ class FirstTemplateDies(ParsingProcesses):
         return job
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["as in the server"])
-async def test_a_job_whose_template_was_killed_is_given_to_the_next_one(tmp_path):
-    (tmp_path / "in.csv").write_bytes(b"a\n1\n")
-    (tmp_path / "out").mkdir()
-    parser = PolarsParser(ParserOptions(), FirstTemplateDies())
-    file = FetchedFile(tmp_path / "in.csv", "in.csv", 4, temporary=True)
+as_in_the_server = pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"]
+)
+
+
+async def rows_parsed_though_templates_die(folder: Path, deaths: int) -> int:
+    path, out = folder / "in.csv", folder / "out"
+    path.write_bytes(b"a\n1\n")
+    out.mkdir()
+    parser = PolarsParser(ParserOptions(), DyingTemplates(deaths))
     try:
-        parsed = await parser.parse(ParseRequest([file], tmp_path / "out"), unreported)
+        request = ParseRequest([FetchedFile(path, "in.csv", 4, temporary=True)], out)
+        return (await parser.parse(request, unreported)).row_count
     finally:
         parser.close()
-    assert parsed.row_count == 1
+
+
+@pytest.mark.anyio
+@as_in_the_server
+async def test_a_job_whose_template_was_killed_is_given_to_the_next_one(tmp_path):
+    assert await rows_parsed_though_templates_die(tmp_path, deaths=1) == 1
+
+
+@pytest.mark.anyio
+@as_in_the_server
+async def test_templates_that_are_killed_again_and_again_are_told(tmp_path):
+    with pytest.raises(DependencyFailed, match="ended 3 times before it began"):
+        await rows_parsed_though_templates_die(tmp_path, deaths=3)
 
 
 @pytest.mark.anyio

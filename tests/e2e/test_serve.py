@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -44,6 +45,16 @@ def refused(*arguments: str, **environment: str) -> str:
     assert (result.returncode, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     return line
+
+
+def test_it_may_open_as_many_files_as_the_system_lets_it(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    try:
+        with skein_process(tmp_path, installed=True) as server:
+            assert psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

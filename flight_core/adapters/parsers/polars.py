@@ -30,7 +30,7 @@ from flight_core.application.ports.parsing import (
 )
 from flight_core.application.ports.sources import Report, unreported
 from flight_core.domain.contract import Contract, contract_document, report_of
-from flight_core.domain.errors import DeadlineExceeded
+from flight_core.domain.errors import DeadlineExceeded, DependencyFailed
 from flight_core.domain.ingestion import Reading
 from flight_core.domain.job import LogLevel
 
@@ -130,7 +130,10 @@ class PolarsParser:
                     logger.warning("a parsing process did not start")
                 finally:
                     await conversation.end()
-        raise RuntimeError("parsing processes do not start")
+        raise DependencyFailed(
+            f"the process that parses {label} ended {_STARTS} times before it began; see the server's log,"
+            " and whether the machine has memory and processes left"
+        )
 
 
 def _check_message(check: Check) -> dict[str, object]:

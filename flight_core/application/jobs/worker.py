@@ -26,6 +26,7 @@ from flight_core.domain.errors import (
     FlightCoreError,
     IngestionNotFound,
     OutOfDisk,
+    ResourceExhausted,
 )
 from flight_core.domain.job import Job, JobState, LogLevel, Maintenance, Task
 from flight_core.domain.repositories.events import EventRepository
@@ -36,7 +37,13 @@ logger = logging.getLogger(__name__)
 _INTERNAL = (FlightCoreError.code, "internal error; the server's log has it under this job's id")
 _FULL = (OutOfDisk.code, "the disk of the data directory is full; make room and try again")
 _READ_ONLY = (DependencyFailed.code, "the disk of the data directory is read-only; make it writable")
-_DISK: Mapping[int | None, tuple[str, str]] = {
+_TOO_MANY_FILES = (
+    ResourceExhausted.code,
+    "the server has as many files and connections open as its system allows (`ulimit -n`); try again",
+)
+_SYSTEM: Mapping[int | None, tuple[str, str]] = {
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: _TOO_MANY_FILES,
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EROFS: _READ_ONLY,
@@ -223,8 +230,12 @@ class JobWorker:
             failed = self._failed(lease, error.code, error.message)
             return self._runners[failed.task].explained(failed, error)
         except Exception as error:
-            logger.exception("job failed", extra=lease.context)
-            return self._failed(lease, *_DISK.get(getattr(error, "errno", None), _INTERNAL))
+            known = _SYSTEM.get(getattr(error, "errno", None))
+            if known is None:
+                logger.exception("job failed", extra=lease.context)
+            else:
+                logger.warning("job failed", extra={**lease.context, "error": str(error)})
+            return self._failed(lease, *(known or _INTERNAL))
         if outcome is not None:
             return self._succeeded(lease, outcome)
         if lease.cancelled:

@@ -102,6 +102,12 @@ _BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
     ),
     (
         "IO",
+        "Too many open files",
+        ResourceExhausted,
+        "the server has as many files and connections open as its system allows (`ulimit -n`); try again",
+    ),
+    (
+        "IO",
         "temp_directory",
         OutOfDisk,
         "the query needs more temporary disk space than is free or allowed (SKEIN_TEMP_LIMIT)",
