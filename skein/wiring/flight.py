@@ -16,8 +16,8 @@ from flight_core.application.sessions.statements import (
     InspectInSession,
     ReadInSession,
 )
-from flight_core.application.sessions.writes import LoadInSession, WriteDatasetInSession
-from flight_core.application.writes.deletions import DeleteRows, FindRowsToDelete
+from flight_core.application.sessions.writes import LoadInSession
+from flight_core.application.writes.changes import ChangeDataset
 from flight_core.application.writes.rows import CheckRows, TakeRows, WriteDataset
 from flight_core.application.writes.statements import RunStatement
 from flight_server.flight_sql.use_cases import FlightSqlUseCases
@@ -29,17 +29,20 @@ from skein.wiring.parts import Parts, find_version
 
 def flight_use_cases(parts: Parts) -> FlightUseCases:
     datasets = parts.catalog.datasets
+    drop = DropDataset(datasets, utc_now)
+    take_rows = _take_rows(parts)
+    change = ChangeDataset(datasets, take_rows, drop)
     return FlightUseCases(
         gate=gate(parts),
         list_datasets=ListDatasets(datasets),
         get_dataset=GetDataset(datasets),
         describe_dataset=DescribeDataset(datasets, parts.store, find_version(parts), parts.catalog.profiles),
-        drop_dataset=DropDataset(datasets, utc_now),
-        write_dataset=WriteDataset(_take_rows(parts)),
+        drop_dataset=drop,
+        write_dataset=WriteDataset(take_rows),
         plan_query=parts.plan_query,
         open_query=parts.open_query,
         inspect_statement=InspectStatement(parts.reader),
-        run_statement=RunStatement(datasets, parts.engine, parts.admission, parts.log, delete_rows(parts)),
+        run_statement=RunStatement(datasets, parts.engine, parts.admission, parts.log, change),
         cancel_query=CancelQuery(parts.log),
         queries=parts.log,
         follow_query=FollowQuery(parts.reader, parts.store, parts.engine, parts.open_query),
@@ -47,14 +50,14 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
 
 
 def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCases:
-    write = WriteDatasetInSession(parts.catalog.datasets, flight.write_dataset.take_rows, flight.drop_dataset)
+    change = flight.run_statement.change_dataset
     return FlightSqlUseCases(
         sessions=parts.sessions,
         inspect=InspectInSession(parts.reader),
-        answer=AnswerInSession(flight.plan_query, write, parts.log),
+        answer=AnswerInSession(flight.plan_query, change, parts.log),
         split=SplitPlan(parts.engine),
         read=ReadInSession(parts.catalog.datasets, flight.open_query),
-        load=LoadInSession(write, parts.log),
+        load=LoadInSession(change, parts.log),
         catalog=BrowseCatalog(parts.reader),
         cancel=flight.cancel_query,
         queries=parts.log,
@@ -68,9 +71,3 @@ def _take_rows(parts: Parts) -> TakeRows:
     slots = threading.Semaphore(parts.settings.ingest_jobs)
     check = CheckRows(checked_commit(parts), contracts, scratch, slots, utc_now, new_id)
     return TakeRows(parts.open_write, check)
-
-
-def delete_rows(parts: Parts) -> DeleteRows:
-    return DeleteRows(
-        parts.catalog.datasets, parts.engine, parts.admission, FindRowsToDelete(parts.open_write)
-    )

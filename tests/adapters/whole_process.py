@@ -24,6 +24,7 @@ from flight_core.domain.job import Task
 from skein.directory import DataDirectory, Role
 from skein.settings import load_settings
 from skein.wiring.access import holders
+from skein.wiring.control import delete_rows
 from skein.wiring.flight import flight_use_cases
 from skein.wiring.ingestion import derivation_use_cases, job_worker, schedule_desk, start_ingestion
 from skein.wiring.parts import open_parts
@@ -55,7 +56,7 @@ class WholeProcess:
         self.derivations = derivation_use_cases(self.parts)
         flight = flight_use_cases(self.parts)
         self.write_dataset = flight.write_dataset
-        self.delete_rows = flight.run_statement.delete_rows
+        self.delete_rows = delete_rows(self.parts)
         self.versions = version_use_cases(self.parts, flight)
         self.start_maintenance = start_maintenance(self.parts)
         self.vacuum = replace(vacuum(self.parts), options=NO_GRACE)

@@ -1,5 +1,7 @@
 """Transactions: isolation, both endings, and what is left of them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pyarrow as pa
 import pytest
 
@@ -279,3 +281,59 @@ def test_dropping_and_creating_in_one_transaction_replaces(client, stack):
     client.execute("CREATE TABLE datasets.again AS SELECT 'x' AS s", transaction)
     client.commit(transaction)
     assert client.rows("SELECT * FROM again") == [("x",)]
+
+
+CHANGES = ["INSERT INTO kept VALUES (2)", "DELETE FROM kept", "DROP TABLE datasets.kept"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("begun", ["in SQL", "by a call"])
+def test_what_sql_rolls_back_leaves_datasets_as_they_were(client, other, stack, begun, change):
+    stack.write("kept", pa.table({"i": [1]}), WriteMode.REPLACE)
+    transaction = client.begin() if begun == "by a call" else None
+    client.execute("BEGIN", transaction)
+    client.update(change, transaction)
+    assert other.rows("FROM kept") == [(1,)]
+    client.execute("ROLLBACK", transaction)
+    if transaction:
+        client.commit(transaction)
+    assert other.rows("FROM kept") == [(1,)]
+
+
+def test_what_sql_commits_is_published_then(client, other, stack):
+    stack.write("kept", pa.table({"i": [1]}), WriteMode.REPLACE)
+    client.execute("START TRANSACTION")
+    client.update("INSERT INTO kept VALUES (2)")
+    client.update("DELETE FROM kept WHERE i = 1")
+    client.execute("CREATE TABLE datasets.made AS SELECT 3 AS i")
+    assert other.rows("FROM kept") == [(1,)]
+    client.execute("/* now */ COMMIT")
+    assert other.rows("FROM kept") == [(2,)]
+    assert other.rows("FROM made") == [(3,)]
+    client.execute("DROP TABLE made")
+
+
+def test_sql_cannot_commit_a_transaction_in_which_a_statement_failed(client, other, stack):
+    stack.write("kept", pa.table({"i": [1]}), WriteMode.REPLACE)
+    client.execute("BEGIN")
+    client.update("INSERT INTO kept VALUES (2)")
+    with pytest.raises(pa.ArrowInvalid, match="no number"):
+        client.update("INSERT INTO accounts VALUES ('c', 'no number')")
+    with pytest.raises(pa.ArrowInvalid, match=r"\[transaction_failed\]"):
+        client.execute("COMMIT")
+    assert other.rows("FROM kept") == [(1,)]
+    client.update("INSERT INTO kept VALUES (3)")
+    assert other.rows("FROM kept ORDER BY i") == [(1,), (3,)]
+
+
+def test_a_delete_finds_the_rows_again_when_others_have_rewritten_them(other, stack):
+    """Of a statement that belongs to no transaction nobody has to know that others were faster."""
+    stack.write("kept", pa.table({"i": range(40)}), WriteMode.REPLACE)
+
+    def delete(i: int) -> int:
+        with stack.raw() as one:
+            return one.update(f"DELETE FROM kept WHERE i = {i}")
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(delete, range(3))) == [1] * 3
+    assert other.rows("SELECT min(i), count(*) FROM kept") == [(3, 37)]

@@ -1,6 +1,6 @@
 """Running SQL over datasets and over the users' own tables."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -168,6 +168,25 @@ class ScanningEngine(Protocol):
         nothing else: not from the time, not from chance."""
 
 
+def _nothing() -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Of a dataset, ready to be made. `drops`: it is gone after that."""
+
+    dataset: str  # `DatasetName.key`
+    commit: Callable[[], object]
+    discard: Callable[[], None] = _nothing  # called in the end, whether it was made or not
+    drops: bool = False
+
+    def make(self) -> None:
+        try:
+            self.commit()
+        finally:
+            self.discard()
+
+
 class Session(Measured, Protocol):
     """A connection of its own: temp tables, variables, settings and a transaction live in it.
 
@@ -203,7 +222,7 @@ class Session(Measured, Protocol):
         the block; None if it is something else, or more."""
 
     def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
-        """What a text says if it creates, drops or inserts into a dataset; None if it does not.
+        """What a text says if it creates, drops, or changes the rows of a dataset; None if it does not.
 
         Raises:
             InvalidSql, StatementNotAllowed: it does, in a way that datasets do not know.
@@ -231,9 +250,16 @@ class Session(Measured, Protocol):
     def metadata(self, lake: LakeState) -> Metadata:
         """What the session sees: its own temporary tables too, and what its transaction did."""
 
+    def change(self, change: Change) -> None:
+        """Make a change at once; within a transaction when that is committed, however that is said."""
+
+    def waiting_changes(self) -> Sequence[Change]:
+        """What the transaction will do to datasets when it is committed, in that order."""
+
     def begin(self) -> None: ...
 
-    def commit(self) -> None: ...
+    def commit(self) -> None:
+        """Raises TransactionFailed, and as the changes that wait for it."""
 
     def rollback(self) -> None: ...
 

@@ -6,28 +6,15 @@ so do statements outside of the transaction that home is in.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from flight_core.application.ports.engine import QueryEngine, Session
 from flight_core.domain.errors import EngineUnavailable, FlightCoreError, HandleNotFound, LimitExceeded
 
 MAX_TRANSACTIONS = 16  # at a time
-
-
-def _nothing() -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """A change to a dataset that waits for the end of its transaction. `drops`: it is gone after that."""
-
-    dataset: str  # `DatasetName.key`
-    commit: Callable[[], object]
-    discard: Callable[[], None] = _nothing
-    drops: bool = False
 
 
 @dataclass(slots=True)
@@ -37,12 +24,6 @@ class Transaction:
     handle: bytes
     used_at: float
     connection: Session | None = None
-    deferred: list[Deferred] = field(default_factory=list)
-
-    def discard(self) -> None:
-        """Of changes that were made nothing is left to discard."""
-        for change in self.deferred:
-            change.discard()
 
 
 class SessionConnections:
@@ -187,10 +168,7 @@ class SessionConnections:
                 if connection is not None and connection.in_transaction:
                     with self._forgetting_lost_connections():
                         connection.commit() if commit else connection.rollback()
-                for change in transaction.deferred if commit else ():
-                    change.commit()
             finally:
-                transaction.discard()
                 self._transactions.pop(handle, None)
                 self._leave(connection)
 
@@ -208,23 +186,6 @@ class SessionConnections:
                 return handle
             here = (one.handle for one in self._transactions.values() if one.connection in (None, self._home))
             return next(here, None)
-
-    def defer(self, handle: bytes | None, change: Deferred) -> None:
-        """Make a change when the transaction is committed; at once, if there is none."""
-        if handle:
-            waiting = self._transaction(handle).deferred
-            if not change.drops:  # what it writes replaces what is dropped
-                waiting[:] = [one for one in waiting if not (one.drops and one.dataset == change.dataset)]
-            waiting.append(change)
-            return
-        try:
-            change.commit()
-        finally:
-            change.discard()
-
-    def deferred(self, handle: bytes | None) -> Sequence[Deferred]:
-        """In the order in which they will be made."""
-        return tuple(self._transaction(handle).deferred) if handle else ()
 
     def roll_back_idle(self, idle_s: float) -> None:
         with self._lock:
@@ -244,13 +205,10 @@ class SessionConnections:
         """Roll back and forget everything. Statements can be run again, on new connections."""
         with self._lock:
             connections = list(self._open())
-            transactions = list(self._transactions.values())
             self._home = self._side = None
             self._transactions.clear()
         for connection in connections:
             connection.close()
-        for transaction in transactions:
-            transaction.discard()
 
     def _open(self) -> Iterator[Session]:
         of_transactions = [one.connection for one in self._transactions.values()]

@@ -23,7 +23,7 @@ from flight_core.application.sessions.session import (
     SessionTransaction,
     Started,
 )
-from flight_core.application.sessions.writes import WriteDatasetInSession
+from flight_core.application.writes.changes import ChangeDataset
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import DatasetNotFound, InvalidParameters
@@ -43,19 +43,19 @@ class InspectInSession:
         require(actor, Scope.READ)
         if actor.guarded or transaction.connections.reading(transaction.handle) is None:
             return self.reader.inspect(statement, actor=actor)
-        with transaction.connections.use(transaction.handle) as connection, _knowing_deferred(transaction):
+        with transaction.connections.use(transaction.handle) as connection, _knowing_changes(connection):
             return connection.inspect(statement, self.reader.lake(actor))
 
 
 @contextmanager
-def _knowing_deferred(transaction: SessionTransaction) -> Iterator[None]:
+def _knowing_changes(connection: Session) -> Iterator[None]:
     """A dataset that is missing may be one that this transaction makes when it ends."""
     try:
         yield
     except DatasetNotFound as failure:
         name = str(failure.details.get("name", ""))
         key = name.replace('"', "").rpartition(".")[2].lower()
-        if any(change.dataset == key for change in transaction.connections.deferred(transaction.handle)):
+        if any(change.dataset == key for change in connection.waiting_changes()):
             raise DatasetNotFound(
                 f"dataset '{name}' is written by this transaction, which does not see that before it ends;"
                 " commit first",
@@ -108,7 +108,7 @@ class AnswerInSession:
     """
 
     plan_query: PlanQuery
-    write_dataset: WriteDatasetInSession
+    change_dataset: ChangeDataset
     log: QueryLog
 
     def __call__(
@@ -129,7 +129,7 @@ class AnswerInSession:
             statement.one_run and transaction.connections.reading(transaction.handle) is None
         ):
             return self.plan_query(first, actor=actor)
-        with transaction.connections.use(transaction.handle) as connection, _knowing_deferred(transaction):
+        with transaction.connections.use(transaction.handle) as connection, _knowing_changes(connection):
             schema = connection.inspect(first, self._lake()).schema
             assert schema is not None, "a read has a schema"
             read = SessionRead(self.plan_query.new_id(), statement, connection)
@@ -172,30 +172,20 @@ class AnswerInSession:
         actor: Actor,
         cancellation: Cancellation,
     ) -> Outcome:
-        lake = self._lake()
-        of_dataset = connection.dataset_statement(statement.sql, lake)
-        if of_dataset is not None:
-            write = partial(
-                self.write_dataset.run,
-                transaction,
-                connection,
-                lake=lake,
-                actor=actor,
-                cancellation=cancellation,
-            )
-            if statement.one_run or statement.bindings is None:
-                return write(of_dataset, statement.first().parameters)
-            with connection.insert_of_all(statement.sql, statement.bindings) as at_once:
-                of_all = at_once and connection.dataset_statement(at_once, lake)
-                if not of_all:
-                    raise InvalidParameters(
-                        "of statements that change a dataset only INSERT ... VALUES takes several rows of"
-                        " parameters; send one row, or the rows in bulk"
-                    )
-                return write(of_all, ())
+        change = partial(self.change_dataset, connection, actor=actor, door=DOOR, cancellation=cancellation)
         if statement.one_run or statement.bindings is None:
-            return connection.execute(statement.first(), lake, cancellation)
-        return connection.execute_many(statement.sql, statement.bindings, lake, cancellation)
+            first = statement.first()
+            return change(first) or connection.execute(first, self._lake(), cancellation)
+        if connection.dataset_statement(statement.sql, self._lake()) is None:
+            return connection.execute_many(statement.sql, statement.bindings, self._lake(), cancellation)
+        with connection.insert_of_all(statement.sql, statement.bindings) as of_all:
+            outcome = change(Statement(of_all)) if of_all else None
+            if outcome is None:
+                raise InvalidParameters(
+                    "of statements that change a dataset only INSERT ... VALUES takes several rows of"
+                    " parameters; send one row, or the rows in bulk"
+                )
+            return outcome
 
     def _lake(self) -> LakeState:
         return self.plan_query.reader.datasets.lake_state()

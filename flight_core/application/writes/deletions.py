@@ -15,11 +15,20 @@ from flight_core.application.writes.open_write import DatasetWrite, OpenWrite
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName, LakeState, WriteMode, WriteRule, dataset_not_found
 from flight_core.domain.errors import InvalidSql
-from flight_core.domain.query import DatasetStatement, DatasetVerb, Outcome, Parameters, Statement, quoted
+from flight_core.domain.query import (
+    NO_PINS,
+    DatasetStatement,
+    DatasetVerb,
+    Outcome,
+    Parameters,
+    Pins,
+    Statement,
+    quoted,
+)
 from flight_core.domain.repositories.datasets import DatasetRepository
 
 _KEEPING = WriteRule(WriteMode.APPEND)  # what no condition holds for
-_ATTEMPTS = 5
+ATTEMPTS = 5
 _MAX_CONDITION = 1000  # characters that the history tells
 
 
@@ -118,14 +127,14 @@ class DeleteRows:
             closing(self.engine.open_session()) as session,
         ):
             self.engine.classify(f"SELECT\n{condition}")  # fails if it closes the parenthesis around it
-            outcome = self.run(
+            outcome = self._run(
                 session, statement, actor=actor, door=door, cancellation=cancellation, expected=expected
             )
         if outcome is None:
             raise InvalidSql("the condition is not a single one; write what follows WHERE")
         return outcome.affected_rows or 0
 
-    def run(
+    def _run(
         self,
         session: Session,
         statement: Statement,
@@ -149,7 +158,7 @@ class DeleteRows:
                 deletion.commit(expected)
                 return counted(deletion.rows)
 
-        return despite_conflicts(once, attempts=_ATTEMPTS if expected is None else 1)
+        return despite_conflicts(once, attempts=ATTEMPTS if expected is None else 1)
 
 
 @contextmanager
@@ -165,5 +174,5 @@ def _a_line_up() -> Iterator[None]:
         raise InvalidSql(message, **{**failure.details, "line": line - 1}) from None
 
 
-def counted(rows: int) -> Outcome:
-    return Outcome(pa.table({"Count": pa.array([rows], pa.int64())}), rows)
+def counted(rows: int, pins: Pins = NO_PINS) -> Outcome:
+    return Outcome(pa.table({"Count": pa.array([rows], pa.int64())}), rows, pins)

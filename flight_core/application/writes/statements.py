@@ -9,7 +9,7 @@ from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.queries.log import QueryLog
-from flight_core.application.writes.deletions import DeleteRows
+from flight_core.application.writes.changes import ChangeDataset
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.query import Outcome, QueryState, Statement
 from flight_core.domain.repositories.datasets import DatasetRepository
@@ -27,7 +27,7 @@ class RunStatement:
     engine: QueryEngine
     admission: Admission
     log: QueryLog
-    delete_rows: DeleteRows
+    change_dataset: ChangeDataset
 
     def __call__(
         self,
@@ -47,7 +47,7 @@ class RunStatement:
             with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
                 record.state = QueryState.RUNNING
                 self.log.measure(record, session)
-                outcome = self.delete_rows.run(
+                outcome = self.change_dataset(
                     session, statement, actor=actor, door=door, cancellation=cancellation
                 ) or session.execute(statement, self.datasets.lake_state(), cancellation)
             record.pins = outcome.pins

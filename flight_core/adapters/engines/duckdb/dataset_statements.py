@@ -160,7 +160,7 @@ def _empty(connection: duckdb.DuckDBPyConnection, definitions: str) -> str:
 
 def _drop(scanner: _Scanner) -> DatasetStatement | None:
     scanner.accept("drop")
-    if not (scanner.accept("table") or scanner.accept("view")):
+    if not scanner.accept("table"):
         return None
     lenient = scanner.accept("if", "exists")
     name = scanner.name()

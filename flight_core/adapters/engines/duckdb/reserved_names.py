@@ -17,6 +17,23 @@ _OWN_TABLE = """
       AND (table_catalog, table_schema) IN (('temp', 'main'), (current_database(), current_schema()))
 """
 
+_UPSERT = (
+    "write the changed rows with the mode 'upsert', which replaces rows by key: by bulk ingest, DoPut or"
+    " POST /api/v1/ingestions"
+)
+_ALONE = "send it as a statement of its own, not among others and not with PREPARE"
+_HOW = {
+    "update": _UPSERT,
+    "merge": _UPSERT,
+    "insert": f"{_ALONE}; or {_UPSERT}",
+    "alter": "rows that are written with the schema policy 'add' or 'widen' bring new columns and types",
+    "comment": "describe datasets and their columns with `skein edit`",
+    "create": "datasets are tables; make anything else in the workspace",
+    "create table": _ALONE,
+    "drop": "DROP TABLE drops a dataset",
+    "drop table": _ALONE,
+}
+
 
 class ReservedNames:
     """As one connection sees them, whose USE and temporary tables decide what a name means."""
@@ -81,14 +98,9 @@ class ReservedNames:
 
 def _dataset_stays(changed: Target) -> StatementNotAllowed:
     name = changed.name.name or changed.name.schema
-    if changed.verb == "comment":
-        return StatementNotAllowed(
-            f"'{name[:140]}' belongs to the datasets; describe those and their columns with `skein edit`"
-        )
+    how = _HOW.get(f"{changed.verb} {changed.kind}") or _HOW.get(changed.verb, _ALONE)
     return StatementNotAllowed(
-        f"'{name[:140]}' belongs to the datasets, which SQL statements cannot {changed.verb} here;"
-        " write them with DoPut, bulk ingest or the API, whose mode 'upsert' replaces rows by key,"
-        " and drop them with `skein drop`"
+        f"'{name[:140]}' belongs to the datasets, where {changed.verb.upper()} does not work like this; {how}"
     )
 
 

@@ -36,6 +36,7 @@ from flight_core.adapters.engines.duckdb.targets import (
 )
 from flight_core.adapters.engines.duckdb.transaction import DuckDbTransaction
 from flight_core.adapters.engines.duckdb.types import identifier
+from flight_core.application.ports.engine import Change
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
@@ -206,6 +207,16 @@ class DuckDbSession:
 
         return DuckDbMetadata(use, lake, self._instance.fields)
 
+    def change(self, change: Change) -> None:
+        with self._lock:
+            if self.in_transaction:
+                self._transaction.add(change)
+                return
+        change.make()
+
+    def waiting_changes(self) -> Sequence[Change]:
+        return self._transaction.changes
+
     def begin(self) -> None:
         with self._turn():
             self._transaction.begin()
@@ -247,6 +258,7 @@ class DuckDbSession:
             if self._open is not None:
                 self._open.close()
                 self._open = None
+            self._transaction.discard_changes()
             for name in self._attached:
                 with contextlib.suppress(duckdb.Error):
                     self._connection.execute(f"DETACH {identifier(name)}")

@@ -9,6 +9,7 @@ import duckdb
 from flight_core.adapters.engines.duckdb.lake import LakeViews
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.types import identifier
+from flight_core.application.ports.engine import Change
 from flight_core.domain.dataset import LAKE, VersionRef
 from flight_core.domain.errors import DatasetNotFound
 
@@ -27,10 +28,27 @@ class DuckDbTransaction:
         self._views = views
         self._untouched = False  # nothing ran in it yet
         self._own_views: set[str] = set()  # older versions of datasets
+        self._changes: list[Change] = []
 
     @property
     def open(self) -> bool:
         return self.began_at is not None
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """Of datasets, in the order in which they will be made when it is committed."""
+        return tuple(self._changes)
+
+    def add(self, change: Change) -> None:
+        self.touch()
+        if not change.drops:  # what it writes replaces what is dropped
+            same = change.dataset
+            self._changes = [one for one in self._changes if not (one.drops and one.dataset == same)]
+        self._changes.append(change)
+
+    def discard_changes(self) -> None:
+        while self._changes:
+            self._changes.pop().discard()
 
     def touch(self) -> None:
         """Something is about to run."""
@@ -49,6 +67,8 @@ class DuckDbTransaction:
         try:
             self._connection.execute("SELECT 1")  # COMMIT would roll back a failed transaction silently
             self._connection.execute("COMMIT")
+            for change in self._changes:
+                change.commit()
         except duckdb.TransactionException:
             with suppress(duckdb.Error):
                 self._connection.execute("ROLLBACK")
@@ -64,15 +84,16 @@ class DuckDbTransaction:
 
     def control(self, parsed: ParsedStatement) -> None:
         """BEGIN, COMMIT, ROLLBACK as SQL. Clients without autocommit may begin what was begun for them."""
-        begins = parsed.tokens[0].word in ("begin", "start")
-        if not (begins and self._untouched):
-            now = datetime.now(UTC)
-            try:
-                self._connection.execute(parsed.sql)
-            finally:
-                self._ended()
-                self.began_at = now if begins else None
-        self._untouched = False
+        match parsed.tokens[0].word:
+            case "begin" | "start":
+                if not self._untouched:
+                    self._connection.execute(parsed.sql)
+                    self.began_at = datetime.now(UTC)
+                self._untouched = False
+            case "commit" | "end":
+                self.commit()
+            case _:
+                self.rollback()
 
     @contextmanager
     def atomically(self) -> Iterator[None]:
@@ -117,6 +138,7 @@ class DuckDbTransaction:
     def _ended(self) -> None:
         self.began_at = None
         self._untouched = False
+        self.discard_changes()
         while self._own_views:
             with suppress(duckdb.Error):
                 self._connection.execute(f"DROP VIEW IF EXISTS temp.{identifier(self._own_views.pop())}")

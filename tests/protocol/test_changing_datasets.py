@@ -1,0 +1,111 @@
+"""SQL that changes datasets: the same statements do the same through every door."""
+
+import json
+from collections.abc import Callable
+
+import adbc_driver_flightsql.dbapi
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+
+from tests.stack import Stack, skein_stack
+
+# Tells how many rows were changed, if that is known.
+Door = Callable[[str], int | None]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(stack):
+    with stack.http(timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(params=["http", "flight", "flight_sql"])
+def change(request, stack: Stack, client):
+    if request.param == "http":
+        yield lambda sql: client.post("/api/v1/queries", json={"sql": sql}).json().get("affected_rows")
+    elif request.param == "flight":
+        with stack.flight() as flight:
+            yield lambda sql: _affected(flight.get_flight_info(fl.FlightDescriptor.for_command(sql)))
+    else:
+        with (
+            adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
+            yield lambda sql: cursor.execute(sql).rowcount
+
+
+def _affected(info: fl.FlightInfo) -> int | None:
+    return json.loads(info.app_metadata).get("affected_rows")
+
+
+def rows(client, sql: str) -> list[tuple]:
+    return [tuple(row.values()) for row in client.post("/api/v1/queries", json={"sql": sql}).json()["rows"]]
+
+
+def test_a_dataset_is_made_filled_emptied_and_dropped(change: Door, client):
+    change("CREATE OR REPLACE TABLE datasets.birds AS SELECT 1 AS id, 'owl' AS name")
+    assert change("INSERT INTO birds VALUES (2, 'tit'), (3, 'jay')") == 2
+    assert change("INSERT INTO datasets.birds BY NAME SELECT 'emu' AS name, id + 3 AS id FROM birds") == 3
+    assert change("DELETE FROM birds WHERE id > 4") == 2
+    assert rows(client, "FROM birds ORDER BY id") == [(1, "owl"), (2, "tit"), (3, "jay"), (4, "emu")]
+    change("CREATE TABLE IF NOT EXISTS datasets.birds AS SELECT 0 AS other")
+    change("CREATE OR REPLACE TABLE datasets.birds (id BIGINT, seen TIMESTAMPTZ)")
+    assert rows(client, "FROM birds") == []
+    change("DROP TABLE birds")
+    change("DROP TABLE IF EXISTS datasets.birds")
+    assert client.get("/api/v1/datasets/birds").status_code == 404
+
+
+def test_the_history_tells_what_a_statement_read_and_the_door_it_came_through(client):
+    for sql in ("CREATE TABLE datasets.eggs AS SELECT 1 AS n", "CREATE TABLE datasets.nest AS FROM eggs"):
+        reply = client.post("/api/v1/queries", json={"sql": sql})
+        assert reply.status_code == 200
+    assert reply.headers["skein-datasets"] == "eggs@v0"
+    told = "SELECT parent_dataset, parent_version FROM skein.lineage WHERE dataset = 'nest'"
+    assert rows(client, told) == [("eggs", 0)]
+    assert rows(client, "SELECT source FROM skein.versions WHERE dataset = 'nest'") == [("http",)]
+
+
+def test_parameters_and_a_key_that_makes_a_repeated_insert_harmless(client):
+    client.post("/api/v1/queries", json={"sql": "CREATE TABLE datasets.once (n INTEGER, day DATE)"})
+    asked = {"sql": "INSERT INTO once VALUES ($n, $day)", "params": {"n": 7, "day": "2026-01-31"}}
+    for _ in range(2):
+        reply = client.post("/api/v1/queries", json=asked, headers={"Idempotency-Key": "seven"})
+        assert reply.json()["affected_rows"] == 1
+    assert rows(client, "FROM once") == [(7, "2026-01-31")]
+
+
+@pytest.mark.parametrize(
+    ("sql", "way_out"),
+    [
+        ("DROP VIEW kept", "DROP TABLE"),
+        ("DROP VIEW IF EXISTS datasets.kept", "DROP TABLE"),
+        ("CREATE VIEW datasets.v AS SELECT 1", "in the workspace"),
+        ("UPDATE kept SET i = 2", "upsert"),
+        ("MERGE INTO kept USING (SELECT 1 AS i) s USING (i) WHEN MATCHED THEN DELETE", "upsert"),
+        ("INSERT OR REPLACE INTO kept VALUES (1)", "upsert"),
+        ("ALTER TABLE datasets.kept ADD COLUMN j INTEGER", "schema policy"),
+        ("INSERT INTO kept VALUES (2); SELECT 1", "statement of its own"),
+        ("CREATE TABLE datasets.x AS SELECT 1 AS i; SELECT 1", "statement of its own"),
+    ],
+)
+def test_what_a_dataset_does_not_know_is_refused_with_a_way_out(stack, client, sql, way_out):
+    stack.write("kept", pa.table({"i": [1]}))
+    version = client.get("/api/v1/datasets/kept").json()["version"]
+    reply = client.post("/api/v1/queries", json={"sql": sql})
+    assert (reply.status_code, reply.json()["code"]) == (403, "statement_not_allowed")
+    assert way_out in reply.json()["detail"]
+    with (
+        adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
+        connection.cursor() as cursor,
+        pytest.raises(adbc_driver_flightsql.dbapi.Error, match=way_out),
+    ):
+        cursor.execute(sql)
+    assert client.get("/api/v1/datasets/kept").json()["version"] == version
