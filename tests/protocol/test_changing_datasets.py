@@ -1,7 +1,9 @@
 """SQL that changes datasets: the same statements do the same through every door."""
 
+import datetime as dt
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 import adbc_driver_flightsql.dbapi
 import pyarrow as pa
@@ -27,18 +29,23 @@ def client(stack):
 
 
 @pytest.fixture(params=["http", "flight", "flight_sql"])
-def change(request, stack: Stack, client):
+def change(request, stack: Stack, client, cursor):
     if request.param == "http":
         yield lambda sql: client.post("/api/v1/queries", json={"sql": sql}).json().get("affected_rows")
     elif request.param == "flight":
         with stack.flight() as flight:
             yield lambda sql: _affected(flight.get_flight_info(fl.FlightDescriptor.for_command(sql)))
     else:
-        with (
-            adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
-            connection.cursor() as cursor,
-        ):
-            yield lambda sql: cursor.execute(sql).rowcount
+        yield lambda sql: cursor.execute(sql).rowcount
+
+
+@pytest.fixture
+def cursor(stack):
+    with (
+        adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
+        connection.cursor() as made,
+    ):
+        yield made
 
 
 def _affected(info: fl.FlightInfo) -> int | None:
@@ -96,16 +103,31 @@ def test_parameters_and_a_key_that_makes_a_repeated_insert_harmless(client):
         ("CREATE TABLE datasets.x AS SELECT 1 AS i; SELECT 1", "statement of its own"),
     ],
 )
-def test_what_a_dataset_does_not_know_is_refused_with_a_way_out(stack, client, sql, way_out):
+def test_what_a_dataset_does_not_know_is_refused_with_a_way_out(stack, client, cursor, sql, way_out):
     stack.write("kept", pa.table({"i": [1]}))
     version = client.get("/api/v1/datasets/kept").json()["version"]
     reply = client.post("/api/v1/queries", json={"sql": sql})
     assert (reply.status_code, reply.json()["code"]) == (403, "statement_not_allowed")
     assert way_out in reply.json()["detail"]
-    with (
-        adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
-        connection.cursor() as cursor,
-        pytest.raises(adbc_driver_flightsql.dbapi.Error, match=way_out),
-    ):
+    with pytest.raises(adbc_driver_flightsql.dbapi.Error, match=way_out):
         cursor.execute(sql)
     assert client.get("/api/v1/datasets/kept").json()["version"] == version
+
+
+def test_columns_are_named_as_sql_quotes_them(cursor):
+    cursor.execute('''CREATE TABLE datasets.odd ("a,b" INTEGER, "c ""d""" TEXT, "(" DATE)''')
+    cursor.execute('''INSERT INTO odd ("c ""d""", "A,B") VALUES ('x', 1)''')
+    cursor.execute("""INSERT INTO odd ("(") VALUES ('2026-01-31')""")
+    cursor.execute("FROM odd ORDER BY ALL")
+    assert cursor.fetchall() == [(1, "x", None), (None, None, dt.date(2026, 1, 31))]
+
+
+@pytest.mark.parametrize("where", ["i = 1", "no_column = 1"])
+def test_a_delete_leaves_nothing_in_its_session(stack, cursor, where):
+    stack.write("held", pa.table({"i": [1, 2]}))
+    with suppress(adbc_driver_flightsql.dbapi.Error):
+        cursor.execute(f"DELETE FROM held WHERE {where}")
+    cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'temp'")
+    assert cursor.fetchall() == []
+    cursor.executemany("INSERT INTO held VALUES (?)", [(3,), (4,)])
+    assert cursor.rowcount == 2

@@ -4,8 +4,9 @@ Datasets are views that only Skein writes. A statement aimed at one is split int
 and a SELECT for the rows; DuckDB runs that, and casts the values as an INSERT would.
 """
 
+import re
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 import duckdb
 from duckdb import StatementType
@@ -16,7 +17,7 @@ from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import DatasetStatement, DatasetVerb
 
-ROWS = "__skein_rows"
+_PLACED = re.compile(r"__skein_placed_\d+_")
 _SHAPE = "__skein_shape"
 _REFUSED = {"on conflict", "returning", "default"}
 
@@ -77,6 +78,13 @@ class _Scanner:
             self._at += 1
         return parts
 
+    def names_in_parentheses(self) -> list[str] | None:
+        """Of columns, if such a list comes next."""
+        start = self._at + 1
+        if self.parenthesised() is None:
+            return None
+        return [_unquoted(word.text) for word in self._words[start : self._at - 1] if word.text != ","]
+
     def parenthesised(self) -> str | None:
         """The text inside the parentheses that come next, unless they hold a query."""
         if self.peek() != "(" or self._words[self._at + 1].lower in ("select", "values", "from", "with", "("):
@@ -108,6 +116,15 @@ class _Scanner:
             return ""
         stop = self._words[end].start if end < len(self._words) else len(self._encoded)
         return self._encoded[self._words[first].start : stop].decode().strip()
+
+
+_numbers = count()
+
+
+def placed_view(sql: str) -> str | None:
+    """The name of the view that a DELETE looks for its rows in; None for other statements."""
+    found = _PLACED.search(sql)
+    return found and found[0]
 
 
 def dataset_statement(
@@ -172,7 +189,7 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
     if not scanner.accept("into"):
         return None  # INSERT OR REPLACE, INSERT OR IGNORE: datasets have no keys
     name = scanner.name()
-    listed = scanner.parenthesised()
+    columns = scanner.names_in_parentheses()
     by_name = scanner.accept("by", "name")
     scanner.accept("by", "position")
     if refused := _REFUSED & scanner.words_left():
@@ -180,14 +197,13 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
             f"INSERT into a dataset cannot have {min(refused).upper()}; datasets have no keys and no defaults"
         )
     source = f"{prefix} {scanner.rest()}".strip()
-    columns = [_unquoted(column.strip()) for column in listed.split(",")] if listed else None
     return DatasetStatement(
         DatasetVerb.INSERT, DatasetName(name[-1]), _fitted(connection, name[-1], source, columns, by_name)
     )
 
 
 def _delete(scanner: _Scanner) -> DatasetStatement:
-    """The rows are looked up in the view `ROWS`, which shows the dataset and where each row is. The
+    """The rows are looked up in a `placed_view`, which shows the dataset and where each row is. The
     condition is where it was, but a line further down."""
     prefix = ""
     if scanner.accept("truncate"):
@@ -209,8 +225,9 @@ def _delete(scanner: _Scanner) -> DatasetStatement:
     if scanner.accept("where"):
         place += scanner.place()
         condition = scanner.rest()
+    view = f"__skein_placed_{next(_numbers)}_"
     source = (
-        f"{prefix} SELECT __skein_file, __skein_row FROM temp.main.{ROWS} AS {identifier(alias)}"
+        f"{prefix} SELECT __skein_file, __skein_row FROM temp.main.{view} AS {identifier(alias)}"
         f" WHERE ({place}{condition}\n)"
     )
     return DatasetStatement(

@@ -12,7 +12,7 @@ from duckdb import StatementType
 
 from flight_core.adapters.engines.duckdb import session_options
 from flight_core.adapters.engines.duckdb.bulk import insert_of_all, run_once_a_row
-from flight_core.adapters.engines.duckdb.dataset_statements import ROWS, dataset_statement
+from flight_core.adapters.engines.duckdb.dataset_statements import dataset_statement, placed_view
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.loading import load
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
@@ -67,6 +67,7 @@ class DuckDbSession:
         self._connection = instance.pool.fresh()
         self._open: DuckDbQuery | None = None
         self._bound: Runnable | None = None  # holds variables until its query has run
+        self._placed: str | None = None  # a view that goes when its query has run
         self._transaction = DuckDbTransaction(self._connection, instance.views)
         self._reserved = ReservedNames(self._connection, instance)
         self._changed = False
@@ -113,6 +114,7 @@ class DuckDbSession:
         if more or parsed.kind is not StatementKind.READ:
             raise StatementNotAllowed("only a single read can be planned; execute this statement instead")
         with self._turn():
+            self._placed = placed_view(statement.sql)
             pins = self._show([parsed], lake)
             made = self._instance.bind(self._connection, parsed, statement, pins)
             self._bound = made.runnable
@@ -280,6 +282,10 @@ class DuckDbSession:
                 if self._bound is not None:
                     forget(self._connection, self._bound)
                     self._bound = None
+                if self._placed is not None:
+                    with contextlib.suppress(duckdb.Error):
+                        self._connection.execute(f"DROP VIEW IF EXISTS temp.main.{self._placed}")
+                    self._placed = None
                 yield
 
     @contextlib.contextmanager
@@ -295,9 +301,9 @@ class DuckDbSession:
         return pins
 
     def _show_rows(self, statement: DatasetStatement, lake: LakeState) -> None:
-        entry = lake.datasets.get(statement.dataset.key)
-        if entry is not None:
-            self._connection.execute(self._instance.views.temporary_rows(ROWS, entry.ref))
+        entry, view = lake.datasets.get(statement.dataset.key), placed_view(statement.source)
+        if entry is not None and view is not None:
+            self._connection.execute(self._instance.views.temporary_rows(view, entry.ref))
 
     def _run(self, parsed: ParsedStatement, parameters: Parameters) -> Outcome:
         if parsed.type == StatementType.TRANSACTION:
