@@ -2,12 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from flight_core.domain.dataset import DatasetVersion
+from flight_core.domain.dataset import DatasetVersion, LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import InvalidOption, InvalidTag, TagNotFound, VersionNotFound
 
 _NUMBER = re.compile(r"v?(\d{1,18})", re.IGNORECASE)
@@ -76,6 +76,37 @@ def version_named(text: str) -> VersionName:
         raise VersionNotFound(
             f"{text[:60]!r} is not a version; write 3, v3, a moment such as 2026-01-31T12:00:00Z, or a tag"
         ) from None
+
+
+def ref_named(name: str, lake: LakeState, version_at: Callable[[str, datetime], int]) -> VersionRef:
+    """The version that SQL means by the name of a dataset, alone or as `name@version`.
+
+    `version_at` is that of `TableStore`.
+
+    Raises:
+        DatasetNotFound, VersionNotFound, TagNotFound, VersionExpired
+    """
+    base, at, version = name.partition("@")
+    entry = lake.datasets.get(base.lower())
+    if entry is None:
+        raise dataset_not_found(base, lake.datasets)
+    if not at:
+        return entry.ref
+    match version_named(version):
+        case int(number):
+            pass
+        case datetime() as moment:
+            if moment > datetime.now(UTC):
+                raise VersionNotFound(
+                    f"'{version[:60]}' lies in the future; leave it out to read the current version"
+                )
+            number = version_at(entry.ref.dataset_id, moment)
+        case TagName() as tag:
+            if tag.key not in entry.version_tags:
+                raise tag_not_found(entry.name, tag, entry.version_tags)
+            number = entry.version_tags[tag.key]
+    entry.require_kept(number)
+    return VersionRef(entry.ref.dataset_id, number)
 
 
 def tag_not_found(dataset: object, name: TagName, known: Iterable[str]) -> TagNotFound:

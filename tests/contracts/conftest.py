@@ -1,6 +1,6 @@
-"""The adapters that the contract suites run against. Another one of a kind goes into the list of its kind."""
+"""What the contract suites are given: the adapters of `adapters.py`, one after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,12 +13,9 @@ from flight_core.domain.repositories.events import EventRepository
 from flight_core.infrastructure.database import Database
 from tests import postgresql
 from tests.catalogs import KEY, sqlite_catalog
-from tests.contracts.query_engines import BIRDS, duckdb_engine
-from tests.contracts.table_stores import open_store
+from tests.contracts.adapters import ENGINES, TABLE_STORES
+from tests.contracts.query_engines import BIRDS
 from tests.fakes.lake import FakeLake
-
-ENGINES: list[Callable[[FakeLake, Path], QueryEngine]] = [duckdb_engine]
-TABLE_STORES = [open_store]
 
 
 @pytest.fixture(params=TABLE_STORES, ids=lambda factory: factory.__name__)

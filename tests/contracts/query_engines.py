@@ -10,15 +10,15 @@ from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.fakes.lake import FakeLake
 
-ENDLESS = "SELECT count(*) FROM range(100000000000) t(i) WHERE i % 7 = 3"
 BIRDS = pa.table({"name": ["goose", "duck", "swan"], "weight_kg": [3.5, 1.1, 9.0]})
+NUMBERS = pa.table({"n": range(500_000)})
 
 
 def duckdb_engine(lake: FakeLake, folder: Path) -> QueryEngine:
     options = DuckDbOptions(
         folder / "workspace.duckdb", (lake.folder,), folder / "temp", memory_bytes=1 << 30
     )
-    return DuckDbEngine(options, lake)  # type: ignore[arg-type] # the fake has the part engines use
+    return DuckDbEngine(options, lake)
 
 
 def read(query: Query) -> pa.Table:

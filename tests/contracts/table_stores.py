@@ -15,7 +15,7 @@ from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 INFO = {"actor": "ann", "source": "a test"}
 
 
-def open_store(folder):
+def delta_store(folder):
     """A store below `folder`, as every process would open it. Finds rows by their keys."""
     options = DuckDbOptions(None, (folder / "lake",), folder / "temp", memory_bytes=512 << 20)
     return DeltaTableStore(folder / "lake", row_finder=DuckDbRowFinder(options))

@@ -1,22 +1,17 @@
 """What every parser promises."""
 
-from collections.abc import Callable
-
 import anyio
 import pyarrow.parquet as pq
 import pytest
 
-from flight_core.adapters.parsers.polars import ParserOptions, PolarsParser
 from flight_core.application.ports.parsing import Parser, ParseRequest
 from flight_core.application.ports.sources import FetchedFile
 from flight_core.domain.errors import InvalidOption, UnknownFormat, UnreadableData
 from flight_core.domain.job import Phase, Progress
-from tests.adapters.parsing_processes import PROCESSES
-
-PARSERS: list[Callable[[], Parser]] = [lambda: PolarsParser(ParserOptions(), PROCESSES)]
+from tests.contracts.adapters import PARSERS
 
 
-@pytest.fixture(params=PARSERS, ids=["polars"])
+@pytest.fixture(params=PARSERS, ids=lambda factory: factory.__name__)
 def parser(request) -> Parser:
     return request.param()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.errors import InvalidKeys, InvalidOption, SchemaMismatch, Unsupported
-from tests.contracts.table_stores import columns, delete, keyed, open_store, pairs, rows, sizes, write
+from tests.contracts.table_stores import columns, delete, delta_store, keyed, pairs, rows, sizes, write
 
 APPEND, REPLACE = WriteMode.APPEND, WriteMode.REPLACE
 UPSERT, PARTITIONS = WriteMode.UPSERT, WriteMode.REPLACE_PARTITIONS
@@ -270,7 +270,7 @@ def applied(model, mode, given):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, min_size=1, max_size=7))
 def test_any_sequence_of_writes_arrives_at_what_a_list_of_rows_would(tmp_path_factory, connection, steps):
-    store = open_store(tmp_path_factory.mktemp("table"))
+    store = delta_store(tmp_path_factory.mktemp("table"))
     model, versions = [], []
     for mode, rows_given in [(APPEND, [(0, "p"), (1, "q")]), *steps]:
         if mode == "delete":

@@ -7,7 +7,7 @@ import pytest
 
 from flight_core.domain.dataset import WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict, DatasetExists
-from tests.contracts.table_stores import delete, files_of, keyed, numbers, open_store, pairs, table, write
+from tests.contracts.table_stores import delete, delta_store, files_of, keyed, numbers, pairs, table, write
 
 APPEND, CREATE, REPLACE = WriteMode.APPEND, WriteMode.CREATE, WriteMode.REPLACE
 UPSERT = WriteMode.UPSERT
@@ -141,7 +141,7 @@ def race(store, first, second):
 
 def test_an_upsert_looks_through_what_was_committed_after_it_wrote_its_files(store, tmp_path, connection):
     write(store, keyed(1, 2, 3))
-    other = open_store(tmp_path)
+    other = delta_store(tmp_path)
     made, between = race(
         store,
         lambda: write(store, keyed(1, 5, value="b"), UPSERT, keys=["k"]),
@@ -156,7 +156,7 @@ def test_an_upsert_looks_through_what_was_committed_after_it_wrote_its_files(sto
 
 def test_a_delete_leaves_alone_what_was_appended_meanwhile(store, tmp_path, connection):
     before = write(store, keyed(1, 2))
-    other = open_store(tmp_path)
+    other = delta_store(tmp_path)
     made, _ = race(
         store, lambda: delete(store, before, lambda row: row["k"] == 1), lambda: write(other, keyed(1))
     )
@@ -165,7 +165,7 @@ def test_a_delete_leaves_alone_what_was_appended_meanwhile(store, tmp_path, conn
 
 def test_a_delete_of_rows_that_were_rewritten_meanwhile_is_a_conflict(store, tmp_path, connection):
     before = write(store, keyed(1, 2))
-    other = open_store(tmp_path)
+    other = delta_store(tmp_path)
     with pytest.raises(CommitConflict) as failure:
         race(
             store,
@@ -177,13 +177,13 @@ def test_a_delete_of_rows_that_were_rewritten_meanwhile_is_a_conflict(store, tmp
 
 
 def test_many_upserts_at_once_leave_each_key_once(tmp_path, connection):
-    write(open_store(tmp_path), keyed(*range(20)))
+    write(delta_store(tmp_path), keyed(*range(20)))
     failures = []
 
     def work(number):
         try:
             write(
-                open_store(tmp_path),
+                delta_store(tmp_path),
                 keyed(*range(number, 20 + number), value=f"{number}-"),
                 UPSERT,
                 keys=["k"],
@@ -196,7 +196,7 @@ def test_many_upserts_at_once_leave_each_key_once(tmp_path, connection):
         thread.start()
     for thread in threads:
         thread.join(120)
-    store = open_store(tmp_path)
+    store = delta_store(tmp_path)
     assert failures == []
     assert sorted(key for key, _ in pairs(store, store.latest("d1"), connection)) == list(range(25))
     assert store.latest("d1").ref.version == 6

@@ -14,7 +14,7 @@ from flight_core.domain.errors import VersionNotFound
 
 
 class FakeLake:
-    """The part of `TableStore` that an engine uses, and the `LakeState` that goes with it."""
+    """See `VersionFiles`, with the `LakeState` that goes with it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

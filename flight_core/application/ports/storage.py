@@ -168,7 +168,26 @@ class RowFinder(Protocol):
         """
 
 
-class TableStore(Protocol):
+class VersionFiles(Protocol):
+    """As much of a `TableStore` as it takes to read from it. Thread-safe."""
+
+    def files(self, ref: VersionRef) -> TableFiles:
+        """Cached: versions never change. Of `AddedRows`, only the files with these.
+
+        Raises:
+            VersionNotFound
+            VersionExpired: its files were deleted by `vacuum`.
+        """
+
+    def version_at(self, dataset_id: str, moment: datetime) -> int:
+        """The version that was current at `moment`.
+
+        Raises:
+            VersionNotFound: there was none yet.
+        """
+
+
+class TableStore(VersionFiles, Protocol):
     """Thread-safe. A table is named by its dataset id."""
 
     def stage(self, dataset_id: str, schema: pa.Schema | None, rule: WriteRule) -> StagedWrite:
@@ -179,26 +198,11 @@ class TableStore(Protocol):
             LossyType, UnsupportedType, SchemaMismatch: at once where the schema tells.
         """
 
-    def files(self, ref: VersionRef) -> TableFiles:
-        """Cached: versions never change. Of `AddedRows`, only the files with these.
-
-        Raises:
-            VersionNotFound
-            VersionExpired: its files were deleted by `vacuum`.
-        """
-
     def latest(self, dataset_id: str) -> DatasetVersion | None:
         """What storage holds, published in the catalog or not; None if there is no table."""
 
     def history(self, dataset_id: str) -> Sequence[DatasetVersion]:
         """Newest first."""
-
-    def version_at(self, dataset_id: str, moment: datetime) -> int:
-        """The version that was current at `moment`.
-
-        Raises:
-            VersionNotFound: there was none yet.
-        """
 
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
         """The version that `job_id` committed, if it did."""

@@ -27,7 +27,7 @@ from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
 from flight_core.application.ports.engine import EngineUsage, Query, SystemTable
 from flight_core.application.ports.metadata import SqlVocabulary
-from flight_core.application.ports.storage import TableStore
+from flight_core.application.ports.storage import VersionFiles
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
@@ -44,7 +44,7 @@ class DuckDbEngine:
     def __init__(
         self,
         options: DuckDbOptions,
-        store: TableStore,
+        store: VersionFiles,
         *,
         system_table: SystemTable = no_rows,
         batch_bytes: int = 2 << 20,

@@ -28,7 +28,7 @@ from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Pars
 from flight_core.adapters.engines.duckdb.system_tables import show_system_tables
 from flight_core.adapters.engines.duckdb.types import ArrowFields
 from flight_core.application.ports.engine import SystemTable
-from flight_core.application.ports.storage import TableStore
+from flight_core.application.ports.storage import VersionFiles
 from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, UnreadableData
 from flight_core.domain.query import Pins, Statement
@@ -63,7 +63,7 @@ class Closable(Protocol):
 class Instance:
     """Thread-safe. Once `broken`, every use fails until the engine opens another instance."""
 
-    def __init__(self, options: DuckDbOptions, store: TableStore, system_table: SystemTable) -> None:
+    def __init__(self, options: DuckDbOptions, store: VersionFiles, system_table: SystemTable) -> None:
         folders = {str(folder): "<lake>" for folder in options.readable} | {str(options.temp): "<temp>"}
         if options.workspace:
             folders[str(options.workspace)] = "<workspace>"

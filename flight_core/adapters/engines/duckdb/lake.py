@@ -5,7 +5,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +13,16 @@ import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, rows_of_part, rows_of_window
 from flight_core.adapters.engines.duckdb.types import duckdb_type, identifier, literal
-from flight_core.application.ports.storage import TableFiles, TableStore
+from flight_core.application.ports.storage import TableFiles, VersionFiles
 from flight_core.domain.dataset import (
     AddedRows,
     LakeEntry,
     LakeState,
     VersionRef,
-    dataset_not_found,
 )
-from flight_core.domain.errors import FlightCoreError, VersionNotFound
+from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.query import PLACE_COLUMNS, Part, Window
-from flight_core.domain.versions import TagName, tag_not_found, version_named
+from flight_core.domain.versions import ref_named
 from flight_core.infrastructure.duckdb_pool import DATASETS, VERSIONS
 
 logger = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ class LakeViews:
     Clients may see the SQL of views, so it names files from `home` on, as `~/...`.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, store: TableStore, home: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, store: VersionFiles, home: Path) -> None:
         self._connection = connection
         self._store = store
         self._home = f"{home}/"
@@ -97,11 +95,7 @@ class LakeViews:
         Raises:
             DatasetNotFound, VersionNotFound
         """
-        base, _, version = name.partition("@")
-        entry = lake.datasets.get(base.lower())
-        if entry is None:
-            raise dataset_not_found(base, lake.datasets)
-        ref = version_of(entry, version, self._store)
+        ref = ref_named(name, lake, self._store.version_at)
         self._show(name.lower(), ref)
         return ref
 
@@ -182,30 +176,6 @@ class LakeViews:
 
     def _drop(self, name: str) -> None:
         self._connection.execute(f"DROP VIEW IF EXISTS {_view(name)}")
-
-
-def version_of(entry: LakeEntry, version: str, store: TableStore) -> VersionRef:
-    """What `name@version` means: a number, a moment, or a tag.
-
-    Raises:
-        VersionNotFound
-    """
-    dataset_id = entry.ref.dataset_id
-    match version_named(version):
-        case int(number):
-            pass
-        case datetime() as moment:
-            if moment > datetime.now(UTC):
-                raise VersionNotFound(
-                    f"'{version[:60]}' lies in the future; leave it out to read the current version"
-                )
-            number = store.version_at(dataset_id, moment)
-        case TagName() as tag:
-            if tag.key not in entry.version_tags:
-                raise tag_not_found(entry.name, tag, entry.version_tags)
-            number = entry.version_tags[tag.key]
-    entry.require_kept(number)
-    return VersionRef(dataset_id, number)
 
 
 def _scan(files: TableFiles, uris: Sequence[str], *, numbered: bool = False) -> str:

@@ -16,18 +16,19 @@ from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, 
 from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel, frame, message
 from flight_core.adapters.engines.duckdb.known_plans import KnownPlan, KnownPlans, KnownQuery
-from flight_core.adapters.engines.duckdb.lake import scan_placed, scan_whole, scan_window, version_of
+from flight_core.adapters.engines.duckdb.lake import scan_placed, scan_whole, scan_window
 from flight_core.adapters.engines.duckdb.parameters import nulls, untyped
 from flight_core.adapters.engines.duckdb.pinning import to_rename
 from flight_core.adapters.engines.duckdb.statements import TableName
 from flight_core.application.ports.engine import Principal, Query
 from flight_core.application.ports.metadata import Metadata
-from flight_core.application.ports.storage import TableFiles, TableStore
+from flight_core.application.ports.storage import TableFiles, VersionFiles
 from flight_core.application.queries.parameters import pack
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import EngineUnavailable
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
 from flight_core.domain.system import SYSTEM_TABLES
+from flight_core.domain.versions import ref_named
 
 _KNOWN_BYTES = 64 << 10  # of a statement and its schema, to be remembered
 
@@ -35,7 +36,7 @@ _KNOWN_BYTES = 64 << 10  # of a statement and its schema, to be remembered
 class GuardedDuckDbEngine:
     """Implements `GuardedEngine`."""
 
-    def __init__(self, options: GuardedOptions, store: TableStore) -> None:
+    def __init__(self, options: GuardedOptions, store: VersionFiles) -> None:
         self._timeout_s = options.timeout_s
         self._processes = GuardedProcesses(options)
         self._store = store
@@ -179,13 +180,12 @@ class GuardedDuckDbEngine:
 
     def _ref(self, table: TableName, lake: LakeState, pins: Pins | None) -> VersionRef:
         key = table.name.lower()
-        base, _, version = key.partition("@")
-        entry = lake.datasets.get(base)
-        if entry is None or not table.may_be_dataset:
+        base = key.partition("@")[0]
+        if base not in lake.datasets or not table.may_be_dataset:
             raise dataset_not_found(base, lake.datasets)
         if pins is not None and key in pins:
             return pins[key]
-        return version_of(entry, version, self._store) if version else entry.ref
+        return ref_named(key, lake, self._store.version_at)
 
 
 @dataclass(frozen=True, slots=True)
