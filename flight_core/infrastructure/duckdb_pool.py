@@ -54,6 +54,14 @@ SESSION_SETTINGS = (
 # instance that closes ends them, and so each new cursor starts them again.
 GIVE_BACK = "allocator_background_threads"
 
+# What DuckDB makes ahead of whoever reads. It should hold a row group: as long as the first one is not done,
+# threads that work on later ones stop once it is full. Each open stream holds it.
+STREAM_BUFFER = "streaming_buffer_size"
+_STREAM_BUFFER_SIZE = "16MiB"
+
+# Settings that the lock leaves open for us, by all of their names; not for clients.
+RESERVED_SETTINGS = (GIVE_BACK, STREAM_BUFFER, f"max_{STREAM_BUFFER}")
+
 # Read in advance, for each thread. DuckDB itself would read twice as many, which every open stream holds,
 # and which made no scan faster.
 _ROW_GROUPS_AHEAD = 2
@@ -119,7 +127,7 @@ def _hardening(options: DuckDbOptions) -> list[str]:
         f"SET GLOBAL home_directory={_quoted(options.home)}",
         "SET GLOBAL allow_extension_repositories='forbidden'",
         "SET GLOBAL extension_directories=[]",
-        f"SET GLOBAL allowed_configs={_list((*SESSION_SETTINGS, GIVE_BACK))}",
+        f"SET GLOBAL allowed_configs={_list((*SESSION_SETTINGS, GIVE_BACK, STREAM_BUFFER))}",
         f"SET GLOBAL allowed_directories={_list(options.readable)}",
         f"SET GLOBAL allowed_paths={_list(options.files)}",
         "SET GLOBAL enable_external_access=false",
@@ -177,6 +185,7 @@ class CursorPool:
         cursor = self._root.cursor()
         cursor.execute(f"SET search_path='{SEARCH_PATH}'")
         cursor.execute(f"SET GLOBAL {GIVE_BACK}=true")
+        cursor.execute(f"SET SESSION {STREAM_BUFFER}='{_STREAM_BUFFER_SIZE}'")
         cursor.execute("SET enable_progress_bar_print=false")
         cursor.execute("SET enable_progress_bar=true")  # so that `query_progress` tells
         if self._narrow_decimals:

@@ -14,7 +14,12 @@ from flight_core.domain.dataset import LAKE
 from flight_core.domain.errors import StatementNotAllowed
 from flight_core.domain.query import StatementKind
 from flight_core.domain.system import SYSTEM
-from flight_core.infrastructure.duckdb_pool import GIVE_BACK, LAKE_VERSIONS, SESSION_SETTINGS, WORKSPACE
+from flight_core.infrastructure.duckdb_pool import (
+    LAKE_VERSIONS,
+    RESERVED_SETTINGS,
+    SESSION_SETTINGS,
+    WORKSPACE,
+)
 
 _FILES = (
     "is not available to clients; ingest files, and take results as Parquet, CSV or JSON over HTTP, or with"
@@ -230,8 +235,9 @@ def _session_setting(statement: ParsedStatement) -> ParsedStatement:
     scope = words[1] if len(words) > 1 else ""
     if scope == "global":
         raise _refused("settings of the whole server are not available to clients; leave out GLOBAL")
-    if GIVE_BACK in (word.strip('"') for word in words):
-        raise _refused(f"{GIVE_BACK} is a setting of the whole server, which is not available to clients")
+    reserved = {word.strip('"') for word in words}.intersection(RESERVED_SETTINGS)
+    if reserved:
+        raise _refused(f"{min(reserved)} is a setting of the server, which is not available to clients")
     if scope in ("session", "local", "variable"):
         return statement
     verb = "RESET" if words[0] == "reset" else "SET"
