@@ -1,6 +1,7 @@
 """Ingestions whose rows are held against a contract, from the file to the quarantine."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -84,6 +85,18 @@ async def test_good_rows_are_committed_and_bad_ones_are_kept_with_what_they_brok
     }
     assert stack.get(job).check == job.check
     assert stack.events_of(job)[-1].event.data["rejected_rows"] == 4
+
+
+@pytest.mark.anyio
+async def test_numbers_with_a_decimal_comma_are_checked_as_numbers(stack):
+    put(stack, Contract(columns=(ID, PRICE, ColumnContract("weight", "double"))))
+    job = await ended(stack, b"id;price;weight\n1;19,90;1,5\n3;5,00;0,25\nx;-5,00;1\n")
+    assert job.state is JobState.SUCCEEDED
+    assert stack.table("orders").to_pylist() == [
+        {"id": 1, "price": Decimal("19.90"), "weight": 1.5},
+        {"id": 3, "price": Decimal("5.00"), "weight": 0.25},
+    ]
+    assert [row["rules"] for row in rejects(stack)] == [["id.type", "price.ge"]]
 
 
 @pytest.mark.anyio

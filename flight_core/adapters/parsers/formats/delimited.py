@@ -128,13 +128,18 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
         native = not text_first and not (guessed_numbers and any(map(may_hold_codes, tables)))
     if native:
         types = texts | {column: reading.native for column, reading in readings.items()} | numbers
+        unread = [column for column in numeric if column not in numbers]
+        parts = [
+            _plain_numbers(
+                watched(aligned(table.frame(types), table.columns, columns, types), given),
+                unread,
+                table,
+                options,
+            )
+            for table in tables
+        ]
         frame = pl.concat(
-            [
-                target.marked(
-                    watched(aligned(table.frame(types), table.columns, columns, types), given), table.label
-                )
-                for table in tables
-            ]
+            [target.marked(part, table.label) for part, table in zip(parts, tables, strict=True)]
         )
         yield _Attempt(_typed(frame, readings, native=True), native=True)
     else:
@@ -187,5 +192,6 @@ def _plain_numbers(
     if table.decimal == "." and options.thousands is None:
         return frame
     return frame.with_columns(
-        plain_number_text(pl.col(column), table.decimal, options.thousands) for column in columns
+        plain_number_text(pl.col(column), table.decimal, options.thousands).alias(column)
+        for column in columns
     )
