@@ -1,15 +1,15 @@
 """docs/reference/cli.md against the commands and options there are, and the codes the commands use."""
 
 import re
-from pathlib import Path
 
 import pytest
 import typer.main
 
 from skein.cli.main import app
+from tests.architecture import documents
 
-CLI = Path(__file__).parents[2] / "skein" / "cli"
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+CLI = documents.ROOT / "skein" / "cli"
+DOCUMENT = (documents.DOCS / "reference" / "cli.md").read_text()
 PROGRAM = typer.main.get_command(app)
 HELP = {"--help", "-h"}
 
@@ -85,7 +85,26 @@ def test_codes_of_the_command_itself_are_documented():
         for path in CLI.rglob("*.py")
         for code in re.findall(r'CliError\(\s*"([a-z_]+)"', path.read_text())
     }
-    errors = (CLI.parents[1] / "docs" / "reference" / "errors.md").read_text()
+    errors = (documents.DOCS / "reference" / "errors.md").read_text()
 
     assert len(used) >= 5
     assert {code for code in used if f"| `{code}` |" not in DOCUMENT and f"`{code}`" not in errors} == set()
+
+
+def told_to_type(text: str) -> list[list[str]]:
+    """The words of the command lines of Skein, in code within a text and in terminals."""
+    lines = re.findall(r"`skein ([a-z][^`]+)`", text)
+    lines += re.findall(r"^(?:\$ )?skein ([a-z].+)", text.replace("\\\n", " "), re.MULTILINE)
+    return [line.split() for line in lines]
+
+
+@pytest.mark.parametrize("page", documents.pages(), ids=documents.name)
+def test_commands_that_a_page_tells_to_type_are_there(page):
+    unknown = []
+    for words in told_to_type(page.read_text()):
+        named = [name for name in COMMANDS if words[: len(name.split())] == name.split()]
+        known = {option for name in named for option in options(COMMANDS[name])} | HELP
+        wrong = [word for word in words if re.match("--[a-z]", word) and word not in known]
+        if wrong or words[0] not in PROGRAM.commands:
+            unknown.append(" ".join(words))
+    assert unknown == []
