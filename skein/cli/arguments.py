@@ -94,15 +94,15 @@ def limits_of(pairs: Iterable[str]) -> dict[str, float]:
 
 
 def seconds_of(text: str, *, option: str) -> float:
-    """`90s`, `45m`, `12h`, `30d`, `2w`, or plain seconds.
+    """`90s`, `45m`, `12h`, `30d` or `2w`: a number without a unit could be meant in any.
 
     Raises:
         InvalidOption
     """
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([smhdw]?)", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([smhdw])", text.strip().lower())
     if match is None:
         raise InvalidOption(f"'{text[:40]}' is no time; write 30d, 12h, 45m or 90s", option=option)
-    return float(match[1]) * _UNITS_S[match[2] or "s"]
+    return float(match[1]) * _UNITS_S[match[2]]
 
 
 def source_of(sources: Sequence[str]) -> dict[str, object]:

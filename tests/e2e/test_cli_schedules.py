@@ -67,6 +67,7 @@ def test_what_cannot_repeat_is_told(stack, files):
     add = ("schedule", "add", "s", files / "a.csv", "--as", "d")
     for arguments, told in (
         ((*add, "--every", "often"), "'often' is no time"),
+        ((*add, "--every", "30"), "'30' is no time; write 30d, 12h, 45m or 90s"),
         ((*add, "--every", "1d", "--mode", "create"), "cannot be 'create'"),
         ((*add, "--every", "1d", "--mode", "upsert"), "[invalid_"),
         (("schedule", "run", "s"), "[schedule_not_found]"),
