@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from schemas.audit import AuditEntry
-from skein.cli.terminal.tables import show_items
+from skein.cli.terminal.tables import Column, show_items
 from skein.cli.terminal.wording import when
 
 
@@ -13,7 +13,7 @@ def show(found: Sequence[AuditEntry], *, json: bool) -> None:
         {
             "when": lambda entry: when(entry.at),
             "who": lambda entry: entry.actor or "?",
-            "credential": lambda entry: entry.credential,
+            Column("credential", optional=True): lambda entry: entry.credential,
             "from": lambda entry: " ".join(filter(None, (entry.door, entry.address))),
             "action": lambda entry: entry.action,
             "decision": lambda entry: f"{entry.decision} {entry.code}".strip(),

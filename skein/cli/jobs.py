@@ -21,8 +21,8 @@ def show_jobs(api: Api, *, dataset: str | None, states: Sequence[str], limit: in
         page.items,
         {
             "id": lambda job: job.id,
-            "dataset": lambda job: job.dataset,
             "state": lambda job: job.state,
+            "dataset": lambda job: job.dataset,
             "task": lambda job: job.task,
             number("rows"): lambda job: f"{job.rows:,}",
             number("seconds"): seconds,

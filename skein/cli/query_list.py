@@ -6,10 +6,10 @@ import typer
 
 from schemas.queries import Query, QueryPage
 from skein.cli.remote.client import Api, path_of
-from skein.cli.terminal.tables import number, show_items
+from skein.cli.terminal.tables import Column, number, show_items
 from skein.cli.terminal.wording import size, when
 
-_SQL = 60
+_SQL = 24  # what a narrow terminal shows of it at least
 _PATIENCE = {"Prefer": "wait=10"}
 
 
@@ -32,7 +32,7 @@ def show_queries(
             number("rows"): lambda query: f"{query.rows:,}",
             number("bytes"): lambda query: size(query.size_bytes),
             number("lag"): _lag,
-            "sql": _sql,
+            Column("sql", least=_SQL): lambda query: " ".join(query.sql.split()),
         },
         json=json,
     )
@@ -49,8 +49,3 @@ def cancel(api: Api, query_id: str) -> None:
 
 def _lag(query: Query) -> str:
     return "" if query.consumer_lag_s is None else f"{query.consumer_lag_s:.1f}s"
-
-
-def _sql(query: Query) -> str:
-    words = " ".join(query.sql.split())
-    return words if len(words) <= _SQL else words[: _SQL - 1] + "…"

@@ -40,8 +40,8 @@ def show_history(api: Api, name: str, *, limit: int, json: bool) -> None:
             "committed": lambda entry: when(entry.committed_at),
             "by": lambda entry: entry.actor,
             "source": lambda entry: entry.source,
-            "message": lambda entry: entry.message,
-            "state": _state,
+            Column("message", optional=True): lambda entry: entry.message,
+            Column("state", optional=True): _state,
         },
         json=json,
     )

@@ -6,7 +6,7 @@ import threading
 import pyarrow as pa
 import pytest
 
-from tests.e2e.commands import skein
+from tests.e2e.commands import Terminal, skein
 from tests.protocol.http_stack import ENDLESS, only_query, until
 from tests.stack import skein_stack
 
@@ -71,3 +71,15 @@ def test_what_happens_is_told_a_line_each(run):
     rest = run("watch", "--after", first[2], "--count", "1", "--json").stdout
     assert json.loads(rest)["subject"] == "lakes"
     assert run("watch", "--kind", "nonsense", "--count", "1").stderr.startswith("error: [invalid_")
+
+
+def test_a_narrow_terminal_gets_what_tells_queries_and_jobs_apart(stack, run):
+    run("query", "SELECT 'narrow' AS x")
+    run("compact", "cities")
+    with Terminal("queries", columns=80, SKEIN_DATA=stack.data) as terminal:
+        assert terminal.wait() == 0
+    assert {"id", "state", "sql"} <= set(terminal.screen.split("\n")[0].split())
+    assert "SELECT 'narrow' AS x" in terminal.screen
+    with Terminal("jobs", columns=80, SKEIN_DATA=stack.data) as terminal:
+        assert terminal.wait() == 0
+    assert "succeeded" in terminal.screen
