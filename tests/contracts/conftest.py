@@ -18,10 +18,16 @@ from tests.contracts.query_engines import BIRDS
 from tests.fakes.lake import FakeLake
 
 
-@pytest.fixture(params=TABLE_STORES, ids=lambda factory: factory.__name__)
-def reopen(request, tmp_path):
+@pytest.fixture(scope="module", params=TABLE_STORES, ids=lambda factory: factory.__name__)
+def open_store(request):
+    """Makes a store over what is in a folder."""
+    return request.param
+
+
+@pytest.fixture
+def reopen(open_store, tmp_path):
     """Makes another store over the same data, as another process would."""
-    return lambda: request.param(tmp_path)
+    return lambda: open_store(tmp_path)
 
 
 @pytest.fixture

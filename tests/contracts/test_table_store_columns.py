@@ -4,11 +4,10 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
 from flight_core.domain.dataset import SchemaPolicy, WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict, LossyType, SchemaMismatch
-from tests.contracts.table_stores import columns, delete, keyed, pairs, read, rows, write
+from tests.contracts.table_stores import columns, keyed, pairs, read, rows, write
 
 APPEND, CREATE, REPLACE = WriteMode.APPEND, WriteMode.CREATE, WriteMode.REPLACE
 UPSERT, PARTITIONS = WriteMode.UPSERT, WriteMode.REPLACE_PARTITIONS
@@ -195,23 +194,6 @@ def test_rows_that_fit_columns_of_before_are_a_conflict_when_those_changed_meanw
             policy=ADD,
             before_commit=lambda: write(store, wider, policy=ADD),
         )
-
-
-def test_others_open_every_version_of_a_table_that_changed(store, tmp_path):
-    write(store, keyed(1, 2))
-    write(store, keyed(2, 3), UPSERT, keys=["k"])
-    write(store, keyed(4).append_column("x", pa.array([1], pa.int32())), policy=ADD)
-    write(store, keyed(5).append_column("x", pa.array([2**40])), policy=WIDEN)
-    write(store, keyed(1).append_column("x", pa.array([7])), PARTITIONS, keys=["k"])
-    last = delete(store, store.latest("d1"), lambda row: row["k"] == 5)
-    table = DeltaTable(str(tmp_path / "lake" / "d1"))
-    assert table.version() == last.ref.version == 5
-    counts = []
-    for version in range(6):
-        table.load_as_version(version)
-        counts.append(table.to_pyarrow_table().num_rows)
-    assert counts == [2, 3, 4, 5, 5, 4]
-    assert [entry["operation"] for entry in reversed(table.history())][:2] == ["CREATE TABLE", "MERGE"]
 
 
 def test_files_are_alike_unless_columns_have_changed_since(store):

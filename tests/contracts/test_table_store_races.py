@@ -7,7 +7,7 @@ import pytest
 
 from flight_core.domain.dataset import WriteMode, WriteRule
 from flight_core.domain.errors import CommitConflict, DatasetExists
-from tests.contracts.table_stores import delete, delta_store, files_of, keyed, numbers, pairs, table, write
+from tests.contracts.table_stores import files_of, keyed, numbers, pairs, table, write
 
 APPEND, CREATE, REPLACE = WriteMode.APPEND, WriteMode.CREATE, WriteMode.REPLACE
 UPSERT = WriteMode.UPSERT
@@ -117,73 +117,14 @@ def test_an_upsert_also_replaces_rows_that_were_appended_meanwhile(store, connec
     assert pairs(store, made, connection) == [(3, "a3"), (1, "b1"), (2, "b2")]
 
 
-def race(store, first, second):
-    """Let `first` write its files, then `second` commit all, then `first` go on; what both made.
-
-    The store's own lock keeps the two apart within one process: `second` uses another store.
-    """
-    from flight_core.adapters.storage.commit import Committing
-
-    run = Committing.run
-    came_between = []
-
-    def late(self):
-        Committing.run = run
-        came_between.append(second())
-        return run(self)
-
-    Committing.run = late
-    try:
-        return first(), came_between[0]
-    finally:
-        Committing.run = run
-
-
-def test_an_upsert_looks_through_what_was_committed_after_it_wrote_its_files(store, tmp_path, connection):
-    write(store, keyed(1, 2, 3))
-    other = delta_store(tmp_path)
-    made, between = race(
-        store,
-        lambda: write(store, keyed(1, 5, value="b"), UPSERT, keys=["k"]),
-        lambda: write(other, keyed(1, 2, 5, value="c"), UPSERT, keys=["k"]),
-    )
-    assert made.ref.version == between.ref.version + 1
-    assert pairs(store, made, connection) == [(3, "a3"), (2, "c2"), (1, "b1"), (5, "b5")]
-    live = {uri.rsplit("/", 1)[0] for uri in store.files(made.ref).uris}
-    kept = [path for path in (tmp_path / "lake").rglob("kept-*") if str(path.parent) in live]
-    assert {str(path) for path in kept} <= set(store.files(made.ref).uris)
-
-
-def test_a_delete_leaves_alone_what_was_appended_meanwhile(store, tmp_path, connection):
-    before = write(store, keyed(1, 2))
-    other = delta_store(tmp_path)
-    made, _ = race(
-        store, lambda: delete(store, before, lambda row: row["k"] == 1), lambda: write(other, keyed(1))
-    )
-    assert pairs(store, made, connection) == [(2, "a2"), (1, "a1")]
-
-
-def test_a_delete_of_rows_that_were_rewritten_meanwhile_is_a_conflict(store, tmp_path, connection):
-    before = write(store, keyed(1, 2))
-    other = delta_store(tmp_path)
-    with pytest.raises(CommitConflict) as failure:
-        race(
-            store,
-            lambda: delete(store, before, lambda row: row["k"] == 1),
-            lambda: write(other, keyed(2, value="b"), UPSERT, keys=["k"]),
-        )
-    assert failure.value.retryable
-    assert pairs(store, other.latest("d1"), connection) == [(1, "a1"), (2, "b2")]
-
-
-def test_many_upserts_at_once_leave_each_key_once(tmp_path, connection):
-    write(delta_store(tmp_path), keyed(*range(20)))
+def test_many_upserts_at_once_leave_each_key_once(reopen, connection):
+    write(reopen(), keyed(*range(20)))
     failures = []
 
     def work(number):
         try:
             write(
-                delta_store(tmp_path),
+                reopen(),
                 keyed(*range(number, 20 + number), value=f"{number}-"),
                 UPSERT,
                 keys=["k"],
@@ -196,7 +137,7 @@ def test_many_upserts_at_once_leave_each_key_once(tmp_path, connection):
         thread.start()
     for thread in threads:
         thread.join(120)
-    store = delta_store(tmp_path)
+    store = reopen()
     assert failures == []
     assert sorted(key for key, _ in pairs(store, store.latest("d1"), connection)) == list(range(25))
     assert store.latest("d1").ref.version == 6
