@@ -34,10 +34,14 @@ function datasetRow(dataset) {
   const name = made("a", dataset.name);
   name.href = "#ask";
   name.addEventListener("click", () => askFor(dataset.name));
-  const columns = made("a", dataset.columns.length);
+  const columns = made("a", dataset.columns.map((column) => column.name).join(", "));
   columns.href = dataset.href;
   const numbers = [dataset.version, dataset.rows, dataset.size_bytes].map((each) => each.toLocaleString());
-  return lineOf([name, ...numbers, columns].map((content) => made("td", content)));
+  return lineOf([
+    made("td", name),
+    ...numbers.map((each) => made("td", each, "number")),
+    made("td", columns, "names"),
+  ]);
 }
 
 async function showDatasets() {
@@ -82,7 +86,10 @@ async function run() {
     });
     showResult(answer, performance.now() - start);
   } catch (error) {
-    if (running === mine) tell(mine.signal.aborted ? "stopped" : error.message, !mine.signal.aborted);
+    if (running === mine) {
+      element("result").replaceChildren();
+      tell(mine.signal.aborted ? "stopped" : error.message, !mine.signal.aborted);
+    }
   }
   if (running === mine) element("stop").disabled = true;
 }

@@ -42,6 +42,12 @@ def outcome(page):
     )
 
 
+def test_a_dataset_is_listed_with_its_columns(page):
+    line = page.value("document.querySelector('#datasets tr').innerText")
+    assert line.split("\t")[:3] == ["two-words", "0", "3"]
+    assert line.endswith("n, t")
+
+
 def test_a_click_on_a_dataset_shows_its_rows(page):
     page.value("document.querySelector('#datasets a').click()")
     assert outcome(page).startswith("3 rows, ")
@@ -54,6 +60,7 @@ def test_a_click_on_a_dataset_shows_its_rows(page):
 def test_mistakes_and_changes_are_told(page):
     ask(page, "SELECT * FROM two_words")
     assert "did you mean 'two-words'" in outcome(page)
+    assert page.value("document.getElementById('result').innerText") == ""
     ask(page, "CREATE TABLE own AS FROM range(3)")
     assert outcome(page).startswith("3 rows changed, ")
     ask(page, "FROM range(5000)")
