@@ -31,14 +31,15 @@ def contract(api: Api, action: Action, name: str, *, file: Path | None, json: bo
     match action:
         case "show":
             stored = api.get(StoredContract, path)
-            typer.echo(as_json(stored if json else stored.contract))
+            typer.echo(as_json(stored) if json else _document(stored.contract))
             if not json:
                 typer.echo(_standing(stored), err=True)
         case "set":
             stored = api.put(StoredContract, path, _contract(file))
             typer.echo(as_json(stored) if json else f"{stored.dataset}: contract version {stored.version}")
         case "infer":
-            typer.echo(as_json(_proposed(api, f"{path}/infer")))
+            proposed = _proposed(api, f"{path}/infer")
+            typer.echo(as_json(proposed) if json else _document(proposed))
         case "check":
             job = api.post(Job, f"{path}/check", None if file is None else _contract(file))
             _show(followed(api, job), json=json)
@@ -58,6 +59,11 @@ def _proposed(api: Api, path: str) -> Contract:
     proposal = followed(api, answer).result
     assert isinstance(proposal, ProposalResult)
     return proposal.contract
+
+
+def _document(contract: Contract) -> str:
+    """As people write it: without what goes without saying."""
+    return contract.model_dump_json(indent=2, exclude_defaults=True)
 
 
 def _standing(stored: StoredContract) -> str:

@@ -5,6 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
+from schemas.contracts import Contract
 from tests.e2e.commands import skein
 from tests.stack import skein_stack
 
@@ -219,7 +220,11 @@ def test_a_proposal_that_takes_long_is_the_result_of_a_job(http, stack, monkeypa
     assert (asked.status_code, job["task"], job["state"]) == (202, "infer", "succeeded"), asked.text
     assert job["result"] == {"version": 0, "contract": at_once.json()}
     assert http.get(asked.headers["Location"]).json() == job
-    shown = skein("contract", "infer", "large", SKEIN_DATA=stack.data)
+    shown = skein("contract", "infer", "large", "--json", SKEIN_DATA=stack.data)
     assert json.loads(shown.stdout) == at_once.json(), shown.stderr
+    draft = skein("contract", "infer", "large", SKEIN_DATA=stack.data).stdout
+    assert Contract.model_validate_json(draft) == Contract.model_validate(at_once.json())
+    assert "null," not in draft
+    assert '"severity"' not in draft
     known = http.get("/api/v1/jobs", params={"dataset": "large", "task": "infer"}).json()["items"]
-    assert len(known) == 2
+    assert len(known) == 3
