@@ -66,4 +66,6 @@ def welcome(skein: Skein, endpoints: Endpoints) -> None:
         console.print(f"# {snippet.client}", style="bold")
         console.print(snippet.code)
     console.print()
+    if endpoints.http:
+        console.print(f"Ask on {endpoints.http}, or with 'skein query' in another terminal.")
     console.print("Stop it with Ctrl-C.")
