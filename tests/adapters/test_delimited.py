@@ -205,6 +205,19 @@ def test_every_line_end_is_understood(end):
 
 def test_quotes_hold_delimiters_line_ends_and_quotes():
     rows = [["plain", 'say "hi"'], ["two\r\nlines", "a,b"], ["é", ""]]
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'a,b\r1,"x\ny"\r2,z\r', {"a": [1, 2], "b": ["x\ny", "z"]}),
+        (b"a,b\r\r\n1,x\r\r\n2,z\r\r\n", {"a": [1, 2], "b": ["x", "z"]}),
+        (b"a\r1\n2\n", {"a": [1, 2]}),
+        (b'a,b\n1,"x\ry"\r\n2,z\n', {"a": [1, 2], "b": ["x\ry", "z"]}),
+    ],
+)
+def test_line_ends_may_be_mixed(content, expected):
+    assert parsed(content).to_pydict() == expected
+
+
     out = io.StringIO()
     csv.writer(out).writerows([["x", "y"], *rows])
     table = parsed(out.getvalue().encode())

@@ -56,7 +56,7 @@ def parse_delimited(
     tables = [open_table(file, options, scratch) for file in files]
     common_columns([table.label for table in tables], [table.columns for table in tables], options.columns)
     try:
-        if any(table.spaced or stays_open(table) for table in tables):
+        if any(table.spaced or table.mixed or stays_open(table) for table in tables):
             raise _Malformed
         _write(tables, options, target, meter)
         if not fields_are_missing(tables, target):

@@ -53,6 +53,7 @@ class Table:
     blank_lines: int = 0  # before the first row
     spaced: bool = False  # after each delimiter there is a space that is no part of the value
 
+    mixed: bool = False  # some lines end in a carriage return alone, and not all
     def frame(self, types: Mapping[str, Type] | None = None) -> pl.LazyFrame:
         """Its rows, as text where `types` does not say otherwise: an empty field is null, a quoted
         empty one is not."""
@@ -103,6 +104,7 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
         blank_lines=text[: -len(text.lstrip("\r\n"))].count(line_end),
         spaced=spaced,
     )
+        mixed=line_end == "\n" and _returns(text, options.quote),
 
 
 def used_options(tables: Sequence[Table], options: DelimitedOptions) -> DelimitedOptions:
@@ -171,6 +173,14 @@ def reader_of(
 
 
 def _delimiter(text: str, quote: str | None) -> str:
+def _returns(text: str, quote: str | None) -> bool:
+    """Whether lines end in a carriage return alone, outside of quotes."""
+    if quote is not None:
+        mark = re.escape(quote)
+        text = re.sub(f"{mark}[^{mark}]*{mark}", "", text)
+    return re.search(r"\r(?!\n)", text) is not None
+
+
     """The one that cuts most rows into as many fields as the first, and that more than one."""
 
     def score(delimiter: str) -> tuple[float, int]:

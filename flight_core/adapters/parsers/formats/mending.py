@@ -145,6 +145,7 @@ def mend(table: Table, options: DelimitedOptions, scratch: Path, *, checked: boo
         columns=columns,
         blank_lines=0,
         spaced=False,
+        mixed=False,
         quote='"',
         line_end="\n",
     )
