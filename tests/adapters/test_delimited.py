@@ -71,6 +71,8 @@ def test_a_type_is_found_where_every_value_fits(values, type, expected):
         ["1e400", "1.5"],  # beyond all floats
         ["2026-01-31", "31.01.2026"],
         ["2026-02-30", "2026-01-01"],  # there is no such day
+        ["0000-01-01", "2026-01-01"],  # nor such a year
+        ["0000-01-01 00:00:00"],
         ["2026-01-31", "2026-01-31 10:00:00"],
         ["2026-01-31 10:00:00.123456789"],  # finer than a microsecond
         ["Jun 12 1998", "Aug 07 1998"],

@@ -18,6 +18,7 @@ NULL_WORDS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "Null", "N
 _UNPARSEABLE = "?"
 _FEW = 100
 
+_FIRST_YEAR = "0001"  # there is none before in SQL, nor in most languages
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -81,7 +82,7 @@ def _moment(format: str) -> Kind:
     return Kind(
         "timestamp",
         lambda text, strict: text.str.to_datetime(format, strict=strict, time_unit="us"),
-        lambda text: ~text.str.contains(r"\.\d{7}"),  # finer than a microsecond
+        lambda text: ~text.str.contains(r"\.\d{7}") & (text >= _FIRST_YEAR),  # finer than a microsecond
     )
 
 
@@ -94,7 +95,7 @@ _KINDS = (
         "date",
         # Its cache is slower than parsing.
         lambda text, strict: text.str.to_date("%Y-%m-%d", strict=strict, cache=False),
-        lambda text: text.str.len_bytes() == len("2026-01-31"),
+        lambda text: (text.str.len_bytes() == len("2026-01-31")) & (text >= _FIRST_YEAR),
     ),
     _moment("%Y-%m-%d %H:%M:%S%.f"),
     _moment("%Y-%m-%dT%H:%M:%S%.f"),
