@@ -218,7 +218,7 @@ def _along(reader: _Reader, keys: list[str], label: str, record_path: str | None
 def _record(value: Any, label: str, reader: _Reader) -> Record:
     if not isinstance(value, dict):
         raise UnreadableData(
-            f"{label}, line {reader.line}: expected a record (an object) and found {value!r:.60};"
+            f"{label}, line {reader.line}: expected a record (an object) and found {json.dumps(value)[:60]};"
             " set the option 'record_path' to where the records are",
             line=reader.line,
         )
