@@ -205,8 +205,6 @@ def test_every_line_end_is_understood(end):
     assert parsed(end.join(["a,b", "1,2", "3,4", ""]).encode()).to_pydict() == {"a": [1, 3], "b": [2, 4]}
 
 
-def test_quotes_hold_delimiters_line_ends_and_quotes():
-    rows = [["plain", 'say "hi"'], ["two\r\nlines", "a,b"], ["é", ""]]
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -220,6 +218,8 @@ def test_line_ends_may_be_mixed(content, expected):
     assert parsed(content).to_pydict() == expected
 
 
+def test_quotes_hold_delimiters_line_ends_and_quotes():
+    rows = [["plain", 'say "hi"'], ["two\r\nlines", "a,b"], ["é", ""]]
     out = io.StringIO()
     csv.writer(out).writerows([["x", "y"], *rows])
     table = parsed(out.getvalue().encode())

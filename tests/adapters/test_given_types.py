@@ -122,6 +122,30 @@ def test_commas_that_may_mean_something_else_stay_text(cells):
     assert table["v"].to_pylist() == list(cells)
 
 
+def test_points_among_decimal_commas_are_no_decimal_points():
+    content = b"v;w\n1,5;2.500\n2,25;x\n"
+    assert parsed(content.replace(b"x", b"3.125")).to_pydict() == {"v": [1.5, 2.25], "w": ["2.500", "3.125"]}
+    assert parsed(content.replace(b"x", b"0.125"))["w"].to_pylist() == [2.5, 0.125]
+    assert parsed(content.replace(b"x", b"1"), thousands=".")["w"].to_pylist() == [2500, 1]
+
+
+def test_a_late_point_among_decimal_commas_is_no_decimal_point():
+    content = b"v;w\n" + b"1,5;2,5\n" * 20_000 + b"1,5;2.500\n"
+    table = parsed(content)
+    assert types(table) == {"v": "double", "w": "string"}
+    assert table["w"][-1].as_py() == "2.500"
+    with pytest.raises(
+        UnreadableData, match=r"row 20001: '2\.500 \(with a point\)' is not of the type double"
+    ):
+        parsed(content, types={"w": "double"})
+
+
+@pytest.mark.parametrize("type", ["decimal(9, 2)", "double", "float32"])
+def test_decimal_commas_are_read_by_the_type_that_is_given(type):
+    table = parsed(b"v;w\n1,5;2,5\n1,5;-3,25\n", types={"w": type})
+    assert [float(value) for value in table["w"].to_pylist()] == [2.5, -3.25]
+
+
 @pytest.mark.parametrize(
     ("decimal", "thousands", "text"),
     [

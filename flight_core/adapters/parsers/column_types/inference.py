@@ -16,9 +16,10 @@ from flight_core.adapters.parsers.column_types.floats import WHOLE, beyond_float
 NULL_WORDS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "Null", "None", r"\N")
 
 _UNPARSEABLE = "?"
+_POINTED = " (with a point)"
 _FEW = 100
-
 _FIRST_YEAR = "0001"  # there is none before in SQL, nor in most languages
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -138,7 +139,7 @@ def plain_number_text(text: pl.Expr, decimal: str, thousands: str | None) -> pl.
     if decimal == ".":
         return text
     pointed = text.str.contains(".", literal=True)
-    return pl.when(pointed).then(pl.lit(_UNPARSEABLE)).otherwise(text.str.replace(decimal, ".", literal=True))
+    return pl.when(pointed).then(text + _POINTED).otherwise(text.str.replace(decimal, ".", literal=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,14 @@ def may_hold_codes(table: Table) -> bool:
     return any(in_parallel(_search(table), line_chunks(table.path, _CHUNK_BYTES)))
 
 
+def may_hold_points(table: Table) -> bool:
+    """Whether there is a point before a digit though the comma is decimal. Polars takes both for that."""
+    if table.decimal != ",":
+        return False
+    chunks = line_chunks(table.path, _CHUNK_BYTES)
+    return any(in_parallel(lambda lines: _as_text(lines).str.contains(r"\.[0-9]").any(), chunks))
+
+
 def _search(table: Table) -> Callable[[memoryview], bool]:
     quote = table.quote or table.delimiter
     marks = "|".join(map(re.escape, sorted({table.delimiter, table.line_end, quote})))

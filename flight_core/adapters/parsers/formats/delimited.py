@@ -20,7 +20,7 @@ from flight_core.adapters.parsers.column_types.inference import (
     kinds_of,
     plain_number_text,
 )
-from flight_core.adapters.parsers.formats.codes import may_hold_codes
+from flight_core.adapters.parsers.formats.codes import may_hold_codes, may_hold_points
 from flight_core.adapters.parsers.formats.dialects import Table, Type, open_table, used_options
 from flight_core.adapters.parsers.formats.mending import fields_are_missing, mend, stays_open
 from flight_core.adapters.parsers.meter import Meter
@@ -123,7 +123,7 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
         if inference.empty:
             inference.look_at_all(text, inference.empty)
         readings = inference.readings
-        text_first = options.null_values or options.thousands
+        text_first = options.null_values or options.thousands or any(map(may_hold_points, tables))
         guessed_numbers = any(reading.native != pl.String for reading in readings.values())
         native = not text_first and not (guessed_numbers and any(map(may_hold_codes, tables)))
     if native:

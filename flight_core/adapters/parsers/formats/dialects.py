@@ -34,6 +34,7 @@ Type = pl.DataType | type[pl.DataType]
 _TOLD_DELIMITER = re.compile(r'"?sep=(.)"?(?:\r\n|\r|\n)', re.IGNORECASE)
 _COMMA_NUMBER = re.compile(r"[-+]?\d+,(\d+)")
 _POINT_NUMBER = re.compile(r"[-+]?\d+\.\d+")
+_POINT_FRACTION = re.compile(r"[-+]?(?![1-9]\d{0,2}\.\d{3}$)\d+\.\d+")  # not 2.500, which may be 2500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class Table:
     row_bytes: float  # on average, in the sample
     blank_lines: int = 0  # before the first row
     spaced: bool = False  # after each delimiter there is a space that is no part of the value
-
     mixed: bool = False  # some lines end in a carriage return alone, and not all
+
     def frame(self, types: Mapping[str, Type] | None = None) -> pl.LazyFrame:
         """Its rows, as text where `types` does not say otherwise: an empty field is null, a quoted
         empty one is not."""
@@ -98,13 +99,13 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
         quote=options.quote,
         header=header,
         columns=_names(rows[0], file.label, header=header),
-        decimal=options.decimal or ("." if options.thousands == "," else _decimal(rows)),
+        decimal=options.decimal or ("." if options.thousands == "," else _decimal(rows, delimiter)),
         line_end=line_end,
         row_bytes=len(sample) / max(1, len(text.splitlines())),
         blank_lines=text[: -len(text.lstrip("\r\n"))].count(line_end),
         spaced=spaced,
-    )
         mixed=line_end == "\n" and _returns(text, options.quote),
+    )
 
 
 def used_options(tables: Sequence[Table], options: DelimitedOptions) -> DelimitedOptions:
@@ -172,7 +173,6 @@ def reader_of(
     )
 
 
-def _delimiter(text: str, quote: str | None) -> str:
 def _returns(text: str, quote: str | None) -> bool:
     """Whether lines end in a carriage return alone, outside of quotes."""
     if quote is not None:
@@ -181,6 +181,7 @@ def _returns(text: str, quote: str | None) -> bool:
     return re.search(r"\r(?!\n)", text) is not None
 
 
+def _delimiter(text: str, quote: str | None) -> str:
     """The one that cuts most rows into as many fields as the first, and that more than one."""
 
     def score(delimiter: str) -> tuple[float, int]:
@@ -192,11 +193,13 @@ def _returns(text: str, quote: str | None) -> bool:
     return max(_DELIMITERS, key=score)
 
 
-def _decimal(rows: Sequence[Sequence[str]]) -> str:
-    """A comma where some numbers have one that cannot part thousands, and none has a point."""
+def _decimal(rows: Sequence[Sequence[str]], delimiter: str) -> str:
+    """A comma where some numbers have one that cannot part thousands, and none has a point. Between
+    semicolons, which countries with decimal commas have, points may part thousands."""
     cells = {cell.strip() for row in rows for cell in row}
     commas = [match[1] for match in map(_COMMA_NUMBER.fullmatch, cells) if match]
-    points = any(_POINT_NUMBER.fullmatch(cell) for cell in cells)
+    point = _POINT_FRACTION if delimiter == ";" else _POINT_NUMBER
+    points = any(map(point.fullmatch, cells))
     return "," if any(len(digits) != len("000") for digits in commas) and not points else "."
 
 
