@@ -218,6 +218,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     workloads = result["workloads"]
     figure, axes = plt.subplots(2, (len(workloads) + 1) // 2, figsize=(18, 9), layout="constrained")
@@ -229,6 +230,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
         )
         place.bar_label(bars, fmt="%.2f", fontsize=8)
         place.set_xscale("log")
+        place.margins(x=0.15)  # room for the numbers
+        place.xaxis.set_minor_formatter(NullFormatter())
         place.set_title(title)
     figure.suptitle("Rows a second, in-process DuckDB = 1 (logarithmic)")
     figure.savefig(path, dpi=110)
