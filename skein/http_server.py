@@ -3,6 +3,7 @@
 import math
 import socket
 import ssl
+from asyncio import TimerHandle, Transport
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,12 +12,15 @@ import uvicorn
 from anyio.abc import TaskStatus
 from fastapi import FastAPI
 from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from skein.listening import bind, http_uri
 from skein.settings import Settings
 
 _FLUSH_S = 5.0
+_HEAD_S = 30.0
+_HEAD_BYTES = 64 << 10
 
 
 class HttpServer:
@@ -32,6 +36,7 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=_Http,
                 ws=_WebSocket,
                 ws_per_message_deflate=False,  # results have their own codecs; a window costs 300 KB a socket
                 timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
@@ -54,6 +59,53 @@ class HttpServer:
                 await stop.wait()
                 self._app.state.stopping.set()  # event streams would never end by themselves
                 self._server.should_exit = True
+
+
+class _Http(HttpToolsProtocol):
+    """The head of a request, its first line and headers, has to come soon and be small: uvicorn would wait
+    for the rest for ever, and copy all that there is with each piece that comes."""
+
+    _head_bytes: int | None = None  # so far; None while none is awaited
+    _deadline: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def _await_head(self) -> None:
+        self._end_head()
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(_HEAD_S, self._refuse, b"408 Request Timeout")
+
+    def _end_head(self) -> None:
+        self._head_bytes = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _refuse(self, status: bytes) -> None:
+        self._end_head()
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+            self.transport.close()
 
 
 class _WebSocket(WebSocketsSansIOProtocol):

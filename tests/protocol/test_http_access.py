@@ -1,6 +1,7 @@
 """Who may talk to the HTTP door: hosts, origins, credentials, sizes; and what it says of itself."""
 
 import base64
+import contextlib
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from websockets.sync.client import connect
 
 from flight_core.domain.errors import NotFound, OutOfDisk
 from schemas.errors import PROBLEM_TYPES
+from skein import http_server
 from tests.protocol.http_stack import serving, until
 from tests.stack import Stack, skein_stack
 
@@ -266,6 +268,51 @@ def test_a_body_that_is_too_large_is_refused(stack):
             assert (response.status_code, response.json()["code"]) == (413, "limit_exceeded")
             assert response.headers["connection"] == "close"
         assert client.post("/api/v1/query", json=QUERY).status_code == 200
+
+
+def connected(stack: Stack) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(stack.http_url.rpartition(":")[2])), timeout=60)
+
+
+def answer_of(client: socket.socket) -> bytes:
+    """All of it, up to the end of the connection."""
+    return b"".join(iter(lambda: client.recv(4096), b""))
+
+
+@pytest.mark.parametrize("begun", [b"GET /", b"GET / HTTP/1.1\r\nX: "], ids=["URL", "header"])
+def test_a_head_that_does_not_end_is_cut_off(stack, begun):
+    with connected(stack) as client, contextlib.suppress(ConnectionError):
+        client.sendall(begun + b"x" * 1_000_000)
+        assert answer_of(client).startswith(b"HTTP/1.1 431 ")
+    assert httpx.get(stack.http_url + "/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET /healthz HTTP/1.1\r\nHost: ", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal"],
+    ids=["nothing", "a part", "a second one"],
+)
+def test_who_does_not_send_a_head_is_cut_off(stack, monkeypatch, begun):
+    monkeypatch.setattr(http_server, "_HEAD_S", 0.1)
+    with connected(stack) as client:
+        client.sendall(begun)
+        assert b"HTTP/1.1 408 " in answer_of(client)
+
+
+def test_a_head_that_came_in_time_can_wait_for_its_body(stack, monkeypatch):
+    monkeypatch.setattr(http_server, "_HEAD_S", 0.1)
+    body = json.dumps(QUERY).encode()
+    with connected(stack) as client:
+        client.sendall(
+            b"POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+            % len(body)
+        )
+        assert client.recv(100).startswith(b"HTTP/1.1 100 ")  # it waits for the body now
+        with connected(stack) as slower:
+            assert answer_of(slower).startswith(b"HTTP/1.1 408 ")
+        client.sendall(body)
+        assert answer_of(client).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
