@@ -129,5 +129,5 @@ class RowSource(Protocol):
         """
 
     def cancel(self, run_id: str) -> None:
-        """Make the `open` or the iteration of that run raise Cancelled. Works from any thread, before,
-        during and after it."""
+        """Make the `open` or the iteration of that run raise Cancelled, from any thread. Before the run and
+        after it nothing happens: whoever cancels what may not have begun asks again."""
