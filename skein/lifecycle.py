@@ -96,13 +96,18 @@ class _Chore:
     after_s: float = 0.0  # for the first time
 
     async def repeat(self, stop: anyio.Event) -> None:
+        """Until `stop`. What fails each time is told once, until it works again."""
+        told = ""
         with anyio.move_on_after(self.after_s):
             await stop.wait()
         while not stop.is_set():
             try:
                 await anyio.to_thread.run_sync(self.work)
-            except Exception:
-                logger.exception(self.failure)
+                told = ""
+            except Exception as error:
+                if repr(error) != told:
+                    logger.exception(self.failure)
+                    told = repr(error)
             with anyio.move_on_after(self.every_s):
                 await stop.wait()
 

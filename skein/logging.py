@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
+from flight_core.domain.errors import FlightCoreError
 from skein.settings import LogFormat, LogLevel
 
 _OURS = ("skein", "flight_server", "control_api", "flight_core")
+
+_MAX_CAUSE = 500
 
 _SHARED: tuple[Processor, ...] = (
     structlog.stdlib.add_logger_name,
@@ -27,7 +30,11 @@ def configure_logging(level: LogLevel, format: LogFormat) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(format)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _foreseen_in_a_line,
+                *_renderer(format),
+            ],
         )
     )
     structlog.configure(  # stamina tells of retries through it, which would print them to standard output
@@ -42,6 +49,20 @@ def configure_logging(level: LogLevel, format: LogFormat) -> None:
         logging.getLogger(name).setLevel(level.upper())
     logging.getLogger("uvicorn.error").addFilter(_was_not_cut_off)
     logging.captureWarnings(capture=True)
+
+
+def _foreseen_in_a_line(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Of failures that have a code: what they say, and what was behind them, instead of a traceback. A
+    catalog that is down for a minute fails hundreds of times."""
+    error = (event.get("exc_info") or (None, None, None))[1]
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, FlightCoreError):
+        del event["exc_info"]
+        event["error"] = str(error)
+        if error.__cause__ is not None:
+            event["cause"] = " ".join(str(error.__cause__).split())[:_MAX_CAUSE]
+    return event
 
 
 def _was_not_cut_off(record: logging.LogRecord) -> bool:
