@@ -149,6 +149,8 @@ def open_database(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
         connection.execute(f"ATTACH ':memory:' AS {LAKE_VERSIONS} (HIDDEN)")
         for schema in (DATASETS, VERSIONS):
             connection.execute(f"CREATE SCHEMA {schema}")
+        connection.execute(f"USE {WORKSPACE}")
+        connection.execute("DETACH memory")  # tables in it would go with the process
         for statement in _hardening(options):
             connection.execute(statement)
     except BaseException:

@@ -180,6 +180,13 @@ def test_an_attached_database_goes_with_its_session(stack):
         assert cursor.fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize("sql", ["USE memory", "CREATE TABLE memory.lost (i INTEGER)"])
+def test_no_table_is_kept_where_a_restart_would_lose_it(cursor, sql):
+    with pytest.raises(adbc_driver_manager.Error, match="memory"):
+        cursor.execute(sql)
+    assert read(cursor, "SHOW DATABASES") == [("lake",), ("skein",), ("workspace",)]
+
+
 def test_deep_expressions_are_accepted_as_far_as_duckdb_goes(cursor):
     cursor.execute(f"SELECT {'+'.join(['1'] * 900)} AS x")
     assert cursor.fetchall() == [(900,)]
