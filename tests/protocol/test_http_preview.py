@@ -49,6 +49,13 @@ def packed(content):
     return target.getvalue()
 
 
+def test_a_type_that_was_given_needs_no_remark(client, inbox):
+    content = b"code,day\n007,31.01.2026\n008,01.02.2026\n"
+    assert len(preview(client, inbox, content).json()["warnings"]) == 2
+    types = {"code": "string", "day": {"type": "date", "format": "%d.%m.%Y"}}
+    assert preview(client, inbox, content, options={"types": types}).json()["warnings"] == []
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, packed], ids=["plain", "gzip", "zip"])
 def test_the_beginning_of_a_big_file_tells_its_format_and_types(client, inbox, pack):
     reply = preview(client, inbox, pack(BIG), rows=2).json()

@@ -128,13 +128,14 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
         told["encoding"] = contents[0].encoding
     checked = None if request.check is None else _tried(request.check, target, wanted.rows)
     first = target.scan().head(SAMPLE_ROWS).collect()
+    guessed = first.drop(target.typed_columns(first.columns))
     rows = request.folder / "preview.arrow"
     _write_arrow(first.head(wanted.rows).to_arrow(), rows)
     return {
         "rows": rows.name,
         "reading": {"format": format, "options": told},
         "sampled": heads.cut,
-        "warnings": [*guesses(options, used), *hints(first)],
+        "warnings": [*guesses(options, used), *hints(guessed)],
         "checked": checked,
     }
 
