@@ -26,6 +26,18 @@ def test_every_endpoint_has_a_heading_and_no_heading_lacks_an_endpoint(client):
     assert sorted(headings) == sorted(routes | sockets)
 
 
+def test_every_parameter_of_a_query_string_is_named(client):
+    named = set(re.findall(r"`(\w+)", PAGE.read_text()) + re.findall(r"[?&](\w+)=", PAGE.read_text()))
+    paths = client.get("/openapi.json").json()["paths"]
+    assert [
+        (path, each["name"])
+        for path, methods in paths.items()
+        for operation in methods.values()
+        for each in operation.get("parameters", [])
+        if each["in"] == "query" and each["name"] not in named
+    ] == []
+
+
 def test_every_metric_is_listed(client):
     client.post("/api/v1/query", json={"sql": "SELECT 1"})
     kinds = re.findall(r"^# TYPE (skein_\w+) (\w+)$", client.get("/metrics").text, re.MULTILINE)
