@@ -2,10 +2,10 @@
 # # When to fly
 # Delay by the hour of departure: the server aggregates, the client plots 24 rows.
 #
-#     python examples/plot_delays.py PICTURE.png [grpc://HOST:PORT]
+#     python examples/plot_delays.py [PICTURE.png] [grpc://HOST:PORT]
 #
-# Without an address the server of the folder `skein-data` is meant. The marks `# %%` make this
-# file a notebook in editors that know them.
+# Without a name the picture is `delays.png`; without an address the server of the folder
+# `skein-data` is meant. The marks `# %%` make this file a notebook in editors that know them.
 
 # %%
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.flight as fl
 from matplotlib.figure import Figure
 
-picture = Path(sys.argv[1])
+picture = Path(sys.argv[1] if len(sys.argv) > 1 else "delays.png")
 uri = sys.argv[2] if len(sys.argv) > 2 else json.loads(Path("skein-data/skein.json").read_text())["flight"]
 
 # %%

@@ -28,9 +28,8 @@ def derive(api: Api, name: str, what: Mapping[str, object], *, manual: bool, jso
         typer.echo(as_json(defined))
         return
     inputs = ", ".join(each.name for each in defined.inputs) or "nothing"
-    typer.echo(
-        f"'{defined.dataset}' is made from {inputs}" + (f"; run `skein refresh {name}`" if manual else "")
-    )
+    following = f"run `skein refresh {name}`" if manual else "`skein derived` tells when"
+    typer.echo(f"'{defined.dataset}' is made from {inputs}; {following}")
 
 
 def resume(api: Api, name: str, *, json: bool) -> None:

@@ -74,7 +74,7 @@ def maintain(api: Api, name: str, task: str, options: Mapping[str, object] | Non
     if (job.options or {}).get("dry_run"):
         typer.echo("dry run: nothing was deleted", err=True)
     counts = job.result if isinstance(job.result, dict) else {}
-    done = ", ".join(f"{what.replace('_', ' ')} {number:,}" for what, number in counts.items())
+    done = ", ".join(f"{what.replace('_', ' ')} {number:,}" for what, number in counts.items() if number)
     typer.echo(f"{job.dataset}: {done or 'there was nothing to do'}")
 
 

@@ -285,5 +285,5 @@ def test_datasets_are_compacted_and_vacuumed(run, files, table):
     assert run("compact", "parts").stdout == "parts: files before 3, files after 1\n"
     assert run("compact", "parts").stdout == "parts: there was nothing to do\n"
     assert run("compact", "parts", "--sort-by", "m").stderr.startswith("error: [invalid_request] ")
-    assert run("vacuum", "parts").stdout.startswith("parts: expired versions 0, ")
+    assert run("vacuum", "parts").stdout == "parts: there was nothing to do\n"
     assert table("parts")["n"].to_pylist() == [1, 1, 1]
