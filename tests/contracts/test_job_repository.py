@@ -1,6 +1,7 @@
 """What every register of jobs promises."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -381,6 +382,22 @@ def test_maintenance_of_a_kind_is_wanted_once_at_a_time(jobs, events):
     assert jobs.request_maintenance(maintenance("m5"), event()).id == "m1"
     done(jobs, "m1")
     assert jobs.request_maintenance(maintenance("m6"), event()).id == "m6"
+
+
+def test_workers_that_ask_at_once_get_a_job_each_and_none_of_a_dataset_that_is_taken(jobs, ingestions):
+    for number in range(3):
+        ingestions.add(job(f"only-{number}", f"d{number}", mode=WriteMode.REPLACE), event())
+        ingestions.add(job(f"next-{number}", f"d{number}", mode=WriteMode.REPLACE), event())
+    with ThreadPoolExecutor(4) as workers:
+        found = list(workers.map(lambda n: jobs.claim(worker=f"w{n}", lease_until=NOW + LEASE), range(4)))
+    assert {each and each.id for each in found} == {"only-0", "only-1", "only-2", None}
+
+
+def test_maintenance_that_is_asked_for_at_once_is_done_once(jobs):
+    with ThreadPoolExecutor(4) as callers:
+        found = callers.map(lambda n: jobs.request_maintenance(maintenance(f"m{n}"), event()), range(4))
+        assert len({each.id for each in found}) == 1
+    assert len(jobs.list()) == 1
 
 
 def test_maintenance_lets_ingestions_of_its_dataset_pass(jobs, ingestions):

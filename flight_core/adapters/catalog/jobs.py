@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
+from flight_core.adapters.catalog import counters
 from flight_core.adapters.catalog.events import append_event
 from flight_core.adapters.catalog.job_rows import job_of, outcome_values, progress_values, row_of, values_of
 from flight_core.adapters.catalog.tables import job_log, jobs
@@ -38,6 +39,7 @@ class SqlJobRepository:
             jobs.c.state.in_(_UNFINISHED),
         )
         with self.database.write() as connection:
+            counters.lock(connection, counters.EVENT)
             for row in connection.execute(alike):
                 if row.options == dict(job.options):
                     return cast(Maintenance, job_of(row))
@@ -71,6 +73,7 @@ class SqlJobRepository:
             if connection.execute(_next(free)).first() is None:
                 return None
         with self.database.write() as connection:
+            counters.lock(connection, counters.EVENT)  # those that ask at once see what others got
             number = connection.execute(_next(free)).scalar()
             locked = jobs.select().where(jobs.c.number == number, free)
             found = connection.execute(locked.with_for_update(skip_locked=True)).one_or_none()

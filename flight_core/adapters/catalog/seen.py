@@ -1,9 +1,11 @@
 """Who of an issuer was seen, and until when that counts."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from flight_core.adapters.catalog.tables import seen as table
 from flight_core.domain.seen import Seen
@@ -18,7 +20,7 @@ class SqlSeenRepository:
 
     def put(self, seen: Seen, now: datetime) -> None:
         gone = sa.or_(table.c.name == seen.name, table.c.until <= now)
-        with self.database.write() as connection:
+        with suppress(IntegrityError), self.database.write() as connection:  # another process is as fresh
             connection.execute(table.delete().where(gone))
             connection.execute(table.insert().values(asdict(seen)))
 
