@@ -6,11 +6,11 @@ set -eu
 
 url=${1:-http://127.0.0.1:8816}
 
-curl -sS --fail-with-body "$url/api/v1/query" \
+curl -sS --fail-with-body "$url/api/v1/queries" \
     -H 'Content-Type: application/json' -H 'Accept: text/csv' \
     -d '{"sql": "SELECT origin, count(*) AS flights FROM flights GROUP BY origin ORDER BY 2 DESC", "limit": 3}'
 
-curl -sS --fail-with-body "$url/api/v1/query" \
+curl -sS --fail-with-body "$url/api/v1/queries" \
     -H 'Content-Type: application/json' \
     -d '{"sql": "SELECT max(delay) AS latest FROM flights WHERE origin = $origin", "params": {"origin": "SEA"}}'
 
