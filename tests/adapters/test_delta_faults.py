@@ -1,6 +1,8 @@
 """Writers that run out of disk: the table is as before or as after, nothing between."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -65,3 +67,17 @@ def test_a_disk_that_is_full_when_the_entry_is_written_leaves_the_table_as_it_wa
     staged.close()
     assert store.latest("d") is None
     assert list(root.rglob("*.parquet")) == []
+
+
+def test_vacuum_deletes_what_a_writer_left_that_died_between_rename_and_entry(store, root):
+    first = store.stage("d", None, WriteRule(WriteMode.CREATE))
+    first.write(pa.record_batch({"write": [0] * ROWS, "row": range(ROWS)}))
+    first.commit()
+    first.close()
+    left = root / "d" / uuid4().hex
+    left.mkdir()
+    for name in ("00000.parquet", "00001.parquet"):
+        (left / name).write_bytes(b"rows")
+    found = store.vacuum("d", [], before=datetime.now(UTC) + timedelta(hours=1))
+    assert (found.files, found.size_bytes, left.exists()) == (2, 8, False)
+    assert writes_in(store) == [0]

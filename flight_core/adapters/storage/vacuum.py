@@ -1,5 +1,7 @@
 """Deleting files that nobody needs: of versions that were given up, and of writes that never came to be."""
 
+import math
+import os
 import re
 import shutil
 from collections.abc import Collection, Sequence
@@ -34,7 +36,7 @@ class Vacuum:
         with self._vacuumed.alone(dataset_id):
             found = self._expired(table, expired, dry_run=dry_run, on_file=on_file)
             for folder in self._unfinished(table, before):
-                for path in folder.rglob("*"):
+                for path in _inside(folder):
                     found += _deleted(path, dry_run=dry_run)
                 if not dry_run:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -64,7 +66,9 @@ class Vacuum:
     def _unfinished(self, table: Path, before: datetime) -> Sequence[Path]:
         """Folders of writes without a commit, and without a sign of life since."""
         staged = _subfolders(table / STAGING)
-        abandoned = [folder for folder in staged if _last_change(folder) < before.timestamp()]
+        abandoned = [
+            folder for folder in staged if _changed_at(folder, *_inside(folder)) < before.timestamp()
+        ]
         return [*abandoned, *self._uncommitted(table, before)]
 
     def _uncommitted(self, table: Path, before: datetime) -> Sequence[Path]:
@@ -72,7 +76,7 @@ class Vacuum:
         old = [
             part
             for part in _subfolders(table)
-            if _WRITE_ID.fullmatch(part.name) and part.stat().st_mtime < before.timestamp()
+            if _WRITE_ID.fullmatch(part.name) and _changed_at(part) < before.timestamp()
         ]
         if not old:
             return []
@@ -100,6 +104,14 @@ def _subfolders(folder: Path) -> Sequence[Path]:
     return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 
-def _last_change(folder: Path) -> float:
-    """When anything in the folder changed last, in seconds since 1970."""
-    return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+def _inside(folder: Path) -> Sequence[Path]:
+    """All files and folders below it, as they are now: they may be deleted one after the other."""
+    return [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
+
+
+def _changed_at(*paths: Path) -> float:
+    """When any of them changed last, in seconds since 1970; infinity where one is gone: somebody is at it."""
+    try:
+        return max(path.stat().st_mtime for path in paths)
+    except FileNotFoundError:
+        return math.inf
