@@ -248,10 +248,10 @@ def test_ingestions_are_listed_newest_first(run, files):
     result = run("jobs", "--dataset", "listed")
 
     head, rule, latest, first = result.stdout.splitlines()
-    assert head.split() == ["id", "dataset", "state", "task", "rows", "seconds", "created", "outcome"]
+    assert head.split() == ["id", "state", "dataset", "task", "rows", "seconds", "created", "outcome"]
     assert set(rule) == {"─"}
-    assert re.search(r" listed +failed +ingest +0 .*\[unreadable_data\] .*empty\.csv", latest)
-    assert re.search(r" listed +succeeded +ingest +1 .* version 0$", first)
+    assert re.search(r" failed +listed +ingest +0 .*\[unreadable_data\] .*empty\.csv", latest)
+    assert re.search(r" succeeded +listed +ingest +1 .* version 0$", first)
     assert len(run("jobs", "--limit", 1).stdout.splitlines()) == 3
 
 

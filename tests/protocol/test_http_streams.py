@@ -19,7 +19,7 @@ MAX_STREAMS = 2
 IN_FLIGHT_BYTES = 24 << 20
 
 FAILS_LATE = (
-    "SELECT CASE WHEN i < 2_000_000 THEN i ELSE ('x' || i)::BIGINT END AS i FROM range(3_000_000) t(i)"
+    "SELECT CASE WHEN i < 5_000_000 THEN i ELSE ('x' || i)::BIGINT END AS i FROM range(6_000_000) t(i)"
 )
 
 
