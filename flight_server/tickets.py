@@ -61,7 +61,7 @@ class TicketOffice:
             raise LimitExceeded(
                 f"the statement was carried out, but the {table.num_rows} rows it returned are"
                 f" {result.size} bytes; at most {MAX_INLINE_BYTES} can be returned by a statement that"
-                " changes data: read them with a SELECT"
+                " changes data: read them with a SELECT, or name the values of a PIVOT with IN (...)"
             )
         return self._seal(InlineTicket(result.to_pybytes()))
 

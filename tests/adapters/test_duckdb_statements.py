@@ -228,6 +228,19 @@ def test_every_duckdb_exception_has_a_failure_of_ours():
         assert isinstance(translate(name, "something happened"), FlightCoreError)
 
 
+@pytest.mark.parametrize(
+    ("near", "hint"),
+    [
+        ('"birds or pg_tables"', "did you mean 'birds'?"),
+        ('"pg_tables or lake.datasets.birds"', "did you mean 'birds'?"),
+        ('"pg_tables"', "list the datasets"),
+    ],
+)
+def test_of_several_names_that_are_near_one_is_told_that_can_be_meant(near, hint):
+    text = f"Catalog Error: Table with name b does not exist!\nDid you mean {near}?"
+    assert hint in str(translate("CatalogException", text))
+
+
 def test_server_folders_never_reach_a_message():
     connection = duckdb.connect()
     with pytest.raises(duckdb.IOException) as caught:

@@ -204,6 +204,10 @@ def test_an_outcome_too_large_for_a_ticket_says_that_the_statement_was_carried_o
     with pytest.raises(fl.FlightUnavailableError, match=r"\[limit_exceeded\] the statement was carried out"):
         client.get_flight_info(command("DELETE FROM many RETURNING i"))
     assert read(client, command("SELECT count(*) AS n FROM many")).to_pylist() == [{"n": 0}]
+    with pytest.raises(fl.FlightUnavailableError, match=r"name the values of a PIVOT with IN"):
+        client.get_flight_info(
+            command("PIVOT (SELECT i, 'x' AS c FROM range(200000) t(i)) ON c USING count(*)")
+        )
 
 
 SURPRISES = {

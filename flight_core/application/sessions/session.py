@@ -139,7 +139,8 @@ class ClientSession:
         if _size(held) > limit:
             raise LimitExceeded(
                 f"the statement was carried out, but returned {_size(held)} bytes; statements that change"
-                f" data can return {limit} at most: read the rows with a SELECT"
+                f" data can return {limit} at most: read the rows with a SELECT, or name the values of a"
+                " PIVOT with IN (...)"
             )
         with self._lock:
             handle = self._new_handle()

@@ -214,9 +214,9 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
     missing = _NO_TABLE.search(body)
     if missing:
         name, near = missing.group(1), missing.group(2)
-        guess = _plain(near) if near else ""
-        known = guess and not guess.startswith(_SYSTEM)
-        hint = f"did you mean '{guess}'?" if known else "list the datasets with `skein datasets`"
+        guesses = [_plain(name) for name in (near or "").split(" or ")]
+        guesses = [name for name in guesses if name and not name.startswith(_SYSTEM)]
+        hint = f"did you mean '{guesses[0]}'?" if guesses else "list the datasets with `skein datasets`"
         return DatasetNotFound(f"table or dataset '{name[:140]}' does not exist; {hint}", name=name[:140])
     if _PARAMETERS.search(body):
         return InvalidParameters(_shorten(body))
