@@ -18,11 +18,10 @@ from flight_core.application.access.tokens import CreateToken, ListTokens, Revok
 from flight_core.application.access.users import AddUser, ChangePassword, ListUsers, RemoveUser
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.domain.limits import Limits
-from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory
 from skein.settings import Settings
-from skein.wiring.catalog import Catalog
-from skein.wiring.parts import Parts, catalog_url
+from skein.wiring.catalog import Catalog, open_catalog
+from skein.wiring.parts import Parts
 
 
 def gate(parts: Parts) -> Gate:
@@ -71,10 +70,8 @@ def access_use_cases(catalog: Catalog, audit: AuditLog) -> AccessUseCases:
 @contextmanager
 def open_access(settings: Settings, directory: DataDirectory) -> Iterator[AccessUseCases]:
     """Beside the servers of the data directory, or before there are any."""
-    database = Database(catalog_url(settings, directory), directory.key_for("catalog"))
-    with closing(database):
-        database.migrate()
-        catalog = Catalog(database)
-        audit = AuditLog(catalog.audit, utc_now, keep=settings.keep_audit)
-        with closing(audit):
-            yield audited(access_use_cases(catalog, audit), audit)
+    with (
+        open_catalog(settings, directory) as catalog,
+        closing(AuditLog(catalog.audit, utc_now, keep=settings.keep_audit)) as audit,
+    ):
+        yield audited(access_use_cases(catalog, audit), audit)

@@ -1,5 +1,8 @@
 """The catalog: one database, and what is kept in it."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
 from flight_core.adapters.catalog.audit import SqlAuditRepository
 from flight_core.adapters.catalog.contracts import SqlContractRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
@@ -38,6 +41,8 @@ from flight_core.domain.repositories.usage import UsageRepository
 from flight_core.domain.repositories.users import UserRepository
 from flight_core.domain.repositories.versions import VersionRepository
 from flight_core.infrastructure.database import Database
+from skein.directory import DataDirectory
+from skein.settings import Settings
 
 
 class Catalog:
@@ -63,3 +68,11 @@ class Catalog:
         self.usage: UsageRepository = SqlUsageRepository(database)
         self.users: UserRepository = SqlUserRepository(database)
         self.versions: VersionRepository = SqlVersionRepository(database)
+
+
+@contextmanager
+def open_catalog(settings: Settings, directory: DataDirectory) -> Iterator[Catalog]:
+    url = settings.catalog_url.get_secret_value() if settings.catalog_url else directory.catalog_url
+    with closing(Database(url, directory.key_for("catalog"))) as database:
+        database.migrate()
+        yield Catalog(database)

@@ -38,7 +38,6 @@ from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.errors import InvalidOption
 from flight_core.domain.repositories.own_tables import OwnTableRepository
 from flight_core.domain.repositories.seen import SeenRepository
-from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory, Role
 from skein.registry import (
     ReadUseCases,
@@ -49,7 +48,7 @@ from skein.registry import (
     build_steps,
 )
 from skein.settings import Settings
-from skein.wiring.catalog import Catalog
+from skein.wiring.catalog import Catalog, open_catalog
 from skein.wiring.engine import (
     build_results,
     build_row_finder,
@@ -93,10 +92,7 @@ class Parts:
 
 def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], stack: ExitStack) -> Parts:
     traces = telemetry(settings, stack)
-    database = Database(catalog_url(settings, directory), directory.key_for("catalog"))
-    stack.callback(database.close)
-    database.migrate()
-    catalog = Catalog(database)
+    catalog = stack.enter_context(open_catalog(settings, directory))
     _require_credentials(settings, catalog)
     audit = AuditLog(catalog.audit, utc_now, keep=settings.keep_audit)
     stack.callback(audit.close)
@@ -172,10 +168,6 @@ def _has_own_table(engine: DuckDbEngine, others: OwnTableRepository) -> Callable
 
 def find_version(parts: Parts) -> FindVersion:
     return FindVersion(parts.store, parts.catalog.versions)
-
-
-def catalog_url(settings: Settings, directory: DataDirectory) -> str:
-    return settings.catalog_url.get_secret_value() if settings.catalog_url else directory.catalog_url
 
 
 def _oidc(settings: Settings, seen: SeenRepository, stack: ExitStack) -> OidcTokens | None:
