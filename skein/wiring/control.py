@@ -64,12 +64,12 @@ def control_use_cases(parts: Parts, flight: FlightUseCases) -> ControlUseCases:
         queries=QueryUseCases(
             open=flight.open_query,
             follow=flight.follow_query,
-            classify=ClassifyStatement(parts.reader),
+            classify=ClassifyStatement(parts.queries.reader),
             run=flight.run_statement,
             cancel=flight.cancel_query,
-            log=parts.log,
-            results=parts.open_query.results,
-            admission=parts.admission,
+            log=parts.queries.log,
+            results=parts.queries.open.results,
+            admission=parts.queries.admission,
         ),
         access=access_use_cases(parts.catalog, parts.audit),
         events=_events(parts),
@@ -90,7 +90,7 @@ def _datasets(parts: Parts, flight: FlightUseCases) -> DatasetUseCases:
         get=flight.get_dataset,
         describe=flight.describe_dataset,
         profile=profile_dataset(parts),
-        get_usage=GetUsage(parts.catalog.datasets, parts.catalog.usage, parts.usage.flush),
+        get_usage=GetUsage(parts.catalog.datasets, parts.catalog.usage, parts.queries.usage.flush),
         annotate=AnnotateDataset(parts.catalog.datasets, utc_now),
         delete_rows=delete_rows(parts),
         drop=flight.drop_dataset,
@@ -99,7 +99,7 @@ def _datasets(parts: Parts, flight: FlightUseCases) -> DatasetUseCases:
 
 def delete_rows(parts: Parts) -> DeleteRows:
     return DeleteRows(
-        parts.catalog.datasets, parts.engine, parts.admission, FindRowsToDelete(parts.open_write)
+        parts.catalog.datasets, parts.engine, parts.queries.admission, FindRowsToDelete(parts.open_write)
     )
 
 

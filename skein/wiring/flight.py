@@ -28,7 +28,7 @@ from skein.wiring.parts import Parts, find_version
 
 
 def flight_use_cases(parts: Parts) -> FlightUseCases:
-    datasets = parts.catalog.datasets
+    datasets, queries = parts.catalog.datasets, parts.queries
     drop = DropDataset(datasets, utc_now)
     take_rows = _take_rows(parts)
     change = ChangeDataset(datasets, take_rows, drop)
@@ -39,28 +39,28 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
         describe_dataset=DescribeDataset(datasets, parts.store, find_version(parts), parts.catalog.profiles),
         drop_dataset=drop,
         write_dataset=WriteDataset(take_rows),
-        plan_query=parts.plan_query,
-        open_query=parts.open_query,
-        inspect_statement=InspectStatement(parts.reader),
-        run_statement=RunStatement(datasets, parts.engine, parts.admission, parts.log, change),
-        cancel_query=CancelQuery(parts.log),
-        queries=parts.log,
-        follow_query=FollowQuery(parts.reader, parts.store, parts.engine, parts.open_query),
+        plan_query=queries.plan,
+        open_query=queries.open,
+        inspect_statement=InspectStatement(queries.reader),
+        run_statement=RunStatement(datasets, parts.engine, queries.admission, queries.log, change),
+        cancel_query=CancelQuery(queries.log),
+        queries=queries.log,
+        follow_query=FollowQuery(queries.reader, parts.store, parts.engine, queries.open),
     )
 
 
 def flight_sql_use_cases(parts: Parts, flight: FlightUseCases) -> FlightSqlUseCases:
-    change = flight.run_statement.change_dataset
+    change, queries = flight.run_statement.change_dataset, parts.queries
     return FlightSqlUseCases(
-        sessions=parts.sessions,
-        inspect=InspectInSession(parts.reader),
-        answer=AnswerInSession(flight.plan_query, change, parts.log),
+        sessions=queries.sessions,
+        inspect=InspectInSession(queries.reader),
+        answer=AnswerInSession(flight.plan_query, change, queries.log),
         split=SplitPlan(parts.engine),
         read=ReadInSession(parts.catalog.datasets, flight.open_query),
-        load=LoadInSession(change, parts.log),
-        catalog=BrowseCatalog(parts.reader),
+        load=LoadInSession(change, queries.log),
+        catalog=BrowseCatalog(queries.reader),
         cancel=flight.cancel_query,
-        queries=parts.log,
+        queries=queries.log,
     )
 
 

@@ -68,12 +68,12 @@ def start_ingestion(parts: Parts) -> StartIngestion:
     return StartIngestion(
         parts.catalog.ingestions,
         parts.catalog.datasets,
-        parts.sources,
-        parts.parser,
+        parts.intake.sources,
+        parts.intake.parser,
         utc_now,
         new_id,
         parts.wakeup,
-        parts.row_sources,
+        parts.intake.row_sources,
         parts.catalog.derivations,
     )
 
@@ -85,9 +85,9 @@ def ingestion_use_cases(parts: Parts, start: StartIngestion, refresh: Refresh) -
         retry=RetryIngestion(parts.catalog.ingestions, start),
         refresh=RefreshDataset(parts.catalog.datasets, parts.catalog.jobs, start, refresh),
         preview=PreviewIngestion(
-            parts.sources,
-            parts.row_sources,
-            parts.parser,
+            parts.intake.sources,
+            parts.intake.row_sources,
+            parts.intake.parser,
             prepare_check(parts),
             parts.store,
             parts.directory.jobs,
@@ -122,18 +122,18 @@ def contract_use_cases(parts: Parts, start: StartIngestion) -> ContractUseCases:
     get = GetContract(contracts)
     start_job = start_maintenance(parts)
     return ContractUseCases(
-        set=SetContract(contracts, parts.parser, utc_now),
+        set=SetContract(contracts, parts.intake.parser, utc_now),
         describe=DescribeContract(get, prepare_check(parts), utc_now),
         list=ListContracts(contracts),
         withdraw=WithdrawContract(contracts, utc_now),
         infer=InferContract(parts.catalog.datasets, ProposeContract(compute_profile(parts)), start_job),
-        check=CheckDataset(get, parts.parser, start_job),
+        check=CheckDataset(get, parts.intake.parser, start_job),
         replay=ReplayRejects(parts.catalog.datasets, start),
     )
 
 
 def upload_use_cases(parts: Parts) -> UploadUseCases:
-    uploads, limits = parts.uploads, upload_limits(parts.settings)
+    uploads, limits = parts.intake.uploads, upload_limits(parts.settings)
     get = GetUpload(uploads)
     return UploadUseCases(
         limits=limits,
@@ -154,12 +154,12 @@ def derivation_use_cases(parts: Parts) -> DerivationUseCases:
     return DerivationUseCases(
         define=DefineDerivation(
             repository,
-            parts.plan_query,
+            parts.queries.plan,
             utc_now,
             parts.catalog.datasets,
             find_version(parts),
-            parts.row_sources[STEP_KIND],
-            parts.steps,
+            parts.intake.row_sources[STEP_KIND],
+            parts.intake.steps,
             parts.engine,
         ),
         inspect=InspectDerivations(repository, parts.catalog.datasets, parts.catalog.ingestions),
@@ -175,13 +175,13 @@ def derivation_use_cases(parts: Parts) -> DerivationUseCases:
             parts.store,
         ),
         lineage=TraceLineage(parts.catalog.datasets, parts.store, find_version(parts)),
-        steps=parts.steps,
+        steps=parts.intake.steps,
     )
 
 
 def checked_commit(parts: Parts) -> CheckedCommit:
     quarantine = Quarantine(parts.open_write, parts.store)
-    return CheckedCommit(parts.open_write, parts.parser, prepare_check(parts), quarantine)
+    return CheckedCommit(parts.open_write, parts.intake.parser, prepare_check(parts), quarantine)
 
 
 def job_worker(parts: Parts) -> JobWorker:
@@ -191,10 +191,10 @@ def job_worker(parts: Parts) -> JobWorker:
     act_as_owner = ActAsOwner(holders(parts))
     ingest = RunIngestion(
         checked_commit(parts),
-        parts.sources,
+        parts.intake.sources,
         memory,
         StoreRows(
-            parts.row_sources,
+            parts.intake.row_sources,
             parts.store,
             new_id,
             act_as_owner,
@@ -207,7 +207,7 @@ def job_worker(parts: Parts) -> JobWorker:
             Task.COMPACT: RunCompaction(compact(parts), parts.catalog.datasets, parts.store),
             Task.VACUUM: RunVacuum(vacuum(parts)),
             Task.PROFILE: RunProfile(parts.catalog.datasets, find_version(parts), compute_profile(parts)),
-            Task.CHECK: RunCheck(parts.catalog.datasets, parts.store, parts.parser, utc_now),
+            Task.CHECK: RunCheck(parts.catalog.datasets, parts.store, parts.intake.parser, utc_now),
             Task.INFER: RunInference(
                 parts.catalog.datasets, find_version(parts), ProposeContract(compute_profile(parts))
             ),

@@ -105,8 +105,8 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             sweep_orphans=SweepOrphans(
                 parts.catalog.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
             ),
-            sweep_uploads=SweepUploads(parts.uploads, upload_limits(settings), utc_now),
-            beacon=parts.beacon,
+            sweep_uploads=SweepUploads(parts.intake.uploads, upload_limits(settings), utc_now),
+            beacon=parts.queries.beacon,
             compact=compact(parts),
             vacuum=vacuum(parts),
             maintain=RequestDueMaintenance(

@@ -29,13 +29,8 @@ _TICKET_SLACK_S = 60.0  # between the check of a ticket and its first look at th
 
 
 def version_use_cases(parts: Parts, flight: FlightUseCases) -> VersionUseCases:
-    datasets, store, versions, find = (
-        parts.catalog.datasets,
-        parts.store,
-        parts.catalog.versions,
-        find_version(parts),
-    )
-    publish = parts.open_write.publish
+    datasets, versions = parts.catalog.datasets, parts.catalog.versions
+    store, find, publish = parts.store, find_version(parts), parts.open_write.publish
     return VersionUseCases(
         history=ReadHistory(datasets, store, versions),
         diff=DiffVersions(datasets, find, flight.open_query, parts.catalog.contracts),
@@ -50,7 +45,7 @@ def version_use_cases(parts: Parts, flight: FlightUseCases) -> VersionUseCases:
 
 def compact(parts: Parts) -> CompactDataset:
     return CompactDataset(
-        parts.catalog.datasets, parts.store, parts.engine, parts.open_write.publish, parts.reads
+        parts.catalog.datasets, parts.store, parts.engine, parts.open_write.publish, parts.queries.reads
     )
 
 
@@ -69,7 +64,7 @@ def vacuum(parts: Parts) -> VacuumDataset:
 
 def compute_profile(parts: Parts) -> ComputeProfile:
     profiles = parts.catalog.profiles
-    return ComputeProfile(parts.store, profiles, replace(parts.open_query, results=None))
+    return ComputeProfile(parts.store, profiles, replace(parts.queries.open, results=None))
 
 
 def profile_dataset(parts: Parts) -> ProfileDataset:

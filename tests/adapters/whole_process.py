@@ -49,7 +49,9 @@ class WholeProcess:
             data=directory.root, ingest_roots=str(self.inputs), ingest_jobs=8, memory_limit="512MB", threads=1
         )
         parts = open_parts(settings, directory, {role}, stack)
-        self.parts = parts if parser is None else replace(parts, parser=parser)
+        if parser is not None:
+            parts = replace(parts, intake=replace(parts.intake, parser=parser))
+        self.parts = parts
         self.directory = directory
         self.start = start_ingestion(self.parts)
         self.desk = schedule_desk(self.parts, self.start)
