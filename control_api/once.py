@@ -43,24 +43,16 @@ class Once:
         self._key = key
 
     async def __call__(
-        self,
-        make: Callable[[], Awaitable[T]],
-        *,
-        id_of: Callable[[T], str],
-        again: Callable[[str], T],
-        body: bytes | None = None,
+        self, make: Callable[[], Awaitable[T]], *, id_of: Callable[[T], str], again: Callable[[str], T]
     ) -> T:
         """What `make` makes; what it made before, if it did: `again` looks it up (in a thread) by `id_of`.
-
-        A digest of the body is stored: where there are secrets in it, `body` is what stands for it.
 
         Raises:
             InvalidOption, IdempotencyKeyReused, IdempotencyKeyPending; and whatever `make` raises.
         """
         if self._key is None:
             return await make()
-        key = IdempotencyKey.of(self._key, await self._asked(body), actor=self._caller.name)
-        keys = self._use_cases.idempotency
+        key, keys = self._named(self._key, await self._body()), self._use_cases.idempotency
         earlier = await to_thread.run_sync(keys.claim, key, self._use_cases.clock())
         if earlier is not None:
             return await to_thread.run_sync(again, earlier)
@@ -82,8 +74,10 @@ class Once:
         again: Callable[[str], T],
         body: bytes | None = None,
     ) -> T:
-        """The same of what blocks."""
-        return await self(partial(to_thread.run_sync, make), id_of=id_of, again=again, body=body)
+        """The same of what blocks. A digest of the body is stored: where there are secrets in it, `body` is
+        what stands for it."""
+        told = await self._body() if body is None else body
+        return await to_thread.run_sync(partial(self.blocking, make, id_of=id_of, again=again, body=told))
 
     def blocking(
         self, make: Callable[[], T], *, id_of: Callable[[T], str], again: Callable[[str], T], body: bytes
@@ -91,8 +85,7 @@ class Once:
         """The same of what blocks, in this thread."""
         if self._key is None:
             return make()
-        key = IdempotencyKey.of(self._key, self._line + body, actor=self._caller.name)
-        keys = self._use_cases.idempotency
+        key, keys = self._named(self._key, body), self._use_cases.idempotency
         earlier = keys.claim(key, self._use_cases.clock())
         if earlier is not None:
             return again(earlier)
@@ -104,17 +97,15 @@ class Once:
         keys.settle(key, id_of(made))
         return made
 
-    @property
-    def _line(self) -> bytes:
+    def _named(self, key: str, body: bytes) -> IdempotencyKey:
         url = self._request.url
-        return f"{self._request.method} {url.path}?{url.query}\n".encode()
+        line = f"{self._request.method} {url.path}?{url.query}\n".encode()
+        return IdempotencyKey.of(key, line + body, actor=self._caller.name)
 
-    async def _asked(self, body: bytes | None) -> bytes:
-        if body is not None:
-            return self._line + body
+    async def _body(self) -> bytes:
         if self._request.scope["route"].body_field is not None:  # FastAPI has read it already
-            return self._line + await self._request.body()
-        return self._line + "\n".join(self._request.headers.get(name, "") for name in _OF_BODIES).encode()
+            return await self._request.body()
+        return "\n".join(self._request.headers.get(name, "") for name in _OF_BODIES).encode()
 
 
 async def _once(
