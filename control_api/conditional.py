@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_api.errors import HttpProblem, problem_response
-from control_api.etags import etag_of, names_etag
+from control_api.etags import etag_of, names_etag, require_match
 
 _WRITES = ("PUT", "PATCH", "DELETE")
 
@@ -60,25 +60,24 @@ class Conditional:
     async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
         lock = self._locks.setdefault(scope["path"], anyio.Lock())
         async with lock:
-            refusal = await self._refusal(scope)
-            if refusal is None:
-                await self._app(scope, receive, send)
-            else:
+            try:
+                await self._require_conditions(scope)
+            except HttpProblem as refusal:
                 await problem_response(scope, refusal)(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
 
-    async def _refusal(self, scope: Scope) -> HttpProblem | None:
+    async def _require_conditions(self, scope: Scope) -> None:
+        """Raises HttpProblem 412."""
         status, etag = await self._current(scope)
         headers = Headers(scope=scope)
         wanted = headers.get("if-match")
-        if wanted is not None and status == 200 and not names_etag(wanted, etag or ""):
-            return HttpProblem(
-                412, "precondition_failed", f"the resource is at {etag} now, not at {wanted[:100]}"
-            )
+        if status == 200:
+            require_match(wanted, etag or "")
         if wanted is not None and status == 404 and scope["method"] == "PUT":
-            return HttpProblem(412, "precondition_failed", "there is no such resource to match")
+            raise HttpProblem(412, "precondition_failed", "there is no such resource to match")
         if headers.get("if-none-match") == "*" and status == 200:
-            return HttpProblem(412, "precondition_failed", f"the resource is there already, at {etag}")
-        return None
+            raise HttpProblem(412, "precondition_failed", f"the resource is there already, at {etag}")
 
     async def _current(self, scope: Scope) -> tuple[int, str | None]:
         """What GET of the same URL answers: its status and its ETag."""
