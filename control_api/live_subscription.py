@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 
 import anyio
 import pyarrow as pa
@@ -10,7 +9,6 @@ import pyarrow as pa
 from flight_core.application.ports.clock import new_id
 from flight_core.application.queries.live import LiveQuery, LiveResult
 from flight_core.application.queries.log import QueryLog
-from flight_core.domain.errors import QueryNotFound
 from schemas import live as wire
 
 
@@ -49,9 +47,7 @@ class Reading:
         return sink.getvalue().to_pybytes()
 
     def cancel(self) -> None:
-        self._queries.refuse(self.query_id, actor=self._live.actor)  # should it only be about to begin
-        with suppress(QueryNotFound):
-            self._queries.cancel(self.query_id, actor=self._live.actor)
+        self._queries.stop(self.query_id, actor=self._live.actor)
 
     def close(self) -> None:
         if self._result is not None:

@@ -8,7 +8,6 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -23,7 +22,7 @@ from control_api.options import ControlUseCases
 from flight_core.application.ports.clock import new_id
 from flight_core.application.queries.running import RunningQuery
 from flight_core.domain.access import Actor
-from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError, QueryNotFound
+from flight_core.domain.errors import Cancelled, DeadlineExceeded, FlightCoreError
 from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import Outcome, Statement, StatementKind
 
@@ -97,10 +96,7 @@ class Run:
 
     def cancel(self) -> None:
         self._cancelled = True
-        queries = self._use_cases.queries.log
-        queries.refuse(self.query_id, actor=self._actor)  # should it only be about to begin
-        with suppress(QueryNotFound):
-            queries.cancel(self.query_id, actor=self._actor)
+        self._use_cases.queries.log.stop(self.query_id, actor=self._actor)
 
     def close(self) -> None:
         if self._running is not None:

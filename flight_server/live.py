@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -10,7 +9,7 @@ import pyarrow.flight as fl
 from flight_core.application.ports.clock import new_id
 from flight_core.application.queries.live import FollowQuery, LiveQuery, LiveResult
 from flight_core.application.queries.log import QueryLog
-from flight_core.domain.errors import EngineUnavailable, InvalidCommand, QueryNotFound, SchemaMismatch
+from flight_core.domain.errors import EngineUnavailable, InvalidCommand, SchemaMismatch
 from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import Statement, as_parameters
 from flight_server.auth import DOOR, Call
@@ -88,9 +87,7 @@ class _Exchange:
         self._probe_pull(gone)
         if gone:
             self.gone.set()
-            self._queries.refuse(self._query_id, actor=self._call.actor)  # should it only be about to begin
-            with suppress(QueryNotFound):
-                self._queries.cancel(self._query_id, actor=self._call.actor)
+            self._queries.stop(self._query_id, actor=self._call.actor)
 
     def send_result(self) -> None:
         self._query_id = new_id()

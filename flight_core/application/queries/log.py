@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -186,6 +186,12 @@ class QueryLog:
             self._refused.setdefault(query_id, {})[actor.name] = actor
             while len(self._refused) > self._keep:
                 self._refused.popitem(last=False)
+
+    def stop(self, query_id: str, *, actor: Actor) -> None:
+        """Cancel a query of the actor's, also should it only be about to begin."""
+        self.refuse(query_id, actor=actor)
+        with suppress(QueryNotFound):
+            self.cancel(query_id, actor=actor)
 
     def get(self, query_id: str) -> QueryRecord:
         """
