@@ -23,9 +23,8 @@ class AccessWatch(Generic[Shown]):
     `recognise` raises Unauthenticated where not. The thread ends once nothing is held. Thread-safe.
     """
 
-    def __init__(self, recognise: Callable[[Shown], object], interval_s: float = _INTERVAL_S) -> None:
+    def __init__(self, recognise: Callable[[Shown], object]) -> None:
         self._recognise = recognise
-        self._interval_s = interval_s
         self._lock = threading.Lock()
         self._held: dict[Shown, dict[int, End]] = {}
         self._numbers = count()
@@ -52,7 +51,7 @@ class AccessWatch(Generic[Shown]):
     def _run(self) -> None:
         pause = threading.Event()
         while True:
-            pause.wait(self._interval_s)
+            pause.wait(_INTERVAL_S)
             with self._lock:
                 if not self._held:
                     self._running = False

@@ -19,7 +19,7 @@ from flight_core.domain.repositories.open_reads import OpenReadRepository
 
 logger = logging.getLogger(__name__)
 
-BEAT_S = 15.0
+_BEAT_S = 15.0
 DEAD_AFTER = timedelta(hours=1)
 
 _ANY = ""
@@ -79,14 +79,12 @@ class ReadBeacon:
         clock: Clock,
         *,
         process: str,
-        interval_s: float = BEAT_S,
     ) -> None:
         self._reads = reads
         self._told = told
         self._usage = usage
         self._clock = clock
         self._process = process
-        self._interval_s = interval_s
         self._closing = threading.Event()
         self.beat()
         self._thread = threading.Thread(target=self._run, name="read-beacon", daemon=True)
@@ -107,7 +105,7 @@ class ReadBeacon:
             logger.exception("the catalog was not told that this process has ended")
 
     def _run(self) -> None:
-        while not self._closing.wait(self._interval_s):
+        while not self._closing.wait(_BEAT_S):
             try:
                 self.beat()
             except Exception:  # nothing is deleted that was read since the last beat
