@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flight_core.application.ports.metadata import Metadata, TableName
+from schemas.flight_sql.envelope import given
 from schemas.flight_sql.sql_pb2 import (
     CommandGetCrossReference,
     CommandGetExportedKeys,
@@ -57,9 +58,8 @@ Wanted = Mapping[str, str | None]
 
 
 def primary_keys(metadata: Metadata, command: CommandGetPrimaryKeys) -> pa.Table:
-    catalog = command.catalog if command.HasField("catalog") else None
-    schema = command.db_schema if command.HasField("db_schema") else None
-    found = metadata.primary_keys(TableName(catalog, schema, command.table))
+    table = TableName(given(command, "catalog"), given(command, "db_schema"), command.table)
+    found = metadata.primary_keys(table)
     order = ("catalog_name", "db_schema_name", "table_name", "key_name", "key_sequence")
     return found.sort_by([(name, "ascending") for name in order])
 
@@ -74,11 +74,11 @@ def imported_keys(metadata: Metadata, command: CommandGetImportedKeys) -> pa.Tab
 
 def cross_reference(metadata: Metadata, command: CommandGetCrossReference) -> pa.Table:
     wanted = {
-        "pk_catalog_name": command.pk_catalog if command.HasField("pk_catalog") else None,
-        "pk_db_schema_name": command.pk_db_schema if command.HasField("pk_db_schema") else None,
+        "pk_catalog_name": given(command, "pk_catalog"),
+        "pk_db_schema_name": given(command, "pk_db_schema"),
         "pk_table_name": command.pk_table,
-        "fk_catalog_name": command.fk_catalog if command.HasField("fk_catalog") else None,
-        "fk_db_schema_name": command.fk_db_schema if command.HasField("fk_db_schema") else None,
+        "fk_catalog_name": given(command, "fk_catalog"),
+        "fk_db_schema_name": given(command, "fk_db_schema"),
         "fk_table_name": command.fk_table,
     }
     return _foreign_keys(metadata, wanted, order_by="fk")
@@ -86,8 +86,8 @@ def cross_reference(metadata: Metadata, command: CommandGetCrossReference) -> pa
 
 def _side(side: str, command: CommandGetExportedKeys | CommandGetImportedKeys) -> Wanted:
     return {
-        f"{side}_catalog_name": command.catalog if command.HasField("catalog") else None,
-        f"{side}_db_schema_name": command.db_schema if command.HasField("db_schema") else None,
+        f"{side}_catalog_name": given(command, "catalog"),
+        f"{side}_db_schema_name": given(command, "db_schema"),
         f"{side}_table_name": command.table,
     }
 

@@ -17,6 +17,7 @@ from flight_server.flight_sql import keys, type_info
 from flight_server.flight_sql.answers import own_ticket
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_of
 from flight_server.streams import Streams
+from schemas.flight_sql.envelope import given
 from schemas.flight_sql.sql_pb2 import CommandGetDbSchemas, CommandGetTables
 
 TABLE_TYPES = ("LOCAL TEMPORARY", "TABLE", "VIEW")
@@ -76,14 +77,14 @@ def exactly(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _schemas(metadata: Metadata, command: CommandGetDbSchemas) -> pa.Table:
-    return metadata.schemas(_given(command, "catalog"), _given(command, "db_schema_filter_pattern"))
+    return metadata.schemas(given(command, "catalog"), given(command, "db_schema_filter_pattern"))
 
 
 def _tables(metadata: Metadata, command: CommandGetTables) -> pa.Table:
     wanted = TableFilter(
-        _given(command, "catalog"),
-        _given(command, "db_schema_filter_pattern"),
-        _given(command, "table_name_filter_pattern"),
+        given(command, "catalog"),
+        given(command, "db_schema_filter_pattern"),
+        given(command, "table_name_filter_pattern"),
         [_ALIASES.get(name.upper(), name.upper()) for name in command.table_types],
     )
     found = metadata.tables(wanted)
@@ -116,11 +117,6 @@ def _described(field: "pa.Field[Any]", table: TableName) -> "pa.Field[Any]":
     told: dict[bytes | str, bytes | str] = dict(known.items())
     told.update({f"ARROW:FLIGHT:SQL:{key}": value for key, value in about.items() if value is not None})
     return field.with_metadata(told)
-
-
-def _given(command: Message, name: str) -> str | None:
-    """A filter; None if the client left it out."""
-    return getattr(command, name) if command.HasField(name) else None
 
 
 def _command(message: Message) -> Command:

@@ -47,6 +47,11 @@ def unpack(data: bytes) -> Message | None:
     return decode(kind, envelope.value)
 
 
+def given(message: Message, name: str) -> str | None:
+    """An optional field; None if it was left out."""
+    return getattr(message, name) if message.HasField(name) else None
+
+
 def decode(kind: type[M], data: bytes) -> M:
     """A bare message, as the bodies of Flight's own actions are.
 
