@@ -62,7 +62,7 @@ class Run:
         self._use_cases = use_cases
         self._statement = statement
         self._actor = actor
-        self._format = format
+        self.format = format
         self._reads_only = reads_only
         self._once = once
         self._cancelled = False
@@ -113,7 +113,7 @@ class Run:
         self.head = ResultHead(
             running.schema, self.query_id, versions_read(running.pins), cache=running.cache.value
         )
-        self._chunks = self._format.encode(self.head, running)
+        self._chunks = self.format.encode(self.head, running)
 
     def _run_at_once(self) -> None:
         if self._once is None:
@@ -127,7 +127,7 @@ class Run:
             versions_read(outcome.pins),
             affected_rows=outcome.affected_rows,
         )
-        self._chunks = self._format.encode(self.head, outcome.table.to_batches())
+        self._chunks = self.format.encode(self.head, outcome.table.to_batches())
 
     def _outcome(self) -> Outcome:
         return self._use_cases.queries.run(
@@ -164,12 +164,9 @@ class QueryResponse(Response):
     connection, so that no client takes a part for the whole.
     """
 
-    def __init__(
-        self, run: Run, format: Format, streaming: Streaming, *, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(media_type=format.media_type, headers={"Vary": "Accept", **(headers or {})})
+    def __init__(self, run: Run, streaming: Streaming, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(media_type=run.format.media_type, headers={"Vary": "Accept", **(headers or {})})
         self._run = run
-        self._torn = format.torn
         self._streaming = streaming
         self._started = False
         self._finished = False
@@ -216,7 +213,7 @@ class QueryResponse(Response):
         """Return without the end of the body, which makes the server close the connection."""
         logger.warning("result broken off", extra={"query_id": self._run.query_id, "error": str(failure)})
         with anyio.move_on_after(_LAST_WORDS_S):
-            await send({"type": "http.response.body", "body": self._torn, "more_body": True})
+            await send({"type": "http.response.body", "body": self._run.format.torn, "more_body": True})
 
     def _all_headers(self) -> list[tuple[bytes, bytes]]:
         head = self._run.head

@@ -176,7 +176,7 @@ def read_rows(
             return Response(status_code=304, headers=headers)
     statement = _view(_at(dataset.name, number), columns, where, order_by or [], Window(offset, limit))
     run = Run(use_cases, statement, actor=caller, format=format)
-    return QueryResponse(run, format, streaming, headers=headers)
+    return QueryResponse(run, streaming, headers=headers)
 
 
 @router.get("/{name}/sample", responses=RESULT, response_class=Response)
@@ -196,7 +196,7 @@ def sample_rows(
     sql = _select(_at(dataset.name, dataset.version if at is None else at), columns)
     statement = Statement(f"{sql} USING SAMPLE reservoir({rows} ROWS)")
     run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
-    return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store"})
+    return QueryResponse(run, streaming, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/{name}/usage")

@@ -57,7 +57,7 @@ async def run_query(
         request.sql, as_parameters(request.params), request.limit, row_offset=request.offset
     )
     run = Run(use_cases, statement, actor=caller, format=format, once=once.blocking)
-    return QueryResponse(run, format, streaming)
+    return QueryResponse(run, streaming)
 
 
 def _json(text: str | None) -> list[Any] | dict[str, Any]:
@@ -104,7 +104,7 @@ def list_queries(
         _refuse_unread(request, _OF_THE_LIST, "with")
         statement = Statement(sql, as_parameters(_json(params)), limit, row_offset=offset)
         run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
-        return QueryResponse(run, format, streaming, headers={"Cache-Control": "no-store"})
+        return QueryResponse(run, streaming, headers={"Cache-Control": "no-store"})
     _refuse_unread(request, ("params", "offset"), "without")
     limit = 100 if limit is None else limit
     if not 1 <= limit <= 1000:

@@ -104,7 +104,7 @@ def read_differences(
         name, version_named(from_), requests.version(to), actor=caller, door=DOOR, key=_key(key)
     )
     run = Run(use_cases, Statement(plan.rows), actor=caller, format=format)
-    return QueryResponse(run, format, streaming)
+    return QueryResponse(run, streaming)
 
 
 def _key(given: list[str] | None) -> list[str] | None:
