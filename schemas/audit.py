@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from schemas.http import Page
+
 
 class AuditEntry(BaseModel):
     seq: int
@@ -23,6 +25,7 @@ class AuditEntry(BaseModel):
     count: int = Field(description="How often the same happened within a second.")
 
 
-class AuditPage(BaseModel):
+class AuditPage(Page):
+    """Newest first."""
+
     items: list[AuditEntry]
-    next: str | None = Field(description="The URL of the next page, if there is one.")

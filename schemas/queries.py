@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.http import EXAMPLE_TIME, Request
+from schemas.http import EXAMPLE_TIME, Page, Request
 
 
 class QueryRequest(Request):
@@ -78,8 +78,7 @@ class Query(BaseModel):
     finished_at: datetime | None = None
 
 
-class QueryPage(BaseModel):
-    """Newest first. `next` is the path of the following page, if there is one."""
+class QueryPage(Page):
+    """Newest first."""
 
     items: list[Query]
-    next: str | None = None
