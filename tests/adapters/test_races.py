@@ -25,7 +25,7 @@ from flight_core.domain.job import JobState, Task
 from skein.directory import Role
 from tests.adapters.forking_worker import CHORES
 from tests.adapters.whole_process import WholeProcess, whole_process
-from tests.protocol.flight_stack import until
+from tests.stack import until
 
 Rows = list[tuple[int, str]]
 

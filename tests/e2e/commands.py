@@ -9,8 +9,7 @@ import subprocess
 import tempfile
 import termios
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -135,11 +134,3 @@ class Terminal:
                 self._news.notify_all()
             if not data:
                 return
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what happens in the server and tells nobody."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)

@@ -9,8 +9,7 @@ import pyarrow.flight as fl
 import pytest
 
 from tests.e2e.commands import skein
-from tests.protocol.flight_stack import until
-from tests.stack import skein_process
+from tests.stack import skein_process, until
 
 BATCH = 1_000
 

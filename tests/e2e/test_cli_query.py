@@ -13,8 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.commands import Terminal, skein, started, until
-from tests.stack import Stack, skein_stack
+from tests.e2e.commands import Terminal, skein, started
+from tests.stack import Stack, skein_stack, until
 
 SALES = pa.table(
     {

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.e2e.commands import skein, until
-from tests.stack import skein_stack
+from tests.e2e.commands import skein
+from tests.stack import skein_stack, until
 
 
 @pytest.fixture

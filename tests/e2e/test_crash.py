@@ -9,8 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.protocol.flight_stack import until
-from tests.stack import SkeinProcess, skein_process
+from tests.stack import SkeinProcess, skein_process, until
 
 ROWS = 200_000
 BODY = b"n,text\n" + b"".join(b"%d,row %d\n" % (n, n) for n in range(ROWS))

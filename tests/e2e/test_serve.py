@@ -21,8 +21,7 @@ from flight_core.domain.dataset import DatasetName
 from skein.welcome import load_demo
 from tests.e2e.commands import skein, started
 from tests.protocol import certificates
-from tests.protocol.flight_stack import until
-from tests.stack import SkeinProcess, skein_process, skein_stack
+from tests.stack import SkeinProcess, skein_process, skein_stack, until
 
 # Streamed in many batches, with work for the server in each.
 MANY_ROWS = 20_000_000

@@ -19,7 +19,6 @@ from flight_server.service import SkeinFlightServer
 from skein.directory import DataDirectory, Role
 from skein.settings import load_settings
 from skein.wiring.process import flight_server, open_skein
-from tests.stack import until as until
 
 path = fl.FlightDescriptor.for_path
 command = fl.FlightDescriptor.for_command

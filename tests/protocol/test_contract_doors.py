@@ -11,8 +11,7 @@ import pytest
 
 from flight_core.application.writes.quarantine import Quarantine
 from flight_core.domain.errors import InvalidDatasetName
-from tests.protocol.flight_stack import until
-from tests.stack import Stack, skein_stack
+from tests.stack import Stack, skein_stack, until
 
 CONTRACT = {
     "columns": [

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of, until
+from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of
+from tests.stack import until
 
 ROWS = pa.table({"id": pa.array(range(100), pa.int64()), "text": [str(i) for i in range(100)]})
 

@@ -10,8 +10,9 @@ import pyarrow.flight as fl
 import pytest
 
 from flight_core.domain.dataset import WriteMode
-from tests.protocol.flight_stack import command, flight_stack, path, until
+from tests.protocol.flight_stack import command, flight_stack, path
 from tests.protocol.http_stack import ENDLESS, HUGE
+from tests.stack import until
 
 ROWS = pa.table({"x": pa.array([1, 2], pa.int64())})
 

@@ -12,9 +12,9 @@ import pytest
 from flight_core.domain.access import LOCAL
 from flight_core.domain.query import QueryState
 from schemas.flight_sql import envelope, flight_pb2, sql_pb2
-from tests.protocol.flight_stack import until
 from tests.protocol.raw_flight_sql import RawFlightSql
 from tests.protocol.sql_stack import SqlStack
+from tests.stack import until
 
 # No rows until it is done, and it is not done for hours.
 ENDLESS = "SELECT count(*) AS n FROM range(100000000000) a(i), range(1000) b(j) WHERE (i * j) % 7 = 3"

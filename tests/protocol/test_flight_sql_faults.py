@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from flight_core.domain.errors import EngineUnavailable
 from schemas.flight_sql import envelope, flight_pb2, sql_pb2
-from tests.protocol.flight_stack import until
 from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.stack import until
 
 BIRDS = pa.table({"name": ["goose", "duck"], "weight_kg": [3.5, 1.1]})
 PREFIX = "type.googleapis.com/arrow.flight.protocol.sql."

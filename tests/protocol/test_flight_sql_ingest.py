@@ -11,9 +11,8 @@ import pytest
 
 from schemas.flight_sql import envelope
 from schemas.flight_sql.sql_pb2 import CommandStatementIngest
-from tests.protocol.flight_stack import until
 from tests.protocol.raw_flight_sql import RawFlightSql, record_count
-from tests.stack import Stack, skein_stack
+from tests.stack import Stack, skein_stack, until
 
 _Options = CommandStatementIngest.TableDefinitionOptions
 CREATE, IF_MISSING_FAIL = _Options.TABLE_NOT_EXIST_OPTION_CREATE, _Options.TABLE_NOT_EXIST_OPTION_FAIL

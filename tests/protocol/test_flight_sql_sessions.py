@@ -6,9 +6,9 @@ import pytest
 
 from schemas.flight_sql import flight_pb2
 from schemas.flight_sql.flight_pb2 import SessionOptionValue, SetSessionOptionsResult
-from tests.protocol.flight_stack import until
 from tests.protocol.raw_flight_sql import RawFlightSql
 from tests.protocol.sql_stack import sql_stack
+from tests.stack import until
 
 
 def set_options(client: RawFlightSql, **values: SessionOptionValue) -> dict[str, int]:

@@ -7,8 +7,8 @@ import pytest
 
 from flight_core.domain.dataset import WriteMode
 from schemas.flight_sql.sql_pb2 import ActionBeginSavepointRequest, ActionEndSavepointRequest
-from tests.protocol.flight_stack import until
 from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.stack import until
 
 
 @pytest.fixture

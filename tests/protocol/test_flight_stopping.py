@@ -12,7 +12,8 @@ from flight_core.domain.errors import InvalidOption
 from flight_server.flight_sql.dispatch import FlightSql
 from flight_server.options import FlightOptions
 from flight_server.service import SkeinFlightServer
-from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of, until
+from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of
+from tests.stack import until
 
 BLOCKED = command("SELECT count(*) FROM range(1000000) a(i), range(1000000) b(j) WHERE (a.i * b.j) % 7 = 3")
 FLOWING = command("SELECT i, repeat('x', 100) AS s FROM range(100000000) t(i)")

@@ -14,7 +14,8 @@ import pyarrow.flight as fl
 import pytest
 
 from flight_server.streams import Pull
-from tests.protocol.flight_stack import command, flight_stack, read, ticket_of, until
+from tests.protocol.flight_stack import command, flight_stack, read, ticket_of
+from tests.stack import until
 
 # Works for minutes before the first batch.
 BLOCKED = command("SELECT count(*) FROM range(1000000) a(i), range(1000000) b(j) WHERE (a.i * b.j) % 7 = 3")

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from tests.protocol.flight_stack import command, flight_stack, path, read, until
+from tests.protocol.flight_stack import command, flight_stack, path, read
+from tests.stack import until
 
 ROWS = pa.table({"id": pa.array(range(1000), pa.int64()), "name": [f"n{i}" for i in range(1000)]})
 

@@ -8,8 +8,7 @@ import pytest
 from flight_core.application.maintenance.compaction import CompactDataset
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.dataset import WriteMode
-from tests.protocol.flight_stack import until
-from tests.stack import skein_stack
+from tests.stack import skein_stack, until
 
 WAIT = {"Prefer": "wait=30"}
 

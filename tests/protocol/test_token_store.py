@@ -18,8 +18,7 @@ from flight_core.application.ports.authentication import API_TOKEN_PREFIX
 from flight_core.domain.access import Scope
 from flight_core.domain.tokens import ApiToken
 from tests.e2e.commands import skein
-from tests.protocol.flight_stack import until
-from tests.stack import Stack, skein_stack
+from tests.stack import Stack, skein_stack, until
 
 ADMIN = {"Authorization": "Bearer r00t"}
 ROWS = pa.table({"id": pa.array([1, 2], pa.int64())})
