@@ -92,9 +92,20 @@ def test_a_number_beyond_all_floats_is_none(content, type):
     assert parsed(b"n\n1.5\n-Inf\n", types={"n": type})["n"].to_pylist() == [1.5, -math.inf]
 
 
-@pytest.mark.parametrize("content", [b"n\n1.5\n%d\n", b'{"n": 1.5}\n{"n": %d}\n'])
-def test_who_asks_for_floats_has_integers_rounded(content):
-    assert parsed(content % (2**53 + 1), types={"n": "double"})["n"].to_pylist() == [1.5, 2.0**53]
+@pytest.mark.parametrize("content", [b"n\n1.5\n%d\n", b'{"n": 1.5}\n{"n": %d}\n', b'{"n": %d}\n{"n": 1}\n'])
+@pytest.mark.parametrize(("type", "least"), [("double", 2**53), ("float32", 2**24)])
+def test_an_integer_that_a_float_would_round_is_none(content, type, least):
+    assert float(least) in parsed(content % least, types={"n": type})["n"].to_pylist()
+    with pytest.raises(
+        UnreadableData, match=f"column 'n', row [12]: '?{least + 1}(\\.0)?'? is not of the type {type}"
+    ):
+        parsed(content % (least + 1), types={"n": type})
+
+
+def test_large_floats_are_read_by_the_type_that_is_given():
+    content = b"n\n1e20\n+7\n007\n-20000000000000000\n12345678901234567.5\n"
+    numbers = [1e20, 7.0, 7.0, -2e16, 12345678901234567.5]
+    assert parsed(content, types={"n": "double"})["n"].to_pylist() == numbers
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are():

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from flight_core.adapters.parsers.column_types.floats import beyond_floats
+from flight_core.adapters.parsers.column_types.floats import beyond_floats, rounded
 from flight_core.adapters.parsers.column_types.inference import NULL_WORDS
 from flight_core.domain.errors import InvalidContract
 
@@ -187,7 +187,9 @@ def _parsed(text: pl.Expr, target: pl.DataType, format: str | None) -> pl.Expr:
         exact = pl.when((digits <= target.scale) & text.str.contains(r"^[+-]?(\d+\.?\d*|\.\d+)$")).then(text)
         return exact.cast(target, strict=False)
     value = text.cast(target, strict=False)
-    return pl.when(~beyond_floats(text, value)).then(value) if target.is_float() else value
+    if not target.is_float():
+        return value
+    return pl.when(~beyond_floats(text, value) & ~rounded(text, value)).then(value)
 
 
 def _parsed_moment(text: pl.Expr, target: pl.Datetime, format: str | None) -> pl.Expr:

@@ -1,38 +1,45 @@
 """Floats: where they may be other numbers than those that were written."""
 
-from collections.abc import Iterator, Mapping
-from math import inf
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
 WHOLE = 1 << 53  # beyond this floats skip whole numbers
+_WHOLE_32 = 1 << 24  # and those of 32 bits
 
 
-def watched(frame: pl.LazyFrame, given: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+def watched(frame: pl.LazyFrame) -> pl.LazyFrame:
     """`frame`, which fails with InvalidOperationError when it runs where a float was perhaps an integer
-    that it rounds, or a number beyond all floats. Columns that are given as floats may round."""
+    that it rounds, or a number beyond all floats."""
     schema = frame.collect_schema()
-    limits = {
-        name: inf if (wanted := given.get(name)) is not None and wanted.is_float() else WHOLE
-        for name, type in schema.items()
-        if _holds_floats(type)
-    }
+    columns = [name for name, type in schema.items() if _holds_floats(type)]
 
     def checked(batch: pl.DataFrame) -> pl.DataFrame:
-        for name, limit in limits.items():
-            if any(_reaches(floats, limit) for floats in _floats(batch[name])):
-                raise pl.exceptions.InvalidOperationError(f"column '{name}' holds numbers from {limit} on")
+        for name in columns:
+            if any(map(_may_round, _floats(batch[name]))):
+                raise pl.exceptions.InvalidOperationError(f"column '{name}' may be rounded")
         return batch
 
-    if not limits:
+    if not columns:
         return frame
     return frame.map_batches(checked, streamable=True, schema=schema, validate_output_schema=False)
+
+
+def is_whole(text: pl.Expr) -> pl.Expr:
+    """Of numbers: whether they are written as integers."""
+    return ~text.str.contains("[.eEnN]")
 
 
 def beyond_floats(text: pl.Expr, value: pl.Expr) -> pl.Expr:
     """Where `value`, read from `text`, is infinite, and the text is a number."""
     return value.is_infinite() & ~text.str.contains("[nN]")
+
+
+def rounded(text: pl.Expr, value: pl.Expr) -> pl.Expr:
+    """Where `value`, read from `text`, is a float, and the text another integer."""
+    whole = value.cast(pl.Int128, strict=False)
+    return is_whole(text) & text.cast(pl.Int128, strict=False).ne_missing(whole)
 
 
 def _holds_floats(type: Any) -> bool:
@@ -54,5 +61,6 @@ def _floats(values: pl.Series) -> Iterator[pl.Series]:
         yield values
 
 
-def _reaches(floats: pl.Series, limit: float) -> bool:
+def _may_round(floats: pl.Series) -> bool:
+    limit = _WHOLE_32 if floats.dtype == pl.Float32 else WHOLE
     return any(abs(end) >= limit for end in (floats.min(), floats.max()) if isinstance(end, float))

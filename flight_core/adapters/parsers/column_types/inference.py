@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from flight_core.adapters.parsers.column_types.floats import WHOLE, beyond_floats
+from flight_core.adapters.parsers.column_types.floats import WHOLE, beyond_floats, is_whole
 
 # Mean "no value" in a column whose other values are not text; in text they may be words.
 NULL_WORDS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "Null", "None", r"\N")
@@ -63,7 +63,7 @@ def _plain_number(text: pl.Expr) -> pl.Expr:
 def _plain_float(text: pl.Expr) -> pl.Expr:
     """Also no long integer, whose last digits a float would lose, and nothing beyond all floats."""
     value = text.cast(pl.Float64, strict=False)
-    rounds = (value.abs() >= WHOLE) & ~text.str.contains("[.eEnN]")
+    rounds = (value.abs() >= WHOLE) & is_whole(text)
     return _plain_number(text) & ~rounds & ~beyond_floats(text, value)
 
 

@@ -131,7 +131,7 @@ def _attempts(tables: Sequence[Table], options: DelimitedOptions, target: Target
         unread = [column for column in numeric if column not in numbers]
         parts = [
             _plain_numbers(
-                watched(aligned(table.frame(types), table.columns, columns, types), given),
+                watched(aligned(table.frame(types), table.columns, columns, types)),
                 unread,
                 table,
                 options,

@@ -205,9 +205,8 @@ def _read(
         bytes_per_row=scale * (1 - _PREPARED) * len(sample) / (sample.count(b"\n") + 1),
     )
     with _translated():
-        given = target.typed_columns(list(schema))
         scans = [pl.scan_ndjson(str(path), schema=schema) for path in paths]
-        frames = scans if exact else [watched(scan, given) for scan in scans]
+        frames = scans if exact else [watched(scan) for scan in scans]
         marked = [target.marked(frame, label) for frame, label in zip(frames, labels, strict=True)]
         write_parquet(pl.concat(marked), target, counter)
 
