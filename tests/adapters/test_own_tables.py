@@ -1,13 +1,14 @@
 """Tables of the users' own hide datasets of their name, and files that are gone are told politely."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
-from flight_core.domain.errors import QueryFailed
+from flight_core.domain.errors import DatasetNotFound, QueryFailed
 from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.fakes.lake import FakeLake
@@ -77,3 +78,27 @@ def test_a_file_that_is_gone_is_told_without_its_path(engine, lake, tmp_path: Pa
         assert str(tmp_path) not in str(caught.value)
     finally:
         query.close()
+
+
+def test_views_and_macros_read_the_versions_they_name_after_a_restart_and_when_tags_move(lake, tmp_path):
+    options = DuckDbOptions(tmp_path / "workspace.duckdb", (lake.folder,), tmp_path / "engine")
+    lake.commit("x", pa.table({"n": [0]}))
+    lake.commit("x", pa.table({"n": [1]}))
+    lake.tag("x", "gold", 0)
+    with closing(DuckDbEngine(options, lake)) as first, closing(first.open_session()) as session:
+        for sql in (
+            'CREATE VIEW old AS FROM "x@v0"',
+            'CREATE VIEW tagged AS SELECT * FROM datasets."X@Gold"',
+            'CREATE MACRO oldest() AS TABLE FROM "x@v0"',
+        ):
+            session.execute(Statement(sql), lake.state)
+
+    with closing(DuckDbEngine(options, lake)) as again:
+        assert read(again, lake, "FROM old") == read(again, lake, "FROM oldest()") == [{"n": 0}]
+        assert read(again, lake, "FROM tagged") == [{"n": 0}]
+        lake.tag("x", "gold", 1)
+        assert read(again, lake, "FROM tagged") == [{"n": 1}]
+        lake.expire("x", before=1)
+        with pytest.raises(DatasetNotFound):
+            read(again, lake, "FROM old")
+        assert read(again, lake, "FROM tagged") == [{"n": 1}]

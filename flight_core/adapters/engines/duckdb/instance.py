@@ -15,7 +15,7 @@ from flight_core.adapters.engines.duckdb.binding import Bound, bind
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.known_plans import KnownPlans
 from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
-from flight_core.adapters.engines.duckdb.own_tables import OwnTables
+from flight_core.adapters.engines.duckdb.own_tables import OwnTables, versions_read
 from flight_core.adapters.engines.duckdb.policy import approve
 from flight_core.adapters.engines.duckdb.repeatable import (
     has_own_code,
@@ -74,7 +74,7 @@ class Instance:
         self.root = _opened(options)
         show_system_tables(self.root, system_table)
         self.pool = CursorPool(self.root)
-        self.views = LakeViews(self.root.cursor(), store, options.home)
+        self.views = LakeViews(self.root.cursor(), store, options.home, versions_read(self.root))
         self.parser = Parser()
         self._approved = lru_cache(maxsize=2048)(self._approve)
         self.own_tables = OwnTables()

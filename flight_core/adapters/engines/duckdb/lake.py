@@ -47,15 +47,23 @@ class LakeViews:
     """Keeps the views of one instance in step with the lake. Thread-safe.
 
     Clients may see the SQL of views, so it names files from `home` on, as `~/...`.
+    `named` are the versions, as `name@version`, that views and macros of the users' read.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, store: VersionFiles, home: Path) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        store: VersionFiles,
+        home: Path,
+        named: Iterable[str] = (),
+    ) -> None:
         self._connection = connection
         self._store = store
         self._home = f"{home}/"
         self._lock = threading.Lock()
         self._versions: dict[str, VersionRef] = {}
         self._passing: deque[str] = deque()
+        self._named = set(named)
         self._live = LiveViews(-1, {})
 
     @property
@@ -86,6 +94,7 @@ class LakeViews:
             for key, entry in lake.datasets.items():
                 if shown.get(key) != entry.ref:
                     self._replace(entry, shown)
+            self._show_named(lake)
             self._live = LiveViews(lake.revision, shown)
             return self._live
 
@@ -97,6 +106,7 @@ class LakeViews:
         """
         ref = ref_named(name, lake, self._store.version_at)
         self._show(name.lower(), ref)
+        self._named.add(name.lower())
         return ref
 
     def temporary(self, name: str, ref: VersionRef) -> str:
@@ -155,6 +165,19 @@ class LakeViews:
             if self._versions.get(name) != ref:
                 self._create(name, select(files))
                 self._versions[name] = ref
+
+    def _show_named(self, lake: LakeState) -> None:
+        """Views of the users' read versions without naming them to us: after a start none is shown, and
+        tags move."""
+        for name in tuple(self._named):
+            try:
+                ref = ref_named(name, lake, self._store.version_at)
+                if self._versions.get(name) != ref:
+                    self._create(name, scan_whole(self._files(ref)))
+                    self._versions[name] = ref
+            except (FlightCoreError, duckdb.Error):  # told to whoever reads it
+                self._drop(name)
+                self._versions.pop(name, None)
 
     def _replace(self, entry: LakeEntry, shown: dict[str, VersionRef]) -> None:
         try:

@@ -1,4 +1,5 @@
-"""Which names are taken by tables and views of the users' own, without asking DuckDB each time."""
+"""Tables, views and macros of the users' own: which names they take, without asking DuckDB each time, and
+which versions of datasets they read."""
 
 import threading
 from collections.abc import Iterator
@@ -6,12 +7,24 @@ from contextlib import contextmanager
 
 import duckdb
 
+from flight_core.adapters.engines.duckdb.statements import tokenize
 from flight_core.infrastructure.duckdb_pool import WORKSPACE
 
 _NAMES = f"""
     SELECT lower(table_name) FROM duckdb_tables() WHERE database_name = '{WORKSPACE}'
     UNION ALL SELECT lower(view_name) FROM duckdb_views() WHERE database_name = '{WORKSPACE}' AND NOT internal
 """
+_TEXTS = f"""
+    SELECT sql FROM duckdb_views() WHERE database_name = '{WORKSPACE}' AND NOT internal
+    UNION ALL SELECT macro_definition FROM duckdb_functions() WHERE NOT internal
+"""
+
+
+def versions_read(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The versions that views and macros read, as `name@version` in lower case."""
+    texts = [text for (text,) in connection.cursor().execute(_TEXTS).fetchall() if "@" in (text or "")]
+    tokens = (token for text in texts for token in tokenize(text) if token.kind == "identifier")
+    return frozenset(token.text.strip('"').lower() for token in tokens if "@" in token.text)
 
 
 class OwnTables:
