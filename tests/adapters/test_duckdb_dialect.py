@@ -129,10 +129,9 @@ def test_plain_set_stays_within_its_session(engine, lake):
     ("sql", "place"),
     [
         ("USE workspace", "workspace.main"),
-        ("USE memory", "memory.main"),
         ("USE lake", "lake.datasets"),
         ("USE datasets", "lake.datasets"),
-        ("USE memory; USE datasets", "lake.datasets"),
+        ("USE workspace; USE datasets", "lake.datasets"),
         ("SET schema = 'datasets'", "lake.datasets"),
         ("SET search_path = 'datasets,main'", "lake.datasets"),
         ("USE lake; RESET search_path", "workspace.main"),
