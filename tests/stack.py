@@ -50,6 +50,14 @@ class Stack:
     def flight(self, **options) -> fl.FlightClient:
         return fl.connect(self.flight_uri, **options)
 
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """Of ADBC over Flight SQL, each statement committed by itself."""
+        from adbc_driver_flightsql import dbapi
+
+        with dbapi.connect(self.flight_uri, autocommit=True) as connection, connection.cursor() as made:
+            yield made
+
     def http(self, **options) -> httpx.Client:
         return httpx.Client(**{"base_url": self.http_url, "verify": _NOBODY, **options})
 

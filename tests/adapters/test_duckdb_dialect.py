@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flight_core.domain.errors import InvalidSql, QueryFailed, StatementNotAllowed, TransactionFailed
+from flight_core.domain.errors import InvalidSql, QueryFailed, StatementNotAllowed
 from flight_core.domain.query import Statement, StatementKind
-from tests.contracts.query_engines import BIRDS, duckdb_engine, read, rows
+from tests.contracts.query_engines import BIRDS, duckdb_engine, read, require_conflict, rows
 from tests.fakes.lake import FakeLake
 
 
@@ -146,31 +146,9 @@ def test_datasets_stay_in_sight_after_use(engine, lake, sql, place):
     session.close()
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (
-            "CREATE OR REPLACE TABLE shared AS SELECT 2 AS i",
-            "CREATE OR REPLACE TABLE shared AS SELECT 3 AS i",
-        ),
-    ],
-)
-def test_of_two_transactions_that_change_the_same_one_is_told_to_start_again(engine, lake, first, second):
-    one, other = engine.open_session(), engine.open_session()
-    one.execute(Statement("CREATE OR REPLACE TABLE shared AS SELECT 1 AS i"), lake.state)
-    one.begin()
-    other.begin()
-
-    def both():
-        one.execute(Statement(first), lake.state)
-        other.execute(Statement(second), lake.state)
-        one.commit()
-        other.commit()
-
-    with pytest.raises(TransactionFailed, match="another transaction changed the same table or rows"):
-        both()
-    one.close()
-    other.close()
+def test_of_two_transactions_that_replace_the_same_table_one_is_told_to_start_again(engine, lake):
+    replace = "CREATE OR REPLACE TABLE shared AS SELECT {} AS i"
+    require_conflict(engine, lake, replace.format(2), replace.format(3))
 
 
 @pytest.mark.parametrize(

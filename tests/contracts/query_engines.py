@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.application.ports.engine import Query, QueryEngine
+from flight_core.domain.errors import TransactionFailed
 from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 from tests.fakes.lake import FakeLake
@@ -30,3 +32,22 @@ def read(query: Query) -> pa.Table:
 
 def rows(engine: QueryEngine, lake: FakeLake, sql: str, *values: object) -> list[dict[str, object]]:
     return read(engine.plan(Statement(sql, values), lake.state)).to_pylist()
+
+
+def require_conflict(engine: QueryEngine, lake: FakeLake, first: str, second: str) -> None:
+    """Of two transactions at once that change the table `shared`, one is told to start again."""
+    one, other = engine.open_session(), engine.open_session()
+    one.execute(Statement("CREATE TABLE shared AS SELECT 1 AS i"), lake.state)
+    one.begin()
+    other.begin()
+
+    def both() -> None:
+        one.execute(Statement(first), lake.state)
+        other.execute(Statement(second), lake.state)
+        one.commit()
+        other.commit()
+
+    with pytest.raises(TransactionFailed, match="another transaction changed the same table or rows"):
+        both()
+    one.close()
+    other.close()

@@ -13,7 +13,7 @@ from flight_core.domain.errors import (
     TransactionFailed,
 )
 from flight_core.domain.query import Statement, StatementKind
-from tests.contracts.query_engines import BIRDS, NUMBERS, read, rows
+from tests.contracts.query_engines import BIRDS, NUMBERS, read, require_conflict, rows
 
 
 def test_sessions_share_tables_and_keep_temporary_ones_to_themselves(engine, lake):
@@ -134,21 +134,7 @@ def test_ending_a_transaction_that_was_not_begun_is_a_clear_failure(engine):
     ],
 )
 def test_of_two_transactions_that_change_the_same_one_is_told_to_start_again(engine, lake, first, second):
-    one, other = engine.open_session(), engine.open_session()
-    one.execute(Statement("CREATE TABLE shared AS SELECT 1 AS i"), lake.state)
-    one.begin()
-    other.begin()
-
-    def both():
-        one.execute(Statement(first), lake.state)
-        other.execute(Statement(second), lake.state)
-        one.commit()
-        other.commit()
-
-    with pytest.raises(TransactionFailed, match="another transaction changed the same table or rows"):
-        both()
-    one.close()
-    other.close()
+    require_conflict(engine, lake, first, second)
 
 
 def test_a_result_half_read_survives_the_next_statement_of_its_session(engine, lake):

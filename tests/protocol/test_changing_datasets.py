@@ -41,10 +41,7 @@ def change(request, stack: Stack, client, cursor):
 
 @pytest.fixture
 def cursor(stack):
-    with (
-        adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
-        connection.cursor() as made,
-    ):
+    with stack.cursor() as made:
         yield made
 
 

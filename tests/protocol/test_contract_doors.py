@@ -40,7 +40,7 @@ def http(stack):
 
 @pytest.fixture
 def sql(stack):
-    with adbc.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+    with stack.cursor() as cursor:
         yield cursor
 
 
@@ -197,7 +197,7 @@ def test_no_dataset_is_made_that_a_table_would_hide_nor_a_table_that_would_hide_
     assert found(sql, "FROM mine") == [(1,)]
     sql.execute("DROP TABLE mine")
     do_put(stack, fl.FlightDescriptor.for_path("mine"), ROWS)
-    with adbc.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+    with stack.cursor() as cursor:
         with pytest.raises(adbc.Error, match="dataset_exists"):
             cursor.adbc_ingest("Mine", ROWS, mode="create")
         with pytest.raises(adbc.Error, match="dataset_exists"):

@@ -23,10 +23,7 @@ def client(stack):
 
 @pytest.fixture
 def cursor(stack):
-    with (
-        adbc_driver_flightsql.dbapi.connect(stack.flight_uri, autocommit=True) as connection,
-        connection.cursor() as cursor,
-    ):
+    with stack.cursor() as cursor:
         yield cursor
 
 

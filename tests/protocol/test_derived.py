@@ -185,7 +185,7 @@ def test_nobody_else_writes_to_a_derived_dataset_at_any_door(stack, client):
     table = pa.table({"n": [9]})
     with stack.flight() as flight, pytest.raises(pa.ArrowInvalid, match="dataset_derived"):
         put(flight, "b", table)
-    with adbc.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+    with stack.cursor() as cursor:
         for sql in (
             "INSERT INTO datasets.b VALUES (9)",
             "CREATE OR REPLACE TABLE datasets.b AS SELECT 9 AS n",

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import adbc_driver_flightsql.dbapi as dbapi
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
@@ -60,7 +59,7 @@ def test_every_door_finds_what_another_one_left(stack):
         assert b'"cached":true' in info.app_metadata
         assert info.total_records == fresh.num_rows
         assert client.do_get(info.endpoints[0].ticket).read_all().equals(fresh)
-    with dbapi.connect(stack.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+    with stack.cursor() as cursor:
         cursor.execute(sql)
         assert cursor.fetch_arrow_table().combine_chunks().equals(fresh.combine_chunks())
     assert ask(stack, sql) == ("hit", fresh)

@@ -342,7 +342,7 @@ def test_rows_that_a_statement_wrote_tell_what_they_were_made_from(tmp_path, con
             body = {"columns": [{"name": "x", "type": "int64"}]}
             with made.http() as client:
                 assert client.put("/api/v1/datasets/taken/contract", json=body).status_code < 300
-        with adbc.connect(made.flight_uri, autocommit=True) as connection, connection.cursor() as cursor:
+        with made.cursor() as cursor:
             cursor.execute("INSERT INTO datasets.taken SELECT x FROM source")
             cursor.execute("SELECT version, parent_dataset, parent_version FROM skein.lineage ORDER BY ALL")
             assert cursor.fetchall() == [(1, "source", 0), (1, "taken", 0)]

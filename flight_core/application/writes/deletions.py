@@ -127,12 +127,12 @@ class DeleteRows:
             closing(self.engine.open_session()) as session,
         ):
             self.engine.classify(f"SELECT\n{condition}")  # fails if it closes the parenthesis around it
-            outcome = self._run(
+            rows = self._run(
                 session, statement, actor=actor, door=door, cancellation=cancellation, expected=expected
             )
-        if outcome is None:
+        if rows is None:
             raise InvalidSql("the condition is not a single one; write what follows WHERE")
-        return outcome.affected_rows or 0
+        return rows
 
     def _run(
         self,
@@ -142,11 +142,11 @@ class DeleteRows:
         actor: Actor,
         door: str,
         cancellation: Cancellation,
-        expected: int | None = None,
-    ) -> Outcome | None:
-        """Run a DELETE of a dataset; None if the statement is something else."""
+        expected: int | None,
+    ) -> int | None:
+        """How many rows are gone; None if the statement is no DELETE of a dataset."""
 
-        def once() -> Outcome | None:
+        def once() -> int | None:
             lake = self.datasets.lake_state()
             found = session.dataset_statement(statement.sql, lake)
             if found is None or found.verb is not DatasetVerb.DELETE:
@@ -156,7 +156,7 @@ class DeleteRows:
                 self.find(session, found, parameters, lake, actor=actor, door=door, cancellation=cancellation)
             ) as deletion:
                 deletion.commit(expected)
-                return counted(deletion.rows)
+                return deletion.rows
 
         return despite_conflicts(once, attempts=ATTEMPTS if expected is None else 1)
 

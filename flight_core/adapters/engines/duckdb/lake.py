@@ -22,7 +22,7 @@ from flight_core.domain.dataset import (
 )
 from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.query import PLACE_COLUMNS, Part, Window
-from flight_core.domain.versions import ref_named
+from flight_core.domain.versions import TagName, ref_named, version_named
 from flight_core.infrastructure.duckdb_pool import DATASETS, VERSIONS
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,8 @@ class LakeViews:
     """Keeps the views of one instance in step with the lake. Thread-safe.
 
     Clients may see the SQL of views, so it names files from `home` on, as `~/...`.
-    `named` are the versions, as `name@version`, that views and macros of the users' read.
+    `named` are the versions, as `name@version`, that views and macros of the users' read: those, and tags,
+    are looked at again after each commit.
     """
 
     def __init__(
@@ -106,7 +107,8 @@ class LakeViews:
         """
         ref = ref_named(name, lake, self._store.version_at)
         self._show(name.lower(), ref)
-        self._named.add(name.lower())
+        if isinstance(version_named(name.partition("@")[2]), TagName):
+            self._named.add(name.lower())  # what else is shown stays what it is
         return ref
 
     def temporary(self, name: str, ref: VersionRef) -> str:
@@ -162,9 +164,18 @@ class LakeViews:
     def _show(self, name: str, ref: VersionRef, select: Callable[[TableFiles], str] = scan_whole) -> None:
         files = self._files(ref)  # also for a view that is there: the files may have gone
         with self._lock:
-            if self._versions.get(name) != ref:
-                self._create(name, select(files))
-                self._versions[name] = ref
+            self._move(name, ref, files, select)
+
+    def _move(
+        self,
+        name: str,
+        ref: VersionRef,
+        files: TableFiles,
+        select: Callable[[TableFiles], str] = scan_whole,
+    ) -> None:
+        if self._versions.get(name) != ref:
+            self._create(name, select(files))
+            self._versions[name] = ref
 
     def _show_named(self, lake: LakeState) -> None:
         """Views of the users' read versions without naming them to us: after a start none is shown, and
@@ -172,9 +183,7 @@ class LakeViews:
         for name in tuple(self._named):
             try:
                 ref = ref_named(name, lake, self._store.version_at)
-                if self._versions.get(name) != ref:
-                    self._create(name, scan_whole(self._files(ref)))
-                    self._versions[name] = ref
+                self._move(name, ref, self._files(ref))
             except (FlightCoreError, duckdb.Error):  # told to whoever reads it
                 self._drop(name)
                 self._versions.pop(name, None)
