@@ -51,7 +51,9 @@ class Database:
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         else:  # by themselves, others show each statement what has been committed by then
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        sa.event.listen(self._engine, "checkin", self._close_if_late)
         self._writer = self._engine.execution_options(skein_write=True)
+        self._closed = False
         self._watch: sa.PoolProxiedConnection | None = None
         self._watch_lock = threading.Lock()
 
@@ -101,11 +103,17 @@ class Database:
                 _upgrade(connection)
 
     def close(self) -> None:
+        """What other threads are in the middle of goes on to its end; its connections are closed then."""
+        self._closed = True
         with self._watch_lock:
             if self._watch is not None:
                 self._watch.close()
                 self._watch = None
         self._engine.dispose()
+
+    def _close_if_late(self, _connection: Any, entry: sa.pool.ConnectionPoolEntry) -> None:
+        if self._closed:  # its pool has been disposed of, nobody else would
+            entry.close()
 
 
 def _is_up_to_date(connection: sa.Connection) -> bool:
