@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import adbc_driver_flightsql.dbapi as dbapi
+import httpx
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
@@ -30,11 +31,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def over_http(stack: Stack, sql: str) -> pa.Table:
+    """A result that breaks off is refused with what its query failed with."""
     accept = {"Accept": "application/vnd.apache.arrow.stream", **HEADERS}
-    with stack.http(headers=accept) as client:
-        response = client.post("/api/v1/query", json={"sql": sql, "limit": 1000})
+    with (
+        stack.http(headers=accept, timeout=60) as client,
+        client.stream("POST", "/api/v1/query", json={"sql": sql, "limit": 1000}) as response,
+    ):
+        try:
+            content = response.read()
+        except httpx.RemoteProtocolError:
+            assert response.status_code == 200
+            failed = client.get(f"/api/v1/queries/{response.headers['Skein-Query-Id']}").json()
+            assert failed["state"] == "failed", failed
+            raise AssertionError(failed["error"]) from None
         assert response.status_code == 200, response.text
-        return pa.ipc.open_stream(response.content).read_all()
+        return pa.ipc.open_stream(content).read_all()
 
 
 def over_flight(stack: Stack, sql: str) -> pa.Table:

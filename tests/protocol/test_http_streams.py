@@ -134,7 +134,7 @@ def test_cancelling_what_has_ended_changes_nothing(stack):
 
 
 @pytest.mark.parametrize("accept", [ARROW, "application/json", "application/x-ndjson", "text/csv"])
-def test_a_failure_after_the_first_rows_breaks_the_connection(stack, accept):
+def test_a_failure_after_the_first_rows_breaks_the_connection_and_its_query_tells_why(stack, accept):
     with (
         stack.http() as http,
         http.stream(
@@ -145,9 +145,9 @@ def test_a_failure_after_the_first_rows_breaks_the_connection(stack, accept):
         with pytest.raises(httpx.RemoteProtocolError):
             for _ in response.iter_bytes():
                 pass
+        told = http.get(f"/api/v1/queries/{response.headers['Skein-Query-Id']}").json()
+    assert (told["state"], told["error"]) == ("failed", "query_failed")
     until(lambda: at_rest(stack))
-    assert only_query(stack, FAILS_LATE).state is QueryState.FAILED
-    assert only_query(stack, FAILS_LATE).error == "query_failed"
 
 
 def saved_in_spite(client: RawClient) -> bytes:
