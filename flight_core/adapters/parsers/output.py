@@ -17,6 +17,7 @@ from flight_core.adapters.parsers.meter import Meter
 ROW_GROUP_ROWS = 61_440
 FILE_ROWS = 32 * ROW_GROUP_ROWS  # whoever changes a row writes its file again
 FILE_BYTES = 1 << 30  # in memory
+PAGE_BYTES = 256 << 10  # in memory; a search by key decodes only the pages that hold its rows
 _NO_BYTES = 1 << 62
 
 
@@ -77,7 +78,9 @@ class Target:
             max_rows_per_file=self._file_rows,
             approximate_bytes_per_file=_NO_BYTES if self.row_bytes else FILE_BYTES,
         )
-        frame.sink_parquet(layout, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        frame.sink_parquet(
+            layout, compression="zstd", row_group_size=ROW_GROUP_ROWS, data_page_size=PAGE_BYTES
+        )
         shutil.rmtree(before, ignore_errors=True)
 
     @property

@@ -22,6 +22,7 @@ GROUP_ROWS = 61_440
 DICTIONARY_BYTES = (
     64 << 10
 )  # of a column of a row group; with larger ones files are larger and slower to scan
+PAGE_BYTES = 64 << 10  # encoded; a search by key decodes only the pages that hold its rows
 GROUP_BYTES = 128 << 20  # in memory; wide rows make smaller groups
 FILE_GROUPS = 32  # whoever changes a row writes its file again
 FILE_BYTES = 512 << 20
@@ -95,6 +96,7 @@ class PartWriter:
             store_schema=False,
             store_decimal_as_integer=True,
             dictionary_pagesize_limit=DICTIONARY_BYTES,
+            data_page_size=PAGE_BYTES,
         )
 
     def _finish(self) -> None:
