@@ -65,8 +65,8 @@ def get_schedule(name: str, use_cases: UseCases, caller: Caller) -> wire.Schedul
 def change_schedule(
     name: str, request: wire.ScheduleChange, use_cases: UseCases, caller: Caller
 ) -> wire.Schedule:
-    """Pause it, resume it, or give it another timing or ingestion. What is left out stays. One that has a
-    `pause_reason` belongs to whoever resumes it."""
+    """Pause it, resume it, or give it another timing or ingestion. What is left out stays. It belongs to
+    whoever gives it another ingestion, and one that has a `pause_reason` to whoever resumes it."""
     changed = use_cases.schedules.change(
         name,
         actor=caller,

@@ -78,7 +78,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         with http(made, "owner") as client:
             for dataset in ("sales_eu", SECRET):
                 request = {"dataset": dataset, "source": uploaded(client), "mode": "append"}
-                done = client.post("/api/v1/ingestions", json=request, headers={"Prefer": "wait=30"})
+                done = client.post("/api/v1/ingestions", json=request, headers={"Prefer": "wait=60"})
                 assert done.json()["state"] == "succeeded", done.text
             contract = client.put(f"/api/v1/datasets/{SECRET}/contract", json={"columns": [{"name": "id"}]})
             assert contract.status_code < 300, contract.text
@@ -318,3 +318,25 @@ def test_whoever_may_read_rows_may_hold_them_against_a_contract(stack: Stack) ->
         for action in ("check", "infer"):
             refused = client.post(f"/api/v1/datasets/{SECRET}/contract/{action}", json=contract)
             assert (refused.status_code, refused.json()["code"]) == (404, "dataset_not_found"), refused.text
+
+
+def test_a_schedule_does_with_the_rights_of_its_owner_only_what_its_owner_said(stack: Stack) -> None:
+    ingestion = {"dataset": "sales_names", "source": {"kind": "sql", "sql": "SELECT 1 AS id"}}
+    theirs = {"name": "theirs", "ingestion": ingestion, "every_s": 86_400, "paused": True}
+    with http(stack, "owner") as owner, http(stack, "chief") as chief:
+        assert owner.post("/api/v1/schedules", json=theirs).status_code == 201
+        ingestion["source"] = {"kind": "sql", "sql": "SELECT dataset FROM skein.datasets"}
+        changed = chief.patch("/api/v1/schedules/theirs", json={"ingestion": ingestion})
+        assert changed.json()["actor"] == "chief", changed.text
+        run = chief.post("/api/v1/schedules/theirs/run", headers={"Prefer": "wait=60"}).json()
+        assert run["state"] == "succeeded", run["error"]
+        assert SECRET not in chief.post("/api/v1/query", json={"sql": "FROM sales_names"}).text
+
+
+def test_nobody_makes_a_dataset_anew_from_what_is_out_of_sight(stack: Stack) -> None:
+    with http(stack, "loader") as client:
+        reply = client.post("/api/v1/datasets/sales_late/refresh")
+        assert (reply.status_code, reply.json()["code"]) == (403, "permission_denied"), reply.text
+        assert SECRET not in reply.text
+    with http(stack, "owner") as client:
+        assert client.get("/api/v1/datasets/sales_late/derivation").json()["state"] == "new"

@@ -11,7 +11,7 @@ from flight_core.application.queries.added_rows import added_rows
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import AddedRows, DatasetName, DatasetVersion, VersionRef, WriteMode
 from flight_core.domain.derivation import Derivation, Versions, current_inputs
-from flight_core.domain.errors import Conflict, DatasetNotFound, IngestionNotFound
+from flight_core.domain.errors import Conflict, DatasetNotFound, IngestionNotFound, PermissionDenied
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.lineage import from_info
@@ -29,6 +29,7 @@ class Refresh:
 
     Raises:
         DerivationNotFound
+        PermissionDenied: the actor does not see what it is made from.
         DatasetNotFound: an input does not exist.
         Conflict: somebody else changes it all the time.
     """
@@ -49,6 +50,12 @@ class Refresh:
             derivation = self.derivations.find(target)
             if derivation is None:
                 raise derivation_not_found(target)
+            if not all(map(actor.sees, derivation.reads)):
+                raise PermissionDenied(
+                    f"'{actor.name}' may not make '{target}' anew: what it is made from is out of their"
+                    " sight; ask somebody who sees it",
+                    name=target.value,
+                )
             running = run_of(derivation, self.ingestions)
             if running is not None and not running.state.final:
                 return running

@@ -119,8 +119,10 @@ class AddSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSchedule:
-    """What is None stays. Resuming counts from now: nothing was missed while it was paused. What was
-    paused because its owner had lost the rights belongs to whoever resumes it, who needs them.
+    """What is None stays. Resuming counts from now: nothing was missed while it was paused.
+
+    Who says what else it ingests, or resumes what was paused because its owner had lost the rights, has it
+    from then on, and needs the rights: nobody has others' rights do what they themselves may not.
 
     Raises:
         ScheduleNotFound, PermissionDenied, InvalidOption; and whatever `StartIngestion` refuses.
@@ -139,11 +141,9 @@ class ChangeSchedule:
     ) -> Schedule:
         old = self.desk.owned(name, actor)
         new = replace(old, request=request or old.request, timing=timing or old.timing)
-        taken_over = paused is False and bool(old.pause_reason)
-        if taken_over:
-            new = replace(new, actor=actor.name, pause_reason="")
-        if taken_over or request is not None:
-            new = replace(new, reads=self.desk.check(new.request, actor))
+        if new.request != old.request or (paused is False and old.pause_reason):
+            reads = self.desk.check(new.request, actor)
+            new = replace(new, actor=actor.name, pause_reason="", reads=reads)
         due = self.desk.next_at(new.timing, old.created_at)
         if old.paused if paused is None else paused:
             new = replace(new, next_at=None)
