@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path, PurePath
 
 import anyio.to_thread
@@ -17,6 +18,8 @@ from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
 
 MAX_FILES = 10_000
+
+_MAX_MATCHES = 10 * MAX_FILES  # folders count, and files that match in several ways
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -92,7 +95,11 @@ class FileSource:
             yield located, PurePath(given).name
         else:
             base = _fixed_part(located)
-            for match in sorted(glob.glob(str(located), recursive=True)):  # noqa: PTH207
+            matches = glob.iglob(_plain(located), recursive=True)  # noqa: PTH207
+            found = list(islice(matches, _MAX_MATCHES + 1))
+            if len(found) > _MAX_MATCHES:
+                raise LimitExceeded(f"'{given}' matches more than {_MAX_MATCHES} times; name a folder below")
+            for match in sorted(found):
                 yield Path(match), str(PurePath(match).relative_to(base))
 
     def _locate(self, given: str) -> Path:
@@ -104,7 +111,12 @@ class FileSource:
         if not located:
             raise self._not_allowed(given)
         best = next((path for path in located if _exists(_fixed_part(path))), located[0])
-        self._check_allowed(_fixed_part(best), given)
+        fixed = _fixed_part(best)
+        self._check_allowed(fixed, given)
+        if ".." in best.relative_to(fixed).parts:  # would tell what there is elsewhere
+            raise InvalidSource(
+                f"'{given[:200]}' leads up after a wildcard; name the folder", path=given[:200]
+            )
         return best
 
     def _resolved(self, path: Path) -> Path:
@@ -185,6 +197,12 @@ def _fixed_part(path: Path) -> Path:
         if _MAGIC.search(parent.name):
             return parent.parent
     return path.parent if _MAGIC.search(path.name) else path
+
+
+def _plain(pattern: Path) -> str:
+    """The same pattern; `**/**` would match a file once for each way to divide its folders between them."""
+    parts = (part for part, same in groupby(pattern.parts) for part in ([part] if part == "**" else same))
+    return str(PurePath(*parts))
 
 
 def _exists(path: Path) -> bool:
