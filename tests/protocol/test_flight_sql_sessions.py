@@ -229,6 +229,25 @@ def test_too_many_sessions_are_refused_and_those_that_hold_nothing_make_room(tmp
             assert third.rows("SELECT 1") == [(1,)]
 
 
+def test_nobody_keeps_others_out_by_many_sessions(tmp_path):
+    tokens = "ann/read=a1,bob/read=b1"
+    with sql_stack(tmp_path, tokens=tokens, max_sessions=3) as stack, fl.connect(stack.uri) as client:
+
+        def session(token: str, cookie: str) -> RawFlightSql:
+            headers = {"authorization": f"Bearer {token}", "cookie": f"arrow_flight_session_id={cookie}"}
+            return RawFlightSql(client, headers)
+
+        oldest, *_ = (session("a1", f"number{number}").begin() for number in range(3))
+        with pytest.raises(fl.FlightUnavailableError, match=r"\[too_many_sessions\]"):
+            session("a1", "one-more").begin()
+        kept = session("b1", "number1").begin()
+        with pytest.raises(KeyError, match=r"\[handle_not_found\]"):
+            session("a1", "number0").commit(oldest)
+        with pytest.raises(fl.FlightUnavailableError, match=r"\[too_many_sessions\]"):
+            session("b1", "one-more").begin()
+        session("b1", "number1").commit(kept)
+
+
 def test_a_handle_of_another_user_is_unknown(tmp_path):
     users = "alice/read+write=wonderland,bob/read+write=builder"
     with sql_stack(tmp_path, users=users) as stack, fl.connect(stack.uri) as client:

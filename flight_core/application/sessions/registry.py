@@ -3,10 +3,11 @@
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.sessions.session import ClientSession, SessionLimits, session_id
@@ -23,9 +24,14 @@ class _Entry:
     used_at: float
     calls: int = 0  # that are using it now
 
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.actor, self.key
+
 
 class SessionRegistry:
-    """Thread-safe. One thread looks after idle sessions; `close` ends it."""
+    """Thread-safe. One thread looks after idle sessions; `close` ends it. Keys mean something to their actor
+    alone."""
 
     def __init__(
         self,
@@ -37,7 +43,7 @@ class SessionRegistry:
         self._engine = engine
         self._clock = clock
         self._changed = threading.Condition()
-        self._by_key: OrderedDict[str, _Entry] = OrderedDict()  # the latest use comes last
+        self._by_key: OrderedDict[tuple[str, str], _Entry] = OrderedDict()  # the latest use comes last
         self._by_id: dict[str, _Entry] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="session-expiry", daemon=True)
@@ -49,16 +55,20 @@ class SessionRegistry:
         A key that ends in `/` and a session's id finds that session, whatever key it was made with.
 
         Raises:
-            TooManySessions: and every one of them holds something.
+            TooManySessions: every one of them holds something, and nobody else has more of them.
         """
+        given_up = None
         with self._changed:
-            entry = self._by_key.get(key) or self._of_id(key.rpartition("/")[2], actor)
+            entry = self._found(key, actor)
             if entry is None:
-                self._make_room()
+                given_up = self._make_room(actor)
                 session = ClientSession(self._engine, self.limits, self._clock)
                 entry = _Entry(key, actor, session, self._clock())
-                self._by_key[key] = self._by_id[session.id] = entry
-            return self._use(entry)
+                self._by_key[entry.place] = self._by_id[session.id] = entry
+            self._use(entry)
+        if given_up is not None:
+            given_up.session.close()
+        return entry.session
 
     def enter_by_handle(self, handle: bytes, actor: str) -> ClientSession:
         """The session that issued the handle: the same client may come on another connection.
@@ -70,7 +80,8 @@ class SessionRegistry:
             entry = self._by_id.get(session_id(handle))
             if entry is None or entry.actor != actor:
                 raise HandleNotFound("the handle is unknown here: its session was closed, or expired")
-            return self._use(entry)
+            self._use(entry)
+            return entry.session
 
     def leave(self, session: ClientSession) -> None:
         with self._changed:
@@ -82,7 +93,7 @@ class SessionRegistry:
     def end(self, key: str, actor: str) -> None:
         """Close a session; fine if there is none."""
         with self._changed:
-            entry = self._by_key.get(key) or self._of_id(key.rpartition("/")[2], actor)
+            entry = self._found(key, actor)
             if entry is None:
                 return
             self._remove(entry)
@@ -123,29 +134,34 @@ class SessionRegistry:
         for entry in entries:
             entry.session.close()
 
-    def _of_id(self, session_id: str, actor: str) -> _Entry | None:
-        entry = self._by_id.get(session_id)
+    def _found(self, key: str, actor: str) -> _Entry | None:
+        entry = self._by_key.get((actor, key)) or self._by_id.get(key.rpartition("/")[2])
         return entry if entry is not None and entry.actor == actor else None
 
-    def _use(self, entry: _Entry) -> ClientSession:
-        self._by_key.move_to_end(entry.key)
+    def _use(self, entry: _Entry) -> None:
+        self._by_key.move_to_end(entry.place)
         entry.calls += 1
-        return entry.session
 
-    def _make_room(self) -> None:
+    def _make_room(self, actor: str) -> _Entry | None:
+        """The session that was removed for it, if one had to be: one that holds nothing, else one of whoever
+        has the most. So nobody keeps all others out."""
         if len(self._by_key) < self.limits.max_sessions:
-            return
-        for entry in self._by_key.values():
-            if not entry.calls and not entry.session.holds_state:
-                self._remove(entry)
-                return
+            return None
+        idle = [entry for entry in self._by_key.values() if not entry.calls]
+        empty = (entry for entry in idle if not entry.session.holds_state)
+        owned = Counter(entry.actor for entry in self._by_key.values())
+        greediest, most = owned.most_common(1)[0]
+        theirs = (entry for entry in idle if entry.actor == greediest and most > owned[actor] + 1)
+        for entry in chain(empty, theirs):
+            self._remove(entry)
+            return entry
         raise TooManySessions(
             f"{len(self._by_key)} sessions are open; close some, wait for idle ones to expire, or raise"
             " SKEIN_MAX_SESSIONS"
         )
 
     def _remove(self, entry: _Entry) -> None:
-        del self._by_key[entry.key]
+        del self._by_key[entry.place]
         del self._by_id[entry.session.id]
 
     def _run(self) -> None:
