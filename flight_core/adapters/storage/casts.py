@@ -1,4 +1,4 @@
-"""Arrow arrays to the types that columns are stored as, without losing anything unasked."""
+"""Casting Arrow arrays to the storage types. Information is only lost where that is allowed."""
 
 from decimal import Decimal
 from typing import Any
@@ -21,10 +21,10 @@ _US_PER_HOUR = 60 * _US_PER_MINUTE
 
 
 def cast(array: AnyArray, want: AnyType, column: str, *, allow_lossy: bool) -> AnyArray:
-    """`array` as `want`, which is its stored type or wider (see `fitting`).
+    """Cast `array` to `want`, which is the storage type of its type or a wider one (see `fitting`).
 
     Raises:
-        LossyType: a value cannot be held exactly. With `allow_lossy` only where it cannot be held at all.
+        LossyType: a value cannot be stored exactly; with `allow_lossy`, it cannot be stored at all.
     """
     try:
         return _cast(array, want, column, allow_lossy)
@@ -59,7 +59,7 @@ def _cast(array: AnyArray, want: AnyType, column: str, allow_lossy: bool) -> Any
 
 
 def _within_38_digits(array: AnyArray) -> AnyArray:
-    """DuckDB exports HUGEINTs of 39 digits, too, as decimals of 38, which it cannot read back."""
+    """DuckDB exports a HUGEINT of 39 digits as a DECIMAL(38), too, and cannot read that back."""
     if str(array.type).startswith(_WIDEST_DECIMAL):
         most = pa.scalar(Decimal((0, (9,) * 38, -array.type.scale)), array.type)
         if pc.any(pc.or_(pc.greater(array, most), pc.less(array, pc.negate(most)))).as_py():
@@ -68,7 +68,7 @@ def _within_38_digits(array: AnyArray) -> AnyArray:
 
 
 def _decoded(array: AnyArray) -> AnyArray:
-    """The values themselves. pyarrow takes none out of a view, which is what Polars' categories are."""
+    """Decode a dictionary. pyarrow cannot decode one of views, which is how Polars exports categories."""
     values = array.dictionary
     if values.type in _VIEWS:
         array = pa.DictionaryArray.from_arrays(array.indices, values.cast(_VIEWS[values.type]))
@@ -118,7 +118,7 @@ def _cast_struct(array: AnyArray, want: AnyType, column: str, allow_lossy: bool)
 
 
 def _unpack(array: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Offsets from 0 and the values they point into, for every kind of list and any slice of one."""
+    """Offsets that start at 0, and the values, for every kind of list array and slices of them."""
     lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int32()), 0)
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum_checked(lengths)])
     return offsets, pc.list_flatten(array)
@@ -127,16 +127,16 @@ def _unpack(array: AnyArray) -> tuple[AnyArray, AnyArray]:
 def _microseconds(array: AnyArray, want: AnyType, allow_lossy: bool) -> AnyArray:
     if allow_lossy and array.type.unit == "ns":
         ns = array.cast(pa.int64())
-        us = pc.divide(ns, 1000)  # rounds towards 1970: one too late for moments before that
+        us = pc.divide(ns, 1000)  # rounds towards zero: up, for moments before 1970
         late = pc.greater(pc.multiply(us, 1000), ns)
         return pc.subtract(us, late.cast(pa.int64())).cast(want)
-    # The zone is only how the instant is shown; without it the cast cannot fail on a zone's name.
+    # The time zone only says how an instant is displayed; dropping it avoids failures on unknown zones.
     instants = array.cast(pa.timestamp(array.type.unit, want.tz))
     return instants.cast(want)
 
 
 def _shortened(array: AnyArray, column: str) -> AnyArray:
-    """Without the digits, or the time of day, that the stored type has no room for."""
+    """Drop the digits, or the time of day, that do not fit into the storage type."""
     have = array.type
     if have == pa.date64():
         return pc.floor_temporal(array, unit="day")
@@ -147,7 +147,7 @@ def _shortened(array: AnyArray, column: str) -> AnyArray:
 
 
 def _clock(durations: AnyArray) -> AnyArray:
-    """`[-]HH:MM:SS.ffffff`, the hours unbounded."""
+    """As text: `[-]HH:MM:SS.ffffff`, with any number of hours."""
     us = durations.cast(pa.int64())
     sign = pc.if_else(pc.less(us, 0), "-", "")
     hours, rest = _divmod(us, _US_PER_HOUR)
@@ -168,14 +168,14 @@ def _digits(values: AnyArray, width: int) -> AnyArray:
 
 
 def _interval(array: AnyArray, allow_lossy: bool) -> AnyArray:
-    """`M months D days [-]HH:MM:SS.ffffff`."""
+    """As text: `M months D days [-]HH:MM:SS.ffffff`."""
     months, days, nanoseconds = _month_day_nano(array)
     clock = _clock(nanoseconds.cast(pa.duration("ns")).cast(pa.duration("us"), safe=not allow_lossy))
     return pc.binary_join_element_wise(months.cast(TEXT), " months ", days.cast(TEXT), " days ", clock, "")
 
 
 def _month_day_nano(array: AnyArray) -> tuple[AnyArray, ...]:
-    """The parts of each value; Arrow keeps them as int32, int32, int64 side by side."""
+    """The months, days and nanoseconds of each value, which Arrow stores as int32, int32 and int64."""
     values = array.buffers()[1]
     end = array.offset + len(array)
     halves = pa.Array.from_buffers(pa.int32(), 4 * end, [None, values])

@@ -1,19 +1,19 @@
-"""What a commit does to the version that it is written onto.
+"""What a commit changes: which files the next version consists of.
 
-A change checks whether that version is one it can go onto, and says which files the next one has,
-in which order: some of those that are there, and those that were added.
+A change checks whether it can be applied to the newest version, and lists the files of the next one in the
+order of their rows: some of the existing files, and the files that were added.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
 from flight_core.adapters.storage.log import LiveFile
 from flight_core.adapters.storage.parquet import DataFile
-from flight_core.adapters.storage.rewriting import Survivors
+from flight_core.adapters.storage.rewriting import RewrittenFiles
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.domain.dataset import DatasetVersion, WriteMode
 from flight_core.domain.errors import CommitConflict, DatasetExists
@@ -21,46 +21,53 @@ from flight_core.domain.errors import CommitConflict, DatasetExists
 Files = Sequence[LiveFile]
 
 
-class Change(Protocol):
+class Change(ABC):
+    """What a commit does to its base: the version that is the newest when the commit is written."""
+
     @property
+    @abstractmethod
     def operation(self) -> str:
-        """Its name in the history, where the table is there already."""
+        """Its name in the history, unless the commit creates the table."""
 
     @property
     def keeps_rows(self) -> bool:
-        """Whether the rows are those of the version before, in other files."""
+        """Whether the next version has exactly the rows of the base, in other files."""
+        return False
 
     @property
     def new_columns(self) -> pa.Schema | None:
-        """None: those of the version before."""
+        """The schema of the next version; None if it is that of the base."""
+        return None
 
     @property
     def moved_rows(self) -> int:
-        """How many rows of the version before are in new files."""
+        """How many rows of the base are copied into new files."""
+        return 0
 
     def prepare(self, live: Files, folder: Path) -> Sequence[DataFile]:
-        """The files, besides those with new rows, that it needs in `folder` to go onto a version with the
-        files `live`. Called again for other versions: the answer stands for all that it needs by then."""
+        """Write into `folder` the files that the change needs besides those with new rows, for a base that
+        consists of the files `live`. Called again if the base has changed; the latest answer is complete."""
+        return ()
 
+    @abstractmethod
     def check(self, base: DatasetVersion | None, live: Files) -> None:
         """
         Raises:
-            DatasetExists, CommitConflict
+            DatasetExists, CommitConflict: the change cannot be applied to this base.
         """
 
+    @abstractmethod
     def arrange(self, live: Files, added: Files) -> Files:
-        """The files of the next version."""
+        """The files of the next version, in the order of their rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """New rows."""
+class Written(Change):
+    """New rows are appended, or replace all others."""
 
     mode: WriteMode
     schema: pa.Schema
-    old_schema: pa.Schema | None = None  # of the table that the rows were made to fit
-    keeps_rows: ClassVar[bool] = False
-    moved_rows: ClassVar[int] = 0
+    old_schema: pa.Schema | None = None  # of the table that the rows were converted for
 
     @property
     def operation(self) -> str:
@@ -71,9 +78,6 @@ class Written:
         if self.mode is WriteMode.REPLACE:
             return self.schema
         return changed_columns(self.old_schema, self.schema)
-
-    def prepare(self, live: Files, folder: Path) -> Sequence[DataFile]:
-        return ()
 
     def check(self, base: DatasetVersion | None, live: Files) -> None:
         if base is None:
@@ -89,40 +93,42 @@ class Written:
         return added if self.mode is WriteMode.REPLACE else [*live, *added]
 
 
-class Rewritten:
-    """Rows left out of the files that are there, and new rows after them."""
+@dataclass(frozen=True, slots=True)
+class Rewritten(Change):
+    """Files that lose rows are rewritten without them; new rows come last."""
 
-    keeps_rows = False
+    name: str
+    staged: StagedFiles
+    rewritten: RewrittenFiles
 
-    def __init__(self, operation: str, staged: StagedFiles, survivors: Survivors) -> None:
-        self.operation = operation
-        self._staged = staged
-        self._survivors = survivors
+    @property
+    def operation(self) -> str:
+        return self.name
 
     @property
     def new_columns(self) -> pa.Schema | None:
-        return changed_columns(self._staged.old_schema, self._staged.schema)
+        return changed_columns(self.staged.old_schema, self.staged.schema)
 
     @property
     def moved_rows(self) -> int:
-        return sum(file.row_count for file in self._survivors.files)
+        return sum(file.row_count for file in self.rewritten.files)
 
     def prepare(self, live: Files, folder: Path) -> Sequence[DataFile]:
-        self._survivors.bring_to(live, folder)
-        return self._survivors.files
+        self.rewritten.update(live, folder)
+        return self.rewritten.files
 
     def check(self, base: DatasetVersion | None, live: Files) -> None:
         if base is not None:
-            check_columns(base, self._staged.old_schema, self._staged.schema)
-        self._survivors.check(live)
+            check_columns(base, self.staged.old_schema, self.staged.schema)
+        self.rewritten.check(live)
 
     def arrange(self, live: Files, added: Files) -> Files:
-        names = self._survivors.names
+        replacements = self.rewritten.names
         by_name = {PurePosixPath(file.path).name: file for file in added}
         arranged: list[LiveFile] = []
         for file in live:
-            if file.path in names:
-                arranged += [by_name.pop(name) for name in names[file.path]]
+            if file.path in replacements:
+                arranged += [by_name.pop(name) for name in replacements[file.path]]
             else:
                 arranged.append(file)
         return [*arranged, *by_name.values()]
@@ -135,7 +141,7 @@ def changed_columns(old: pa.Schema | None, new: pa.Schema) -> pa.Schema | None:
 def check_columns(base: DatasetVersion, old: pa.Schema | None, new: pa.Schema) -> None:
     """
     Raises:
-        CommitConflict: the rows were made to fit other columns than the table has by now.
+        CommitConflict: the rows were converted for other columns than the table has by now.
     """
     if not (base.schema.equals(new) or (old is not None and base.schema.equals(old))):
         raise CommitConflict("somebody else changed the columns of the dataset meanwhile; try again")
@@ -143,25 +149,20 @@ def check_columns(base: DatasetVersion, old: pa.Schema | None, new: pa.Schema) -
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Files next to each other whose rows are in `new_files` new ones now."""
+    """Adjacent files whose rows were written to `new_files` new ones."""
 
     old: Sequence[str]  # paths
     new_files: int
 
 
 @dataclass(frozen=True, slots=True)
-class Compacted:
-    """The same rows in the same order in fewer files. Files that came after are none of its business."""
+class Compacted(Change):
+    """The same rows in the same order, in fewer files. Files that were added since are left as they are."""
 
     runs: Sequence[Run]
     schema: pa.Schema  # of the new files
-    keeps_rows: ClassVar[bool] = True
-    operation: ClassVar[str] = "compact"
-    new_columns: ClassVar[pa.Schema | None] = None
-    moved_rows: ClassVar[int] = 0  # all of them: see `keeps_rows`
-
-    def prepare(self, live: Files, folder: Path) -> Sequence[DataFile]:
-        return ()
+    operation = "compact"
+    keeps_rows = True
 
     def check(self, base: DatasetVersion | None, live: Files) -> None:
         there = {file.path for file in live}
@@ -183,18 +184,17 @@ class Compacted:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """The files of an older version. `expected` is the version it is to follow; None: any."""
+class Restored(Change):
+    """The files of an older version. `expected` is the version that the base must be; None allows any."""
 
     files: Files
-    new_columns: pa.Schema | None
+    schema: pa.Schema
     expected: int | None
-    keeps_rows: ClassVar[bool] = False
-    operation: ClassVar[str] = "restore"
-    moved_rows: ClassVar[int] = 0
+    operation = "restore"
 
-    def prepare(self, live: Files, folder: Path) -> Sequence[DataFile]:
-        return ()
+    @property
+    def new_columns(self) -> pa.Schema | None:
+        return self.schema
 
     def check(self, base: DatasetVersion | None, live: Files) -> None:
         if self.expected is not None and (base is None or base.ref.version != self.expected):

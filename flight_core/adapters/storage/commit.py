@@ -1,11 +1,11 @@
-"""Making staged files a version: one rename, one log entry.
+"""Committing staged files as a new version: one rename, one log entry.
 
-The entry is written for exactly the version after the one looked at; when somebody else was
-faster, the commit looks again. So what is checked is what the entry is written onto.
+A log entry is only written for the version that directly follows the one that was checked. If another
+commit was faster, the new version is checked and the entry is written after that one.
 
-The entries are ours rather than deltalake's: its writers bring a table into a state that it then
-refuses to open, when a replacement adds timestamps without a zone to a table that had none, or
-hides them in a map (seen in 1.6.6). It reads what is written here, and makes the checkpoints.
+We write log entries ourselves: deltalake's writers can leave a table that deltalake then refuses to open,
+when a replacement adds timestamps without a time zone to a table that had none, or inside a map (seen in
+1.6.6). deltalake reads our entries, and makes the checkpoints.
 """
 
 import json
@@ -24,7 +24,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
 from flight_core.adapters.storage.changes import Change
-from flight_core.adapters.storage.log import Commit, CommitLog, CommitNote, LiveFile, log_file
+from flight_core.adapters.storage.log import NOTE, Commit, CommitLog, LiveFile, log_file
 from flight_core.adapters.storage.parquet import DataFile, disk_errors, sync
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.adapters.storage.statistics import delta_statistics, summarize
@@ -47,7 +47,7 @@ _PROTOCOL = {
     "readerFeatures": _FEATURES,
     "writerFeatures": _FEATURES,
 }
-# As Delta calls what we do; everything else is a WRITE.
+# Delta's names for our operations; all others are a WRITE.
 _OPERATIONS = {
     "create": "CREATE TABLE",
     "compact": "OPTIMIZE",
@@ -70,12 +70,12 @@ class Committing:
         self._staged = staged
         self._clock = clock
         self._files = table / staged.write_id
-        self._folder = staged.folder  # where the new files are; `_files` once they have been moved
+        self._folder = staged.folder  # where the new files are: becomes `_files` with the rename
         self._new_files: Sequence[DataFile] = ()
-        self._additions: dict[str, Action] = {}  # what the log will say of them, by name
+        self._additions: dict[str, Action] = {}  # the `add` actions of the new files, by file name
 
     def prepare(self) -> None:
-        """Do the long part of the work ahead: `run` repeats of it what others make necessary."""
+        """Do the slow part of the work, without a lock; `run` only repeats what other commits invalidate."""
         commits = self._commits()
         if self._done(commits) is None:
             live = self._log.files(commits[-1].version.ref) if commits else ()
@@ -116,7 +116,7 @@ class Committing:
         return self._log.commits(self._table.name)
 
     def _done(self, commits: Sequence[Commit]) -> Commit | None:
-        """This write's commit, or one that the same job made before."""
+        """The commit of this write, or an earlier one by the same job."""
         for commit in reversed(commits):
             if commit.write_id == self._staged.write_id:
                 return commit
@@ -130,7 +130,7 @@ class Committing:
             raise CommitConflict("somebody else committed to the dataset meanwhile; try again")
 
     def _added(self, live: Sequence[LiveFile]) -> Mapping[str, Action]:
-        """What the log entry will say of each new file, by path."""
+        """The `add` action of each new file, by path."""
         self._new_files = [*self._staged.files, *self._change.prepare(live, self._folder)]
         return dict(self._addition(file) for file in self._new_files)
 
@@ -150,11 +150,11 @@ class Committing:
         return path, self._additions[name]
 
     def _move(self) -> None:
-        """Bring the files to where the log entry says they are, for good."""
+        """Move the files to where the log entry says they are, and sync that to disk."""
         with disk_errors():
             sync(self._folder)
             if self._folder != self._files:
-                self._folder.touch()  # a sweep looks at the age
+                self._folder.touch()  # sweeps go by the time of the last change
                 self._folder.rename(self._files)
                 self._folder = self._files
                 sync(self._table)
@@ -162,9 +162,9 @@ class Committing:
     def _write_entry(
         self, base: DatasetVersion | None, live: Sequence[LiveFile], added: Mapping[str, Action]
     ) -> bool:
-        """Write the entry after `base`; False if there is one by now."""
+        """Write the entry after `base`; False if another commit has written one."""
         moment_ms = _milliseconds(self._clock())
-        if base is not None:  # so that the version of a moment is one and the same for everybody
+        if base is not None:  # timestamps must grow, so that each moment has exactly one version
             moment_ms = max(moment_ms, _milliseconds(base.committed_at) + 1)
         lines = [json.dumps(action) for action in self._actions(base, live, added, moment_ms)]
         draft = self._staged.folder.parent / "entry.json"
@@ -174,7 +174,7 @@ class Committing:
             sync(draft)
             entry.parent.mkdir(exist_ok=True)
             try:
-                os.link(draft, entry)  # all of it or nothing, and never over another
+                os.link(draft, entry)  # atomic, and never overwrites an entry
             except FileExistsError:
                 return False
             sync(entry.parent)
@@ -224,25 +224,27 @@ class Committing:
     ) -> Action:
         staged = self._staged
         changed, moved = not self._change.keeps_rows, self._change.moved_rows
-        note = CommitNote(
-            operation="create" if base is None else self._change.operation,
-            row_count=sum(file.row_count for file in arranged),
-            size_bytes=sum(file.size_bytes for file in arranged),
-            added_rows=sum(file.row_count for file in new) - moved if changed else 0,
-            removed_rows=sum(file.row_count for file in gone) - moved if changed else 0,
-            added_bytes=sum(file.size_bytes for file in new),
-            write_id=staged.write_id,
-            job_id=staged.job_id,
-            nan_columns=sorted(staged.nan_columns.union(*(file.nan_columns for file in self._new_files))),
-            order=_order(arranged, new),
-            info=staged.info,
-        )
+        operation = "create" if base is None else self._change.operation
+        note = {
+            "operation": operation,
+            "row_count": sum(file.row_count for file in arranged),
+            "size_bytes": sum(file.size_bytes for file in arranged),
+            "added_rows": sum(file.row_count for file in new) - moved if changed else 0,
+            "removed_rows": sum(file.row_count for file in gone) - moved if changed else 0,
+            "added_bytes": sum(file.size_bytes for file in new),
+            "write_id": staged.write_id,
+            "job_id": staged.job_id,
+            "nan_columns": sorted(staged.nan_columns.union(*(file.nan_columns for file in self._new_files))),
+            "info": dict(staged.info),
+        }
+        if list(arranged[len(arranged) - len(new) :]) != list(new):  # the new files do not come last
+            note["order"] = [file.path for file in arranged]
         return {
             "timestamp": moment_ms,
-            "operation": _OPERATIONS.get(note.operation, "WRITE"),
+            "operation": _OPERATIONS.get(operation, "WRITE"),
             "operationParameters": {"mode": "Append" if changed and not gone else "Overwrite"},
-            "isBlindAppend": note.operation == "append",
-            **note.metadata(),
+            "isBlindAppend": operation == "append",
+            NOTE: note,
         }
 
     def _metadata(self, columns: pa.Schema, moment_ms: int) -> Action:
@@ -256,19 +258,12 @@ class Committing:
         }
 
 
-def _order(arranged: Sequence[LiveFile], new: Sequence[LiveFile]) -> Sequence[str] | None:
-    """The paths as they come, unless the new ones come last."""
-    if list(arranged[len(arranged) - len(new) :]) == list(new):
-        return None
-    return [file.path for file in arranged]
-
-
 def _milliseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _checkpoint(table: Path, version: int) -> None:
-    """Spare readers the entries so far, now and then. They manage without."""
+    """Write a checkpoint from time to time, so that other readers need not read all entries."""
     if version % _CHECKPOINT_INTERVAL == 0 and version > 0:
         try:
             DeltaTable(table, version=version).create_checkpoint()

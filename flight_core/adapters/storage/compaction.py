@@ -1,4 +1,4 @@
-"""Few files of the chosen layout instead of many small ones."""
+"""Compaction: rewriting many small files as few large ones."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -13,13 +13,13 @@ from flight_core.adapters.storage.staged import DeltaStagedWrite
 from flight_core.application.ports.storage import OnStep
 from flight_core.domain.errors import UnreadableData
 
-# Files with more are left alone: what they still cost a scan is not worth writing them again.
+# Larger files are left alone: rewriting them would not make scans noticeably faster.
 SMALL_ROWS = 8 * GROUP_ROWS
 SMALL_BYTES = 64 << 20
 
 
 def runs_to_compact(files: Sequence[LiveFile], *, everything: bool = False) -> Sequence[Sequence[LiveFile]]:
-    """Small files next to each other: only those can become one without moving rows."""
+    """Runs of adjacent small files: merging these keeps the order of rows."""
     if everything:
         return [files] if files else []
     groups = groupby(files, key=lambda file: file.row_count < SMALL_ROWS and file.size_bytes < SMALL_BYTES)
@@ -35,10 +35,10 @@ def rewrite(
     *,
     rows: Iterable[pa.RecordBatch] | None = None,
 ) -> Sequence[Run]:
-    """Put the rows of each run into new files; `rows` instead of those of the only run.
+    """Write the rows of each run to new files. If given, `rows` are written instead of those of the only run.
 
     Raises:
-        UnreadableData: there are more or fewer rows than the log says.
+        UnreadableData: the number of rows is not that in the log.
     """
     made = []
     for run in runs:

@@ -4,8 +4,8 @@
     lake/<dataset id>/<write id>/*.parquet       the files of one commit
     lake/<dataset id>/_staging/<write id>/       a write that has not been committed
 
-A commit renames the folder of its files and then writes one log entry. Files and entry are synced
-to disk before anybody is told.
+A commit renames the folder of its files and then writes one log entry. Both are synced to disk before the
+commit is reported as successful.
 """
 
 import shutil
@@ -25,7 +25,7 @@ from flight_core.adapters.storage.fitting import Fit
 from flight_core.adapters.storage.leftovers import VacuumedVersions
 from flight_core.adapters.storage.log import CommitLog
 from flight_core.adapters.storage.parquet import ParquetSource
-from flight_core.adapters.storage.rewriting import ByKey, ByNumber, Survivors, by_path
+from flight_core.adapters.storage.rewriting import RewrittenFiles, RowsByKey, RowsByNumber, by_path
 from flight_core.adapters.storage.rows import ParquetRows
 from flight_core.adapters.storage.staged import ATTACHMENT, DeltaStagedWrite, StagedFiles
 from flight_core.adapters.storage.statistics import column_statistics, summarize
@@ -55,7 +55,7 @@ _LOCKS = 64
 class DeltaTableStore:
     """See `TableStore` and `RowStore`. Any number of processes may share `root`.
 
-    Without a `row_finder`, modes that look for rows by their keys are not supported.
+    Without a `row_finder`, write modes with keys are not supported.
     """
 
     def __init__(self, root: Path, *, clock: Clock = utc_now, row_finder: RowFinder | None = None) -> None:
@@ -65,7 +65,7 @@ class DeltaTableStore:
         self._log = CommitLog(root)
         self._vacuumed = VacuumedVersions(root)
         self._vacuum = Vacuum(root, self._log, self._vacuumed)
-        # Fairness within this process only; between processes the Delta log decides.
+        # Only spares commits of this process a conflict; between processes the Delta log decides.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._files = lru_cache(maxsize=64)(self._load_files)
         self._summary = lru_cache(maxsize=4096)(summarize)
@@ -184,7 +184,7 @@ class DeltaTableStore:
         job_id: str | None = None,
         info: Mapping[str, str] | None = None,
     ) -> DatasetVersion:
-        with self._vacuumed.alone(ref.dataset_id):  # its files do not go meanwhile
+        with self._vacuumed.locked(ref.dataset_id):  # no vacuum deletes its files meanwhile
             schema = self.files(ref).schema
             folder = self._new_folder(ref.dataset_id)
             nan_columns = self._nan_columns(ref)
@@ -259,13 +259,13 @@ class DeltaTableStore:
             if rule.mode is WriteMode.UPSERT:
                 paths = [file.path for file in staged.files]
                 self._row_finder.check_keys(paths, staged.schema, staged.keys)
-            by_key = ByKey(self._row_finder, table, staged.schema, staged.keys, staged.files)
-            survivors = Survivors(table, staged.schema, by_key, on_rows)
-            change = Rewritten(rule.mode.value, staged, survivors)
+            by_key = RowsByKey(self._row_finder, table, staged.schema, staged.keys, staged.files)
+            rewritten = RewrittenFiles(table, staged.schema, by_key, on_rows)
+            change = Rewritten(rule.mode.value, staged, rewritten)
         elif staged.removed is not None:
             files = self._log.files(staged.removed.ref)
-            rows = by_path(staged.removed.batches, [file.path for file in files])
-            change = Rewritten("delete", staged, Survivors(table, staged.schema, ByNumber(rows), on_rows))
+            by_number = RowsByNumber(by_path(staged.removed.batches, [file.path for file in files]))
+            change = Rewritten("delete", staged, RewrittenFiles(table, staged.schema, by_number, on_rows))
         return self._change(dataset_id, change, staged)
 
     def _change(self, dataset_id: str, change: Change, staged: StagedFiles) -> DatasetVersion:

@@ -1,4 +1,4 @@
-"""What becomes of a table's columns when rows of other columns are added to it."""
+"""Schema evolution: how a table's columns change when rows with other columns are added."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from flight_core.domain.errors import InvalidKeys, SchemaMismatch
 
 
 def evolved(table: pa.Schema, rows: pa.Schema, policy: SchemaPolicy, *, allow_lossy: bool) -> pa.Schema:
-    """The columns of `table` once rows of the schema `rows` are in it.
+    """The schema of `table` after rows of the schema `rows` were added.
 
-    What the policy does not allow is left as it is, for `Fit` to refuse.
+    Changes that the policy does not allow are left out; `Fit` then refuses the rows.
     """
     if policy is SchemaPolicy.REFUSE:
         return table
@@ -29,10 +29,10 @@ def evolved(table: pa.Schema, rows: pa.Schema, policy: SchemaPolicy, *, allow_lo
 
 
 def key_columns(keys: Sequence[str], rows: pa.Schema, table: pa.Schema) -> Sequence[str]:
-    """The keys as the table spells them.
+    """The key columns in the table's spelling.
 
     Raises:
-        SchemaMismatch: a key is no column, of the new rows or of the table.
+        SchemaMismatch: a key is not a column of both the new rows and the table.
         InvalidKeys: a key is nested.
     """
     spelled = {name.lower(): name for name in table.names}
@@ -54,7 +54,7 @@ def key_columns(keys: Sequence[str], rows: pa.Schema, table: pa.Schema) -> Seque
 
 
 def _wider(have: AnyType, other: AnyType) -> AnyType | None:
-    """The least of the types that hold every value of both exactly; None if there is none."""
+    """The smallest type that holds all values of both types exactly; None if there is none."""
     for wide in (other, pa.float64(), _decimal_for(have, other)):
         if wide is not None and goes_into(have, wide) and goes_into(other, wide):
             return wide

@@ -1,4 +1,4 @@
-"""Bringing rows of one schema into a table of another."""
+"""Converting rows to the schema of a table."""
 
 from collections.abc import Sequence
 
@@ -31,10 +31,12 @@ _SAME_IN_PARQUET: dict[AnyType, AnyType] = {
 
 
 class Fit:
-    """How rows of `source` become rows of `target`: by name without case, missing columns as nulls.
+    """Converts record batches of the schema `source` to `target`.
+
+    Columns are matched by name, ignoring case. Columns that the source lacks become null.
 
     Raises:
-        SchemaMismatch: columns that the target lacks, or types that do not go in.
+        SchemaMismatch: the target lacks a column, or a column's type does not fit.
         UnsupportedType, LossyType: see `stored_type`.
     """
 
@@ -52,7 +54,7 @@ class Fit:
 
     @property
     def changes_nothing(self) -> bool:
-        """A Parquet file of the source schema reads as one of the target's."""
+        """Whether a Parquet file of the source schema can be read with the target schema as it is."""
         return self._source.names == self._target.names and all(
             _as_parquet(have) == want
             for have, want in zip(self._source.types, self._target.types, strict=True)
@@ -61,7 +63,7 @@ class Fit:
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """
         Raises:
-            LossyType: a value cannot be held exactly.
+            LossyType: a value cannot be stored exactly.
         """
         columns = [
             pa.nulls(batch.num_rows, field.type)
@@ -96,7 +98,7 @@ def _check_type(source: AnyType, field: AnyField, *, allow_lossy: bool) -> None:
 
 
 def goes_into(have: AnyType, want: AnyType) -> bool:
-    """Every value of `have`, as it is stored, is exactly one of `want`."""
+    """Whether all values of type `have`, once stored, can be represented exactly as `want`."""
     have = _plain(have)
     if pat.is_null(have):
         return True
@@ -115,7 +117,7 @@ def goes_into(have: AnyType, want: AnyType) -> bool:
 
 
 def _plain(type: AnyType) -> AnyType:
-    """The type of the values, however they are encoded."""
+    """The value type, without dictionary or run-end encoding and extension types."""
     if is_extension(type):
         return _plain(type.storage_type)
     if pat.is_dictionary(type) or pat.is_run_end_encoded(type):
@@ -139,7 +141,7 @@ def _number_goes_into(have: AnyType, want: AnyType) -> bool:
 
 
 def _as_parquet(type: AnyType) -> AnyType:
-    """What is read from a Parquet file of that Arrow type once Arrow's own hints are left aside."""
+    """The type that a column of `type` has when it is read from Parquet without Arrow's schema metadata."""
     if pat.is_timestamp(type) and type.tz is not None:
         return pa.timestamp(type.unit, "UTC")
     if pat.is_decimal(type):

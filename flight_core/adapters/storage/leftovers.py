@@ -1,9 +1,9 @@
-"""Files that no version needs: finding them, and remembering which versions lost theirs.
+"""Finding files that no version needs, and recording the versions whose files are deleted.
 
     lake/<dataset id>/_vacuumed.json    versions that cannot be read any more, as pairs of first and last
-    lake/<dataset id>/_vacuum.lock      held while such versions are made, and while one is restored
+    lake/<dataset id>/_vacuum.lock      held during a vacuum, and while a version is restored
 
-The list is written before the first file goes, so a version that is not in it has all its files.
+The list is written before the first file is deleted: a version that is not in it has all its files.
 """
 
 import fcntl
@@ -24,9 +24,9 @@ _LOCK = "_vacuum.lock"
 
 
 def needless_files(commits: Sequence[Commit], kept: Collection[int]) -> Sequence[LiveFile]:
-    """Files that were live in versions that are not `kept`, and in none that is."""
+    """Files of versions that are not `kept`, unless a kept version has them, too."""
     numbers = sorted(kept)
-    since: dict[str, int] = {}  # live now, since that version
+    since: dict[str, int] = {}  # for each live file, the version that added it
     seen: dict[str, LiveFile] = {}
     needed: set[str] = set()
 
@@ -47,7 +47,7 @@ def needless_files(commits: Sequence[Commit], kept: Collection[int]) -> Sequence
 
 
 class VacuumedVersions:
-    """What the lists below `root` say. Thread-safe; another process may add to them."""
+    """The versions of each dataset whose files are deleted. Thread-safe; other processes may add to them."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -69,7 +69,7 @@ class VacuumedVersions:
             return known[1]
 
     def add(self, dataset_id: str, numbers: Collection[int]) -> None:
-        """On disk when this returns. Call it within `alone`."""
+        """Synced to disk when this returns. Hold the lock (see `locked`)."""
         both = self.of(dataset_id) | frozenset(numbers)
         path = self._root / dataset_id / _LIST
         draft = path.with_suffix(".draft")
@@ -84,8 +84,8 @@ class VacuumedVersions:
             self._known.pop(dataset_id, None)
 
     @contextmanager
-    def alone(self, dataset_id: str) -> Iterator[None]:
-        """Nobody else, in whatever process, is within this block for the same dataset."""
+    def locked(self, dataset_id: str) -> Iterator[None]:
+        """Hold the dataset's vacuum lock, which excludes other threads and processes."""
         descriptor = os.open(self._root / dataset_id / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What the Delta log says about the commits of a table, and what we write into it."""
+"""Reading the Delta log: the commits of a table, and the files of each version."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from flight_core.domain.dataset import DatasetVersion, VersionRef
 from flight_core.domain.errors import Unsupported
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KEY = "skein"  # in the commit's own metadata
+NOTE = "skein"  # the key in `commitInfo` under which we keep what Delta has no field for
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,56 +27,24 @@ class LiveFile:
 
     @classmethod
     def of(cls, add: Mapping[str, Any]) -> Self:
-        """Of an `add` action."""
+        """From an `add` action."""
         return cls(unquote(add["path"]), json.loads(add["stats"])["numRecords"], add["size"])
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One version, with what only the store needs to know of it."""
+    """A version, with the details that only the store needs."""
 
     version: DatasetVersion
     added: Sequence[LiveFile]
     removed: frozenset[str]  # paths
-    order: Sequence[str] | None  # of all files; None: the added ones come last
-    write_id: str | None  # the folder that its files are in
-    nan_columns: frozenset[str]  # in the files added
+    order: Sequence[str] | None  # the paths of all files in row order; None: the added ones come last
+    write_id: str | None  # the name of the folder with its files
+    nan_columns: frozenset[str]  # columns with a NaN in the added files
 
     @property
     def job_id(self) -> str | None:
         return self.version.job_id
-
-
-@dataclass(frozen=True, slots=True)
-class CommitNote:
-    """What a commit says about itself. The totals are those of the table after it."""
-
-    operation: str
-    row_count: int
-    size_bytes: int
-    added_rows: int
-    removed_rows: int
-    added_bytes: int
-    write_id: str
-    job_id: str | None
-    nan_columns: Sequence[str]
-    order: Sequence[str] | None
-    info: Mapping[str, str]
-
-    def metadata(self) -> dict[str, Any]:
-        note = {
-            "operation": self.operation,
-            "row_count": self.row_count,
-            "size_bytes": self.size_bytes,
-            "added_rows": self.added_rows,
-            "removed_rows": self.removed_rows,
-            "added_bytes": self.added_bytes,
-            "write_id": self.write_id,
-            "job_id": self.job_id,
-            "nan_columns": list(self.nan_columns),
-            "info": dict(self.info),
-        }
-        return {_KEY: note if self.order is None else {**note, "order": list(self.order)}}
 
 
 def log_file(folder: Path, version: int) -> Path:
@@ -86,18 +54,19 @@ def log_file(folder: Path, version: int) -> Path:
 class CommitLog:
     """The commits of every table below `root`. Thread-safe.
 
-    An entry is read once: it never changes, and tables are made with `delta.enableExpiredLogCleanup`
-    off, so that none goes away. Asking again costs one look for the next file.
+    Each log entry is read once and kept in memory: entries never change, and none is removed because
+    tables are created with `delta.enableExpiredLogCleanup` off. Later calls only check for the next file.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
         self._known: dict[str, list[Commit]] = {}
-        self._replayed: dict[str, tuple[int, Sequence[LiveFile]]] = {}  # the files after so many commits
+        # By dataset: a number of commits, and the live files after them.
+        self._replayed: dict[str, tuple[int, Sequence[LiveFile]]] = {}
 
     def commits(self, dataset_id: str) -> Sequence[Commit]:
-        """The commit of version n at position n; empty if there is no table."""
+        """All commits, that of version n at index n; empty if there is no table."""
         with self._lock:
             known = self._known.get(dataset_id, [])
             while log_file(self._root / dataset_id, len(known)).exists():
@@ -122,7 +91,7 @@ class CommitLog:
         return files
 
     def additions(self, dataset_id: str, paths: Collection[str]) -> Mapping[str, dict[str, Any]]:
-        """What the log said of files that there were when they were added last, by path."""
+        """The latest `add` action of each of these files, by path."""
         wanted = set(paths)
         found: dict[str, dict[str, Any]] = {}
         for commit in reversed(self.commits(dataset_id)):
@@ -145,10 +114,10 @@ class CommitLog:
         return [action for line in lines for action in json.loads(line).items()]
 
     def _read(self, ref: VersionRef, before: Sequence[Commit]) -> Commit:
-        """A commit that is not ours (an optimisation, say) keeps the rows, or so we believe."""
+        """A commit of another program (an `OPTIMIZE`, say) is assumed to leave the rows as they are."""
         actions = self._actions(ref)
         entry = dict(actions).get("commitInfo", {})
-        note = entry.get(_KEY, {})
+        note = entry.get(NOTE, {})
         old = before[-1].version if before else None
         version = DatasetVersion(
             ref=ref,
@@ -180,7 +149,7 @@ def _live_file(add: Mapping[str, Any]) -> LiveFile:
 
 
 def _after(commit: Commit, live: dict[str, LiveFile]) -> dict[str, LiveFile]:
-    """What is live, in order, once `commit` was made."""
+    """The live files after `commit`, in row order."""
     for path in commit.removed:
         live.pop(path, None)
     for file in commit.added:
@@ -190,7 +159,7 @@ def _after(commit: Commit, live: dict[str, LiveFile]) -> dict[str, LiveFile]:
 
 
 def _schema(metadata: Mapping[str, Any] | None, old: DatasetVersion | None) -> pa.Schema:
-    """Entries that leave the columns as they were do not repeat them."""
+    """Log entries without `metaData` leave the columns as they were."""
     if metadata is not None:
         arrow: Any = Schema.from_json(metadata["schemaString"]).to_arrow()
         return pa.schema(arrow)  # through Arrow's C interface

@@ -1,7 +1,7 @@
-"""Parquet files as the store writes and reads them.
+"""Writing and reading the store's Parquet files.
 
-Row groups of 61,440 rows scanned fastest and keep an open stream cheap; how many of them share a
-file hardly matters for scans.
+In measurements row groups of 61,440 rows scanned fastest, and they keep open streams cheap; the number of row
+groups in a file hardly matters for scans.
 """
 
 import errno
@@ -19,18 +19,16 @@ import pyarrow.parquet as pq
 from flight_core.domain.errors import DependencyFailed, OutOfDisk, UnreadableData
 
 GROUP_ROWS = 61_440
-DICTIONARY_BYTES = (
-    64 << 10
-)  # of a column of a row group; with larger ones files are larger and slower to scan
+DICTIONARY_BYTES = 64 << 10  # for a column chunk; larger dictionaries make files larger and scans slower
 PAGE_BYTES = 64 << 10  # encoded; a search by key decodes only the pages that hold its rows
-GROUP_BYTES = 128 << 20  # in memory; wide rows make smaller groups
-FILE_GROUPS = 32  # whoever changes a row writes its file again
+GROUP_BYTES = 128 << 20  # in memory; row groups of wide rows have fewer rows
+FILE_GROUPS = 32  # larger files would make changes of single rows slow: they rewrite whole files
 FILE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A finished file. `nan_columns` are those for which the footer's bounds do not tell of a NaN."""
+    """A finished file. `nan_columns` have a NaN, which the bounds in the footer do not include."""
 
     path: Path
     row_count: int
@@ -39,7 +37,7 @@ class DataFile:
 
 
 class PartWriter:
-    """Writes batches as row groups into numbered files of a folder, a new file when one is full."""
+    """Writes batches as row groups into numbered files in a folder; starts a new file when one is full."""
 
     def __init__(self, folder: Path, schema: pa.Schema, *, first: int = 0, prefix: str = "") -> None:
         self._folder = folder
@@ -54,7 +52,7 @@ class PartWriter:
         self._files: list[DataFile] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """One row group.
+        """Write the batch as one row group.
 
         Raises:
             OutOfDisk
@@ -71,7 +69,7 @@ class PartWriter:
                 self._finish()
 
     def close(self, *, at_least_one: bool = False) -> Sequence[DataFile]:
-        """The files, on disk for good."""
+        """The finished files, synced to disk."""
         with disk_errors():
             if at_least_one and self._writer is None and not self._files:
                 self._open()
@@ -79,7 +77,7 @@ class PartWriter:
         return self._files
 
     def abandon(self) -> None:
-        """Let go of a file that will not be finished."""
+        """Close an unfinished file."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
             with suppress(OSError):
@@ -111,16 +109,16 @@ def file_name(number: int) -> str:
 
 
 def finished(path: Path, row_count: int, nan_columns: frozenset[str]) -> DataFile:
-    """The file, once it is on disk for good."""
+    """Sync a complete file to disk."""
     sync(path)
     return DataFile(path, row_count, path.stat().st_size, nan_columns)
 
 
 class ParquetSource:
-    """A Parquet file that somebody else wrote. Use it with `with`.
+    """A Parquet file to read, possibly written by another program. A context manager.
 
     Raises:
-        UnreadableData: on construction and on reading; it calls the file by its name.
+        UnreadableData: on construction and on reading; names the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,7 +133,7 @@ class ParquetSource:
             yield from self._file.iter_batches(GROUP_ROWS, columns=columns)
 
     def nan_columns(self) -> frozenset[str]:
-        """Reads the columns of floating point numbers, and no others."""
+        """The columns with a NaN. Reads all floating-point columns."""
         floats = [field.name for field in self.schema if pa.types.is_floating(field.type)]
         found: set[str] = set()
         if floats:
@@ -186,7 +184,7 @@ def disk_errors() -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a loss of power."""
+    """fsync a file or folder, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Leaving rows out of files: the others are written again, new rows come after them.
+"""Removing rows from files, by rewriting the files without them.
 
-Only files that lose rows are touched. What survives of a file takes its place, in one file or more.
+Files that lose no rows are left as they are. One file or more with the remaining rows replace a file.
 """
 
 import os
@@ -18,7 +18,7 @@ import pyarrow.compute
 from flight_core.adapters.storage.fitting import Fit
 from flight_core.adapters.storage.log import LiveFile
 from flight_core.adapters.storage.parquet import DataFile, ParquetSource, PartWriter, disk_errors
-from flight_core.adapters.storage.staged import Gathering
+from flight_core.adapters.storage.staged import RowGroupBuffer
 from flight_core.adapters.storage.statistics import may_share_values, summarize, summarize_all
 from flight_core.adapters.storage.types import AnyArray
 from flight_core.application.ports.storage import OnStep, RowFinder
@@ -26,27 +26,27 @@ from flight_core.domain.errors import CommitConflict
 
 pc: Any = pyarrow.compute  # the stubs lack functions
 
-_LOOK_S = 0.1
+_PROGRESS_S = 0.1
 
-# Per file, by its path below the table's folder: the sorted numbers of rows.
+# The sorted row numbers of each file, by its path below the table's folder.
 RowNumbers = Mapping[str, AnyArray]
 
 
-class Doomed(Protocol):
-    """Which rows have to go."""
+class RowSelection(Protocol):
+    """Which rows are to be removed."""
 
     def of(self, files: Sequence[LiveFile], new: Path) -> RowNumbers:
-        """Those of `files`. `new` is the folder with the new rows."""
+        """The selected rows of `files`. `new` is the folder with the new rows."""
 
     def check(self, live: Sequence[LiveFile]) -> None:
         """
         Raises:
-            CommitConflict: they cannot go from these files.
+            CommitConflict: the selection does not fit these files.
         """
 
 
-class ByKey:
-    """The rows that have the key of a new one."""
+class RowsByKey:
+    """The rows that have the same key as a new row."""
 
     def __init__(
         self, finder: RowFinder, table: Path, schema: pa.Schema, keys: Sequence[str], new: Sequence[DataFile]
@@ -71,11 +71,11 @@ class ByKey:
         return by_path(found, [file.path for file in near])
 
     def check(self, live: Sequence[LiveFile]) -> None:
-        """Whatever is there, it is looked through."""
+        """Any files will do: all of them are searched."""
 
 
-class ByNumber:
-    """Rows that were found before, in one version; those added since have nothing to fear."""
+class RowsByNumber:
+    """Rows that were found in an earlier version. Rows added since are kept."""
 
     def __init__(self, rows: RowNumbers) -> None:
         self._rows = rows
@@ -89,7 +89,7 @@ class ByNumber:
 
 
 def by_path(batches: Iterable[pa.RecordBatch], paths: Sequence[str]) -> RowNumbers:
-    """Of batches with the columns `file`, a position in `paths`, and `row`."""
+    """Groups the rows of batches with the columns `file`, an index into `paths`, and `row`."""
     chunks: dict[str, list[AnyArray]] = {}
     for batch in batches:
         files, rows = batch.column(0), batch.column(1).cast(pa.uint32())
@@ -98,52 +98,47 @@ def by_path(batches: Iterable[pa.RecordBatch], paths: Sequence[str]) -> RowNumbe
     return {path: pa.concat_arrays(found).sort() for path, found in chunks.items()}
 
 
-class Survivors:
-    """Files without the rows that have to go, written once for each file that loses some."""
+class RewrittenFiles:
+    """Copies of files without the selected rows: only of those files that lose some."""
 
-    def __init__(self, table: Path, schema: pa.Schema, doomed: Doomed, on_rows: OnStep) -> None:
+    def __init__(self, table: Path, schema: pa.Schema, selection: RowSelection, on_rows: OnStep) -> None:
         self._table = table
         self._schema = schema
-        self._doomed = doomed
+        self._selection = selection
         self._on_rows = on_rows
         self._seen: set[str] = set()
-        self._made: dict[str, Sequence[DataFile]] = {}  # by the path of the file before
-        self._removed: dict[str, int] = {}
+        self._made: dict[str, Sequence[DataFile]] = {}  # by the path of the original
         self._numbers = 0
 
-    def bring_to(self, live: Sequence[LiveFile], folder: Path) -> None:
-        """Make those of the files of another version: what was made for files that it shares stays.
+    def update(self, live: Sequence[LiveFile], folder: Path) -> None:
+        """Rewrite what the files `live` need. Copies from an earlier call stay if their original is among
+        them.
 
-        `folder` is where the new files are; what is made goes there, too.
+        `folder` is where the files with new rows are; the copies are written there, too.
         """
         there = {file.path for file in live}
         for path in self._made.keys() - there:
             for made in self._made.pop(path):
                 (folder / made.path.name).unlink(missing_ok=True)
-            del self._removed[path]
         unseen = [file for file in live if file.path not in self._seen]
-        rows_of = self._doomed.of(unseen, folder)
+        rows_of = self._selection.of(unseen, folder)
         self._seen.update(file.path for file in unseen)
         self._make_all([file for file in unseen if file.path in rows_of], rows_of, folder)
 
     def check(self, live: Sequence[LiveFile]) -> None:
-        self._doomed.check(live)
+        self._selection.check(live)
 
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
-        """Of the files that are there instead of others, by the paths of those."""
+        """The file names of the copies, by the path of the original."""
         return {path: [file.path.name for file in files] for path, files in self._made.items()}
 
     @property
     def files(self) -> Sequence[DataFile]:
         return [file for files in self._made.values() for file in files]
 
-    @property
-    def removed_rows(self) -> int:
-        return sum(self._removed.values())
-
     def _make_all(self, files: Sequence[LiveFile], rows_of: RowNumbers, folder: Path) -> None:
-        """On all cores; what `on_rows` raises here ends all of it."""
+        """Rewrite the files on all cores. What `on_rows` raises stops all of them."""
         if not files:
             return
         with disk_errors():
@@ -164,7 +159,7 @@ class Survivors:
                     self._numbers += 1
                     pending.add(pool.submit(self._make, file, rows_of[file.path], folder, prefix, step))
                 while pending:
-                    done, pending = wait(pending, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+                    done, pending = wait(pending, timeout=_PROGRESS_S, return_when=FIRST_COMPLETED)
                     for made in done:
                         made.result()
                     self._on_rows(sum(steps.get() for _ in range(steps.qsize())))
@@ -174,20 +169,19 @@ class Survivors:
                 raise
 
     def _make(self, file: LiveFile, rows: AnyArray, folder: Path, prefix: str, on_rows: OnStep) -> None:
-        self._removed[file.path] = len(rows)
         self._made[file.path] = []
         if len(rows) == file.row_count:
             return
         writer = PartWriter(folder, self._schema, prefix=prefix)
-        gathering = Gathering()
+        groups = RowGroupBuffer()
         try:
             with ParquetSource(self._table / file.path) as source:
                 fit = Fit(source.schema, self._schema, allow_lossy=False)
                 for batch in _without(source.batches(), rows):
                     on_rows(batch.num_rows)
-                    for group in gathering.add(fit(batch)):
+                    for group in groups.add(fit(batch)):
                         writer.write(group)
-            if (rest := gathering.drain()) is not None:
+            if (rest := groups.drain()) is not None:
                 writer.write(rest)
             self._made[file.path] = writer.close()
         finally:
@@ -195,7 +189,7 @@ class Survivors:
 
 
 def _without(batches: Iterable[pa.RecordBatch], rows: AnyArray) -> Iterator[pa.RecordBatch]:
-    """The batches without the rows of these numbers, which are sorted."""
+    """The batches without the rows of these numbers, which must be sorted."""
     start = first = 0
     number: Callable[[Any], int] = lambda value: value.as_py()  # noqa: E731
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Rows as Parquet files in the storage types, before it is said which table they go to."""
+"""Writing rows as Parquet files in the storage types, independent of any table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from flight_core.adapters.storage.fitting import Fit
 from flight_core.adapters.storage.parquet import PartWriter
-from flight_core.adapters.storage.staged import Gathering, pieces
+from flight_core.adapters.storage.staged import RowGroupBuffer, pieces
 from flight_core.adapters.storage.types import stored_schema
 
 
@@ -17,16 +17,16 @@ class ParquetRows:
     def __init__(self, folder: Path, schema: pa.Schema, *, allow_lossy: bool) -> None:
         stored = stored_schema(schema, allow_lossy=allow_lossy)
         self._fit = Fit(schema, stored, allow_lossy=allow_lossy)
-        self._gathering = Gathering()
+        self._groups = RowGroupBuffer()
         self._writer = PartWriter(folder, stored)
 
     def write(self, batch: pa.RecordBatch) -> None:
         for piece in pieces(batch):
-            for group in self._gathering.add(self._fit(piece)):
+            for group in self._groups.add(self._fit(piece)):
                 self._writer.write(group)
 
     def finish(self) -> Sequence[Path]:
-        if (rest := self._gathering.drain()) is not None:
+        if (rest := self._groups.drain()) is not None:
             self._writer.write(rest)
         return [file.path for file in self._writer.close(at_least_one=True)]
 

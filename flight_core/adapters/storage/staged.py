@@ -1,4 +1,4 @@
-"""New Parquet files on their way into a table."""
+"""Staged writes: new Parquet files that are not part of a table yet."""
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ ATTACHMENT = "_attachment"
 
 @dataclass(frozen=True, slots=True)
 class StagedFiles:
-    """Finished files in a folder of their own, all of `schema`, and what their commit is to say."""
+    """Finished files in a folder of their own, all of `schema`, and what to record in their commit."""
 
     write_id: str
     folder: Path
@@ -41,14 +41,14 @@ class StagedFiles:
     info: Mapping[str, str]
     nan_columns: frozenset[str]
     base_version: int | None = None
-    old_schema: pa.Schema | None = None  # of the table that the rows were made to fit
+    old_schema: pa.Schema | None = None  # of the table that the rows were converted for
     keys: Sequence[str] = ()
     removed: "Removed | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Rows of one version that the next one is not to have."""
+    """Rows of a version that the commit deletes."""
 
     ref: VersionRef
     batches: Sequence[pa.RecordBatch]  # see `StagedWrite.remove`
@@ -58,9 +58,9 @@ CommitFiles = Callable[[StagedFiles, OnStep], DatasetVersion]
 
 
 class DeltaStagedWrite:
-    """See `StagedWrite`. For one thread.
+    """See `StagedWrite`. Not thread-safe.
 
-    `table_schema` is that of the table which rows are added to; None where they make a new one.
+    `table_schema` is the schema of the table that rows are added to; None if they make up a new one.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class DeltaStagedWrite:
         self._finished = folder / "files"
         self._table_schema = self._target = table_schema
         self._rule = rule
-        self._settled = False  # whether it is known what the columns will be
+        self._settled = False  # whether the columns of the next version are known
         self._keys: Sequence[str] = ()
         self._removed: Removed | None = None
         self._commit = commit
         self._fits: dict[pa.Schema, Fit] = {}
-        self._gathering = Gathering()
+        self._groups = RowGroupBuffer()
         self._writer: PartWriter | None = None
         self._files: list[DataFile] = []
         self._row_count = 0
@@ -94,7 +94,7 @@ class DeltaStagedWrite:
         return self._row_count
 
     def expect(self, schema: pa.Schema) -> None:
-        """Raises as `TableStore.stage` where rows of that schema cannot go in."""
+        """Raises as `TableStore.stage` if rows of that schema cannot be stored."""
         self._fit(schema)
 
     def open(self) -> None:
@@ -104,7 +104,7 @@ class DeltaStagedWrite:
     def write(self, batch: pa.RecordBatch) -> None:
         fit = self._fit(batch.schema)
         for piece in pieces(batch):
-            for group in self._gathering.add(fit(piece)):
+            for group in self._groups.add(fit(piece)):
                 self._part_writer().write(group)
         self._row_count += batch.num_rows
 
@@ -160,7 +160,7 @@ class DeltaStagedWrite:
         )
 
     def finish_files(self) -> int:
-        """Let the next row begin a new file; how many there are so far."""
+        """Finish the current file, so that the next row starts a new one; the number of files so far."""
         self._finish_writing()
         return len(self._files)
 
@@ -179,7 +179,7 @@ class DeltaStagedWrite:
         return fit
 
     def _settle(self, rows: pa.Schema) -> None:
-        """Decide on the columns, seeing those of the first rows."""
+        """Decide on the columns of the next version, from those of the first rows."""
         if self._target is None:
             self._target = stored_schema(rows, allow_lossy=self._rule.allow_lossy)
         else:
@@ -195,14 +195,14 @@ class DeltaStagedWrite:
         return self._writer
 
     def _finish_writing(self) -> None:
-        if (rest := self._gathering.drain()) is not None:
+        if (rest := self._groups.drain()) is not None:
             self._part_writer().write(rest)
         if self._writer is not None:
             self._files += self._writer.close()
             self._writer = None
 
     def _take(self, source: ParquetSource, nan_columns: frozenset[str]) -> None:
-        """The file as it is, after the rows that came before it."""
+        """Move the file into the write unchanged, after the rows so far."""
         self._finish_writing()
         target = self._finished / file_name(len(self._files))
         with disk_errors():
@@ -212,19 +212,19 @@ class DeltaStagedWrite:
 
 
 def _common_schema(files: Sequence[Path]) -> pa.Schema:
-    """The columns of all files together; those of nothing but nulls have the type they have elsewhere."""
+    """The columns of all files together. A column that is all null in one file has its type in another."""
     schemas = []
     for path in files:
         with ParquetSource(path) as source:
             schemas.append(source.schema)
     try:
         return pa.unify_schemas(schemas)
-    except pa.ArrowException:  # the files do not fit together; it will be said of the first that does not
+    except pa.ArrowException:  # the first file that does not fit is reported when it is read
         return schemas[0]
 
 
-class Gathering:
-    """Small batches on their way to a full row group."""
+class RowGroupBuffer:
+    """Collects small batches into full row groups."""
 
     def __init__(self) -> None:
         self._batches: list[pa.RecordBatch] = []
@@ -232,7 +232,7 @@ class Gathering:
         self._size_bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Take the rows in; the groups that are full by now."""
+        """Add the rows; yields the row groups that are complete."""
         start = 0
         while start < batch.num_rows:
             part = batch.slice(start, GROUP_ROWS - self._rows)
@@ -257,7 +257,7 @@ def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch in slices of bounded size, as far as whole rows allow."""
+    """Slices of the batch of at most GROUP_BYTES, or of a single row."""
     rows = batch.num_rows
     if rows and batch.nbytes > GROUP_BYTES:
         rows = max(1, rows * GROUP_BYTES // batch.nbytes)

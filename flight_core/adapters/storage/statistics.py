@@ -1,4 +1,4 @@
-"""Counts and bounds of columns, from Parquet footers, where they are exact."""
+"""Column statistics from Parquet footers, as far as these are exact."""
 
 import json
 import math
@@ -16,7 +16,7 @@ import pyarrow.types as pat
 from flight_core.adapters.storage.types import AnyType
 from flight_core.application.ports.storage import ColumnStatistics
 
-# Other writers than pyarrow cut long texts, and none says so; a shorter one has not been cut.
+# Other writers than pyarrow may truncate the bounds of long strings without saying so, but not shorter ones.
 _CUT_BYTES = 60
 _OUR_WRITER = "parquet-cpp-arrow"
 _INDEXED_COLUMNS = 32  # as Delta's own writers do
@@ -24,7 +24,7 @@ _INDEXED_COLUMNS = 32  # as Delta's own writers do
 
 @dataclass(slots=True)
 class ColumnSummary:
-    """One column of some files. The bounds are None without values, and where `exact` is False."""
+    """A column of one or more files. The bounds are None if there are no values, or if not `exact`."""
 
     null_count: int | None = 0
     minimum: Any = None
@@ -48,7 +48,7 @@ class FileSummary:
 
 
 def summarize(path: Path, schema: pa.Schema) -> FileSummary:
-    """What the footer of a file tells of these columns; it may lack some, or have narrower types."""
+    """The footer statistics of the columns of `schema`. The file may lack some, or have narrower types."""
     footer = pq.read_metadata(path)
     trusted = footer.created_by.startswith(_OUR_WRITER)
     summary = FileSummary(footer.num_rows)
@@ -66,7 +66,7 @@ def summarize(path: Path, schema: pa.Schema) -> FileSummary:
 
 
 def summarize_all(paths: Sequence[Path], schema: pa.Schema) -> FileSummary:
-    """What the footers of the files tell together."""
+    """The footer statistics of all files together."""
     whole = FileSummary(0, {column.name: ColumnSummary() for column in schema})
     for path in paths:
         for name, summary in summarize(path, schema).columns.items():
@@ -75,12 +75,12 @@ def summarize_all(paths: Sequence[Path], schema: pa.Schema) -> FileSummary:
 
 
 def may_share_values(left: FileSummary, right: FileSummary) -> bool:
-    """Whether there may be rows on both sides that have the same values in all columns."""
+    """Whether a row of the left side may have the same values in all columns as one of the right side."""
     return not any(_are_apart(column, right.columns[name]) for name, column in left.columns.items())
 
 
 def _are_apart(left: ColumnSummary, right: ColumnSummary) -> bool:
-    """Whether no value of one is among those of the other; NaN is beyond all bounds, and null has none."""
+    """Whether the bounds exclude a common value. Bounds say nothing about nulls and NaN."""
     bounds = (left.minimum, left.maximum, right.minimum, right.maximum)
     if (
         left.null_count != 0
@@ -93,7 +93,7 @@ def _are_apart(left: ColumnSummary, right: ColumnSummary) -> bool:
 
 
 def _places(schema: pa.Schema) -> Mapping[str, range]:
-    """Where each column of a file is among those of Parquet, by its name in lower case."""
+    """The indexes of each column's leaf columns in a Parquet file, by its name in lower case."""
     places, start = {}, 0
     for column in schema:
         places[column.name.lower()] = range(start, start := start + _leaves(column.type))
@@ -122,7 +122,7 @@ def column_statistics(
 
 
 def delta_statistics(summary: FileSummary, nan_columns: frozenset[str]) -> str:
-    """The `stats` of an add action: what JSON can say exactly."""
+    """The `stats` of an `add` action: those values that JSON represents exactly."""
     columns = dict(list(summary.columns.items())[:_INDEXED_COLUMNS])
     bounded = {
         name: (_json(column.minimum), _json(column.maximum))
@@ -142,14 +142,14 @@ def delta_statistics(summary: FileSummary, nan_columns: frozenset[str]) -> str:
 
 
 def _leaves(type: AnyType) -> int:
-    """How many columns the type takes up in Parquet."""
+    """The number of leaf columns that the type has in Parquet."""
     if not pat.is_nested(type):
         return 1
     return sum(_leaves(type.field(index).type) for index in range(type.num_fields))
 
 
 def _chunk(chunks: Sequence[Any], type: AnyType, *, trusted: bool) -> ColumnSummary:
-    """One column of one row group."""
+    """The summary of one column in one row group."""
     size_bytes = sum(chunk.total_compressed_size for chunk in chunks)
     statistics = chunks[0].statistics
     if pat.is_nested(type) or statistics is None:
@@ -168,12 +168,12 @@ def _bounds(statistics: Any, type: AnyType, *, trusted: bool) -> tuple[Any, Any]
         return None
     try:
         low, high = statistics.min, statistics.max
-    except (OverflowError, ValueError):  # a moment that Python's datetime cannot say
+    except (OverflowError, ValueError):  # out of range for Python's datetime
         return None
     if isinstance(low, str) and not trusted and max(len(low.encode()), len(high.encode())) >= _CUT_BYTES:
         return None
     if pat.is_floating(type):
-        return low + 0.0, high + 0.0  # Parquet says -0.0 for a least 0.0
+        return low + 0.0, high + 0.0  # Parquet stores a minimum of 0.0 as -0.0
     if pat.is_decimal(type):
         return Decimal(low), Decimal(high)
     return low, high
@@ -188,7 +188,7 @@ def _most(left: Any, right: Any) -> Any:
 
 
 def _json(value: object) -> int | float | str | None:
-    """The value in the form that the Delta protocol gives it, or None."""
+    """The value as the Delta protocol writes it in JSON; None if that would not be exact."""
     match value:
         case bool() | datetime():
             return None

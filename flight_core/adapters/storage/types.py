@@ -1,7 +1,7 @@
-"""Which type a column is stored as: one rule for everything that Arrow can say.
+"""Storage types: which type a column of any Arrow type is stored as.
 
-A type is stored as it is, or as the next wider type that holds every value, or as text that SQL
-casts back exactly. What has neither is refused. `docs/reference/types.md` is the table for users.
+A type is stored as it is, or as the next wider type that holds every value, or as text that SQL can cast back
+exactly. Other types are refused. `docs/reference/types.md` has the table for users.
 """
 
 from collections.abc import Callable, Iterable
@@ -51,10 +51,10 @@ _FIXED: dict[AnyType, AnyType] = {
 
 
 def stored_schema(schema: pa.Schema, *, allow_lossy: bool = False) -> pa.Schema:
-    """The schema under which rows of `schema` are stored; every column is nullable.
+    """The storage schema for rows of `schema`; every column is nullable.
 
     Raises:
-        SchemaMismatch: no columns, or names that are empty or the same without case.
+        SchemaMismatch: there are no columns, a name is empty, or two names differ only in case.
         UnsupportedType, LossyType: naming the column.
     """
     check_names(schema.names, "the data")
@@ -62,7 +62,7 @@ def stored_schema(schema: pa.Schema, *, allow_lossy: bool = False) -> pa.Schema:
 
 
 def check_names(names: list[str], where: str) -> None:
-    """SQL must be able to name every column, and compares names without case.
+    """Every column needs a name that is unique in SQL, which ignores case.
 
     Raises:
         SchemaMismatch
@@ -79,7 +79,7 @@ def check_names(names: list[str], where: str) -> None:
 
 
 def stored_type(type: AnyType, column: str, *, allow_lossy: bool = False) -> AnyType:
-    """The type that `column` of type `type` is stored as.
+    """The storage type of `type`; `column` is for error messages.
 
     Raises:
         UnsupportedType, LossyType: naming the column.
@@ -111,7 +111,7 @@ def is_list(type: AnyType) -> bool:
 
 
 def _twins(names: Iterable[str]) -> list[str]:
-    """The names that are not unique without case, in order."""
+    """The names that are not unique if case is ignored, in order."""
     names = list(names)
     keys = [name.lower() for name in names]
     return [name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1]
@@ -126,7 +126,7 @@ def _stored_field(field: AnyField, *, allow_lossy: bool) -> AnyField:
 
 
 def _decimal(type: AnyType, column: str, allow_lossy: bool) -> AnyType:
-    """Delta wants 0 <= scale <= precision <= 38."""
+    """Delta requires 0 <= scale <= precision <= 38."""
     scale = max(type.scale, 0)
     precision = max(type.precision + scale - type.scale, scale)
     if precision <= MAX_PRECISION:

@@ -1,4 +1,4 @@
-"""Deleting files that nobody needs: of versions that were given up, and of writes that never came to be."""
+"""Deleting the files of expired versions and of abandoned writes."""
 
 import math
 import os
@@ -15,11 +15,11 @@ from flight_core.adapters.storage.staged import ATTACHMENT
 from flight_core.application.ports.storage import Leftovers, OnStep
 
 STAGING = "_staging"
-_WRITE_ID = re.compile(r"[0-9a-f]{32}")  # other folders are not ours
+_WRITE_ID = re.compile(r"[0-9a-f]{32}")  # folders with other names are left alone
 
 
 class Vacuum:
-    """Of all datasets below `root`."""
+    """Vacuums and sweeps the tables below `root`."""
 
     def __init__(self, root: Path, log: CommitLog, vacuumed: VacuumedVersions) -> None:
         self._root = root
@@ -33,7 +33,7 @@ class Vacuum:
         table = self._root / dataset_id
         if not table.is_dir():
             return Leftovers()
-        with self._vacuumed.alone(dataset_id):
+        with self._vacuumed.locked(dataset_id):
             found = self._expired(table, expired, dry_run=dry_run, on_file=on_file)
             for folder in self._unfinished(table, before):
                 for path in _inside(folder):
@@ -64,7 +64,7 @@ class Vacuum:
         return found
 
     def _unfinished(self, table: Path, before: datetime) -> Sequence[Path]:
-        """Folders of writes without a commit, and without a sign of life since."""
+        """Folders of writes that were not committed, and in which nothing has changed since `before`."""
         staged = _subfolders(table / STAGING)
         abandoned = [
             folder for folder in staged if _changed_at(folder, *_inside(folder)) < before.timestamp()
@@ -72,7 +72,7 @@ class Vacuum:
         return [*abandoned, *self._uncommitted(table, before)]
 
     def _uncommitted(self, table: Path, before: datetime) -> Sequence[Path]:
-        """Those whose writer died between the rename and the log entry."""
+        """Folders whose writer died between the rename and the log entry."""
         old = [
             part
             for part in _subfolders(table)
@@ -80,20 +80,20 @@ class Vacuum:
         ]
         if not old:
             return []
-        # looked at before the log: what is committed meanwhile is in the log
+        # The folders were listed before the log is read, so a commit that came between is in the log.
         committed = {commit.write_id for commit in self._log.commits(table.name)}
         return [part for part in old if part.name not in committed]
 
 
 def _deleted(path: Path, *, dry_run: bool) -> Leftovers:
-    """The file, which is gone now."""
+    """Delete the file (unless it is a dry run); what that freed."""
     try:
         size_bytes = path.stat().st_size
         if path.is_dir():
             return Leftovers()
         if not dry_run:
             path.unlink()
-            with suppress(OSError):  # others are in there
+            with suppress(OSError):  # not empty
                 path.parent.rmdir()
     except FileNotFoundError:
         return Leftovers()
@@ -105,12 +105,12 @@ def _subfolders(folder: Path) -> Sequence[Path]:
 
 
 def _inside(folder: Path) -> Sequence[Path]:
-    """All files and folders below it, as they are now: they may be deleted one after the other."""
+    """All files and folders below it, listed in advance, so that they may be deleted meanwhile."""
     return [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
 
 
 def _changed_at(*paths: Path) -> float:
-    """When any of them changed last, in seconds since 1970; infinity where one is gone: somebody is at it."""
+    """The latest modification time in seconds since 1970; infinity if one is gone, since it is in use."""
     try:
         return max(path.stat().st_mtime for path in paths)
     except FileNotFoundError:
