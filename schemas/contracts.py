@@ -5,18 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.http import EXAMPLE_TIME
+from schemas.http import EXAMPLE_TIME, Request
 
 Severity = Literal["reject", "warn", "fail"]
 Value = bool | int | float | str
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ColumnContract(_Part):
+class ColumnContract(Request):
     """What the values of a column have to be. A null breaks no rule but `nullable`."""
 
     name: Name = Field(examples=["price"])
@@ -43,7 +39,7 @@ class ColumnContract(_Part):
     )
 
 
-class RowRule(_Part):
+class RowRule(Request):
     """A condition on the columns of a row; broken where it is false, not where it is unknown."""
 
     name: Name = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_ \-]*$", examples=["ordered"])
@@ -52,14 +48,14 @@ class RowRule(_Part):
     description: str = ""
 
 
-class UniqueKey(_Part):
+class UniqueKey(Request):
     """No two rows have the same values in these columns; a null equals nothing."""
 
     columns: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(examples=[["id"]])
     severity: Severity = "reject"
 
 
-class Freshness(_Part):
+class Freshness(Request):
     """How old the newest value of a column, or without one the last commit, may be."""
 
     max_age_s: float = Field(gt=0, examples=[86400])
@@ -67,14 +63,14 @@ class Freshness(_Part):
     severity: Literal["warn", "fail"] = "warn"
 
 
-class RejectLimits(_Part):
+class RejectLimits(Request):
     """How many rows may be rejected before the job fails; null: any number, 0: none."""
 
     max_rejected_rows: Annotated[int, Field(ge=0)] | None = None
     max_rejected_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class Contract(_Part):
+class Contract(Request):
     """What the rows of a dataset have to be like."""
 
     model_config = ConfigDict(

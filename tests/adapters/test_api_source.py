@@ -235,6 +235,7 @@ BAD_MANNERS = {
     "no array": (sent({"data": RECORDS}), {"pagination": PAGE_STYLE}, r"name the array.*'record_path': data"),
     "scalars": (sent([1, 2]), {}, "not objects"),
     "odd cursor": (sent({"rows": [], "next": {"a": 1}}), CURSOR, "neither text nor number"),
+    "long cursor": (sent({"rows": RECORDS, "next": "x" * 70_000}), CURSOR, "cannot be asked with these"),
     "odd url": (sent({"rows": [], "next": "file:///etc/passwd"}), NEXT_URL, "not an http or https URL"),
     "html": (answer(b"<html>"), {}, "not JSON"),
     "deep": (answer(b"[" * 100_000), {}, "not JSON"),

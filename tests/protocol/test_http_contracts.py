@@ -9,6 +9,7 @@ from schemas.contracts import Contract
 from tests.e2e.commands import skein
 from tests.stack import skein_stack
 
+JSON = {"Content-Type": "application/json"}
 CSV = "id,price\n1,1.5\n2,-1\n3,free\n"
 CONTRACT = {
     "columns": [
@@ -228,3 +229,18 @@ def test_a_proposal_that_takes_long_is_the_result_of_a_job(http, stack, monkeypa
     assert '"severity"' not in draft
     known = http.get("/api/v1/jobs", params={"dataset": "large", "task": "infer"}).json()["items"]
     assert len(known) == 3
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        {"columns": [{"name": "who", "type": "string", "pattern": "\ud800"}]},
+        {"columns": [{"name": "\ud800"}]},
+        {"rules": [{"name": "r", "expression": "id = '\ud800'"}]},
+        {"description": "\ud800"},
+    ],
+)
+def test_half_characters_are_refused(http, contract):
+    reply = http.put(url("halves", "contract"), content=json.dumps(contract), headers=JSON)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_request"), reply.text
+    assert "lone surrogate" in reply.json()["detail"]

@@ -156,7 +156,10 @@ class _Run:
             return request.url, dict(call.body)
         params = with_secrets(call.params, self._source.secrets, call.url.host)
         query = {name: in_query(value) for name, value in request.query.items()}
-        return call.url.copy_merge_params({**params, **query}), {**call.body, **request.body}
+        try:
+            return call.url.copy_merge_params({**params, **query}), {**call.body, **request.body}
+        except httpx.InvalidURL as error:  # the server chooses cursors
+            raise InvalidSource(f"{self.label} cannot be asked with these parameters: {error}") from None
 
     async def _wait(self) -> None:
         rate = self._call.requests_per_s
