@@ -135,7 +135,8 @@ class Guard:
                 refusals.append(refusal)
                 loop.call_soon_threadsafe(serving.cancel)
 
-            release = self._gate.hold(_shown(scope, Headers(scope=scope)), refuse)
+            shown = _shown(scope, Headers(scope=scope))
+            release = self._gate.hold(shown, scope["state"]["actor"], refuse)
             try:
                 await self._app(scope, receive, answer)
             finally:

@@ -83,7 +83,7 @@ class AuthMiddleware(fl.ServerMiddlewareFactory):
             scope = CallScope(actor, headers, answer)
             if isinstance(shown, Password):
                 self._note_login(scope, handshake=info.method == fl.FlightMethod.HANDSHAKE)
-            scope.on_end(self._gate.hold(shown, scope.refuse))
+            scope.on_end(self._gate.hold(shown, actor, scope.refuse))
             return scope
 
     def _note_login(self, scope: CallScope, *, handshake: bool) -> None:

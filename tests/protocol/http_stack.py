@@ -64,7 +64,7 @@ class open_to:  # noqa: N801 - reads like a function
     def __call__(self, _shown: object, **_came: str) -> Actor:
         return self._actor
 
-    def hold(self, _shown: object, _end: object) -> Callable[[], None]:
+    def hold(self, _shown: object, _actor: object, _end: object) -> Callable[[], None]:
         return lambda: None
 
 

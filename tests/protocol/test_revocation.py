@@ -1,5 +1,6 @@
 """What runs with a token when it is revoked: it ends, and says why where the protocol can."""
 
+import base64
 import threading
 from collections.abc import Callable, Iterator
 
@@ -167,3 +168,17 @@ def test_what_runs_with_a_token_ends_when_it_is_revoked(stack, door):
             follow(stack, made["token"], revoke)
     until(lambda: not running(stack), deadline_s=30)
     assert "never" not in {str(each.name) for each in stack.skein.control.datasets.list(actor=LOCAL)}
+
+
+def test_what_runs_ends_when_its_credentials_stand_for_other_rights(stack):
+    user = {"name": "sue", "password": "sue-passw0rd", "scopes": ["read"]}
+    credentials = base64.b64encode(b"sue:sue-passw0rd").decode()
+    url = stack.http_url.replace("http", "ws") + "/api/v1/events"
+    with stack.http(headers=ADMIN, timeout=60) as admin:
+        assert admin.post("/api/v1/users", json=user).status_code == 201
+        with connect(url, additional_headers={"Authorization": f"Basic {credentials}"}) as events:
+            events.recv(timeout=30)
+            assert admin.delete("/api/v1/users/sue").status_code == 204
+            assert admin.post("/api/v1/users", json={**user, "datasets": ["other"]}).status_code == 201
+            with pytest.raises(ConnectionClosed, match="1008"):
+                list(events)

@@ -40,7 +40,7 @@ class Gate:
         self._rate = RequestRate()
         self.authenticator = authenticator
         self._audit = audit
-        self._watch: AccessWatch[Shown] = AccessWatch(self._recognised)
+        self._watch: AccessWatch[tuple[Shown, Actor]] = AccessWatch(self._still_the_same)
 
     @property
     def open(self) -> bool:
@@ -71,10 +71,10 @@ class Gate:
         """Note it, with the address if the door has learned it."""
         self._note(actor.name, Origin(actor.origin.door, address, actor.origin.credential), None)
 
-    def hold(self, shown: Shown, end: Callable[[Unauthenticated], None]) -> Callable[[], None]:
-        """Have `end` called, from another thread, should what was shown become worthless before what this
-        returns is called."""
-        return self._watch.hold(shown, end)
+    def hold(self, shown: Shown, actor: Actor, end: Callable[[Unauthenticated], None]) -> Callable[[], None]:
+        """Have `end` called, from another thread, should what was shown become worthless, or stand for others
+        than `actor` or for other rights, before what this returns is called."""
+        return self._watch.hold((shown, actor), end)
 
     def turned_away(self, code: str, *, door: str, address: str) -> None:
         """Somebody came in a way that no credentials make good."""
@@ -95,6 +95,11 @@ class Gate:
             "this server wants credentials: send the header 'authorization: Bearer <token>', or Basic with a"
             " user and a password"
         )
+
+    def _still_the_same(self, held: tuple[Shown, Actor]) -> None:
+        shown, actor = held
+        if self._recognised(shown) != actor:
+            raise Unauthenticated("these credentials stand for other rights than before; ask again")
 
     def _note(self, name: str, came: Origin, refusal: FlightCoreError | None) -> None:
         self._noted(name, came, refusal.code if refusal else "")
