@@ -222,7 +222,8 @@ def held(contract: Contract, frame: pl.DataFrame, folder) -> tuple[list[int], di
     inspection = Inspection(contract, NOTE, folder / "rejects.parquet")
     marked = inspection.marked(frame.with_row_index("n", offset=1).lazy(), "f").collect()
     gate = inspection.begin(marked.schema, {})
-    good = [number for part in marked.iter_slices(3) for number in gate(part)["n"].to_list()]
+    seen = gate.seen(marked.lazy()).collect()
+    good = [number for part in seen.iter_slices(3) for number in gate(part)["n"].to_list()]
     gate.file.close()
     if not inspection.rejects.exists():
         return good, {}

@@ -100,6 +100,15 @@ async def test_numbers_with_a_decimal_comma_are_checked_as_numbers(stack):
 
 
 @pytest.mark.anyio
+async def test_a_rule_whose_decimals_overflow_is_told_and_not_taken_for_broken_data(stack):
+    rules = (RowRule("squared", "price * price > 0"),)
+    put(stack, Contract(columns=(ColumnContract("price", "decimal(38, 0)"),), rules=rules))
+    job = await ended(stack, b"price\n1\n" + b"9" * 38 + b"\n")
+    assert job.error_code == "invalid_contract"
+    assert "cannot be checked on these rows" in job.error_message
+
+
+@pytest.mark.anyio
 async def test_clean_data_makes_no_quarantine(stack):
     put(stack, ORDERS)
     job = await ended(stack, b"id,price,day\n1,1.5,31.01.2026\n")

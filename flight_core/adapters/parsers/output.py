@@ -11,7 +11,13 @@ import polars as pl
 
 from flight_core.adapters.parsers.checks.inspection import Inspection
 from flight_core.adapters.parsers.column_types.contract import Coercion
-from flight_core.adapters.parsers.column_types.given import GivenTypes, coerced, converted, misfit
+from flight_core.adapters.parsers.column_types.given import (
+    GivenTypes,
+    coerced,
+    converted,
+    misfit,
+    quickly_coerced,
+)
 from flight_core.adapters.parsers.meter import Meter
 
 ROW_GROUP_ROWS = 61_440
@@ -134,7 +140,7 @@ def _write_inspected(
         counter(batch)
         return gate(batch)
 
-    passed = _mapped(frame, checked, gate.plan.schema(typed))
+    passed = _mapped(gate.seen(frame), checked, gate.plan.schema(typed))
     try:
         _write(passed.select(inspection.needed(passed.collect_schema().names())), target)
     except BaseException:
@@ -155,8 +161,9 @@ def _write_typed(
             raise _Misfit
         return typed
 
+    schema = coerced(frame, ways).collect_schema()
     try:
-        _write(_mapped(frame, checked, coerced(frame, ways).collect_schema()), target, counter)
+        _write(_mapped(quickly_coerced(frame, ways), checked, schema), target, counter)
     except BaseException:
         if misfits:
             columns = frame.collect_schema().names()

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from flight_core.adapters.parsers.checks.rules import compiled
+from flight_core.adapters.parsers.checks.rules import compiled, may_overflow
 from flight_core.adapters.parsers.column_types.contract import type_of, value_of
 from flight_core.domain.contract import RAGGED_RULE, ColumnContract, Contract, RuleCount, Severity
 from flight_core.domain.errors import InvalidContract
@@ -27,6 +27,7 @@ class Rule:
     column: str  # empty where it is about several
     severity: Severity
     good: pl.Expr
+    may_overflow: bool = False  # when it is computed
 
     @property
     def label(self) -> str:
@@ -50,8 +51,9 @@ def rules_of(contract: Contract) -> list[Rule]:
     types = column_types(contract)
     rules = [rule for column in contract.columns for rule in _column_rules(column, types)]
     rules += [
-        Rule(rule.name, "", rule.severity, compiled(parse_rule(rule.expression), types))
+        Rule(rule.name, "", rule.severity, compiled(node, types), may_overflow(node, types))
         for rule in contract.rules
+        for node in [parse_rule(rule.expression)]
     ]
     return rules
 

@@ -1,11 +1,12 @@
 """Holding rows against a contract as they flow to the Parquet file: good ones pass, others are set apart.
 
-Each batch is first asked whether all its rows are good, which is cheap; only where some are not is it
-found out which.
+What can be said of a row by itself is computed before the batches come here: its values with the contract's
+types, as far as that is easy, and whether it is good. Only where some are not is it found out which. To
+compute anything in between makes the threads that read and write wait, which cost a third of the time.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -26,7 +27,8 @@ from flight_core.domain.contract import (
 )
 from flight_core.domain.errors import InvalidContract
 
-_ANY = "\x1fany"
+_READ = "\x1fread "  # before the names of columns as they were read
+_GOOD = "\x1fgood"
 _RULES = "\x1frules"
 
 
@@ -68,7 +70,7 @@ class Gate:
         self._rules = rules
         self._typed = [column.expr.alias(column.name) for column in plan.columns]
         self._coerced = [column for column in plan.columns if column.coercion is not None]
-        self._all_good = [rule.good.all().alias(str(number)) for number, rule in enumerate(rules)]
+        self._may_overflow = [rule for rule in rules if rule.may_overflow]
         self._lock = threading.Lock()
         self._tally = _Tally()
         self.error: BaseException | None = None
@@ -90,7 +92,31 @@ class Gate:
     def counts(self) -> tuple[RuleCount, ...]:
         return merged_counts(self._tally.counts)
 
+    def seen(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows of `frame` in the form in which they are to come here: as they were read, with the
+        contract's types, and whether they are good."""
+        names = frame.collect_schema().names()
+        read = [pl.col(name).alias(_READ + name) for name in names]
+        batch = frame.select(
+            *read, *(self._given[name].typed if name in self._given else name for name in names)
+        )
+        given = [_fits(name, name) for name in self._given]
+        good = pl.all_horizontal(pl.lit(value=True), *given).alias(_GOOD)
+        typed = batch.select(cs.starts_with(_READ), *self._typed, good)
+        return typed.with_columns(pl.all_horizontal(_GOOD, *self._conditions(names)).alias(_GOOD))
+
+    def _conditions(self, names: Collection[str]) -> Iterator[pl.Expr]:
+        """Of rows that are good beyond doubt."""
+        if RAGGED_MARK in names:
+            yield pl.col(_READ + RAGGED_MARK).is_null()
+        for column in self._coerced:
+            yield _fits(column.name, str(column.source))
+        for rule in self._rules:
+            if not rule.may_overflow:
+                yield rule.good
+
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """`batch` is of what `seen` gives."""
         try:
             return self._checked(batch)
         except BaseException as error:  # libraries between here and the caller would make another of it
@@ -98,20 +124,28 @@ class Gate:
             raise
 
     def _checked(self, batch: pl.DataFrame) -> pl.DataFrame:
+        columns = batch.get_columns()
+        read = pl.DataFrame(
+            [each.alias(each.name.removeprefix(_READ)) for each in columns if each.name.startswith(_READ)]
+        )
+        typed = pl.DataFrame([batch.get_column(column.name) for column in self.plan.columns])
         try:
-            return self._passed(batch)
+            if batch.get_column(_GOOD).all() and all(self._held(self._may_overflow, typed)):
+                self._count(read, [], None)
+                return typed
+            return self._passed(read, typed)
         except pl.exceptions.PolarsError as error:
             reason = str(error).partition("\n")[0][:200]
             raise InvalidContract(f"the contract cannot be checked on these rows: {reason}") from error
 
-    def _passed(self, read: pl.DataFrame) -> pl.DataFrame:
+    def _passed(self, read: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
         if RAGGED_MARK in read.columns:
-            read = self._without_ragged(read)
+            is_row = read[RAGGED_MARK].is_null()
+            self._set_ragged_apart(read.filter(~is_row))
+            read, typed = read.filter(is_row).drop(RAGGED_MARK), typed.filter(is_row)
         batch = read
         if self._given:
             batch = read.with_columns(way.typed.alias(name) for name, way in self._given.items())
-        # A column of the batch, so that there are as many rows even where all others are made up.
-        typed = batch.select(*self._typed, pl.first().alias(_ANY)).drop(_ANY)
         harder = [
             column.coercion.typed.alias(column.name)
             for column in self._coerced
@@ -129,16 +163,14 @@ class Gate:
         self.file.write(self._told(set_apart))
         return typed.filter(~bad)
 
-    def _without_ragged(self, read: pl.DataFrame) -> pl.DataFrame:
-        is_row = pl.col(RAGGED_MARK).is_null()
-        ragged = read.filter(~is_row)
-        if ragged.height:
-            rule = Rule(RAGGED_RULE, "", Severity.REJECT, pl.lit(value=False))
-            bad = pl.repeat(value=True, n=ragged.height, eager=True)
-            self._count(ragged, [(rule, bad)], bad)
-            told = ragged.with_columns(_labels([(rule, bad)], bad).alias(_RULES))
-            self.file.write(told.select(*self._where(told), pl.col(RAGGED_MARK).alias(RAGGED_TEXT)))
-        return read.filter(is_row).drop(RAGGED_MARK)
+    def _set_ragged_apart(self, ragged: pl.DataFrame) -> None:
+        if not ragged.height:
+            return
+        rule = Rule(RAGGED_RULE, "", Severity.REJECT, pl.lit(value=False))
+        bad = pl.repeat(value=True, n=ragged.height, eager=True)
+        self._count(ragged, [(rule, bad)], bad)
+        told = ragged.with_columns(_labels([(rule, bad)], bad).alias(_RULES))
+        self.file.write(told.select(*self._where(told), pl.col(RAGGED_MARK).alias(RAGGED_TEXT)))
 
     @staticmethod
     def _fails(column: PlannedColumn, batch: pl.DataFrame, typed: pl.DataFrame) -> bool:
@@ -169,17 +201,21 @@ class Gate:
                 severities = (column.severity for column in self.plan.columns if column.name == name)
                 severity = next(severities, Severity.REJECT)
                 hits.append((Rule("type", name, severity, pl.lit(value=True)), hit))
-        if not self._rules or not typed.height:
-            return hits
-        good = typed.select(self._all_good).row(0)
-        for rule, all_good in zip(self._rules, good, strict=True):
-            if not all_good:
+        for rule, holds in zip(self._rules, self._held(self._rules, typed), strict=True):
+            if not holds:
                 hit = typed.select((~rule.good).fill_null(value=False).alias("hit"))["hit"]
                 if rule.name == "not_null" and rule.column in failed:
                     hit &= ~failed[rule.column]  # it has a value, if none of the type
                 if hit.any():
                     hits.append((rule, hit))
         return hits
+
+    @staticmethod
+    def _held(rules: Sequence[Rule], typed: pl.DataFrame) -> Sequence[bool]:
+        """Which of the rules all rows keep."""
+        if not rules or not typed.height:
+            return [True] * len(rules)
+        return typed.select(rule.good.all().alias(str(number)) for number, rule in enumerate(rules)).row(0)
 
     def _count(
         self, batch: pl.DataFrame, hits: Sequence[tuple[Rule, pl.Series]], bad: pl.Series | None
@@ -195,11 +231,12 @@ class Gate:
                 self._count_sources(batch, bad)
 
     def _count_sources(self, batch: pl.DataFrame, bad: pl.Series | None) -> None:
-        if len(self.sources) == 1:
-            self._count_source(self.sources[0], batch.height, batch[ROW], bad)
+        labels = batch[SOURCE]
+        if batch.height and labels[0] == labels[-1]:  # they come one after another
+            self._count_source(labels[0], batch.height, batch[ROW], bad)
             return
-        for label in batch[SOURCE].unique():
-            mine = batch[SOURCE] == label
+        for label in labels.unique():
+            mine = labels == label
             self._count_source(label, int(mine.sum()), batch[ROW], None if bad is None else mine & bad)
 
     def _count_source(self, label: str, rows: int, numbers: pl.Series, bad: pl.Series | None) -> None:
@@ -238,6 +275,11 @@ class Gate:
     def _where(self, rows: pl.DataFrame) -> Sequence[pl.Expr]:
         job = pl.col(JOB) if JOB in rows.columns else pl.lit(self.file.note.job).alias(JOB)
         return pl.col(SOURCE), pl.col(ROW).cast(pl.Int64), job, pl.col(_RULES)
+
+
+def _fits(typed: str, read: str) -> pl.Expr:
+    """Whether there is a value where one was read."""
+    return pl.col(typed).is_not_null() | pl.col(_READ + read).is_null()
 
 
 def _any(hits: Iterable[pl.Series]) -> pl.Series | None:

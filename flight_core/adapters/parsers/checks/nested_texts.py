@@ -39,7 +39,9 @@ def restoring(column: str, type: pl.DataType) -> Coercion | None:
     if type != pl.Binary and not type.is_nested():
         return None
     raw = pl.col(column)
-    return Coercion(raw, raw.map_batches(partial(from_text, type=type), return_dtype=type))
+    return Coercion(
+        raw, raw.map_batches(partial(from_text, type=type), return_dtype=type, is_elementwise=True)
+    )
 
 
 def from_text(texts: pl.Series, type: pl.DataType) -> pl.Series:

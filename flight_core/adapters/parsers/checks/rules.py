@@ -42,6 +42,16 @@ def compiled(node: Node, types: Mapping[str, pl.DataType]) -> pl.Expr:
     return _of_kind(_typed(node, types), "bool").expr
 
 
+def may_overflow(node: Node, types: Mapping[str, pl.DataType]) -> bool:
+    """Whether `compiled` calculates with decimals, which fails where they have too many digits."""
+    if not isinstance(node, Call):
+        return False
+    kinds = {_typed(argument, types).kind for argument in node.arguments}
+    if "decimal" in kinds and "float" not in kinds:
+        return True
+    return any(may_overflow(argument, types) for argument in node.arguments)
+
+
 def _typed(node: Node, types: Mapping[str, pl.DataType]) -> _Typed:
     match node:
         case Literal(value):

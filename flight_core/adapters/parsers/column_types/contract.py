@@ -173,8 +173,8 @@ def _from_text(raw: pl.Expr, target: pl.DataType, format: str | None) -> Coercio
 
 def _parsed(text: pl.Expr, target: pl.DataType, format: str | None) -> pl.Expr:
     if target == pl.Boolean:
-        words = {"true": True, "false": False}
-        return text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
+        word = text.str.to_lowercase()
+        return pl.when((word == "true") | (word == "false")).then(word == "true")
     if target == pl.Date:
         if format is not None:
             return text.str.to_date(format, strict=False)
@@ -195,7 +195,8 @@ def _parsed(text: pl.Expr, target: pl.DataType, format: str | None) -> pl.Expr:
 def _parsed_moment(text: pl.Expr, target: pl.Datetime, format: str | None) -> pl.Expr:
     plain = pl.when(~text.str.contains(r"\.\d{7}")).then(text)  # finer than a microsecond
     formats = (format,) if format else (*_MOMENT_FORMATS, *(_ZONED_FORMATS if target.time_zone else ()))
-    moment = plain.map_batches(partial(_read_moments, formats), return_dtype=pl.Datetime("us", "UTC"))
+    read = partial(_read_moments, formats)
+    moment = plain.map_batches(read, return_dtype=pl.Datetime("us", "UTC"), is_elementwise=True)
     return moment if target.time_zone else moment.dt.replace_time_zone(None)
 
 

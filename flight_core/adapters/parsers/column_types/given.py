@@ -17,6 +17,8 @@ _MOMENT = re.compile(r"timestamp(?:\[(s|ms|us|ns)(?:, ?(?:tz=)?([A-Za-z][\w+/-]*
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MICROSECONDS = 1_000_000
 _ROW = "_row"
+_READ = "\x1fread "  # before the names of columns as they were read
+_FAILED = "\x1ffailed"
 _SHOWN_COLUMNS = 20
 _ASKED = "the option 'types' gives it"
 _STORED = "it has in the dataset; mend it, or say with the option 'types' how the column is to be read"
@@ -165,17 +167,26 @@ def coerced(frame: pl.LazyFrame, ways: Mapping[str, Coercion]) -> pl.LazyFrame:
     return frame.with_columns(way.typed.alias(name) for name, way in ways.items())
 
 
+def quickly_coerced(frame: pl.LazyFrame, ways: Mapping[str, Coercion]) -> pl.LazyFrame:
+    """For `converted`: as far as that is easy, with the values as they were read besides."""
+    read = [pl.col(name).alias(_READ + name) for name in ways]
+    quick = [(way.typed if way.quick is None else way.quick).alias(name) for name, way in ways.items()]
+    return frame.with_columns(*quick, *read)
+
+
 def converted(batch: pl.DataFrame, ways: Mapping[str, Coercion]) -> pl.DataFrame | None:
-    """With the types that columns are to have; None if some value cannot have its own."""
-    typed = batch.with_columns(
-        (way.typed if way.quick is None else way.quick).alias(name) for name, way in ways.items()
-    )
+    """With the types that columns are to have; None if some value cannot have its own.
+
+    `batch` is of what `quickly_coerced` gives."""
+    columns = {column.name: column for column in batch.get_columns()}
     for name, way in ways.items():
-        if typed[name].null_count() > batch[name].null_count():
-            if batch.select(way.failed.any()).item():
+        read = columns.pop(_READ + name).alias(name)
+        if columns[name].null_count() > read.null_count():
+            typed, failed = read.to_frame().select(way.typed.alias(name), way.failed.any().alias(_FAILED))
+            if failed[0]:
                 return None
-            typed = typed.with_columns(batch.select(way.typed.alias(name)))
-    return typed
+            columns[name] = typed
+    return pl.DataFrame(columns)
 
 
 def misfit(

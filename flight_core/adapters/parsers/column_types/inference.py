@@ -72,11 +72,11 @@ def _number(name: str, type: type[pl.DataType], guard: Callable[[pl.Expr], pl.Ex
 
 
 def _boolean(text: pl.Expr, strict: bool) -> pl.Expr:
-    words = {"true": True, "false": False}
-    lower = text.str.to_lowercase()
-    if strict:
-        return lower.replace_strict(words, return_dtype=pl.Boolean)
-    return lower.replace_strict(words, default=None, return_dtype=pl.Boolean)
+    """As a number on the way, which is what can fail. To replace words takes whole columns into memory."""
+    word = text.str.to_lowercase()
+    digit = pl.when(word == "true").then(pl.lit("1")).when(word == "false").then(pl.lit("0"))
+    other = pl.when(word.is_not_null()).then(pl.lit(_UNPARSEABLE))
+    return digit.otherwise(other).cast(pl.Int8, strict=strict).cast(pl.Boolean)
 
 
 def _moment(format: str) -> Kind:

@@ -58,7 +58,9 @@ def nested_coercion(column: str, source: pl.DataType, target: pl.DataType) -> Co
         return Coercion(raw, raw.cast(target))
     if source == pl.String:
         text = pl.when(~raw.str.strip_chars().is_in(NULL_WORDS)).then(raw)
-        return Coercion(text, text.map_batches(partial(_decoded, target), return_dtype=target))
+        return Coercion(
+            text, text.map_batches(partial(_decoded, target), return_dtype=target, is_elementwise=True)
+        )
     if not isinstance(source, type(target)):
         return None
     typed = raw.cast(target, strict=False)
