@@ -234,6 +234,7 @@ def test_every_duckdb_exception_has_a_failure_of_ours():
         ('"birds or pg_tables"', "did you mean 'birds'?"),
         ('"pg_tables or lake.datasets.birds"', "did you mean 'birds'?"),
         ('"pg_tables"', "list the datasets"),
+        ('"b or birds@v3 or birds@gold@0079a1b5@0"', "list the datasets"),
     ],
 )
 def test_of_several_names_that_are_near_one_is_told_that_can_be_meant(near, hint):

@@ -94,6 +94,14 @@ def test_a_dropped_dataset_is_gone(engine, lake):
         engine.plan(Statement("SELECT * FROM birds"), lake.state)
 
 
+def test_a_dataset_that_is_dropped_while_a_read_is_planned_is_gone_and_not_damaged(engine, lake):
+    before = lake.state
+    lake.drop("birds")
+    for state in (lake.state, before):  # somebody else has seen what is new already
+        with pytest.raises(DatasetNotFound, match="'birds'"):
+            engine.plan(Statement("SELECT * FROM birds"), state)
+
+
 def test_an_unknown_name_comes_with_the_nearest_one(engine, lake):
     with pytest.raises(DatasetNotFound, match="did you mean 'birds'"):
         engine.plan(Statement("SELECT * FROM brids"), lake.state)

@@ -215,7 +215,10 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
     if missing:
         name, near = missing.group(1), missing.group(2)
         guesses = [_plain(name) for name in (near or "").split(" or ")]
-        guesses = [name for name in guesses if name and not name.startswith(_SYSTEM)]
+        guesses = [each for each in guesses if each not in ("", name) and not each.startswith(_SYSTEM)]
+        guesses = [
+            each for each in guesses if "@" not in each
+        ]  # a view of a version, also of what was dropped
         hint = f"did you mean '{guesses[0]}'?" if guesses else "list the datasets with `skein datasets`"
         return DatasetNotFound(f"table or dataset '{name[:140]}' does not exist; {hint}", name=name[:140])
     if _PARAMETERS.search(body):

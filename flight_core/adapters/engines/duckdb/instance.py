@@ -211,7 +211,7 @@ class Instance:
                 pins[key] = self.views.show_version(table.name, lake)
             elif key in live.refs:
                 pins[key] = live.refs[key]
-            elif key in lake.datasets:
+            elif key in live.lost:
                 raise UnreadableData(
                     f"the files of dataset '{table.name}' are missing or damaged; restore them,"
                     " or ingest it again with mode 'replace'"

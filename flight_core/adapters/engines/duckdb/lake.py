@@ -37,10 +37,12 @@ def scan_whole(files: TableFiles) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LiveViews:
-    """What the views show: the version behind each key. Equal objects mean equal views."""
+    """What the views show: the version behind each key; datasets whose files are `lost` have no view. Equal
+    objects mean equal views."""
 
     revision: int
     refs: Mapping[str, VersionRef]
+    lost: frozenset[str] = frozenset()
 
 
 class LakeViews:
@@ -87,7 +89,7 @@ class LakeViews:
             live = self._live
             if lake.revision <= live.revision:
                 return live
-            self._live = LiveViews(-1, live.refs)  # whoever binds from here on has to look again
+            self._live = replace(live, revision=-1)  # whoever binds from here on has to look again
             shown = dict(live.refs)
             for key in live.refs.keys() - lake.datasets.keys():
                 self._drop(key)
@@ -96,7 +98,7 @@ class LakeViews:
                 if shown.get(key) != entry.ref:
                     self._replace(entry, shown)
             self._show_named(lake)
-            self._live = LiveViews(lake.revision, shown)
+            self._live = LiveViews(lake.revision, shown, frozenset(lake.datasets.keys() - shown.keys()))
             return self._live
 
     def show_version(self, name: str, lake: LakeState) -> VersionRef:
