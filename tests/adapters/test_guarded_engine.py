@@ -265,6 +265,26 @@ def test_a_query_that_ignores_interrupts_costs_its_own_process_only(tmp_path):
         assert len(worker_pids() & before) >= 1
 
 
+def test_a_process_that_is_slow_to_hear_that_it_has_nothing_to_do_lives_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("flight_core.adapters.engines.duckdb.guarded.query._GRACE_S", 0.05)
+    with guarded_stack(tmp_path) as stack:
+        assert stack.rows("SELECT 1 AS i").to_pylist() == [{"i": 1}]
+        before = worker_pids()
+        planned, read = (
+            stack.engine.plan(Statement(f"SELECT {n}"), stack.view, principal=ME) for n in (2, 3)
+        )
+        list(read)
+        stopped = [psutil.Process(pid) for pid in before]
+        for process in stopped:
+            process.suspend()
+        planned.close()
+        read.close()
+        for process in stopped:
+            process.resume()
+        assert stack.rows("SELECT 4 AS i").to_pylist() == [{"i": 4}]
+        assert worker_pids() == before
+
+
 def test_who_used_up_the_memory_of_a_process_gets_another_and_what_ran_before_ends_in_the_old_one(tmp_path):
     with guarded_stack(tmp_path, memory_bytes=128 << 20, timeout_s=60.0) as stack:
         begun = stack.engine.plan(Statement("SELECT i FROM range(3000000) r(i)"), stack.view, principal=ME)

@@ -59,6 +59,7 @@ class GuardedDuckDbEngine:
             bound = conversation.step(
                 lambda: self._bind(conversation.channel, statement, lake, None, principal, probe=True)
             )
+            conversation.busy = False
         self._remember(statement, bound, principal)
         return StatementInfo(StatementKind.READ, bound.schema, untyped(bound.parameters))
 
@@ -94,6 +95,7 @@ class GuardedDuckDbEngine:
             bound = conversation.step(
                 lambda: self._bind(conversation.channel, statement, lake, pins, principal)
             )
+            conversation.busy = False
             undo.pop_all()
             self._remember(statement, bound, principal)
             fingerprint = bound.fingerprint(principal)

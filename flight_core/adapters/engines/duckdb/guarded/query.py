@@ -36,13 +36,15 @@ T = TypeVar("T")
 
 
 class Conversation:
-    """What is said about one query, with failures as the server reports them."""
+    """What is said about one query, with failures as the server reports them. `busy`: the other side may be
+    at work, rather than wait for what is said next."""
 
     def __init__(self, channel: Channel, process: GuardedProcess, timeout_s: float) -> None:
         self.channel = channel
         self._process = process
         self._timeout_s = timeout_s
         self._ended = False
+        self.busy = True
         channel.connection.settimeout(timeout_s + _GRACE_S)
 
     def step(self, work: Callable[[], T]) -> T:
@@ -67,11 +69,12 @@ class Conversation:
                 self._process.kill()
             raise EngineUnavailable(
                 "the engine that ran the query has ended: the query needs more memory than"
-                " SKEIN_GUARDED_MEMORY allows, or another one of the same user did"
+                " SKEIN_GUARDED_MEMORY allows, or another one of the same user did, or would not stop"
             ) from None
 
     def end(self) -> None:
-        """Hang up, and wait for the other side to stop what it does. Ends its process if it does not."""
+        """Hang up, and wait for the other side to stop what it does. Ends its process if it does not, unless it
+        does nothing: then it is only slow to hear of this."""
         self._ended = True
         with contextlib.suppress(OSError):
             self.channel.connection.shutdown(socket.SHUT_WR)
@@ -80,7 +83,8 @@ class Conversation:
             while True:
                 self.channel.receive()
         except TimeoutError:
-            self._process.kill()
+            if self.busy:
+                self._process.kill()
         except Gone:
             pass
         self.channel.close()
@@ -129,11 +133,13 @@ class GuardedQuery:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         if not self._running:
+            self._conversation.busy = True
             self._step(lambda: self._conversation.channel.send_frames(message(run=True)))
         frames = self._frames
         reader = self._step(lambda: frames.use(lambda: pa.ipc.open_stream(pa.PythonFile(frames, mode="r"))))
         while (batch := self._step(lambda: frames.use(lambda: next(reader, None)))) is not None:
             yield batch
+        self._conversation.busy = False
 
     def cancel(self) -> None:
         with self._lock:
