@@ -73,8 +73,8 @@ class Conversation:
             ) from None
 
     def end(self) -> None:
-        """Hang up, and wait for the other side to stop what it does. Ends its process if it does not, unless it
-        does nothing: then it is only slow to hear of this."""
+        """Hang up, and wait for the other side to stop what it does. Ends its process if it does not and is
+        busy; else it is only slow to hear of this."""
         self._ended = True
         with contextlib.suppress(OSError):
             self.channel.connection.shutdown(socket.SHUT_WR)
