@@ -1,9 +1,9 @@
 """Versions of datasets over HTTP: what changed, names for versions, and how long they stay."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from schemas.http import EXAMPLE_TIME, Column, Page, Request
 
@@ -35,17 +35,23 @@ class VersionPage(Page):
     items: list[HistoryEntry]
 
 
+# Answers have numbers, so requests may.
+NamedVersion = Annotated[
+    str, BeforeValidator(lambda it: str(it) if type(it) is int else it, json_schema_input_type=str | int)
+]
+
+
 class RestoreRequest(Request):
-    version: str = Field(description="3, v3, a moment in ISO 8601, or a tag.", examples=["v3"])
+    version: NamedVersion = Field(description="3, v3, a moment in ISO 8601, or a tag.", examples=["v3"])
     message: str = Field("", description="Why; it stays in the history.", max_length=1000)
 
 
 class TagRequest(Request):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"version": "3", "message": "as published in May"}]}
+        json_schema_extra={"examples": [{"version": 3, "message": "as published in May"}]}
     )
 
-    version: str | None = Field(
+    version: NamedVersion | None = Field(
         None, description="3, v3, a moment in ISO 8601, or another tag; the current version if left out."
     )
     message: str = Field("", description="Why.", max_length=1000)

@@ -15,21 +15,28 @@ from schemas.derivations import (
     StepPage,
     StepParameter,
 )
+from schemas.ingestions import Ingestion
+from skein.cli.jobs import summary
 from skein.cli.remote.client import Api, path_of
 from skein.cli.remote.failures import printable
+from skein.cli.remote.following import followed
 from skein.cli.terminal.tables import number, show_items
 from skein.cli.terminal.wording import as_json, when
 
 
 def derive(api: Api, name: str, what: Mapping[str, object], *, manual: bool, json: bool) -> None:
-    body = {**what, "refresh": "manual" if manual else "auto"}
-    defined = api.put(Derivation, path_of("datasets", name, "derivation"), body)
+    """Say what makes it and, unless it is `manual`, follow the first run. Raises as `followed`."""
+    path = path_of("datasets", name, "derivation")
+    defined = api.put(Derivation, path, {**what, "refresh": "manual" if manual else "auto"})
+    if not json:
+        inputs = ", ".join(each.name for each in defined.inputs) or "nothing that changes"
+        following = f"; run `skein refresh {name}`" if manual else ""
+        typer.echo(f"'{defined.dataset}' is made from {inputs}{following}")
+    run = None if manual else followed(api, api.post(Ingestion, f"{path}/refresh"))
     if json:
-        typer.echo(as_json(defined))
-        return
-    inputs = ", ".join(each.name for each in defined.inputs) or "nothing"
-    following = f"run `skein refresh {name}`" if manual else "`skein derived` tells when"
-    typer.echo(f"'{defined.dataset}' is made from {inputs}; {following}")
+        typer.echo(as_json(api.get(Derivation, path)))
+    elif run is not None:
+        typer.echo(summary(run))
 
 
 def resume(api: Api, name: str, *, json: bool) -> None:

@@ -84,3 +84,22 @@ def test_a_policy_is_shown_and_set(run):
     assert run("retention", "cities", "--default").stdout.endswith("as for all datasets\n")
     assert "[invalid_option]" in run("retention", "cities", "--keep-for", "soon").stderr
     assert "[invalid_option]" in run("retention", "cities", "--keep-all", "--default").stderr
+
+
+def test_derive_follows_the_first_run_so_that_what_comes_next_finds_the_dataset(run):
+    derived = run("derive", "letters", "--sql", 'SELECT length(name) AS length FROM "cities@v0"')
+
+    assert derived.returncode == 0, derived.stderr
+    headline, outcome = derived.stdout.splitlines()
+    assert headline == "'letters' is made from nothing that changes"
+    assert outcome.startswith("letters: version 0, 3 rows from ")
+    assert run("query", "SELECT sum(length) AS sum FROM letters").stdout.splitlines()[-1] == "12"
+
+
+def test_derive_tells_of_a_first_run_that_fails_and_asks_for_none_with_manual(run):
+    failed = run("derive", "broken", "--sql", "SELECT error(name) AS why FROM cities")
+    waiting = run("derive", "broken", "--sql", "SELECT error(name) AS why FROM cities", "--manual")
+
+    assert (failed.returncode, waiting.returncode) == (1, 0)
+    assert failed.stderr.startswith("error: [query_failed] ")
+    assert waiting.stdout == "'broken' is made from cities; run `skein refresh broken`\n"

@@ -141,7 +141,7 @@ def test_a_step_that_goes_row_by_row_can_be_given_the_new_rows_alone(stack, clie
     [
         ("raises", "query_failed", "nowhere"),
         ("crashes", "query_failed", "crashed"),
-        ("gives_text", "query_failed", "a str; a step gives a polars.LazyFrame"),
+        ("gives_text", "query_failed", "a step gives a polars.LazyFrame, not str"),
         ("explodes", "limit_exceeded", "SKEIN_INGEST_MEMORY_BYTES"),
     ],
 )

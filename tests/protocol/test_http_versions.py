@@ -179,7 +179,7 @@ def test_a_restore_can_insist_on_the_version_it_follows(stack, client, fresh):
     stale = client.post(f"/{fresh}/restore", json={"version": "v0"}, headers={"If-Match": etag})
     assert (stale.status_code, stale.json()["code"]) == (412, "precondition_failed")
     etag = client.get(f"/{fresh}").headers["ETag"]
-    assert client.post(f"/{fresh}/restore", json={"version": "0"}, headers={"If-Match": etag}).is_success
+    assert client.post(f"/{fresh}/restore", json={"version": 0}, headers={"If-Match": etag}).is_success
 
 
 def test_a_tag_can_stand_wherever_a_version_can(stack, client, fresh):

@@ -106,7 +106,7 @@ def _rows(request: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
     if isinstance(result, pl.DataFrame):
         result = result.lazy()
     if not isinstance(result, pl.LazyFrame):
-        raise TypeError(f"it gives a {type(result).__name__}; a step gives a polars.LazyFrame")
+        raise TypeError(f"a step gives a polars.LazyFrame, not {type(result).__name__}")
     yield pl.DataFrame(schema=result.collect_schema())
     yield from result.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True, engine="streaming")
 

@@ -35,7 +35,7 @@ Policy = Annotated[
 ]
 Format = Annotated[
     str | None,
-    typer.Option(help="csv, tsv, ndjson, json, parquet, arrow or excel; found out if left out."),
+    typer.Option(help="csv, tsv, ndjson, json, parquet, arrow, avro or excel; found out if left out."),
 ]
 FormatOptions = Annotated[
     list[str] | None,
