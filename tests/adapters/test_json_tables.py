@@ -1,6 +1,7 @@
 """JSON and NDJSON: where the records are, their types, and what is wrong with them."""
 
 import json
+from decimal import Decimal
 
 import duckdb
 import pytest
@@ -63,6 +64,19 @@ def test_the_path_that_was_found_is_told_and_leads_there_again(content, path):
 def test_a_record_path_that_leads_nowhere_is_refused():
     with pytest.raises(InvalidOption, match=r"no array at 'result\.lines'"):
         parsed(document({"result": {"rows": RECORDS}}), record_path="result.lines")
+
+
+FRACTIONS = ["0.12345678901234567890", "12345678901234567.25", "0.07", "1e-3", "-2.5E2", "3", "null"]
+
+
+@pytest.mark.parametrize("fractions", [FRACTIONS, FRACTIONS[2:]], ids=["long", "short"])
+@pytest.mark.parametrize("template", ["{}", "[{}]", '{{"rows": [{}]}}'], ids=["lines", "array", "document"])
+def test_fractions_become_decimals_with_all_their_digits(template, fractions):
+    records = [f'{{"x": {fraction}, "y": 0.1234567890123456789}}' for fraction in fractions]
+    content = template.format(("\n" if template == "{}" else ",").join(records)).encode()
+    table = parsed(content, types={"x": "decimal(38, 20)"}).to_pydict()
+    assert table["x"] == [None if each == "null" else Decimal(each) for each in fractions]
+    assert set(table["y"]) == {0.1234567890123456789}
 
 
 def test_a_single_object_is_a_single_row():

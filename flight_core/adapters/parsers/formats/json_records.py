@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
@@ -15,24 +16,41 @@ from flight_core.domain.errors import InvalidOption, LimitExceeded, UnreadableDa
 MAX_RECORD_CHARACTERS = 64 << 20
 
 _CHUNK_CHARACTERS = 1 << 20
+_MAX_DIGITS = 38
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 Record = dict[str, Any]
 OnPath = Callable[[str], object]
+Exact = Callable[[str], bool]  # whether fractions in a field are to be text, with all their digits
+
+
+class WrittenFloat(float):
+    """A float that knows how it was written."""
+
+    text: str
+
+    @property
+    def digits(self) -> str:
+        """Without an exponent, if that takes no more of them than a decimal has."""
+        decimal = Decimal(self.text)
+        return format(decimal, "f") if abs(decimal.adjusted()) <= _MAX_DIGITS else self.text
 
 
 class _Reader:
     """A window onto JSON text that moves forward value by value."""
 
-    def __init__(self, source: io.TextIOBase, label: str) -> None:
+    def __init__(self, source: io.TextIOBase, label: str, exact: Exact | None) -> None:
         self._source = source
         self._label = label
+        self._exact = exact
         self._text = ""
         self._at = 0
         self._line = 1  # of the beginning of the window
         self._ended = False
         # NaN and infinities are null.
-        self._decoder = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_float)
+        self._decoder = json.JSONDecoder(
+            parse_constant=lambda _: None, parse_float=_float if exact is None else _written
+        )
 
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
@@ -81,6 +99,19 @@ class _Reader:
         self._at = 0
         return bool(chunk)
 
+    def record(self, value: Any) -> Record:
+        if not isinstance(value, dict):
+            raise UnreadableData(
+                f"{self._label}, line {self.line}: expected a record (an object) and found"
+                f" {json.dumps(value)[:60]}; set the option 'record_path' to where the records are",
+                line=self.line,
+            )
+        if self._exact is not None:
+            for name, number in value.items():
+                if isinstance(number, WrittenFloat) and self._exact(name):
+                    value[name] = number.digits
+        return value
+
     @property
     def line(self) -> int:
         return self._line + self._text.count("\n", 0, self._at)
@@ -95,19 +126,33 @@ def _float(number: str) -> float | str:
     return value if isfinite(value) else number
 
 
-def lines(path: Path, label: str) -> Iterator[Record]:
+def _written(number: str) -> float | str:
+    value = _float(number)
+    if isinstance(value, str):
+        return value
+    written = WrittenFloat(value)
+    written.text = number
+    return written
+
+
+def lines(path: Path, label: str, exact: Exact | None = None) -> Iterator[Record]:
     """The records of NDJSON in UTF-8: every object is one, and so are the elements of an array.
 
     Raises as `records`.
     """
-    with _opened(path, label, "utf-8") as reader:
+    with _opened(path, label, "utf-8", exact) as reader:
         while start := reader.peek():
             for value in _elements(reader) if start == "[" else (reader.value(),):
-                yield _record(value, label, reader)
+                yield reader.record(value)
 
 
 def records(
-    path: Path, label: str, encoding: str, record_path: str | None, on_path: OnPath = bool
+    path: Path,
+    label: str,
+    encoding: str,
+    record_path: str | None,
+    on_path: OnPath = bool,
+    exact: Exact | None = None,
 ) -> Iterator[Record]:
     """The records of a JSON document, or of a sequence of them.
 
@@ -120,18 +165,18 @@ def records(
         InvalidOption: there is no array at `record_path`.
         LimitExceeded: a record of more than 64 MiB.
     """
-    with _opened(path, label, encoding) as reader:
+    with _opened(path, label, encoding, exact) as reader:
         while reader.peek():
             keys = record_path.split(".") if record_path else []
             for value in _found(reader, keys, label, record_path, on_path):
-                yield _feature(_record(value, label, reader))
+                yield reader.record(_feature(reader.record(value)))
 
 
 @contextmanager
-def _opened(path: Path, label: str, encoding: str) -> Iterator[_Reader]:
+def _opened(path: Path, label: str, encoding: str, exact: Exact | None) -> Iterator[_Reader]:
     try:
         with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding) as source:
-            yield _Reader(source, label)
+            yield _Reader(source, label, exact)
     except UnicodeError:
         raise UnreadableData(f"{label} is not {encoding} text; set the option 'encoding'") from None
 
@@ -213,16 +258,6 @@ def _along(reader: _Reader, keys: list[str], label: str, record_path: str | None
         raise InvalidOption(
             f"{label} has no array at '{record_path}', line {reader.line}; check the option 'record_path'"
         )
-
-
-def _record(value: Any, label: str, reader: _Reader) -> Record:
-    if not isinstance(value, dict):
-        raise UnreadableData(
-            f"{label}, line {reader.line}: expected a record (an object) and found {json.dumps(value)[:60]};"
-            " set the option 'record_path' to where the records are",
-            line=reader.line,
-        )
-    return value
 
 
 def is_feature(record: Record) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from flight_core.adapters.parsers.column_types.floats import watched
-from flight_core.adapters.parsers.formats.json_records import OnPath, Record, lines, records
+from flight_core.adapters.parsers.formats.json_records import Exact, OnPath, Record, lines, records
 from flight_core.adapters.parsers.formats.json_types import (
     MAX_DEPTH,
     TooDeep,
@@ -40,6 +40,7 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _HALF_ESCAPED = re.compile(
     rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F]..(?<!\\u[dD][89abAB]..\\u[dD]...))"
 )
+_SAFE_DIGITS = 15  # that floats keep
 _PREPARED = 0.5  # the part of the work that is done when reading proper begins
 
 Types = Mapping[str, pl.DataType]
@@ -70,7 +71,7 @@ def parse_json(
     path that was found out."""
     path = scratch / "records.ndjson"
     found: list[str] = []
-    _dump(_records(files, options.record_path, found.append), path, files[0].label)
+    _dump(_records(files, options.record_path, found.append, target.exact_fractions), path, files[0].label)
     _parse([path], [_all([file.label for file in files])], target, scratch, meter)
     return with_path(options, found) if len(found) == len(files) else options
 
@@ -86,13 +87,16 @@ def _parse(paths: Sequence[Path], labels: Sequence[str], target: Target, scratch
     label = labels[0]
     try:
         try:
-            schema = _schema(_types(paths, meter), label, target)
+            types = _types(paths, meter)
+            _check_fractions(paths, types, target)
+            schema = _schema(types, label, target)
             _read(paths, labels, schema, target, meter, exact=False)
         except _Difficult:
-            schema = _schema(types_of(_lines(paths, labels)), label, target)
+            exact = target.exact_fractions
+            schema = _schema(types_of(_lines(paths, labels, exact)), label, target)
             path = scratch / "conforming.ndjson"
             shape = pl.Struct(schema)
-            _dump((conformed(record, shape) for record in _lines(paths, labels)), path, label)
+            _dump((conformed(record, shape) for record in _lines(paths, labels, exact)), path, label)
             _read([path], [_all(labels)], schema, target, meter)
     except _Difficult as error:
         raise UnreadableData(f"{label} cannot be read as JSON records") from error
@@ -104,14 +108,16 @@ def _all(labels: Sequence[str]) -> str:
     return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
 
 
-def _lines(paths: Sequence[Path], labels: Sequence[str]) -> Iterator[Record]:
+def _lines(paths: Sequence[Path], labels: Sequence[str], exact: Exact | None) -> Iterator[Record]:
     for path, label in zip(paths, labels, strict=True):
-        yield from lines(path, label)
+        yield from lines(path, label, exact)
 
 
-def _records(files: Sequence[TextFile], record_path: str | None, on_path: OnPath) -> Iterator[Record]:
+def _records(
+    files: Sequence[TextFile], record_path: str | None, on_path: OnPath, exact: Exact | None
+) -> Iterator[Record]:
     for file in files:
-        yield from records(file.path, file.label, file.encoding, record_path, on_path)
+        yield from records(file.path, file.label, file.encoding, record_path, on_path, exact)
 
 
 def _dump(found: Iterator[Record], path: Path, label: str) -> None:
@@ -151,6 +157,21 @@ def _types_of_chunk(chunk: memoryview) -> tuple[Types, int]:
     return {name: instance(type) for name, type in schema.items()}, len(lines)
 
 
+def _check_fractions(paths: Sequence[Path], types: Types, target: Target) -> None:
+    """Raises _Difficult where Polars would round fractions that are to be exact: it reads floats first."""
+    exact = target.exact_fractions
+    if exact is None:
+        return
+    names = [name for name, type in types.items() if type == pl.Float64 and exact(name)]
+    if not names:
+        return
+    listed = b"|".join(re.escape(json.dumps(name, ensure_ascii=False).encode()) for name in names)
+    long = re.compile(rb"(?:" + listed + rb")\s*:\s*-?[0-9.]{%d}" % (_SAFE_DIGITS + 1))
+    found = in_parallel(lambda chunk: long.search(chunk), chain.from_iterable(map(line_chunks, paths)))
+    if any(found):
+        raise _Difficult
+
+
 def _nested_texts(schema: Mapping[str, Any], lines: bytes) -> bool:
     """Whether arrays or objects become text: fields are that, and somewhere one of their name is not."""
     names = b"|".join(
@@ -172,7 +193,8 @@ def _texts(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:
-    """Numbers are read as text at once where they are to be text: that keeps `1` and `1.5` as they are."""
+    """Numbers are read as text at once where they are to be text, which keeps `1` and `1.5` as they are, and
+    fractions where they are to be decimals."""
     if not types:
         raise UnreadableData(f"{label} holds records without any fields")
     if len(types) > MAX_COLUMNS:
@@ -180,7 +202,11 @@ def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:
             f"{label} has {len(types)} different fields; a table has at most {MAX_COLUMNS} columns",
             limit=MAX_COLUMNS,
         )
-    texts = {name for name, type in target.typed_columns(list(types)).items() if type == pl.String}
+    texts = {
+        name
+        for name, type in target.typed_columns(list(types)).items()
+        if type == pl.String or (type.is_decimal() and types[name] == pl.Float64)
+    }
     return {
         name: pl.String() if name in texts and not type.is_nested() else storable(type)
         for name, type in types.items()

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from flight_core.adapters.parsers.column_types.floats import WHOLE
+from flight_core.adapters.parsers.formats.json_records import WrittenFloat
 
 MAX_DEPTH = 32  # Parquet readers give up not far beyond
 
@@ -118,6 +119,7 @@ _SCALARS: Mapping[type, pl.DataType] = {
     bool: pl.Boolean(),
     int: pl.Int64(),
     float: pl.Float64(),
+    WrittenFloat: pl.Float64(),
     str: pl.String(),
     type(None): pl.Null(),
 }
