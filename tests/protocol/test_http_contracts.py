@@ -1,13 +1,15 @@
 """Contracts over HTTP, from the first draft to the replay of what they rejected."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pyarrow as pa
 import pytest
 
 from schemas.contracts import Contract
 from tests.e2e.commands import skein
-from tests.stack import skein_stack
+from tests.stack import skein_stack, until
 
 JSON = {"Content-Type": "application/json"}
 CSV = "id,price\n1,1.5\n2,-1\n3,free\n"
@@ -244,3 +246,22 @@ def test_half_characters_are_refused(http, contract):
     reply = http.put(url("halves", "contract"), content=json.dumps(contract), headers=JSON)
     assert (reply.status_code, reply.json()["code"]) == (422, "invalid_request"), reply.text
     assert "lone surrogate" in reply.json()["detail"]
+
+
+def test_checks_on_trial_do_not_fill_the_queue(http, monkeypatch):
+    monkeypatch.setattr("flight_core.application.contracts.checks._MOST_WAITING", 2)
+    ingested(http, "tried")
+
+    def tried(limit: int) -> httpx.Response:
+        contract = {"columns": [{"name": "id", "type": "int64", "ge": limit}]}
+        return http.post(url("tried", "contract", "check"), json=contract)
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(tried, range(16)))
+    refused = [reply for reply in replies if reply.status_code != 202]
+    assert {reply.json()["code"] for reply in refused} == {"too_many_requests"}
+    assert {reply.headers["Retry-After"] for reply in refused} == {"10"}
+    for reply in replies:
+        if reply.status_code == 202:
+            until(lambda reply=reply: http.get(reply.json()["href"]).json()["finished_at"])
+    assert tried(99).status_code == 202

@@ -23,8 +23,12 @@ from flight_core.domain.contract import (
     report_document,
 )
 from flight_core.domain.dataset import DatasetName
-from flight_core.domain.job import Maintenance, Task
+from flight_core.domain.errors import TooManyRequests
+from flight_core.domain.job import JobFilter, JobState, Maintenance, Task
 from flight_core.domain.repositories.datasets import DatasetRepository
+
+_MOST_WAITING = 64
+_RETRY_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class CheckDataset:
 
     Raises:
         DatasetNotFound, ContractNotFound, InvalidContract, PermissionDenied.
+        TooManyRequests: the actor has as many on trial as may wait.
     """
 
     get_contract: GetContract
@@ -46,9 +51,20 @@ class CheckDataset:
             version, contract = stored.version, stored.contract
         else:
             self.parser.check_contract(trial)
+            self._require_room(actor)
             version, contract = 0, trial
         options = {"contract_version": version, "contract": contract_document(contract)}
         return self.start(name, Task.CHECK, actor=actor, options=options, scope=Scope.READ)
+
+    def _require_room(self, actor: Actor) -> None:
+        """Who may only read shall not fill the queue of the others."""
+        waiting = JobFilter(None, frozenset({JobState.QUEUED, JobState.RUNNING}), frozenset({Task.CHECK}))
+        found = self.start.jobs.list(waiting, limit=_MOST_WAITING * 10)
+        if sum(job.actor == actor.name for job in found) >= _MOST_WAITING:
+            raise TooManyRequests(
+                f"{_MOST_WAITING} checks of '{actor.name}' wait already; wait until some have ended",
+                retry_after_s=_RETRY_AFTER_S,
+            )
 
 
 @dataclass(frozen=True)
