@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from flight_core.application.access.rights import require_unguarded
 from flight_core.domain.dataset import Dataset
 from flight_core.domain.errors import DatasetNotFound, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import QueryPlan, StatementInfo, StatementKind
@@ -43,6 +44,7 @@ class PlainFlight:
     def do_get(self, call: Call, ticket: bytes) -> fl.FlightDataStream:
         opened = self._tickets.open(ticket)
         if not isinstance(opened, PlannedRead):
+            require_unguarded(call.actor)  # as who ran the statement: nobody knows what it read
             return self._streams.table(call, opened)
         running = self._use_cases.open_query(
             opened.statement, actor=call.actor, door=DOOR, pins=opened.pins, query_id=opened.query_id

@@ -236,6 +236,21 @@ def test_a_ticket_of_somebody_else_does_not_open_what_is_out_of_sight(stack):
             client.do_get(info.endpoints[0].ticket, flight_options("team")).read_all()
 
 
+@pytest.mark.parametrize("who", ["team", "loader"])
+def test_a_ticket_that_holds_the_result_of_somebody_else_opens_for_who_could_have_made_it(stack, who):
+    with stack.flight() as client:
+
+        def run(sql: str) -> fl.Ticket:
+            command = fl.FlightDescriptor.for_command(sql.encode())
+            return client.get_flight_info(command, flight_options("owner")).endpoints[0].ticket
+
+        run("CREATE OR REPLACE TABLE names (who VARCHAR)")
+        ticket = run(f"INSERT INTO names SELECT who FROM {SECRET} RETURNING who")
+        with pytest.raises(fl.FlightUnauthorizedError, match=r"\[permission_denied\]"):
+            client.do_get(ticket, flight_options(who)).read_all()
+        assert client.do_get(ticket, flight_options("owner")).read_all().num_rows > 0
+
+
 def test_nobody_keeps_a_query_of_somebody_else_from_running(stack):
     with stack.flight() as client, stack.flight() as other:
         mine, theirs, admins = (
