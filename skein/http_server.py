@@ -84,6 +84,15 @@ class _Http(HttpToolsProtocol):
         self._end_head()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._end_head()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:  # nobody waits for the rest of the request
+            self._deadline = self.loop.call_later(_HEAD_S, self.transport.close)
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._head_bytes is not None:

@@ -5,6 +5,9 @@ import gc
 import logging
 import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ from skein.wiring.process import VERSION, Skein, flight_server, http_app, open_s
 logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CLOSE_S = 5.0  # for ending jobs and closing everything, once streams have been drained
 
 Prepare = Callable[[Skein], object]  # runs before anybody is told that the servers are ready
 Announce = Callable[[Skein, Endpoints], object]
@@ -39,9 +43,9 @@ class _Stopped(BaseException):
     """A signal came before the servers were ready."""
 
 
-def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Announce) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP, then drain and return; a second one of the first two ends the
-    process at once.
+def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Announce) -> NoReturn:
+    """Serve until SIGINT, SIGTERM or SIGHUP, then drain, close everything and end the process; a second one
+    of the first two ends it at once.
 
     Raises:
         InvalidOption, Conflict: it cannot start, and why.
@@ -50,7 +54,6 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
     allow_many_open_files()
     directory = DataDirectory(settings.data)
     directory.prepare()
-    drained = True
     try:
         with _signals_raise(), directory.claimed(roles):
             check_ports(settings, roles)
@@ -61,8 +64,8 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
                 prepare(skein)
                 servers = Servers(skein, roles)
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    runner.run(_until_signal(servers, partial(announce, skein)))
-                drained = servers.drained
+                    runner.run(_until_signal(servers, settings.drain_timeout_s, partial(announce, skein)))
+                _end_on_signals()
     except _Stopped:
         pass
     except BaseExceptionGroup as failures:
@@ -70,9 +73,9 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
         if not isinstance(failure, FlightCoreError):
             logger.exception("the server failed")
         raise failure from failures
-    if not drained:
-        logging.shutdown()
-        os._exit(0)  # the thread of a client that neither reads nor leaves would never end
+    sys.stdout.flush()
+    logging.shutdown()
+    os._exit(0)  # everything is closed; the interpreter would wait for threads of clients that never leave
 
 
 @contextmanager
@@ -119,7 +122,6 @@ class Servers:
         self._skein = skein
         self._roles = roles
         self._runtime = RuntimeFile(skein.directory.runtime_file)
-        self.drained = True  # False once a stream would not end; its thread stays behind
 
     async def run(self, stop: anyio.Event, *, task_status: TaskStatus[Endpoints]) -> None:
         """Serve until `stop` is set. Open streams then get `drain_timeout_s` seconds to end."""
@@ -150,8 +152,7 @@ class Servers:
             await stop.wait()
         finally:
             with anyio.CancelScope(shield=True):
-                deadline_s = self._skein.settings.drain_timeout_s
-                self.drained = await anyio.to_thread.run_sync(server.stop, deadline_s)
+                await anyio.to_thread.run_sync(server.stop, self._skein.settings.drain_timeout_s)
 
     async def _serve_http(
         self, stop: anyio.Event, flight: str | None, *, task_status: TaskStatus[str]
@@ -191,23 +192,44 @@ class Servers:
         ]
 
 
-async def _until_signal(servers: Servers, announce: Callable[[Endpoints], object]) -> None:
+async def _until_signal(servers: Servers, drain_s: float, announce: Callable[[Endpoints], object]) -> None:
     stop = anyio.Event()
+
+    def begin() -> None:
+        if not stop.is_set():
+            stop.set()
+            threading.Thread(target=_end_after, args=(drain_s + _CLOSE_S,), daemon=True).start()
 
     def on_signal() -> None:
         if stop.is_set():
             logger.warning("stopped without waiting for open streams")
             os._exit(1)
         logger.info("stopping; another signal stops at once")
-        stop.set()
+        begin()
 
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        loop.add_signal_handler(signal.SIGHUP, stop.set)  # its terminal is gone; that may be told twice
+        loop.add_signal_handler(signal.SIGHUP, begin)  # its terminal is gone; that may be told twice
     async with anyio.create_task_group() as tasks:
         announce(await tasks.start(servers.run, stop))
+
+
+def _end_on_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: os._exit(1))
+
+
+def _end_after(time_s: float) -> None:
+    """End the process if it still runs by then. It may be killed at any time, so nothing is lost."""
+    time.sleep(time_s)
+    told = threading.Thread(
+        target=logger.warning, args=("stopped before everything was closed",), daemon=True
+    )
+    told.start()
+    told.join(1.0)  # nobody may read what is logged
+    os._exit(0)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

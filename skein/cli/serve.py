@@ -1,8 +1,10 @@
 """`skein serve`, `serve-flight` and `serve-control`: read the settings, serve, tell how to connect."""
 
 import gc
+import os
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -77,7 +79,15 @@ def serve_control(
     _serve({"control"}, context)
 
 
+def _leave(_number: int, _frame: object) -> NoReturn:
+    """Before there is anything to close."""
+    os._exit(0)
+
+
 def _serve(roles: set[str], context: typer.Context) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
     gc.disable()  # what is made until `run` has all of Skein stays for good: looking for garbage is in vain
     from skein.directory import Role
     from skein.lifecycle import run

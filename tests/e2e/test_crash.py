@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -106,6 +107,28 @@ def test_an_ingestion_that_a_stop_interrupts_is_taken_up_by_the_next_start(tmp_p
     with skein_process(tmp_path) as server:
         succeeded(server, job)
         assert rows(server) == COMPLETE
+
+
+def test_a_parser_that_does_not_end_does_not_keep_the_server_alive(tmp_path):
+    path = tmp_path / "numbers.csv"
+    path.write_bytes(BODY * 20)
+    data = tmp_path / "data"
+    settings = {"SKEIN_INGEST_ROOTS": str(tmp_path), "SKEIN_DRAIN_TIMEOUT_S": "0.5"}
+    with skein_process(data, **settings) as server:
+        httpx.post(
+            server.endpoints["http"] + "/api/v1/ingestions",
+            json={"dataset": "numbers", "source": {"kind": "file", "path": str(path)}, "format": "csv"},
+        )
+        family = psutil.Process(server.process.pid)
+        until(lambda: len(family.children(recursive=True)) > 2)  # the template, a keeper, a parser
+        with ExitStack() as stack:
+            for child in family.children(recursive=True):
+                child.suspend()
+                stack.callback(child.kill)  # they hold the standard error of the server
+            server.process.terminate()
+            assert server.process.wait(30) == 0
+        server.wait()
+        assert "stopped before everything was closed" in "".join(server.errors)
 
 
 def test_the_death_of_the_server_takes_its_parser_along(tmp_path):

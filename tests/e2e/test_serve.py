@@ -73,6 +73,22 @@ def test_a_signal_stops_a_server_cleanly(tmp_path, number):
         assert "query ended" in [json.loads(line)["event"] for line in server.errors]
 
 
+@pytest.mark.parametrize(
+    ("number", "loaded", "code"),
+    [
+        (signal.SIGINT, "typer", -signal.SIGINT),
+        (signal.SIGINT, "uvloop", 0),
+        (signal.SIGTERM, "uvloop", 0),
+    ],
+)
+def test_a_signal_ends_a_server_that_is_still_being_loaded(tmp_path, number, loaded, code):
+    with started("serve", "--data", tmp_path, PYTHONPROFILEIMPORTTIME="1") as process:
+        assert any(line.split("|")[-1].strip() == loaded for line in process.stderr)
+        process.send_signal(number)
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait(60) == code
+
+
 def test_a_stream_that_is_being_read_is_drained_before_the_server_stops(tmp_path):
     with (
         skein_process(tmp_path, SKEIN_DRAIN_TIMEOUT_S="60") as server,

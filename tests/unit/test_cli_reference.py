@@ -5,7 +5,7 @@ import re
 import pytest
 import typer.main
 
-from skein.cli.main import app
+from skein.cli.app import app
 from tests.architecture import documents
 
 CLI = documents.ROOT / "skein" / "cli"

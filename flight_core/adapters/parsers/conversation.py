@@ -38,6 +38,7 @@ _FAILURES: Mapping[str, type[FlightCoreError]] = {
     )
 }
 _POLL_S = 0.1
+_END_S = 3.0
 MAX_LINE_BYTES = 1 << 20
 
 
@@ -78,8 +79,9 @@ class Conversation:
             raise NotStarted if self._pid is None else self._crash(-signal.SIGKILL) from None
 
     async def end(self) -> None:
-        """The process has ended when this returns, whatever it was doing."""
-        with anyio.CancelScope(shield=True):
+        """The process has ended when this returns, whatever it was doing, unless the machine is too busy to
+        let it."""
+        with anyio.move_on_after(_END_S, shield=True):
             with suppress(OSError):
                 if not self._writer.is_closing():  # it is where the connection broke: uvloop minds
                     self._writer.write_eof()
