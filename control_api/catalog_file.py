@@ -7,7 +7,7 @@ compared with what an export would say, part by part: importing it again changes
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
@@ -256,7 +256,7 @@ def _schedule(schedule: Schedule) -> wire.CatalogSchedule:
         ingestion=wire.CatalogIngestion(
             dataset=request.dataset.value,
             source={"kind": request.source.kind, **redacted(request.source.fields)},
-            mode=request.mode.value,
+            mode=cast("ingestions.WriteMode", request.mode.value),  # those of SQL are none of a schedule
             keys=list(request.keys),
             schema_policy=request.schema_policy.value,
             format=request.format,

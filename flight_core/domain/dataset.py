@@ -64,6 +64,9 @@ class WriteMode(StrEnum):
     # Rows give way to the new ones that have the same values in the key columns, all others stay.
     UPSERT = "upsert"  # a key names one row: new rows need one each, without NULL and without twins
     REPLACE_PARTITIONS = "replace_partitions"  # a key names any number of rows; NULL is a value like others
+    # Rows give way that SQL has found in one version, all others stay.
+    UPDATE = "update"  # to as many new ones
+    DELETE = "delete"  # to none
 
     @property
     def needs_keys(self) -> bool:

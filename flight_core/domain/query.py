@@ -155,15 +155,17 @@ class DatasetVerb(StrEnum):
     INSERT = "insert"
     DROP = "drop"
     DELETE = "delete"
+    UPDATE = "update"
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatement:
     """SQL that writes a dataset: not for the engine to run, whose datasets are views.
 
-    `source` is a SELECT of the rows, with the parameters of the statement; for a DELETE of where they
-    are, see `StagedWrite.remove`, and `condition` is for people. `lenient`: IF EXISTS of a
-    DROP, IF NOT EXISTS of a CREATE.
+    `source` is a SELECT of the rows, with the parameters of the statement: for an UPDATE of the changed ones
+    and, in PLACE_COLUMNS, of where each was; for a DELETE of PLACE_COLUMNS alone. After `head_lines` that are
+    not its author's, lines and columns are those of the statement. `condition` is for people. `lenient`:
+    IF EXISTS of a DROP, IF NOT EXISTS of a CREATE.
     """
 
     verb: DatasetVerb
@@ -172,6 +174,8 @@ class DatasetStatement:
     replace: bool = False
     lenient: bool = False
     condition: str = ""
+    columns: tuple[str, ...] = ()  # that an INSERT fills or an UPDATE sets
+    head_lines: int = 0
 
 
 OWN_DOOR = "skein"  # of queries that the server asks for itself

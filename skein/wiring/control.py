@@ -21,7 +21,7 @@ from flight_core.application.jobs.jobs import CancelJob, GetJob, ListJobs, ReadJ
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries.inspect import ClassifyStatement
-from flight_core.application.writes.deletions import DeleteRows, FindRowsToDelete
+from flight_core.application.writes.deletions import DeleteRows
 from flight_core.domain.errors import OutOfDisk
 from flight_core.domain.query import Statement
 from flight_core.domain.repositories.datasets import DatasetRepository
@@ -92,15 +92,13 @@ def _datasets(parts: Parts, flight: FlightUseCases) -> DatasetUseCases:
         profile=profile_dataset(parts),
         get_usage=GetUsage(parts.catalog.datasets, parts.catalog.usage, parts.queries.usage.flush),
         annotate=AnnotateDataset(parts.catalog.datasets, utc_now),
-        delete_rows=delete_rows(parts),
+        delete_rows=delete_rows(parts, flight),
         drop=flight.drop_dataset,
     )
 
 
-def delete_rows(parts: Parts) -> DeleteRows:
-    return DeleteRows(
-        parts.catalog.datasets, parts.engine, parts.queries.admission, FindRowsToDelete(parts.open_write)
-    )
+def delete_rows(parts: Parts, flight: FlightUseCases) -> DeleteRows:
+    return DeleteRows(parts.engine, parts.queries.admission, flight.run_statement.change_dataset)
 
 
 def _events(parts: Parts) -> EventUseCases:

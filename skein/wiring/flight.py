@@ -42,7 +42,7 @@ def flight_use_cases(parts: Parts) -> FlightUseCases:
         plan_query=queries.plan,
         open_query=queries.open,
         inspect_statement=InspectStatement(queries.reader),
-        run_statement=RunStatement(datasets, parts.engine, queries.admission, queries.log, change),
+        run_statement=RunStatement(parts.engine, queries.admission, queries.log, change),
         cancel_query=CancelQuery(queries.log),
         queries=queries.log,
         follow_query=FollowQuery(queries.reader, parts.store, parts.engine, queries.open),

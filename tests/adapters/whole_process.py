@@ -58,7 +58,7 @@ class WholeProcess:
         self.derivations = derivation_use_cases(self.parts)
         flight = flight_use_cases(self.parts)
         self.write_dataset = flight.write_dataset
-        self.delete_rows = delete_rows(self.parts)
+        self.delete_rows = delete_rows(self.parts, flight)
         self.versions = version_use_cases(self.parts, flight)
         self.start_maintenance = start_maintenance(self.parts)
         self.vacuum = replace(vacuum(self.parts), options=NO_GRACE)

@@ -74,7 +74,7 @@ def adopt(store, frames, mode=WriteMode.APPEND, *, dataset="d1"):
 
 def delete(store, version, condition, *, before_commit=lambda: None):
     """Delete the rows of `version` for which `condition`, a function of a row as dict, holds."""
-    staged = store.stage(version.ref.dataset_id, None, WriteRule(WriteMode.APPEND))
+    staged = store.stage(version.ref.dataset_id, None, WriteRule(WriteMode.DELETE))
     try:
         staged.remove(version.ref, [doomed(store, version, condition)])
         before_commit()

@@ -57,6 +57,9 @@ def test_a_dataset_is_made_filled_emptied_and_dropped(change: Door, client):
     change("CREATE OR REPLACE TABLE datasets.birds AS SELECT 1 AS id, 'owl' AS name")
     assert change("INSERT INTO birds VALUES (2, 'tit'), (3, 'jay')") == 2
     assert change("INSERT INTO datasets.birds BY NAME SELECT 'emu' AS name, id + 3 AS id FROM birds") == 3
+    assert change("UPDATE birds AS b SET id = b.id + 1, name = upper(name) WHERE b.id > 4") == 2
+    assert rows(client, "FROM birds WHERE id > 4 ORDER BY id") == [(6, "EMU"), (7, "EMU")]
+    assert change("UPDATE birds SET name = 'none' WHERE id < 0") == 0
     assert change("DELETE FROM birds WHERE id > 4") == 2
     assert rows(client, "FROM birds ORDER BY id") == [(1, "owl"), (2, "tit"), (3, "jay"), (4, "emu")]
     change("CREATE TABLE IF NOT EXISTS datasets.birds AS SELECT 0 AS other")
@@ -92,12 +95,10 @@ def test_parameters_and_a_key_that_makes_a_repeated_insert_harmless(client):
         ("DROP VIEW kept", "DROP TABLE"),
         ("DROP VIEW IF EXISTS datasets.kept", "DROP TABLE"),
         ("CREATE VIEW datasets.v AS SELECT 1", "in the workspace"),
-        ("UPDATE kept SET i = 2", "upsert"),
         ("MERGE INTO kept USING (SELECT 1 AS i) s USING (i) WHEN MATCHED THEN DELETE", "upsert"),
         ("INSERT OR REPLACE INTO kept VALUES (1)", "upsert"),
         ("ALTER TABLE datasets.kept ADD COLUMN j INTEGER", "schema policy"),
-        ("INSERT INTO kept VALUES (2); SELECT 1", "statement of its own"),
-        ("CREATE TABLE datasets.x AS SELECT 1 AS i; SELECT 1", "statement of its own"),
+        ("PREPARE p AS UPDATE kept SET i = 2", "statement of its own"),
     ],
 )
 def test_what_a_dataset_does_not_know_is_refused_with_a_way_out(stack, client, cursor, sql, way_out):
@@ -128,3 +129,41 @@ def test_a_delete_leaves_nothing_in_its_session(stack, cursor, where):
     assert cursor.fetchall() == []
     cursor.executemany("INSERT INTO held VALUES (?)", [(3,), (4,)])
     assert cursor.rowcount == 2
+
+
+def test_several_statements_of_one_text_run_one_after_the_other(change: Door, client):
+    change("CREATE OR REPLACE TABLE datasets.steps AS SELECT 1 AS i; CREATE OR REPLACE TABLE own (i INT)")
+    last = "INSERT INTO own FROM steps; UPDATE steps SET i = i + 10; DELETE FROM steps WHERE i = 11"
+    assert change(f"INSERT INTO steps VALUES (2), (3); {last}") == 1
+    assert rows(client, "FROM steps ORDER BY i") == [(12,), (13,)]
+    assert rows(client, "FROM own ORDER BY i") == [(1,), (2,), (3,)]
+    change("BEGIN; INSERT INTO steps VALUES (4); ROLLBACK")
+    change("BEGIN; INSERT INTO steps VALUES (5); INSERT INTO own VALUES (5); COMMIT")
+    assert rows(client, "SELECT i FROM steps JOIN own USING (i)") == [(5,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("INSERT INTO two VALUES (1, 2, 3)", "2 columns and has 3 values"),
+        ("INSERT INTO two (b) SELECT 1 AS a, 2 AS b", "1 columns and has 2 values"),
+        ("INSERT INTO two VALUES (1)", "2 columns"),
+        ("INSERT INTO two (a, c) VALUES (1, 2)", "no column 'c'"),
+        ("INSERT INTO two (a, A) VALUES (1, 2)", "named twice"),
+        ("INSERT INTO two\n  SELECT 1, nope", "(line 2, column 13)"),
+        ("CREATE TABLE datasets.new AS SELECT nope", "(line 1, column 37)"),
+    ],
+)
+def test_rows_that_do_not_fit_the_columns_are_refused(client, sql, told):
+    client.post("/api/v1/queries", json={"sql": "CREATE OR REPLACE TABLE datasets.two (a INT, b INT)"})
+    reply = client.post("/api/v1/queries", json={"sql": sql}).json()
+    assert (reply.get("code"), told in reply.get("detail", "")) == ("invalid_sql", True), reply
+    assert rows(client, "FROM two") == []
+
+
+def test_comments_may_stand_anywhere(change: Door, client):
+    change("/* one */ CREATE OR REPLACE TABLE datasets.noted AS SELECT 1 AS i -- two")
+    assert change("WITH w AS (SELECT 2 AS i) -- three\nINSERT INTO noted FROM w -- four") == 1
+    assert change("UPDATE noted -- five\nSET i = i + 1 -- six\nWHERE true -- seven") == 2
+    assert change("DELETE /* eight */ FROM noted WHERE i = 2 -- nine") == 1
+    assert rows(client, "FROM noted") == [(3,)]

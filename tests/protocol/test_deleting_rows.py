@@ -169,7 +169,9 @@ def test_a_transaction_that_is_rolled_back_deletes_nothing(stack, client, number
     [
         "DELETE FROM {0} USING {0} AS other WHERE other.n = {0}.n",
         "DELETE FROM {0} RETURNING n",
-        "UPDATE {0} SET n = 1",
+        "UPDATE {0} SET n = 1 RETURNING n",
+        "UPDATE {0} SET (n, m) = (1, 2)",
+        "UPDATE {0} SET m = DEFAULT",
         "MERGE INTO {0} USING {0} AS s ON s.n = {0}.n WHEN MATCHED THEN DELETE",
     ],
 )

@@ -283,7 +283,12 @@ def test_dropping_and_creating_in_one_transaction_replaces(client, stack):
     assert client.rows("SELECT * FROM again") == [("x",)]
 
 
-CHANGES = ["INSERT INTO kept VALUES (2)", "DELETE FROM kept", "DROP TABLE datasets.kept"]
+CHANGES = [
+    "INSERT INTO kept VALUES (2)",
+    "UPDATE kept SET i = 2",
+    "DELETE FROM kept",
+    "DROP TABLE datasets.kept",
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -303,8 +308,8 @@ def test_what_sql_rolls_back_leaves_datasets_as_they_were(client, other, stack, 
 def test_what_sql_commits_is_published_then(client, other, stack):
     stack.write("kept", pa.table({"i": [1]}), WriteMode.REPLACE)
     client.execute("START TRANSACTION")
-    client.update("INSERT INTO kept VALUES (2)")
     client.update("DELETE FROM kept WHERE i = 1")
+    client.update("INSERT INTO kept VALUES (2)")
     client.execute("CREATE TABLE datasets.made AS SELECT 3 AS i")
     assert other.rows("FROM kept") == [(1,)]
     client.execute("/* now */ COMMIT")

@@ -125,7 +125,7 @@ def test_a_full_queue_refuses_at_once():
 
 def test_a_statement_that_waits_for_a_slot_is_listed_and_can_be_cancelled():
     admission, log = Admission(AdmissionLimits(max_streams=1)), QueryLog(lambda: NOW, lambda: "s1")
-    run = RunStatement(NoDatasets(), FakeEngine(FakeQuery()), admission, log, None)
+    run = RunStatement(FakeEngine(FakeQuery()), admission, log, None)
     failures: list[Exception] = []
 
     def wait() -> None:

@@ -54,6 +54,7 @@ _OPERATIONS = {
     "restore": "RESTORE",
     "upsert": "MERGE",
     "delete": "DELETE",
+    "update": "UPDATE",
 }
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 

@@ -265,7 +265,8 @@ class DeltaTableStore:
         elif staged.removed is not None:
             files = self._log.files(staged.removed.ref)
             by_number = RowsByNumber(by_path(staged.removed.batches, [file.path for file in files]))
-            change = Rewritten("delete", staged, RewrittenFiles(table, staged.schema, by_number, on_rows))
+            rewritten = RewrittenFiles(table, staged.schema, by_number, on_rows)
+            change = Rewritten(rule.mode.value, staged, rewritten)
         return self._change(dataset_id, change, staged)
 
     def _change(self, dataset_id: str, change: Change, staged: StagedFiles) -> DatasetVersion:

@@ -12,7 +12,15 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.parsing import Check
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.arrow import is_number
-from flight_core.domain.contract import REJECTS_KIND, ColumnContract, Contract, MissingColumns, StoredContract
+from flight_core.domain.contract import (
+    REJECTS_KIND,
+    ColumnContract,
+    Contract,
+    ExtraColumns,
+    Limits,
+    MissingColumns,
+    StoredContract,
+)
 from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.repositories.contracts import ContractRepository
@@ -56,6 +64,8 @@ class PrepareCheck:
         columns = None if kept is None else guiding(kept.schema, request.schema_policy)
         if stored is None:
             return PreparedCheck(None, stored=columns)
+        if request.mode is WriteMode.UPDATE:
+            stored = replace(stored, contract=for_changed_rows(stored.contract))
         stays = kept if request.mode is WriteMode.APPEND else None
         unique = bool(stored.contract.unique)
         replayed = request.source.kind == REJECTS_KIND
@@ -120,6 +130,17 @@ class PrepareCheck:
     def _files(self, version: DatasetVersion) -> tuple[Path, ...]:
         uris: Sequence[str] = self.store.files(version.ref).uris
         return tuple(map(Path, uris))
+
+
+def for_changed_rows(contract: Contract) -> Contract:
+    """None of them may be rejected, all of their columns stay, and their keys are the ones that they had."""
+    return replace(
+        contract,
+        unique=(),
+        limits=Limits(max_rejected_rows=0),
+        extra_columns=ExtraColumns.KEEP,
+        missing_columns=MissingColumns.NULL,
+    )
 
 
 def guiding(stored: pa.Schema, policy: SchemaPolicy) -> pa.Schema:

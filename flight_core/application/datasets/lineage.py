@@ -17,7 +17,7 @@ from flight_core.domain.versions import VersionName
 MAX_NODES = 10_000
 
 # Operations whose version still holds rows of the one before.
-_ADDING = frozenset({"append", "upsert", "delete", "replace_partitions", "compact"})
+_ADDING = frozenset({"append", "upsert", "update", "delete", "replace_partitions", "compact"})
 
 
 Kind = Literal["input", "previous"]

@@ -221,8 +221,15 @@ class Session(Measured, Protocol):
         """An `INSERT ... VALUES` as a statement that inserts the rows of all parameters at once, good within
         the block; None if it is something else, or more."""
 
+    def one_by_one(self, statement: Statement) -> Sequence[Statement]:
+        """The statements of a text, if one of them changes something, to be run one after the other.
+
+        Raises:
+            InvalidSql: there are several, and parameters.
+        """
+
     def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
-        """What a text says if it creates, drops, or changes the rows of a dataset; None if it does not.
+        """What a statement says if it creates, drops, or changes the rows of a dataset; None if it does not.
 
         Raises:
             InvalidSql, StatementNotAllowed: it does, in a way that datasets do not know.

@@ -85,7 +85,7 @@ class StagedWrite(Protocol):
         """Leave rows of that version out of the next one; how many they are.
 
         Each row once, in batches of `file`, the position in the version's `TableFiles`, and `row`, the
-        number in that file, both from 0. For mode APPEND.
+        number in that file, both from 0. For the modes UPDATE and DELETE.
         """
 
     @property

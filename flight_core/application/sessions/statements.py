@@ -172,20 +172,18 @@ class AnswerInSession:
         actor: Actor,
         cancellation: Cancellation,
     ) -> Outcome:
-        change = partial(self.change_dataset, connection, actor=actor, door=DOOR, cancellation=cancellation)
+        run = partial(self.change_dataset.run, connection, actor=actor, door=DOOR, cancellation=cancellation)
         if statement.one_run or statement.bindings is None:
-            first = statement.first()
-            return change(first) or connection.execute(first, self._lake(), cancellation)
+            return run(statement.first())
         if connection.dataset_statement(statement.sql, self._lake()) is None:
             return connection.execute_many(statement.sql, statement.bindings, self._lake(), cancellation)
         with connection.insert_of_all(statement.sql, statement.bindings) as of_all:
-            outcome = change(Statement(of_all)) if of_all else None
-            if outcome is None:
+            if of_all is None:
                 raise InvalidParameters(
                     "of statements that change a dataset only INSERT ... VALUES takes several rows of"
-                    " parameters; send one row, or the rows in bulk"
+                    " parameters; send one row, or the rows in bulk (mode 'upsert' to replace others)"
                 )
-            return outcome
+            return run(Statement(of_all))
 
     def _lake(self) -> LakeState:
         return self.plan_query.reader.datasets.lake_state()

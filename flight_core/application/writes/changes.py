@@ -1,4 +1,4 @@
-"""Changes of datasets by SQL and bulk loads: INSERT, CREATE TABLE, DROP TABLE, DELETE.
+"""Changes of datasets by SQL and bulk loads: INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE.
 
 A new version is published when its statement ends, or when the transaction that the statement belongs to
 is committed. Until then nobody sees it, not even that transaction.
@@ -14,7 +14,7 @@ from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ports.engine import Change, Query, Session
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.application.writes.conflicts import despite_conflicts
-from flight_core.application.writes.deletions import ATTEMPTS, FindRowsToDelete, counted
+from flight_core.application.writes.replacing import ReplaceRows, lines_up
 from flight_core.application.writes.rows import NewRows, TakeRows
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import (
@@ -25,26 +25,29 @@ from flight_core.domain.dataset import (
     dataset_exists,
     dataset_not_found,
 )
-from flight_core.domain.errors import InvalidOption
+from flight_core.domain.errors import InvalidOption, InvalidSql, StatementNotAllowed
 from flight_core.domain.query import (
+    NO_PINS,
     DatasetStatement,
     DatasetVerb,
     IfExists,
     LoadMode,
     Outcome,
     Parameters,
+    Pins,
     Statement,
 )
 from flight_core.domain.repositories.datasets import DatasetRepository
 
 AS_USUAL = WriteRule()
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeDataset:
-    """Put rows into a dataset or take them out, make one, drop one.
+    """Put rows into a dataset, change them or take them out, make one, drop one.
 
-    Raises as `TakeRows` and `FindRowsToDelete`; DatasetNotFound or DatasetExists where the mode says so.
+    Raises as `TakeRows` and `ReplaceRows`; DatasetNotFound or DatasetExists where the mode says so.
     """
 
     datasets: DatasetRepository
@@ -59,10 +62,12 @@ class ChangeDataset:
         actor: Actor,
         door: str,
         cancellation: Cancellation,
+        expected: int | None = None,
     ) -> Outcome | None:
         """Carry out a statement that changes a dataset; None if it is something else.
 
-        Where others commit what is in its way it starts again, unless it is part of a transaction."""
+        Where others commit what is in its way it starts again, unless it is part of a transaction, or the
+        version whose rows it changes or takes out has to be `expected`."""
 
         def once() -> Outcome | None:
             lake = self.datasets.lake_state()
@@ -77,9 +82,29 @@ class ChangeDataset:
                 actor=actor,
                 door=door,
                 cancellation=cancellation,
+                expected=expected,
             )
 
-        return despite_conflicts(once, attempts=1 if connection.in_transaction else ATTEMPTS)
+        once_only = connection.in_transaction or expected is not None
+        return despite_conflicts(once, attempts=1 if once_only else _ATTEMPTS)
+
+    def run(
+        self,
+        connection: Session,
+        statement: Statement,
+        *,
+        actor: Actor,
+        door: str,
+        cancellation: Cancellation,
+    ) -> Outcome:
+        """Carry out any text, what changes datasets and what the engine runs; the last statement's outcome.
+
+        Raises also as `Session.execute`."""
+        for one in connection.one_by_one(statement):
+            outcome = self(
+                connection, one, actor=actor, door=door, cancellation=cancellation
+            ) or connection.execute(one, self.datasets.lake_state(), cancellation)
+        return outcome
 
     def load(
         self,
@@ -119,20 +144,34 @@ class ChangeDataset:
         actor: Actor,
         door: str,
         cancellation: Cancellation,
+        expected: int | None,
     ) -> Outcome:
         if statement.verb is DatasetVerb.DROP:
             return self._drop(connection, statement, actor=actor)
-        if statement.verb is DatasetVerb.DELETE:
-            deletion = FindRowsToDelete(self.take_rows.open_write)(
-                connection, statement, parameters, lake, actor=actor, door=door, cancellation=cancellation
+        if statement.verb in (DatasetVerb.DELETE, DatasetVerb.UPDATE):
+            _refuse_unseen(connection, statement)
+            pending = ReplaceRows(self.take_rows)(
+                connection,
+                statement,
+                parameters,
+                lake,
+                actor=actor,
+                door=door,
+                cancellation=cancellation,
+                expected=expected,
             )
-            connection.change(Change(statement.dataset.key, deletion.commit, deletion.close))
-            return counted(deletion.rows)
+            if pending.row_count == 0:
+                pending.close()
+            else:
+                connection.change(Change(statement.dataset.key, pending.commit, pending.close))
+            return _counted(pending.row_count)
         exists = self._exists(connection, statement.dataset)
         if statement.verb is DatasetVerb.CREATE and statement.lenient and exists:
             return Outcome(pa.table({}), 0)
-        query = connection.plan(Statement(statement.source, parameters), lake)
+        with lines_up(statement.head_lines):
+            query = connection.plan(Statement(statement.source, parameters), lake)
         try:
+            _check_columns(statement, query)
             rows = self.load(
                 connection,
                 statement.dataset,
@@ -143,7 +182,7 @@ class ChangeDataset:
             )
         finally:
             query.close()
-        return counted(rows, query.pins)
+        return _counted(rows, query.pins)
 
     def _drop(self, connection: Session, statement: DatasetStatement, *, actor: Actor) -> Outcome:
         name = statement.dataset
@@ -169,6 +208,25 @@ class ChangeDataset:
         """As the transaction sees it, with what it wrote and dropped so far."""
         last = [one for one in connection.waiting_changes() if one.dataset == name.key][-1:]
         return not last[0].drops if last else self.datasets.find(name) is not None
+
+
+def _refuse_unseen(connection: Session, statement: DatasetStatement) -> None:
+    """A transaction does not see what it has done to a dataset, and would miss rows of it."""
+    if any(change.dataset == statement.dataset.key for change in connection.waiting_changes()):
+        raise StatementNotAllowed(
+            f"the transaction has changed '{statement.dataset}' already, and its {statement.verb.upper()}"
+            " would not see that: commit first, or do both in one statement"
+        )
+
+
+def _check_columns(statement: DatasetStatement, query: Query) -> None:
+    wanted, given = len(statement.columns), len(query.schema)
+    if statement.verb is DatasetVerb.INSERT and wanted != given:
+        raise InvalidSql(f"INSERT into '{statement.dataset}' fills {wanted} columns and has {given} values")
+
+
+def _counted(rows: int, pins: Pins = NO_PINS) -> Outcome:
+    return Outcome(pa.table({"Count": pa.array([rows], pa.int64())}), rows, pins)
 
 
 def _mode_of(statement: DatasetStatement) -> LoadMode:

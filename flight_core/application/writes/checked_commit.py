@@ -18,7 +18,7 @@ from flight_core.application.ports.parsing import ParsedFiles, Parser, ParseRequ
 from flight_core.application.ports.sources import Fetched, Report
 from flight_core.application.ports.storage import OnStep
 from flight_core.application.writes.conflicts import despite_conflicts
-from flight_core.application.writes.open_write import DatasetWrite, OpenWrite
+from flight_core.application.writes.open_write import DatasetWrite, OpenWrite, Replaced
 from flight_core.application.writes.quarantine import Quarantine, placed
 from flight_core.domain.access import Actor
 from flight_core.domain.contract import CHECK_INFO, report_document, told
@@ -36,7 +36,7 @@ class Taken:
     """What the source brought, and what the history is to say of it.
 
     `written` is the format of files that we wrote ourselves, with `row_count` rows; None: the source's own.
-    `inputs` are the versions that the rows were made from.
+    `inputs` are the versions that the rows were made from, `replaced` are rows that go.
     """
 
     fetched: Fetched
@@ -44,6 +44,7 @@ class Taken:
     written: str | None = None
     row_count: int = 0
     inputs: Pins = field(default_factory=dict)
+    replaced: Replaced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class CheckedCommit:
         """
         checked = rows.parsed.checked
         if checked is not None and checked.violation is not None:
-            if checked.rejects is not None:
+            if checked.rejects is not None and rows.taken.replaced is None:  # those would be there still
                 self.quarantine.refuse(rows.ingestion, checked.rejects)
             message = f"{checked.violation} ({told(checked.report.rules)})"
             raise ContractViolated(message, report=report_document(checked.report))
@@ -133,6 +134,7 @@ class CheckedCommit:
             inputs={} if taken is None else taken.inputs,
             message=request.message,
             job_id=ingestion.id,
+            replaced=None if taken is None else taken.replaced,
         )
 
 

@@ -4,8 +4,8 @@ A version exists once storage has committed it; the catalog follows and tells ev
 process died between the two, the next write or `Reconcile` publishes what storage has.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -21,6 +21,7 @@ from flight_core.domain.dataset import (
     Dataset,
     DatasetName,
     DatasetVersion,
+    VersionRef,
     WriteMode,
     WriteRule,
     dataset_exists,
@@ -28,9 +29,33 @@ from flight_core.domain.dataset import (
 from flight_core.domain.errors import TableExists
 from flight_core.domain.events import Event, EventKind
 from flight_core.domain.lineage import as_info
-from flight_core.domain.query import NO_PINS, Pins
+from flight_core.domain.query import NO_PINS, PLACE_COLUMNS, Pins
 from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.repositories.derivations import DerivationRepository
+
+_MAX_CONDITION = 1000  # characters that the history tells
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Rows of a version that give way to the ones that are written.
+
+    `places`, where they are, is complete once the new ones have been read. The history tells the `condition`
+    by which they were found. `columns` are those whose values change. With `expected` nothing may have been
+    committed since that version.
+    """
+
+    ref: VersionRef
+    condition: str
+    columns: tuple[str, ...] = ()
+    expected: int | None = None
+    places: list[pa.RecordBatch] = field(default_factory=list)
+
+    def without_places(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """New rows, which come with PLACE_COLUMNS of the old ones."""
+        for batch in batches:
+            self.places.append(batch.select([*PLACE_COLUMNS]))
+            yield batch.drop_columns([*PLACE_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +99,7 @@ class DatasetWrite:
         info: Mapping[str, str],
         job_id: str | None,
         committed: DatasetVersion | None,
+        replaced: Replaced | None = None,
     ) -> None:
         self.name = name
         self.dataset_id = dataset_id
@@ -82,6 +108,7 @@ class DatasetWrite:
         self._publish = publish
         self._info = info
         self._job_id = job_id
+        self._replaced = replaced
 
     def commit(
         self,
@@ -93,6 +120,9 @@ class DatasetWrite:
         """Make the staged rows a version that everybody sees; `info` is what history tells besides.
 
         Raises as `StagedWrite.commit`, and CommitConflict when the dataset was dropped meanwhile."""
+        if self._replaced is not None:
+            self.staged.remove(self._replaced.ref, self._replaced.places)
+            base_version = self._replaced.expected
         version = self.committed or self.staged.commit(
             job_id=self._job_id, info={**self._info, **info}, base_version=base_version, on_rows=on_rows
         )
@@ -119,7 +149,8 @@ class OpenWrite:
     meet in one table and its log decides between them.
 
     `schema` None: the first batch or file decides. `source` tells the history where the rows came from,
-    `inputs` which versions they were made from, `message` why.
+    `inputs` which versions they were made from, `message` why. Rows that are `replaced` go by the
+    same commit.
     One `job_id` commits at most once, however often it is attempted. A derived dataset is written by
     the run of its derivation.
 
@@ -149,6 +180,7 @@ class OpenWrite:
         inputs: Pins = NO_PINS,
         message: str = "",
         job_id: str | None = None,
+        replaced: Replaced | None = None,
     ) -> DatasetWrite:
         require(actor, Scope.WRITE)
         require_granted(name, actor)
@@ -158,7 +190,8 @@ class OpenWrite:
         committed = self.store.committed_by(dataset_id, job_id) if job_id else None
         if committed is None:
             self._refuse(name, found, rule, job_id)
-        told = {"keys": ", ".join(rule.keys), "message": message}
+        where = "" if replaced is None else replaced.condition[:_MAX_CONDITION]
+        told = {"keys": ", ".join(rule.keys), "message": message, "where": where}
         return DatasetWrite(
             name if found is None else found.name,
             dataset_id,
@@ -173,6 +206,7 @@ class OpenWrite:
             },
             job_id=job_id,
             committed=committed,
+            replaced=replaced,
         )
 
     def _refuse(self, name: DatasetName, found: Dataset | None, rule: WriteRule, job_id: str | None) -> None:

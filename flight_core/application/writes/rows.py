@@ -22,11 +22,11 @@ from flight_core.application.writes.checked_commit import (
     Taken,
     keys_kept_changing,
 )
-from flight_core.application.writes.open_write import OpenWrite
+from flight_core.application.writes.open_write import OpenWrite, Replaced
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteRule
-from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.errors import OutOfDisk, StatementNotAllowed
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.query import Pins
@@ -41,6 +41,7 @@ class NewRows:
     """On their way into a dataset, validated in full at the door they came through.
 
     The history tells `source`, the door; `inputs`, the versions that they were made from; and `message`, why.
+    Of the mode UPDATE: what they replace, which has to fit them one by one.
     """
 
     schema: pa.Schema
@@ -48,11 +49,13 @@ class NewRows:
     source: str = ""
     inputs: Pins = field(default_factory=dict)
     message: str = ""
+    replaced: Replaced | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PendingRows:
-    """Rows that one `commit` makes a version. `close` lets go of them, and is harmless after that."""
+    """Rows that one `commit` makes a version, or takes out of one. `close` lets go of them, and is harmless
+    after that."""
 
     row_count: int
     commit: Callable[[], DatasetVersion]
@@ -67,7 +70,8 @@ class CheckRows:
     the quarantine with the commit of the good ones; if there are too many of them, at once.
 
     Raises as `OpenWrite` and `Parser.parse`, and:
-        ContractViolated: there are too many bad rows.
+        ContractViolated: there are too many bad rows, or one that is to replace another.
+        StatementNotAllowed: rows that replace others have new keys.
         Cancelled, OutOfDisk
     """
 
@@ -87,6 +91,8 @@ class CheckRows:
         actor: Actor,
         cancellation: Cancellation,
     ) -> PendingRows:
+        if rows.replaced is not None:
+            self._refuse_new_keys(name, rows.replaced)
         ingestion = Ingestion(
             id=WRITE_ID_PREFIX + self.new_id(),
             state=JobState.RUNNING,
@@ -102,6 +108,17 @@ class CheckRows:
             check.close()
             raise
         return PendingRows(row_count, check.finish, check.close)
+
+    def _refuse_new_keys(self, name: DatasetName, replaced: Replaced) -> None:
+        """It is not looked whether rows that stay have them."""
+        stored = self.contracts.find(name)
+        unique = () if stored is None else stored.contract.unique
+        keys = {column.lower() for key in unique for column in key.columns}
+        if changed := [column for column in replaced.columns if column.lower() in keys]:
+            raise StatementNotAllowed(
+                f"column '{changed[0]}' is in a unique key of the contract of '{name}', which UPDATE does not"
+                " change; delete the rows and insert them anew"
+            )
 
 
 def _request(name: DatasetName, rows: NewRows, rule: WriteRule) -> IngestionRequest:
@@ -132,7 +149,9 @@ class _Check:
         path = self.folder / "rows.arrow"
         row_count = _spool(rows, path)
         file = FetchedFile(path, rows.source, path.stat().st_size, temporary=True)
-        self._taken = Taken(Fetched([file]), rows.source, _SPOOL_FORMAT, row_count, rows.inputs)
+        self._taken = Taken(
+            Fetched([file]), rows.source, _SPOOL_FORMAT, row_count, rows.inputs, rows.replaced
+        )
         return self._checked("checked-0")
 
     def finish(self) -> DatasetVersion:
@@ -218,6 +237,7 @@ class TakeRows:
             source=rows.source,
             inputs=rows.inputs,
             message=rows.message,
+            replaced=rows.replaced,
         )
         try:
             for batch in cancellation.heeded(rows.batches):

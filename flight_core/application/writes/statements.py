@@ -12,18 +12,16 @@ from flight_core.application.queries.log import QueryLog
 from flight_core.application.writes.changes import ChangeDataset
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.query import Outcome, QueryState, Statement
-from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatement:
     """Run any statement in a session of its own and keep its (small) result.
 
-    `started` is told how to cancel it, before it waits for a slot. Raises as `Session.execute`, and
+    `started` is told how to cancel it, before it waits for a slot. Raises as `ChangeDataset.run`, and
     TooManyStreams when no slot comes free.
     """
 
-    datasets: DatasetRepository
     engine: QueryEngine
     admission: Admission
     log: QueryLog
@@ -47,9 +45,9 @@ class RunStatement:
             with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
                 record.state = QueryState.RUNNING
                 self.log.measure(record, session)
-                outcome = self.change_dataset(
+                outcome = self.change_dataset.run(
                     session, statement, actor=actor, door=door, cancellation=cancellation
-                ) or session.execute(statement, self.datasets.lake_state(), cancellation)
+                )
             record.pins = outcome.pins
             record.rows = outcome.table.num_rows
             record.size_bytes = outcome.table.nbytes

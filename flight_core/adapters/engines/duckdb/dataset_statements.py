@@ -1,32 +1,36 @@
-"""INSERT, CREATE TABLE and DROP TABLE of datasets, taken apart.
+"""INSERT, UPDATE, DELETE, CREATE TABLE and DROP TABLE of datasets, taken apart.
 
 Datasets are views that only Skein writes. A statement aimed at one is split into the dataset's name
 and a SELECT for the rows; DuckDB runs that, and casts the values as an INSERT would.
 """
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import pairwise
 
 import duckdb
 from duckdb import StatementType
+from duckdb.sqltypes import DuckDBPyType
 
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, byte_tokens
 from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
-from flight_core.domain.query import DatasetStatement, DatasetVerb
+from flight_core.domain.query import PLACE_COLUMNS, DatasetStatement, DatasetVerb
 
-_PLACED = re.compile(r"__skein_placed_\d+_")
+# The view in which DELETE and UPDATE look for rows: the dataset as it is, and where each row is.
+PLACED = "temp.main.__skein_placed"
+
 _SHAPE = "__skein_shape"
 _REFUSED = {"on conflict", "returning", "default"}
+_OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Word:
     start: int  # first byte in the text
     text: str
-    depth: int  # of parentheses around it
+    depth: int  # of brackets around it
 
     @property
     def lower(self) -> str:
@@ -44,9 +48,9 @@ class _Scanner:
             if kind == "comment":
                 continue
             word = text.strip()
-            depth -= word == ")"
+            depth -= word in _CLOSING
             self._words.append(_Word(start, word, depth))
-            depth += word == "("
+            depth += word in _OPENING
         self._at = 0
 
     def peek(self) -> str:
@@ -61,13 +65,11 @@ class _Scanner:
         return True
 
     def skip_to(self, word: str) -> str:
-        """The text before the next `word` outside of parentheses; steps over it."""
-        for index in range(self._at, len(self._words)):
-            if self._words[index].lower == word and self._words[index].depth == 0:
-                text = self._text(self._at, index)
-                self._at = index + 1
-                return text
-        raise InvalidSql(f"{word.upper()} is missing")
+        """The text before the next `word` outside of brackets, as lines of their own; steps over it."""
+        text = self._until(word)
+        if not self.accept(word):
+            raise InvalidSql(f"{word.upper()} is missing")
+        return text and text + "\n"
 
     def name(self) -> list[str]:
         """`a."b c".d` as its parts."""
@@ -77,6 +79,49 @@ class _Scanner:
             parts.append(_unquoted(self._words[self._at].text))
             self._at += 1
         return parts
+
+    def aliased_name(self, *following: str) -> tuple[str, str]:
+        """The last part of a name, and what it is called; `following` can come after it."""
+        name = alias = self.name()[-1]
+        if self.accept("as") or self.peek() not in ("", *following):
+            alias = self.name()[-1]
+        return name, alias
+
+    def assignments(self) -> tuple[list[str], str, str, str]:
+        """`a = 1, b = 2 FROM others WHERE condition`: the columns; the others; all of it but for these, with
+        `:` for the signs between columns and values; the condition."""
+        start = self._words[self._at].start
+        text = bytearray(self._encoded[start:])
+        columns = []
+        while self.peek() not in ("", "from", "where"):
+            columns += self.name()
+            if self.peek() != "=" or self._words[self._at + 1].lower == "default":
+                raise StatementNotAllowed(
+                    "UPDATE of a dataset takes SET column = value, column = value, ..., without DEFAULT"
+                )
+            text[self._words[self._at].start - start] = ord(":")
+            self._until(",", "from", "where")
+            self.accept(",")
+        others = ""
+        if self.peek() == "from":
+            first = self._words[self._at].start - start
+            self._at += 1
+            others = self._until("where")
+            end = self._words[self._at].start - start if self.peek() else len(text)
+            text[first:end] = bytes(each if each == ord("\n") else ord(" ") for each in text[first:end])
+        self.accept("where")
+        return columns, others, text.decode().rstrip(), self.rest()
+
+    def _until(self, *words: str) -> str:
+        """The text before the next of `words` outside of brackets, or all that is left; steps to it. The FROM
+        of IS DISTINCT FROM is another one."""
+        first = self._at
+        while self._at < len(self._words):
+            word = self._words[self._at]
+            if word.depth == 0 and word.lower in words and self._words[self._at - 1].lower != "distinct":
+                break
+            self._at += 1
+        return self._text(first, self._at)
 
     def names_in_parentheses(self) -> list[str] | None:
         """Of columns, if such a list comes next."""
@@ -118,15 +163,6 @@ class _Scanner:
         return self._encoded[self._words[first].start : stop].decode().strip()
 
 
-_numbers = count()
-
-
-def placed_view(sql: str) -> str | None:
-    """The name of the view that a DELETE looks for its rows in; None for other statements."""
-    found = _PLACED.search(sql)
-    return found and found[0]
-
-
 def dataset_statement(
     parsed: ParsedStatement, connection: duckdb.DuckDBPyConnection
 ) -> DatasetStatement | None:
@@ -141,6 +177,8 @@ def dataset_statement(
             return _insert(scanner, connection)
         case StatementType.DELETE:
             return _delete(scanner)
+        case StatementType.UPDATE:
+            return _update(scanner, connection)
         case _:
             return None
 
@@ -155,10 +193,10 @@ def _create(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
     columns = scanner.parenthesised()
     if scanner.accept("as"):
         aliases = "" if columns is None else f"({columns})"
-        source = f"SELECT * FROM ({scanner.rest()}) AS __rows{aliases}"
+        source = f"SELECT * FROM (\n{scanner.place()}{scanner.rest()}\n) AS __rows{aliases}"
     else:
         source = _empty(connection, columns or "")
-    return DatasetStatement(DatasetVerb.CREATE, DatasetName(name[-1]), source, replace, lenient)
+    return DatasetStatement(DatasetVerb.CREATE, DatasetName(name[-1]), source, replace, lenient, head_lines=1)
 
 
 def _empty(connection: duckdb.DuckDBPyConnection, definitions: str) -> str:
@@ -196,66 +234,99 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
         raise StatementNotAllowed(
             f"INSERT into a dataset cannot have {min(refused).upper()}; datasets have no keys and no defaults"
         )
-    source = f"{prefix} {scanner.rest()}".strip()
+    place, rows = scanner.place(), scanner.rest()
+    if by_name:
+        columns = connection.sql(f"{prefix}{rows}").columns
+    filled = _columns(connection, name[-1], columns)
+    names = ", ".join(identifier(column) for column, _ in filled)
+    head = f"SELECT * REPLACE ({_casts(filled)}) FROM ({prefix}"
     return DatasetStatement(
-        DatasetVerb.INSERT, DatasetName(name[-1]), _fitted(connection, name[-1], source, columns, by_name)
+        DatasetVerb.INSERT,
+        DatasetName(name[-1]),
+        f"{head}\n{place}{rows}\n) AS __rows({names})",
+        columns=tuple(column for column, _ in filled),
+        head_lines=_lines(head),
     )
 
 
 def _delete(scanner: _Scanner) -> DatasetStatement:
-    """The rows are looked up in a `placed_view`, which shows the dataset and where each row is. The
-    condition is where it was, but a line further down."""
+    """The rows are looked up in the view PLACED. The condition is where it was, but some lines further
+    down."""
     prefix = ""
     if scanner.accept("truncate"):
         scanner.accept("table")
     else:
         prefix = scanner.skip_to("delete")
         scanner.accept("from")
-    name = scanner.name()
-    alias = name[-1]
-    if scanner.accept("as") or scanner.peek() not in ("", "where", "using", "returning"):
-        alias = scanner.name()[-1]
+    name, alias = scanner.aliased_name("where", "using", "returning")
     if refused := {"using", "returning"} & scanner.words_left():
         raise StatementNotAllowed(
             f"DELETE from a dataset cannot have {min(refused).upper()}; write a condition with a subquery,"
             " such as WHERE id IN (SELECT id FROM other)"
         )
-    place = "\n"
-    condition = "true"
-    if scanner.accept("where"):
-        place += scanner.place()
-        condition = scanner.rest()
-    view = f"__skein_placed_{next(_numbers)}_"
-    source = (
-        f"{prefix} SELECT __skein_file, __skein_row FROM temp.main.{view} AS {identifier(alias)}"
-        f" WHERE ({place}{condition}\n)"
-    )
+    scanner.accept("where")
+    place, condition = scanner.place(), scanner.rest() or "true"
+    head = f"{prefix}SELECT {', '.join(PLACE_COLUMNS)} FROM {PLACED} AS {identifier(alias)} WHERE ("
     return DatasetStatement(
         DatasetVerb.DELETE,
-        DatasetName(name[-1]),
-        source.strip(),
+        DatasetName(name),
+        f"{head}\n{place}{condition}\n)",
         condition=condition.removeprefix("(\n").removesuffix("\n)"),
+        head_lines=_lines(head),
     )
 
 
-def _fitted(
-    connection: duckdb.DuckDBPyConnection,
-    dataset: str,
-    source: str,
-    columns: list[str] | None,
-    by_name: bool,
-) -> str:
-    """The rows of `source` under the names and with the types of the dataset's columns."""
+def _update(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetStatement:
+    """`UPDATE x SET a = b WHERE c` is `FROM x SELECT a : b WHERE c`, cast to the types of the columns. Values
+    and condition are where they were, but some lines further down."""
+    prefix = scanner.skip_to("update")
+    name, alias = scanner.aliased_name("set")
+    if "returning" in scanner.words_left():
+        raise StatementNotAllowed(
+            "UPDATE of a dataset cannot have RETURNING; change the rows first, and SELECT them then"
+        )
+    scanner.accept("set")
+    place = scanner.place()
+    columns, others, values, condition = scanner.assignments()
+    changed = _columns(connection, name, columns)
+    names = ", ".join(identifier(column) for column, _ in changed)
+    rows = f"{PLACED} AS {identifier(alias)}{others and f', {others}'}"
+    head = (
+        f"{prefix}SELECT * REPLACE ({_casts(changed)}) FROM ("
+        f"FROM {rows}\nSELECT {identifier(alias)}.* EXCLUDE ({names}),"
+    )
+    return DatasetStatement(
+        DatasetVerb.UPDATE,
+        DatasetName(name),
+        f"{head}\n{place}{values}\n)",
+        condition=condition,
+        columns=tuple(column for column, _ in changed),
+        head_lines=_lines(head),
+    )
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1
+
+
+def _columns(
+    connection: duckdb.DuckDBPyConnection, dataset: str, wanted: Sequence[str] | None = None
+) -> list[tuple[str, DuckDBPyType]]:
+    """Names and types of the columns wanted, as the dataset has them; None: of all."""
     table = connection.sql(f"FROM {LAKE}.{LAKE_SCHEMA}.{identifier(dataset)}")
-    types = {name.lower(): (name, type_) for name, type_ in zip(table.columns, table.types, strict=True)}
-    wanted = connection.sql(source).columns if by_name else columns or table.columns
-    for column in wanted:
-        if column.lower() not in types:
-            raise InvalidSql(f"dataset '{dataset}' has no column '{column[:100]}'")
-    chosen = [types[column.lower()] for column in wanted]
-    casts = ", ".join(f"CAST({identifier(name)} AS {type_}) AS {identifier(name)}" for name, type_ in chosen)
-    names = ", ".join(identifier(name) for name, _ in chosen)
-    return f"SELECT {casts} FROM ({source}) AS __rows({names})"
+    known = {name.lower(): (name, type_) for name, type_ in zip(table.columns, table.types, strict=True)}
+    keys = [*known] if wanted is None else [name.lower() for name in wanted]
+    for key in keys:
+        if key not in known:
+            raise InvalidSql(f"dataset '{dataset}' has no column '{key[:100]}'")
+        if keys.count(key) > 1:
+            raise InvalidSql(f"the column '{key[:100]}' is named twice; name it once")
+    return [known[key] for key in keys]
+
+
+def _casts(columns: Sequence[tuple[str, DuckDBPyType]]) -> str:
+    """As INSERT and UPDATE cast values."""
+    return ", ".join(f"CAST({identifier(name)} AS {type_}) AS {identifier(name)}" for name, type_ in columns)
 
 
 def _unquoted(text: str) -> str:

@@ -117,9 +117,9 @@ class LakeViews:
         """SQL for a view of one connection that shows `ref`."""
         return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan_whole(self._files(ref))}"
 
-    def temporary_rows(self, name: str, ref: VersionRef) -> str:
+    def placed_rows(self, view: str, ref: VersionRef) -> str:
         """SQL for a view of one connection that shows `ref` and where each row of it is."""
-        return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan_placed(self._files(ref))}"
+        return f"CREATE OR REPLACE TEMP VIEW {view} AS {scan_placed(self._files(ref))}"
 
     def show_pinned(self, key: str, ref: VersionRef) -> str:
         """The name of a view that shows exactly `ref`."""

@@ -21,10 +21,9 @@ _UPSERT = (
     "write the changed rows with the mode 'upsert', which replaces rows by key: by bulk ingest, DoPut or"
     " POST /api/v1/ingestions"
 )
-_ALONE = "send it as a statement of its own, not among others and not with PREPARE"
+_ALONE = "send it as a statement of its own, not with PREPARE and not within another one"
 _HOW = {
-    "update": _UPSERT,
-    "merge": _UPSERT,
+    "merge": f"UPDATE and INSERT do; or {_UPSERT}",
     "insert": f"{_ALONE}; or {_UPSERT}",
     "alter": "rows that are written with the schema policy 'add' or 'widen' bring new columns and types",
     "comment": "describe datasets and their columns with `skein edit`",

@@ -12,7 +12,7 @@ from duckdb import StatementType
 
 from flight_core.adapters.engines.duckdb import session_options
 from flight_core.adapters.engines.duckdb.bulk import insert_of_all, run_once_a_row
-from flight_core.adapters.engines.duckdb.dataset_statements import dataset_statement, placed_view
+from flight_core.adapters.engines.duckdb.dataset_statements import PLACED, dataset_statement
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.loading import load
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
@@ -38,11 +38,10 @@ from flight_core.adapters.engines.duckdb.transaction import DuckDbTransaction
 from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.application.ports.engine import Change
 from flight_core.application.queries.cancellation import Cancellation
-from flight_core.domain.dataset import LakeState
+from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import (
     DatasetStatement,
-    DatasetVerb,
     LoadMode,
     Outcome,
     Parameters,
@@ -66,8 +65,7 @@ class DuckDbSession:
         self._lock = threading.RLock()
         self._connection = instance.pool.fresh()
         self._open: DuckDbQuery | None = None
-        self._bound: Runnable | None = None  # holds variables until its query has run
-        self._placed: str | None = None  # a view that goes when its query has run
+        self._leftovers = contextlib.ExitStack()  # of the open query; they go once it has run
         self._transaction = DuckDbTransaction(self._connection, instance.views)
         self._reserved = ReservedNames(self._connection, instance)
         self._changed = False
@@ -114,10 +112,11 @@ class DuckDbSession:
         if more or parsed.kind is not StatementKind.READ:
             raise StatementNotAllowed("only a single read can be planned; execute this statement instead")
         with self._turn():
-            self._placed = placed_view(statement.sql)
+            if statement.placed is not None:
+                self._place(lake.datasets[statement.placed].ref)
             pins = self._show([parsed], lake)
             made = self._instance.bind(self._connection, parsed, statement, pins)
-            self._bound = made.runnable
+            self._leftovers.callback(self._forget, made.runnable)
             self._open = DuckDbQuery(
                 self._connection,
                 made.relation,
@@ -134,7 +133,7 @@ class DuckDbSession:
     ) -> Outcome:
         statements = self._parse(statement.sql)
         if len(statements) > 1 and statement.parameters:
-            raise InvalidSql("parameters go with a single statement; send the statements one by one")
+            raise _several_with_parameters()
         with self._changing_turn(cancellation):
             pins = self._show(statements, lake)
             for parsed in statements:
@@ -146,7 +145,7 @@ class DuckDbSession:
     ) -> Outcome:
         (parsed, *more) = self._parse(sql)
         if more:
-            raise InvalidSql("parameters go with a single statement; send the statements one by one")
+            raise _several_with_parameters()
         with self._changing_turn(cancellation):
             self._show([parsed], lake)
             self._reserved.check(parsed)
@@ -166,6 +165,14 @@ class DuckDbSession:
                 with self._turn():
                     registered.close()
 
+    def one_by_one(self, statement: Statement) -> Sequence[Statement]:
+        statements = self._parse(statement.sql)
+        if all(target(parsed) is None for parsed in statements) or len(statements) == 1:
+            return (statement,)
+        if statement.parameters:
+            raise _several_with_parameters()
+        return tuple(Statement(parsed.sql) for parsed in statements)
+
     def dataset_statement(self, sql: str, lake: LakeState) -> DatasetStatement | None:
         statements = self._parse(sql)
         if len(statements) > 1 or statements[0].kind is StatementKind.READ:
@@ -177,10 +184,7 @@ class DuckDbSession:
             self._show(statements, lake)
             if not self._reserved.is_dataset(changed):
                 return None
-            found = dataset_statement(statements[0], self._connection)
-            if found is not None and found.verb is DatasetVerb.DELETE:
-                self._show_rows(found, lake)
-            return found
+            return dataset_statement(statements[0], self._connection)
 
     def load(
         self,
@@ -279,13 +283,7 @@ class DuckDbSession:
                 self._open.make_way(self._instance.temp)
                 self._open = None
             with self._instance.failures.translated():
-                if self._bound is not None:
-                    forget(self._connection, self._bound)
-                    self._bound = None
-                if self._placed is not None:
-                    with contextlib.suppress(duckdb.Error):
-                        self._connection.execute(f"DROP VIEW IF EXISTS temp.main.{self._placed}")
-                    self._placed = None
+                self._leftovers.close()
                 yield
 
     @contextlib.contextmanager
@@ -300,10 +298,18 @@ class DuckDbSession:
         self._transaction.see(pins, statements)
         return pins
 
-    def _show_rows(self, statement: DatasetStatement, lake: LakeState) -> None:
-        entry, view = lake.datasets.get(statement.dataset.key), placed_view(statement.source)
-        if entry is not None and view is not None:
-            self._connection.execute(self._instance.views.temporary_rows(view, entry.ref))
+    def _place(self, ref: VersionRef) -> None:
+        """Show its rows in the view PLACED until the open query has run."""
+        self._connection.execute(self._instance.views.placed_rows(PLACED, ref))
+        self._leftovers.callback(self._drop, PLACED)
+
+    def _drop(self, view: str) -> None:
+        with contextlib.suppress(duckdb.Error):  # its transaction is rolled back, or will be
+            self._connection.execute(f"DROP VIEW IF EXISTS {view}")
+
+    def _forget(self, made: Runnable) -> None:
+        with contextlib.suppress(duckdb.Error):  # its transaction failed
+            forget(self._connection, made)
 
     def _run(self, parsed: ParsedStatement, parameters: Parameters) -> Outcome:
         if parsed.type == StatementType.TRANSACTION:
@@ -352,6 +358,10 @@ class DuckDbSession:
         except duckdb.Error:
             return False
         return True
+
+
+def _several_with_parameters() -> InvalidSql:
+    return InvalidSql("parameters go with a single statement; send the statements one by one")
 
 
 def _outcome(parsed: ParsedStatement, table: pa.Table) -> Outcome:
