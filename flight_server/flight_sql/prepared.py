@@ -89,8 +89,9 @@ class PreparedStatements:
         writer: fl.FlightMetadataWriter,
     ) -> None:
         """Keep the rows for the runs to come. The handle stays: not all clients take a new one."""
-        _, prepared = self._prepared(call, command.prepared_statement_handle)
-        prepared.bindings = read_bindings(reader, prepared.info.parameters)
+        session, prepared = self._prepared(call, command.prepared_statement_handle)
+        bindings = read_bindings(reader, prepared.info.parameters)
+        self._use_cases.sessions.bind(session, prepared, bindings, call.actor.name)
         answer = DoPutPreparedStatementResult(prepared_statement_handle=prepared.handle)
         writer.write(pa.py_buffer(answer.SerializeToString()))
 

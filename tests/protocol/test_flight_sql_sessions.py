@@ -1,9 +1,12 @@
 """Sessions: whose they are, what they hold, how they end."""
 
+from contextlib import ExitStack
+
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
+from flight_core.application.sessions.session import SessionLimits
 from schemas.flight_sql import flight_pb2
 from schemas.flight_sql.flight_pb2 import SessionOptionValue, SetSessionOptionsResult
 from tests.protocol.raw_flight_sql import RawFlightSql
@@ -246,6 +249,29 @@ def test_nobody_keeps_others_out_by_many_sessions(tmp_path):
         with pytest.raises(fl.FlightUnavailableError, match=r"\[too_many_sessions\]"):
             session("b1", "one-more").begin()
         session("b1", "number1").commit(kept)
+
+
+def test_the_parameters_of_an_actor_are_bounded_in_all_sessions_together(tmp_path):
+    with sql_stack(tmp_path, tokens="ann/read=a1,bob/read=b1") as stack:
+        stack.use_cases.sessions.limits = SessionLimits(max_bound_bytes=1500)
+        rows = pa.table({"p": ["x" * 1000]})
+        headers = [{"authorization": f"Bearer {token}"} for token in ("a1", "a1", "b1")]
+        with ExitStack() as clients:
+            first, second, other = (
+                RawFlightSql(clients.enter_context(fl.connect(stack.uri)), each) for each in headers
+            )
+            one, two, three = (
+                each.prepare("SELECT length(?) AS n").prepared_statement_handle
+                for each in (first, second, other)
+            )
+            first.bind(one, rows)
+            first.bind(one, rows)
+            other.bind(three, rows)
+            with pytest.raises(fl.FlightUnavailableError, match=r"\[limit_exceeded\].*'ann'"):
+                second.bind(two, rows)
+            first.close_prepared(one)
+            second.bind(two, rows)
+            assert second.fetch(second.run_prepared(two)).to_pylist() == [{"n": 1000}]
 
 
 def test_a_handle_of_another_user_is_unknown(tmp_path):

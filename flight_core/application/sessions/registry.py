@@ -10,8 +10,15 @@ from datetime import datetime
 from itertools import chain
 
 from flight_core.application.ports.engine import QueryEngine
-from flight_core.application.sessions.session import ClientSession, SessionLimits, session_id
-from flight_core.domain.errors import HandleNotFound, TooManySessions
+from flight_core.application.sessions.session import (
+    Bindings,
+    ClientSession,
+    Prepared,
+    SessionLimits,
+    bytes_of,
+    session_id,
+)
+from flight_core.domain.errors import HandleNotFound, LimitExceeded, TooManySessions
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +89,21 @@ class SessionRegistry:
                 raise HandleNotFound("the handle is unknown here: its session was closed, or expired")
             self._use(entry)
             return entry.session
+
+    def bind(self, session: ClientSession, prepared: Prepared, bindings: Bindings, actor: str) -> None:
+        """Keep parameters for the runs to come.
+
+        Raises:
+            LimitExceeded: the actor keeps too much in their sessions.
+        """
+        with self._changed:
+            kept = sum(entry.session.bound_bytes for entry in self._by_id.values() if entry.actor == actor)
+        if kept + bytes_of(bindings) - bytes_of(prepared.bindings) > self.limits.max_bound_bytes:
+            raise LimitExceeded(
+                f"the prepared statements of '{actor}' would hold more than {self.limits.max_bound_bytes}"
+                " bytes of parameters; close some, or send the rows in parts"
+            )
+        session.bind(prepared, bindings)
 
     def leave(self, session: ClientSession) -> None:
         with self._changed:

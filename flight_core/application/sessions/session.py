@@ -38,6 +38,7 @@ class SessionLimits:
     idle_s: float = 3600.0
     transaction_idle_s: float = 900.0
     max_prepared: int = 10_000  # a session
+    max_bound_bytes: int = 256 << 20  # of parameters, in all prepared statements of an actor
     max_held: int = 1000  # reads and results that wait to be fetched, a session
     max_held_bytes: int = 256 << 20  # of results, a session
 
@@ -95,6 +96,7 @@ class ClientSession:
     def __init__(self, engine: QueryEngine, limits: SessionLimits, clock: Callable[[], float]) -> None:
         self.id = secrets.token_hex(16)
         self.announced = False  # the client was told the id
+        self.bound_bytes = 0  # of the parameters of its prepared statements
         self.parallel_endpoints = 1  # the client's wish for results that can be split
         self.connections = SessionConnections(engine, self._new_handle, clock)
         self._limits = limits
@@ -126,8 +128,17 @@ class ClientSession:
                 prepared.transaction = self.connections.lasting(prepared.transaction)
             return prepared
 
+    def bind(self, prepared: Prepared, bindings: Bindings) -> None:
+        """What the runs to come take."""
+        with self._lock:
+            self.bound_bytes += bytes_of(bindings) - bytes_of(prepared.bindings)
+            prepared.bindings = bindings
+
     def unprepare(self, handle: bytes) -> None:
-        self._prepared.pop(handle, None)
+        with self._lock:
+            prepared = self._prepared.pop(handle, None)
+            if prepared is not None:
+                self.bound_bytes -= bytes_of(prepared.bindings)
 
     def hold(self, held: Held) -> bytes:
         """A handle to fetch a result by. Others push it out when they become too many.
@@ -180,6 +191,10 @@ class SessionTransaction:
 
 def _size(held: Held) -> int:
     return held.nbytes if isinstance(held, pa.Table) else 0
+
+
+def bytes_of(bindings: Bindings) -> int:
+    return 0 if bindings is None else bindings.nbytes
 
 
 def session_id(handle: bytes) -> str:
