@@ -1,11 +1,14 @@
 """Types that a request gives to columns, and numbers as other countries write them."""
 
+import io
 import json
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,3 +193,13 @@ def test_numbers_with_decimal_commas_are_the_numbers_with_points(numbers):
 def test_lines_before_the_header_can_be_skipped():
     table = parsed(b"exported by x\n\na,b\n1,2\n", skip_rows=2)
     assert table.to_pydict() == {"a": [1], "b": [2]}
+
+
+@pytest.mark.parametrize("width", [pa.float32(), pa.float64()])
+def test_floats_become_the_decimals_that_they_are_written_as(width):
+    numbers = ["0.07", "-1.1", "0.1", "1.5e-7", "123456.75", "-3", "9007199254740992", None]
+    table = pa.table({"x": pa.array([number and float(number) for number in numbers], width)})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    stored = parsed(sink.getvalue(), types={"x": "decimal(38, 20)"})["x"].to_pylist()
+    assert stored == [number and Decimal(number) for number in numbers]

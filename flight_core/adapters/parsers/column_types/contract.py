@@ -39,6 +39,7 @@ _SIMPLE: Mapping[str, pl.DataType] = {
 }
 _DECIMAL = re.compile(r"decimal(?:128)?\((\d{1,2}), ?(\d{1,2})\)")
 _MAX_DIGITS = 38
+_FLOAT_DIGITS = 15  # that floats keep
 _DATE_BYTES = len("2026-01-31")
 _MOMENT_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f",
@@ -144,7 +145,23 @@ def coercion(column: str, source: pl.DataType, target: pl.DataType, format: str 
     typed = raw.cast(target, strict=False)
     if target == pl.String:
         return Coercion(raw, typed)
+    if source.is_float() and isinstance(target, pl.Decimal) and target.precision > _FLOAT_DIGITS:
+        return Coercion(raw, _decimal_of_float(raw, target))
     return Coercion(raw, pl.when(typed.cast(source, strict=False) == raw).then(typed))
+
+
+def _decimal_of_float(raw: pl.Expr, target: pl.Decimal) -> pl.Expr:
+    """A whole number, or the shortest that is read as the float: 0.07 is no 0.07000000000000001024."""
+    text = raw.cast(pl.String)
+    exponent = text.str.extract(r"e-(\d+)$").cast(pl.Int64).fill_null(0)
+    exact = _places(text.str.replace(r"e.*$", "")).cast(pl.Int64) + exponent <= target.scale
+    whole = pl.when(raw == raw.floor()).then(raw).cast(pl.Int128, strict=False).cast(target, strict=False)
+    return pl.coalesce(whole, pl.when(exact).then(text).cast(target, strict=False))
+
+
+def _places(text: pl.Expr) -> pl.Expr:
+    """How many digits come after the point of a number, without zeros at its end."""
+    return text.str.extract(r"\.(\d*)$").str.strip_chars_end("0").str.len_bytes().fill_null(0)
 
 
 def _related(source: pl.DataType, target: pl.DataType) -> bool:
@@ -183,8 +200,9 @@ def _parsed(text: pl.Expr, target: pl.DataType, format: str | None) -> pl.Expr:
     if isinstance(target, pl.Datetime):
         return _parsed_moment(text, target, format)
     if isinstance(target, pl.Decimal):
-        digits = text.str.extract(r"\.(\d*)$").str.strip_chars_end("0").str.len_bytes().fill_null(0)
-        exact = pl.when((digits <= target.scale) & text.str.contains(r"^[+-]?(\d+\.?\d*|\.\d+)$")).then(text)
+        exact = pl.when(
+            (_places(text) <= target.scale) & text.str.contains(r"^[+-]?(\d+\.?\d*|\.\d+)$")
+        ).then(text)
         return exact.cast(target, strict=False)
     value = text.cast(target, strict=False)
     if not target.is_float():
