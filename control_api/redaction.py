@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 HIDDEN = "***"
 
-_CREDENTIAL = re.compile(r"auth|token|secret|passw|passphrase|credential|key|sig|cookie", re.IGNORECASE)
+_CREDENTIAL = re.compile(
+    r"auth|token|secret|passw|passphrase|pwd|credential|key|sig|cookie|session|bearer|jwt", re.IGNORECASE
+)
 _OF_REQUESTS = frozenset({"headers", "db_kwargs", "options"})  # whose texts may all be credentials
 
 

@@ -110,6 +110,7 @@ def test_statements_that_do_not_read_a_file_are_refused(shop, sql):
         "WITH n AS (SELECT 1) DELETE FROM orders",
         "SELECT load_extension('x')",
         "SELECT nothing FROM orders",
+        'SELECT file FROM "PRAGMA_database_list"',
     ],
 )
 def test_nothing_is_written_and_failures_name_no_server_path(shop, sql):

@@ -81,6 +81,14 @@ def test_a_schedule_is_changed_paused_resumed_and_removed(client, folder):
     assert client.delete(url).status_code == 404
 
 
+@pytest.mark.parametrize("name", ["api_key", "PWD", "sessionId", "client_secret", "jwt"])
+def test_parameters_that_sound_like_credentials_are_hidden(client, name):
+    source = {"kind": "api", "url": "https://example.org/x", "params": {name: "hunter2", "page": "1"}}
+    schedule = {"name": f"hides_{name}", "ingestion": {"dataset": "h", "source": source}, "every_s": 86_400}
+    told = client.post("/api/v1/schedules", json={**schedule, "paused": True}).json()["source"]
+    assert told["params"] == {name: "***", "page": "1"}
+
+
 def test_sources_are_told_without_credentials(client):
     source = {
         "kind": "http",

@@ -25,6 +25,7 @@ _POSTGRES_PARAMETERS = frozenset(
     {"application_name", "connect_timeout", "keepalives", "options", "sslmode", "target_session_attrs"}
 )
 _READ_ONLY = "-c default_transaction_read_only=on"
+_WHERE = re.compile("pragma_database_list", re.IGNORECASE)
 _READS = re.compile(r"\s*(?:(?:--[^\n]*\n|/\*.*?\*/)\s*)*(?:select|with|values)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -141,10 +142,13 @@ def sqlite_options(path: Path) -> Options:
 
 
 def check_reads(sql: str) -> None:
-    """Statements of SQLite that begin otherwise may write files, or attach others.
+    """Statements of SQLite that begin otherwise may write files, or attach others; `_WHERE` would tell where
+    on the server the file is.
 
     Raises:
         InvalidSource
     """
     if not _READS.match(sql):
         raise InvalidSource("'sql' has to be one statement that reads, and begin with SELECT, WITH or VALUES")
+    if _WHERE.search(sql):
+        raise InvalidSource("'sql' names 'pragma_database_list', which is not available; leave it out")
