@@ -1,4 +1,4 @@
-"""Who is asking, and what they may touch."""
+"""Actors: who is calling, and what they may do."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,9 +11,9 @@ from flight_core.domain.limits import NO_LIMITS, Limits
 
 class Scope(StrEnum):
     READ = "read"
-    INGEST = "ingest"  # upload, ingest and schedule; WRITE includes it
+    INGEST = "ingest"  # upload, ingest and schedule; included in WRITE
     WRITE = "write"  # create, append to, replace and drop datasets; DDL and DML
-    ADMIN = "admin"  # see and cancel other people's work
+    ADMIN = "admin"  # see and cancel the work of others
 
 
 ALL_SCOPES = frozenset(Scope)
@@ -22,8 +22,8 @@ EVERYTHING = ("*",)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """By which door and from which address somebody came, and by what they were recognised: `token/ID`,
-    `user/NAME`. Empty where it is not known."""
+    """Where a call came from: the door (the protocol), the client's address, and the credential it was
+    authenticated by, such as `token/ID` or `user/NAME`. Each is empty if unknown."""
 
     door: str = ""
     address: str = ""
@@ -32,9 +32,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An identity that was checked at a door. `name` is safe to log.
+    """An authenticated identity. `name` is safe to log.
 
-    `datasets` are patterns (`*`, `?`, `[...]`) of the names this actor may touch, compared without case.
+    `datasets` are patterns (`*`, `?`, `[...]`) of the dataset names that the actor may access, ignoring case.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Actor:
     limits: Limits = field(default=NO_LIMITS, compare=False)
 
     def coming(self, door: str, address: str) -> "Actor":
-        """The same somebody, by that door and from that address."""
+        """The same actor, with that door and address as the origin."""
         origin = Origin(door, address, self.origin.credential)
         return Actor(self.name, self.scopes, self.datasets, origin, self.limits)
 
@@ -53,35 +53,35 @@ class Actor:
 
     @property
     def guarded(self) -> bool:
-        """Whether reads have to run apart from everybody else's: for those who may not write, or may
-        not see everything."""
+        """Whether reads must run in an isolated engine: that of actors who may not write, or may not see all
+        datasets."""
         return Scope.WRITE not in self.scopes or self.datasets != EVERYTHING
 
     def sees(self, name: DatasetName) -> bool:
-        """Rejected rows belong to the dataset that they were meant for."""
+        """Whether the actor may access the dataset. Access to a dataset includes its quarantine."""
         if self.datasets == EVERYTHING:
             return True
         keys = {name.key, (quarantined(name) or name).key}
         return any(fnmatchcase(key, pattern.lower()) for key in keys for pattern in self.datasets)
 
     def looks_after(self, owner: str) -> bool:
-        """Whether work on a dataset in sight, asked for by `owner`, is this actor's to stop."""
+        """Whether the actor may cancel or change the owner's work on a dataset that the actor sees."""
         return owner == self.name or self.may(Scope.ADMIN)
 
     def oversees(self, owner: str) -> bool:
-        """Likewise of work that may have to do with any dataset: statements, uploads."""
+        """Whether the actor may see and cancel the owner's work on any dataset: statements, uploads."""
         return owner == self.name or (self.may(Scope.ADMIN) and self.datasets == EVERYTHING)
 
     def view_of(self, lake: LakeState) -> LakeState:
-        """The lake without the datasets that are out of sight."""
+        """The lake with only the datasets that the actor sees."""
         if self.datasets == EVERYTHING:
             return lake
         seen = {key: entry for key, entry in lake.datasets.items() if self.sees(entry.name)}
         return LakeState(lake.revision, seen)
 
 
-LOCAL = Actor("local")  # everybody, where no credentials are needed
-ITSELF = Actor("skein")  # who asks for what is due
+LOCAL = Actor("local")  # every caller, if no credentials are configured
+ITSELF = Actor("skein")  # the server itself, for automatic maintenance
 
-RESERVED_NAMES = frozenset({LOCAL.name, ITSELF.name})  # whoever logged in as one would have its rights
-OIDC_PREFIX = "oidc:"  # so that nobody of an issuer can be taken for a user or a token of Skein
+RESERVED_NAMES = frozenset({LOCAL.name, ITSELF.name})  # a user or token of that name would get all rights
+OIDC_PREFIX = "oidc:"  # keeps the names of an issuer apart from those of Skein's users and tokens

@@ -1,4 +1,4 @@
-"""What the core knows of Arrow's types beyond pyarrow."""
+"""Helpers for Arrow types that pyarrow lacks."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as pat
 
-pc: Any = pyarrow.compute  # the stubs do not follow what compute functions make of arrays
+pc: Any = pyarrow.compute  # the stubs do not know the result types of compute functions
 
 
 def is_number(type: pa.DataType) -> bool:
@@ -14,8 +14,7 @@ def is_number(type: pa.DataType) -> bool:
 
 
 def time_text(times: Any, type: pa.DataType) -> Any:
-    """Times of day as Arrow writes them, as texts of `type`. It has no text for the end of a day, which SQL
-    writes as 24:00:00."""
+    """Times of day as strings of `type`. Arrow cannot format 24:00:00, which is valid in SQL."""
     texts = times.cast(type)
     start = pa.scalar(0, times.type).cast(type).as_py()
     return pc.if_else(pc.starts_with(texts, "<"), pa.scalar(f"24{start[2:]}", type), texts)

@@ -1,4 +1,4 @@
-"""Who asked for what, from where, and how it was decided."""
+"""The audit log: who asked for what, from where, and whether it was allowed."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,15 +9,17 @@ from flight_core.domain.access import Origin
 
 class Decision(StrEnum):
     ALLOWED = "allowed"
-    REFUSED = "refused"  # the caller is not known, or may not do it
-    FAILED = "failed"  # allowed, and then something else was wrong
+    REFUSED = "refused"  # the caller is not authenticated, or not permitted
+    FAILED = "failed"  # allowed, but failed for another reason
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """`action` is the name of a use case. `subject` is the id or name of what it is about: of a statement,
-    a job, a token; `datasets` are the names touched. `code` is that of the failure. Never holds a secret,
-    nor the text of a statement. Equal entries tell of the same thing, whenever and however often it happened.
+    """One call of a use case, named by `action`.
+
+    `subject` is the id or name of what the call is about (a statement, a job, a token), `datasets` are the
+    names involved, and `code` is the error code of a failure. Never contains a secret or the text of a
+    statement. Entries that differ only in time and count are equal.
     """
 
     at: datetime = field(compare=False)
@@ -28,7 +30,7 @@ class AuditEntry:
     subject: str = ""
     datasets: tuple[str, ...] = ()
     code: str = ""
-    count: int = field(default=1, compare=False)  # how often the same happened within a moment
+    count: int = field(default=1, compare=False)  # equal calls within a second share an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class StoredAuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """None lets everything through. Names of datasets are compared without case."""
+    """None matches everything. Dataset names are compared ignoring case."""
 
     actor: str | None = None
     action: str | None = None

@@ -1,11 +1,11 @@
-"""What the rows of a dataset have to be like, and what an ingestion found when it looked.
+"""Contracts: rules for the rows of a dataset, and the report of a check against them.
 
-Rows that break a rule go to a quarantine, a dataset of its own next to the one they were meant for.
+Rows that break a rule go to a quarantine, a separate dataset next to the one they were meant for.
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,11 +14,11 @@ from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidDatasetName
 
 REJECTS_SUFFIX = "_rejects"
-CHECK_INFO = "check"  # of the information in a commit: the report, as JSON
-REJECTS_KIND = "rejects"  # of the source that a replay has
-# Columns that tell where a row on its way to be checked is from: source, number there, ingestion.
+CHECK_INFO = "check"  # the key of the report (as JSON) in the info of a commit
+REJECTS_KIND = "rejects"  # the kind of source that a replay reads
+# Extra columns of replayed rows: the source, the row's number in it, and the job that rejected it.
 REJECT_MARKS = ("\x1fsource", "\x1frow", "\x1fjob")
-# Of lines of text that are no rows: the column with the line on its way, the rule, its place in `raw`.
+# Lines of text that are not rows: the extra column with the line, the rule they break, their key in `raw`.
 RAGGED_MARK = "\x1fragged"
 RAGGED_RULE = "ragged"
 RAGGED_TEXT = "line"
@@ -28,7 +28,7 @@ Value = bool | int | float | str
 
 
 class Severity(StrEnum):
-    """What becomes of a row that breaks a rule, and of its job."""
+    """What happens to a row that breaks a rule, and to its job."""
 
     REJECT = "reject"  # the row goes to the quarantine
     WARN = "warn"  # the row is kept; the job counts it
@@ -36,7 +36,7 @@ class Severity(StrEnum):
 
 
 class ExtraColumns(StrEnum):
-    """What becomes of columns that the contract does not name."""
+    """What happens to columns that the contract does not name."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -44,7 +44,7 @@ class ExtraColumns(StrEnum):
 
 
 class MissingColumns(StrEnum):
-    """What becomes of columns that the contract names and the data lacks."""
+    """What happens if the data lacks columns that the contract names."""
 
     REFUSE = "refuse"
     NULL = "null"
@@ -53,8 +53,8 @@ class MissingColumns(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ColumnContract:
-    """`type` is the name of an Arrow type, None for any. `format` tells how text becomes a date or a
-    moment. `severities` may say for single rules what `severity` says for all."""
+    """The rules for one column. `type` is the name of an Arrow type, None for any. `format` says how text is
+    parsed as a date or timestamp. `severities` overrides `severity` for single rules."""
 
     name: str
     type: str | None = None
@@ -79,7 +79,7 @@ class ColumnContract:
 
 @dataclass(frozen=True, slots=True)
 class RowRule:
-    """An expression of the rule language over the columns of a row; broken where it is false."""
+    """An expression of the rule language over the columns of a row; a row breaks it if it is false."""
 
     name: str
     expression: str
@@ -89,7 +89,7 @@ class RowRule:
 
 @dataclass(frozen=True, slots=True)
 class UniqueKey:
-    """No two rows have the same values in all of these columns; a null equals nothing."""
+    """No two rows may have the same values in all of these columns. A null is equal to nothing."""
 
     columns: tuple[str, ...]
     severity: Severity = Severity.REJECT
@@ -97,7 +97,7 @@ class UniqueKey:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old the newest value of `column` may be when rows are ingested; None: the last commit."""
+    """How old the newest value of `column`, or the last commit if that is None, may be at an ingestion."""
 
     max_age_s: float
     column: str | None = None
@@ -112,7 +112,7 @@ class Limits:
     max_rejected_ratio: float | None = None
 
     def exceeded(self, rejected_rows: int, rows: int) -> str | None:
-        """Why the job has to fail, if it has to."""
+        """Why the job has to fail; None if it does not."""
         if self.max_rejected_rows is not None and rejected_rows > self.max_rejected_rows:
             return f"{rejected_rows:,} of {rows:,} rows were rejected, more than {self.max_rejected_rows:,}"
         if self.max_rejected_ratio is not None and rejected_rows > self.max_rejected_ratio * rows:
@@ -140,7 +140,7 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class StoredContract:
-    """Versions count from 1 for each dataset name, and are never reused."""
+    """Versions of a dataset's contract count from 1, and are never reused."""
 
     dataset: DatasetName
     version: int
@@ -151,7 +151,7 @@ class StoredContract:
 
 @dataclass(frozen=True, slots=True)
 class RuleCount:
-    """`rows` broke `rule`. `column` is empty for rules about several columns."""
+    """How many `rows` broke a rule. `column` is empty for rules about several columns."""
 
     rule: str
     column: str
@@ -160,7 +160,7 @@ class RuleCount:
 
     @property
     def label(self) -> str:
-        """As it is called in the quarantine."""
+        """The name of the rule in the quarantine."""
         if self.rule == "unique":
             return f"unique({self.column})"
         return f"{self.column}.{self.rule}" if self.column else self.rule
@@ -168,16 +168,16 @@ class RuleCount:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What checking the rows of one job has found. Rules that nothing broke are left out."""
+    """The result of checking the rows of a job. Rules that no row broke are left out."""
 
     contract_version: int
-    rows: int = 0  # that were checked
+    rows: int = 0  # checked
     rejected_rows: int = 0
     rules: tuple[RuleCount, ...] = ()
 
 
 def rejects_of(name: DatasetName) -> DatasetName:
-    """Where rejected rows of the dataset are kept.
+    """The name of the dataset's quarantine.
 
     Raises:
         InvalidDatasetName: the name is too long to be followed by the suffix.
@@ -208,20 +208,11 @@ def refuse_rejects(name: DatasetName) -> None:
 
 
 def contract_document(contract: Contract) -> dict[str, Any]:
-    """The contract as JSON values; `contract_of` is the way back."""
-    document: dict[str, Any] = {
-        "description": contract.description,
-        "columns": [_fields(column) for column in contract.columns],
-        "rules": [_fields(rule) for rule in contract.rules],
-        "unique": [_fields(key) for key in contract.unique],
-        "freshness": None if contract.freshness is None else _fields(contract.freshness),
-        "extra_columns": str(contract.extra_columns),
-        "missing_columns": str(contract.missing_columns),
-        "limits": _fields(contract.limits),
-    }
+    """The contract as JSON values; `contract_of` is the inverse."""
+    document = asdict(contract)
     for column in document["columns"]:
-        column["severities"] = {rule: str(severity) for rule, severity in column["severities"]}
-    return document
+        column["severities"] = dict(column["severities"])
+    return _json_values(document)
 
 
 def contract_of(document: Mapping[str, Any]) -> Contract:
@@ -241,8 +232,8 @@ def contract_of(document: Mapping[str, Any]) -> Contract:
 
 
 def report_document(report: CheckReport) -> dict[str, Any]:
-    """The report as JSON values; `report_of` is the way back."""
-    return _fields(report) | {"rules": [_fields(count) for count in report.rules]}
+    """The report as JSON values; `report_of` is the inverse."""
+    return _json_values(asdict(report))
 
 
 def report_of(document: Mapping[str, Any]) -> CheckReport:
@@ -251,18 +242,18 @@ def report_of(document: Mapping[str, Any]) -> CheckReport:
 
 
 def report_in(commit_info: Mapping[str, str]) -> CheckReport | None:
-    """What a commit says of the check of its rows."""
+    """The report in the info of a commit."""
     text = commit_info.get(CHECK_INFO)
     return report_of(json.loads(text)) if text else None
 
 
 def told(counts: Iterable[RuleCount]) -> str:
-    """For a sentence: `price.ge 2, unique(id) 1`."""
+    """The counts as text: `price.ge 2, unique(id) 1`."""
     return ", ".join(f"{count.label} {count.rows:,}" for count in counts)
 
 
 def merged_counts(counts: Iterable[RuleCount]) -> tuple[RuleCount, ...]:
-    """One entry a rule, the most frequent first; rules without rows are left out."""
+    """One entry for each rule, the most frequent first; rules without rows are left out."""
     rows: dict[tuple[str, str, Severity], int] = {}
     for count in counts:
         key = (count.rule, count.column, count.severity)
@@ -287,6 +278,7 @@ def _with_severity(document: Mapping[str, Any]) -> dict[str, Any]:
     return dict(document) | ({"severity": Severity(given)} if given else {})
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    found = {name: getattr(value, name) for name in value.__dataclass_fields__}
-    return {name: str(item) if isinstance(item, StrEnum) else item for name, item in found.items()}
+def _json_values(document: dict[str, Any]) -> dict[str, Any]:
+    """Lists instead of tuples, and plain strings instead of enums."""
+    values: dict[str, Any] = json.loads(json.dumps(document))
+    return values

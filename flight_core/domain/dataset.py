@@ -1,4 +1,4 @@
-"""A dataset: a name, a table, and the versions the table went through."""
+"""Datasets: a name, a table, and its versions."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ from flight_core.domain.errors import (
     VersionExpired,
 )
 
-if TYPE_CHECKING:  # every command comes by here, and most need no Arrow: it takes them 0.1 s
+if TYPE_CHECKING:  # importing pyarrow takes 0.1 s, which most commands of the CLI can do without
     import pyarrow as pa
 
 # Where SQL finds datasets: `lake.datasets.name`.
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,127}")
 class DatasetName:
     """1 to 128 ASCII letters, digits, `_` and `-`, not starting with a digit or `-`.
 
-    Names compare without case, as SQL identifiers do; the spelling given first is kept.
+    Names are compared ignoring case, as SQL identifiers are; the first spelling is kept.
 
     Raises:
         InvalidDatasetName: on construction.
@@ -48,7 +48,7 @@ class DatasetName:
 
     @property
     def key(self) -> str:
-        """The form under which names are unique and looked up."""
+        """The name in lower case, by which datasets are looked up."""
         return self.value.lower()
 
     def __str__(self) -> str:
@@ -56,17 +56,17 @@ class DatasetName:
 
 
 class WriteMode(StrEnum):
-    """What a write does to the rows that are already there."""
+    """What a write does with the rows that the dataset already has."""
 
     CREATE = "create"  # fail if the dataset exists
-    APPEND = "append"  # add rows; create the dataset if it is missing
-    REPLACE = "replace"  # the new rows become the table; create it if it is missing
-    # Rows give way to the new ones that have the same values in the key columns, all others stay.
-    UPSERT = "upsert"  # a key names one row: new rows need one each, without NULL and without twins
-    REPLACE_PARTITIONS = "replace_partitions"  # a key names any number of rows; NULL is a value like others
-    # Rows give way that SQL has found in one version, all others stay.
-    UPDATE = "update"  # to as many new ones
-    DELETE = "delete"  # to none
+    APPEND = "append"  # add the new rows; create the dataset if it is missing
+    REPLACE = "replace"  # replace all rows by the new ones; create the dataset if it is missing
+    # Replace the rows whose key columns have the same values as those of a new row; keep all others.
+    UPSERT = "upsert"  # the keys of the new rows must be unique and not NULL
+    REPLACE_PARTITIONS = "replace_partitions"  # several rows may share a key, which may be NULL
+    # Replace the rows that a statement has found; keep all others.
+    UPDATE = "update"  # by as many new rows
+    DELETE = "delete"  # by none
 
     @property
     def needs_keys(self) -> bool:
@@ -74,29 +74,29 @@ class WriteMode(StrEnum):
 
 
 class SchemaPolicy(StrEnum):
-    """What becomes of a table's columns when rows of other columns are added to it.
+    """How a table's columns change when rows with other columns are added.
 
-    Whatever the policy, a column that the new rows lack is NULL in them, and their values may have a
-    narrower type than the table's. Policies say nothing about replacing, which brings its own columns.
+    With every policy, columns that the new rows lack become NULL, and their types may be narrower than the
+    table's. Replacing a table always uses the columns of the new rows.
     """
 
-    REFUSE = "refuse"  # the columns stay as they are
-    ADD = "add"  # new columns are added, NULL in the rows that are there already
-    WIDEN = "widen"  # likewise, and types become wider where every value stays exactly what it is
+    REFUSE = "refuse"  # the columns must stay as they are
+    ADD = "add"  # new columns are added; they are NULL in existing rows
+    WIDEN = "widen"  # as ADD, and types are widened if that keeps every value exact
 
 
 @dataclass(frozen=True, slots=True)
 class WriteRule:
-    """How new rows and the table that is there become the next version.
+    """How new rows are combined with those of the table.
 
     Raises:
-        InvalidOption: on construction, where mode and keys do not go together.
+        InvalidOption: on construction, if mode and keys do not fit together.
     """
 
     mode: WriteMode = WriteMode.APPEND
-    keys: tuple[str, ...] = ()  # columns, compared without case
+    keys: tuple[str, ...] = ()  # names of columns, ignoring case
     schema_policy: SchemaPolicy = SchemaPolicy.REFUSE
-    allow_lossy: bool = False  # whether values of types that storage lacks may lose something
+    allow_lossy: bool = False  # whether values may lose precision if storage has no exact type for them
 
     def __post_init__(self) -> None:
         if self.mode.needs_keys and not self.keys:
@@ -114,7 +114,7 @@ class WriteRule:
 
 @dataclass(frozen=True, slots=True, order=True)
 class VersionRef:
-    """One version of one dataset, by the dataset's id, so that a re-used name cannot be mistaken."""
+    """A version of a dataset. The id, unlike the name, is never reused for another dataset."""
 
     dataset_id: str
     version: int
@@ -122,14 +122,14 @@ class VersionRef:
 
 @dataclass(frozen=True, slots=True, order=True)
 class AddedRows(VersionRef):
-    """Of that version, what is in files that the version `since` does not have."""
+    """The rows of that version in files that the older version `since` does not have."""
 
     since: int
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetVersion:
-    """What a commit made. Immutable: a version never changes after it was committed."""
+    """A committed version. Versions never change."""
 
     ref: VersionRef
     schema: "pa.Schema"
@@ -138,15 +138,15 @@ class DatasetVersion:
     committed_at: datetime
     operation: str = "write"  # create, append, replace, compact, restore
     commit_info: Mapping[str, str] = field(default_factory=dict)
-    added_rows: int = 0  # by this commit alone
-    removed_rows: int = 0  # likewise; rows that only moved to other files count in neither
-    added_bytes: int = 0  # in new files
+    added_rows: int = 0  # by this commit; rows that only moved to other files are not counted
+    removed_rows: int = 0  # by this commit, likewise
+    added_bytes: int = 0  # the size of the new files
     job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A catalog entry and the version that readers get when they name no other."""
+    """A dataset in the catalog, with its current version."""
 
     id: str
     name: DatasetName
@@ -154,17 +154,17 @@ class Dataset:
     created_at: datetime
     description: str = ""
     tags: tuple[str, ...] = ()
-    first_kept: int = 0  # versions before it have expired, apart from those with a tag
+    first_kept: int = 0  # older versions have expired, unless they have a tag
     owners: tuple[str, ...] = ()
-    column_descriptions: Mapping[str, str] = field(default_factory=dict)  # of those that have one
-    notes_revision: int = 0  # grows when what people say about the dataset changes
+    column_descriptions: Mapping[str, str] = field(default_factory=dict)  # by column, if it has one
+    notes_revision: int = 0  # grows with every change of the annotations
 
     @property
     def version(self) -> int:
         return self.current.ref.version
 
     def search_rank(self, words: Iterable[str]) -> int | None:
-        """How well the dataset fits all the words, 0 is best; None if one of them is nowhere in it."""
+        """How well the dataset matches the words, 0 is best; None if one of them does not occur."""
         places = [
             [self.name.key],
             list(self.tags),
@@ -182,9 +182,9 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class LakeState:
-    """The current version of every dataset, at one moment.
+    """A snapshot of the catalog: the current version of every dataset.
 
-    `revision` grows with every change to the catalog, so equal revisions mean equal states.
+    `revision` grows with every change, so equal revisions mean equal states.
     `datasets` is keyed by `DatasetName.key`.
     """
 
@@ -194,9 +194,9 @@ class LakeState:
 
 @dataclass(frozen=True, slots=True)
 class LakeEntry:
-    """`version_tags` is keyed by `TagName.key`; versions before `first_kept` have expired unless tagged.
+    """`version_tags` is keyed by `TagName.key`. Versions before `first_kept` have expired unless tagged.
 
-    `column_descriptions` has those columns that are described.
+    `column_descriptions` has the columns with a description.
     """
 
     name: DatasetName
@@ -234,7 +234,7 @@ def dataset_exists(name: DatasetName) -> DatasetExists:
 
 
 def dataset_not_found(name: str, known: Iterable[str]) -> DatasetNotFound:
-    """The failure for a name nobody has, with the nearest names that exist as the way out."""
+    """The error for an unknown name, which suggests the most similar name that exists."""
     near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else "list the names with `skein datasets`"
     return DatasetNotFound(f"dataset '{name[:140]}' does not exist; {hint}", name=name[:140])

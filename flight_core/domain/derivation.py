@@ -1,29 +1,28 @@
-"""Derived datasets: what each is made from, which are out of date, and which may be made anew now."""
+"""Derived datasets: what each is made from, which are out of date, and which are due for a refresh."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from flight_core.domain.dataset import DatasetName, VersionRef
+from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import DerivationCycle
 from flight_core.domain.query import Pins, datasets_of
 
 
 class RefreshPolicy(StrEnum):
-    AUTO = "auto"  # whenever an input has another version
-    MANUAL = "manual"  # when somebody asks
+    AUTO = "auto"  # whenever an input has a new version
+    MANUAL = "manual"  # on request
 
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What makes the dataset `target`: a statement over its inputs, or an installed step. Replaced, never
-    changed in place.
+    """How the dataset `target` is made: by a SQL statement over its inputs, or by an installed step.
 
-    `fixed` are the inputs that are named with a version; they never change. `attempted` are
-    the versions of the inputs that the latest run was given, whatever became of it; None: there was no
-    run of this definition. `revision` grows with every change of the record. While there is a
-    `pause_reason`, it is not made anew by itself: its owner may not do that any more.
+    `fixed` are the inputs that are named with a version; they never change. `attempted` are the versions of
+    the inputs that the latest run of this definition was given, whether it succeeded or not; None: there was
+    no run. `revision` grows with every change of the record. While there is a `pause_reason`, the derivation
+    is not refreshed automatically, because its owner has lost the rights that it needs.
     """
 
     target: DatasetName
@@ -38,7 +37,7 @@ class Derivation:
     run: str | None = None  # the job of the latest run
     revision: int = 0
     step: str | None = None
-    incremental: bool = False  # where the input has only got more rows, those are all that a run makes
+    incremental: bool = False  # if rows were only added to the input, a run processes only these
     pause_reason: str = ""
 
     @property
@@ -51,37 +50,34 @@ class Derivation:
 
     @property
     def reads(self) -> frozenset[DatasetName]:
-        """All that a run reads, also what never changes."""
+        """All datasets that a run reads, with those of `fixed`."""
         return self.inputs | datasets_of(self.fixed)
 
     @property
     def by_itself(self) -> bool:
-        """Whether runs follow without anybody asking."""
+        """Whether it is refreshed automatically."""
         return self.policy is RefreshPolicy.AUTO and not self.pause_reason
 
 
-Versions = Mapping[str, VersionRef]
-
-
-def current_inputs(derivation: Derivation, current: Versions) -> Versions | None:
-    """The versions that a run would read now; None if an input does not exist."""
+def current_inputs(derivation: Derivation, current: Pins) -> Pins | None:
+    """The versions of the inputs that a run would read now; None if an input does not exist."""
     if not derivation.input_keys <= current.keys():
         return None
     return {key: current[key] for key in sorted(derivation.input_keys)}
 
 
-def is_stale(derivation: Derivation, current: Versions) -> bool:
-    """Whether the inputs are there, and others than the latest run was given."""
+def is_stale(derivation: Derivation, current: Pins) -> bool:
+    """Whether all inputs exist, and one has another version than in the latest run."""
     now = current_inputs(derivation, current)
     return now is not None and now != derivation.attempted
 
 
-def due(derivations: Iterable[Derivation], current: Versions, active: frozenset[str]) -> list[Derivation]:
-    """Those to be made anew now; `active` are the keys of those with a run that has not ended.
+def due(derivations: Iterable[Derivation], current: Pins, active: frozenset[str]) -> list[Derivation]:
+    """The derivations to refresh now; `active` are the keys of those with a run that has not ended.
 
-    A derivation waits until nothing above it is out of date or running, so that a change goes through
-    the graph in order and reaches each one once. What has failed is not tried again before its inputs
-    change; like what is paused, it holds nobody up.
+    A derivation waits until all that it is made from is up to date, so that a change goes through the graph
+    in order and each derivation runs once. A failed run is not repeated before an input changes. Failed and
+    paused derivations do not hold up others.
     """
     known = {each.key: each for each in derivations}
     pending = {key for key, each in known.items() if each.by_itself and is_stale(each, current)}
@@ -92,7 +88,7 @@ def due(derivations: Iterable[Derivation], current: Versions, active: frozenset[
 def refuse_cycle(derivation: Derivation, others: Iterable[Derivation]) -> None:
     """
     Raises:
-        DerivationCycle: the target is among what it is made from; the message names the way round.
+        DerivationCycle: the target would be made from itself; the message names the cycle.
     """
     known = {each.key: each for each in others} | {derivation.key: derivation}
     way = _way_back(derivation.key, known)
@@ -107,7 +103,7 @@ def refuse_cycle(derivation: Derivation, others: Iterable[Derivation]) -> None:
 
 
 def _above(derivation: Derivation, known: Mapping[str, Derivation]) -> set[str]:
-    """The keys of all that it is made from, directly or not."""
+    """The keys of all datasets that it is made from, directly or indirectly."""
     found: set[str] = set()
     waiting = list(derivation.input_keys)
     while waiting:
@@ -119,7 +115,7 @@ def _above(derivation: Derivation, known: Mapping[str, Derivation]) -> set[str]:
 
 
 def _way_back(start: str, known: Mapping[str, Derivation]) -> list[str] | None:
-    """The keys from `start` along the inputs to `start` again, shortest first."""
+    """The keys along the shortest path from `start` back to itself; None if there is none."""
     ways = [[start]]
     seen: set[str] = set()
     for way in ways:

@@ -1,9 +1,11 @@
-"""Facts others may want to react to. Stored in order; `seq` is durable and only grows."""
+"""Events: what has happened, stored in order for others to react to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from flight_core.domain.dataset import DatasetName
 
 
 class EventKind(StrEnum):
@@ -18,7 +20,7 @@ class EventKind(StrEnum):
     DATASET_TAGGED = "dataset.tagged"
     DATASET_UNTAGGED = "dataset.untagged"
     DATASET_RETENTION_SET = "dataset.retention_set"
-    DATASET_EXPIRED = "dataset.expired"  # versions of it
+    DATASET_EXPIRED = "dataset.expired"  # some of its versions
     SCHEDULE_ADDED = "schedule.added"
     SCHEDULE_CHANGED = "schedule.changed"
     SCHEDULE_REMOVED = "schedule.removed"
@@ -46,7 +48,13 @@ class Event:
     occurred_at: datetime
 
 
+def dataset_event(kind: EventKind, name: DatasetName, at: datetime, **data: object) -> Event:
+    return Event(kind, name.value, {"dataset": name.value, **data}, at)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
+    """`seq` grows by one with every event."""
+
     seq: int
     event: Event = field(hash=False)

@@ -1,4 +1,4 @@
-"""Names that clients give to requests, so that sending one again does nothing again."""
+"""Idempotency keys: a request that is sent again with the same key has no second effect."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ _VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """`fingerprint` is the same for requests that ask for the same."""
+    """`fingerprint` is a digest of the request, to notice a key that comes with another request."""
 
     KEPT: ClassVar[timedelta] = timedelta(hours=24)
 
@@ -25,7 +25,7 @@ class IdempotencyKey:
     def of(cls, value: str, asked: bytes, *, actor: str) -> Self:
         """
         Raises:
-            InvalidOption: the value is no key.
+            InvalidOption: the value is not a valid key.
         """
         if not _VALUE.fullmatch(value):
             raise InvalidOption(

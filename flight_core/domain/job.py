@@ -1,4 +1,4 @@
-"""A job: durable work on one dataset, done by whichever worker holds its lease."""
+"""Jobs: durable work on a dataset, done by the worker that holds the job's lease."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class JobState(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a running job is doing; `total_bytes` of its progress belongs to the phase."""
+    """What a running job is doing. The byte counts of its progress are those of the phase."""
 
     FETCHING = "fetching"
     PARSING = "parsing"
@@ -46,7 +46,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the phase is. The rates are those of its last seconds; None: not known yet."""
+    """The progress within a phase. The rates are those of the last seconds; None: not known yet."""
 
     phase: Phase | None = None
     done_bytes: int = 0
@@ -65,7 +65,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(ABC):
-    """The durable record of a job. Replaced, never changed in place."""
+    """The durable record of a job. Immutable: changes make a new record."""
 
     id: str
     state: JobState
@@ -75,8 +75,8 @@ class Job(ABC):
     progress: Progress = field(default_factory=Progress)
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    version: int | None = None  # the version it committed
-    unchanged: bool = False  # it succeeded without a commit: there was nothing to do
+    version: int | None = None  # the version that it committed
+    unchanged: bool = False  # it succeeded without a commit, because there was nothing to do
     error_code: str | None = None
     error_message: str | None = None
     cancel_requested: bool = False
@@ -93,24 +93,26 @@ class Job(ABC):
     @property
     @abstractmethod
     def priority(self) -> int:
-        """Higher goes first."""
+        """Higher runs first."""
 
     @property
     @abstractmethod
     def exclusive(self) -> bool:
-        """Whether it wants to be alone: it waits for the jobs of its dataset that came before it, and
-        later ones wait for it."""
+        """Whether no other job of its dataset may run at the same time: it waits for earlier ones, and later
+        ones wait for it."""
+
+
+MAINTENANCE_PRIORITY = -10  # after all jobs that somebody waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maintenance(Job):
-    """Work on how a dataset is stored, or a look at it. Readers see no difference, so others need not wait
-    for it."""
+    """Maintenance or analysis of a dataset. It does not change rows, so other jobs do not wait for it."""
 
     maintains: DatasetName
     does: Task
     options: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, Any] | None = None  # such as how many files went; None: not ended well
+    result: Mapping[str, Any] | None = None  # such as the number of deleted files; None: it has not succeeded
 
     @property
     def task(self) -> Task:
@@ -129,13 +131,9 @@ class Maintenance(Job):
         return False
 
 
-# Behind everything that somebody waits for.
-MAINTENANCE_PRIORITY = -10
-
-
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """None lets everything through."""
+    """None matches everything."""
 
     dataset: DatasetName | None = None
     states: frozenset[JobState] | None = None
@@ -150,7 +148,7 @@ class LogLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One thing a job had to say. Never holds a path of the server or a secret."""
+    """A line of a job's log. Never contains a path of the server or a secret."""
 
     at: datetime
     message: str

@@ -1,4 +1,4 @@
-"""How much one identity may use."""
+"""Limits on what an actor may use."""
 
 from dataclasses import dataclass, fields
 
@@ -7,14 +7,14 @@ from flight_core.domain.errors import InvalidOption
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None: what is the default for everybody, or no limit at all. The memory is that of the process which
-    reads for those who may only read.
+    """None stands for the server's default, or for no limit if there is none. `memory_bytes` is for the
+    engine process of actors who may only read.
 
     Raises:
         InvalidOption: on construction.
     """
 
-    queries: int | None = None  # that run at the same time
+    queries: int | None = None  # running at the same time
     rows: int | None = None  # of one result
     result_bytes: int | None = None  # of one result, as Arrow
     memory_bytes: int | None = None
@@ -30,7 +30,7 @@ class Limits:
         return {name: value for name, value in values.items() if value is not None}
 
     def over(self, others: "Limits") -> "Limits":
-        """These, and the others where these say nothing."""
+        """These limits, with missing ones from `others`."""
         if self == NO_LIMITS:
             return others
         return Limits(**{**others.given(), **self.given()})  # type: ignore[arg-type] # as they were given

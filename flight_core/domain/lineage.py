@@ -1,4 +1,4 @@
-"""Which versions a version was made from."""
+"""Lineage: the dataset versions that a version was made from."""
 
 import json
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.query import Pins, dataset_of
 
-INPUTS = "inputs"  # in the info of a commit
+INPUTS = "inputs"  # the key in the info of a commit
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Input:
-    """A version that was read, under the name that the dataset had then."""
+    """A version that was read, with the dataset's name at that time."""
 
     name: DatasetName
     ref: VersionRef
@@ -22,13 +22,13 @@ class Input:
 
 
 def inputs_of(pins: Pins) -> tuple[Input, ...]:
-    """What a read with these pins reads, in order; a pin of an older version is one of its dataset."""
+    """The versions that a read with these pins reads, sorted."""
     found = {Input(dataset_of(key), ref) for key, ref in pins.items()}
     return tuple(sorted(found))
 
 
 def versions_read(pins: Pins) -> dict[str, int]:
-    """The version of each dataset, by its name; where several were read, older ones by `name@v3`."""
+    """The version read of each dataset, by its name; if several were read, older ones by `name@v3`."""
     read: dict[str, int] = {}
     for each in reversed(inputs_of(pins)):
         name = each.name.value
@@ -37,7 +37,7 @@ def versions_read(pins: Pins) -> dict[str, int]:
 
 
 def as_info(pins: Pins) -> Mapping[str, str]:
-    """For the info of a commit: nothing where nothing was read."""
+    """The entry for the info of a commit; empty if nothing was read."""
     listed = [
         {"name": each.name.value, "id": each.ref.dataset_id, "version": each.ref.version}
         for each in inputs_of(pins)
@@ -46,7 +46,7 @@ def as_info(pins: Pins) -> Mapping[str, str]:
 
 
 def from_info(info: Mapping[str, str]) -> tuple[Input, ...]:
-    """What `as_info` wrote; empty where there is nothing, or something else."""
+    """The inverse of `as_info`; empty if there is no entry, or an invalid one."""
     try:
         return tuple(
             Input(DatasetName(each["name"]), VersionRef(str(each["id"]), int(each["version"])))

@@ -1,16 +1,16 @@
-"""What the values of a version's columns are like."""
+"""Column profiles: statistics of the values of a version's columns."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 Point = float | str
-"""A number; of a date or time its text."""
+"""A number; for dates and times their text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """`fraction` of the values are at most `value`, by estimate."""
+    """An estimate: `fraction` of the values are at most `value`."""
 
     fraction: float
     value: Point
@@ -18,7 +18,7 @@ class Quantile:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """`count` values from `start` to before `end`; the last bin of a histogram includes its end."""
+    """`count` values from `start` to `end`, exclusively; the last bin of a histogram includes its end."""
 
     start: Point
     end: Point
@@ -35,7 +35,7 @@ class TopValue:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Of texts in characters, of binary values in bytes."""
+    """The lengths of texts in characters, or of binary values in bytes."""
 
     minimum: int
     maximum: int
@@ -44,10 +44,11 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
-    """`distinct` and `quantiles` are estimates, and so is which values are in `top` if `top_estimated`.
+    """`distinct` and `quantiles` are estimates. If `top_estimated`, the choice of the values in `top` is,
+    too.
 
-    `minimum` and `maximum` are texts as SQL writes them, so that no digit is lost; NaN counts as neither.
-    Mean, deviation (of a sample), quantiles and histogram are those of the finite values.
+    `minimum` and `maximum` are texts as SQL writes them, so that no digit is lost; they ignore NaN. Mean,
+    sample standard deviation, quantiles and histogram are those of the finite values.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a caller asks of the engine, and what is known about a query that runs."""
+"""Queries: statements, their plans, and the records of queries that run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,22 +10,22 @@ import pyarrow as pa
 
 from flight_core.domain.dataset import DatasetName, VersionRef
 
-# Python objects, or pyarrow scalars where Python would lose information (nanoseconds, MAP, INTERVAL).
+# Python objects, or pyarrow scalars if Python would lose information (nanoseconds, MAP, INTERVAL).
 Parameters = tuple[object, ...] | Mapping[str, object]
 
 
 def as_parameters(given: Sequence[object] | Mapping[str, object]) -> Parameters:
-    """Of JSON: an array, for `?` and `$1`, or an object, for `$name`."""
+    """Parameters from JSON: an array for `?` and `$1`, or an object for `$name`."""
     return given if isinstance(given, Mapping) else tuple(given)
 
 
-# Dataset versions a query reads, by `DatasetName.key`.
+# The dataset versions that a query reads, by `DatasetName.key`, or `key@version` if the SQL names a version.
 Pins = Mapping[str, VersionRef]
 NO_PINS: Pins = MappingProxyType({})
 
 
 def dataset_of(key: str) -> DatasetName:
-    """Of a key of pins; that of an older version, such as `flights@v3`, names it, too."""
+    """The dataset of a key of `Pins`, which may name a version, such as `flights@v3`."""
     return DatasetName(key.partition("@")[0])
 
 
@@ -35,7 +35,7 @@ def datasets_of(keys: Iterable[str]) -> frozenset[DatasetName]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of `count` pieces of a result; all of them in order of `index` (from 0) are the whole."""
+    """The part `index` (from 0) of a result that is split into `count` parts."""
 
     index: int
     count: int
@@ -43,23 +43,23 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`limit` rows of a dataset from `offset` on, in the order they are stored."""
+    """`limit` rows of a dataset starting at `offset`, in storage order."""
 
     offset: int
     limit: int
 
 
-# Columns that tell where a row of a dataset is stored: which file, and which row of it.
+# Virtual columns with the place of a row in storage: the file, and the row number in it.
 PLACE_COLUMNS = ("__skein_file", "__skein_row")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text, its parameters, and which rows of the result are wanted: all, or `row_limit` of them from
-    `row_offset` on.
+    """SQL text, its parameters, and which rows of the result are wanted: all, or `row_limit` rows starting at
+    `row_offset`.
 
-    `narrow_decimals` asks for DECIMALs of up to 18 digits in 32 or 64 bits instead of 128, for
-    clients that read those Arrow types: half the bytes, and less work at both ends.
+    `narrow_decimals` returns DECIMALs of up to 18 digits as 32- or 64-bit decimals instead of 128-bit ones,
+    for clients that support these Arrow types: half the bytes, and less work on both sides.
     """
 
     sql: str
@@ -68,27 +68,27 @@ class Statement:
     narrow_decimals: bool = False
     part: Part | None = None  # None: the whole result
     row_offset: int = 0
-    window: Window | None = None  # of the one dataset that it reads; None: all its rows
-    placed: str | None = None  # the dataset that has PLACE_COLUMNS, too: its name in the SQL, in lower case
+    window: Window | None = None  # which rows of the only dataset to read; None: all
+    placed: str | None = None  # the dataset that gets PLACE_COLUMNS: its name in the SQL, in lower case
 
     @property
     def is_window(self) -> bool:
-        """Whether it may have more rows than are wanted."""
+        """Whether only some rows of the result are wanted."""
         return self.row_limit is not None or self.row_offset > 0
 
     @property
     def whole(self) -> "Statement":
-        """The same with all rows of its result."""
+        """The same statement, for all rows of the result."""
         return replace(self, row_limit=None, row_offset=0)
 
 
 def quoted(identifier: str) -> str:
-    """A name as SQL takes it, whatever is in it."""
+    """A name as a quoted SQL identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def row_of(table: pa.Table, row: int) -> Parameters:
-    """One row as parameters: by position where the columns are called 1, 2, ..., else by name."""
+    """One row as parameters: positional if the columns are named 1, 2, ..., otherwise by name."""
     values = {name: table.column(place)[row] for place, name in enumerate(table.column_names)}
     if all(name.isdigit() for name in values):
         return tuple(values[name] for name in sorted(values, key=int))
@@ -96,28 +96,27 @@ def row_of(table: pa.Table, row: int) -> Parameters:
 
 
 class StatementKind(StrEnum):
-    """How a statement has to be handled."""
+    """How a statement has to be executed."""
 
-    READ = "read"  # no side effects: may be planned now and run later, any number of times
-    WRITE = "write"  # DML: runs exactly once, affects a number of rows
+    READ = "read"  # no side effects: planned first, and run later any number of times
+    WRITE = "write"  # DML: runs exactly once, and affects a number of rows
     COMMAND = "command"  # DDL and the like: runs exactly once
-    LOCAL = "local"  # SET, transactions: runs exactly once, and changes nothing beyond its session
+    LOCAL = "local"  # SET and transactions: runs exactly once, and only changes its session
 
 
 @dataclass(frozen=True, slots=True)
 class StatementInfo:
-    """What can be known of a statement without running it."""
+    """What is known about a statement without running it."""
 
     kind: StatementKind
-    schema: pa.Schema | None  # of the result; None without one, or where it shows only when it runs
-    parameters: pa.Schema  # one field a parameter, in order; type null where unknown
-    may_return_rows: bool = True  # False where it is certain that there are none
+    schema: pa.Schema | None  # of the result; None if there is none, or if it is only known when it runs
+    parameters: pa.Schema  # one field per parameter, in order; of type null if unknown
+    may_return_rows: bool = True  # False if it certainly returns no rows
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a statement that ran at once left behind. `pins`: the versions that it read, as far as they
-    are known."""
+    """The result of a statement that was run at once. `pins`: the versions that it read, as far as known."""
 
     table: pa.Table
     affected_rows: int | None
@@ -126,7 +125,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class TableTarget:
-    """Where rows are to go; None where the session's own catalog and schema are meant."""
+    """The table to load rows into; None stands for the session's current catalog or schema."""
 
     table: str
     schema: str | None = None
@@ -135,7 +134,7 @@ class TableTarget:
 
 
 class IfExists(StrEnum):
-    """What a bulk load does with a table that is there already."""
+    """What a bulk load does if the table exists."""
 
     FAIL = "fail"
     APPEND = "append"
@@ -144,7 +143,7 @@ class IfExists(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoadMode:
-    """`create`: make the table if it is missing, with the columns of the data."""
+    """`create`: create the table from the columns of the data if it is missing."""
 
     create: bool
     if_exists: IfExists
@@ -160,12 +159,13 @@ class DatasetVerb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatement:
-    """SQL that writes a dataset: not for the engine to run, whose datasets are views.
+    """SQL that writes to a dataset. The engine cannot run it: there datasets are views.
 
-    `source` is a SELECT of the rows, with the parameters of the statement: for an UPDATE of the changed ones
-    and, in PLACE_COLUMNS, of where each was; for a DELETE of PLACE_COLUMNS alone. After `head_lines` that are
-    not its author's, lines and columns are those of the statement. `condition` is for people. `lenient`:
-    IF EXISTS of a DROP, IF NOT EXISTS of a CREATE.
+    `source` is a SELECT of the rows, with the parameters of the statement. For an UPDATE it selects the changed
+    rows, and the places of the old ones in PLACE_COLUMNS; for a DELETE only PLACE_COLUMNS, see
+    `StagedWrite.remove`. Its first `head_lines` lines are not the author's; after them, lines and columns are
+    those of the statement. `condition` is the text for the history. `lenient` stands for the IF EXISTS of a DROP
+    and the IF NOT EXISTS of a CREATE.
     """
 
     verb: DatasetVerb
@@ -178,7 +178,7 @@ class DatasetStatement:
     head_lines: int = 0
 
 
-OWN_DOOR = "skein"  # of queries that the server asks for itself
+OWN_DOOR = "skein"  # the door of the server's own queries
 
 
 class QueryState(StrEnum):
@@ -191,28 +191,28 @@ class QueryState(StrEnum):
 
 
 class CacheUse(StrEnum):
-    """What the result cache did for a read."""
+    """How the result cache was used for a read."""
 
-    HIT = "hit"  # the result came from there
-    MISS = "miss"  # it could have, but was not there
-    BYPASS = "bypass"  # it cannot come from there
+    HIT = "hit"  # the result came from the cache
+    MISS = "miss"  # the result can be cached, but was not
+    BYPASS = "bypass"  # the result cannot be cached
 
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """A read that has been planned: enough to run it later, here or on another replica."""
+    """A planned read, with all that is needed to run it later, in this process or another one."""
 
     query_id: str
     statement: Statement
     schema: pa.Schema
     pins: Pins
-    divisible: bool = True  # False: it has to be read in one piece, whatever it is
-    cached_rows: int | None = None  # of its result, where that is in the cache already
+    divisible: bool = True  # False: it must not be split into parts
+    cached_rows: int | None = None  # the number of rows of the result if it is cached, otherwise None
 
 
 @dataclass(slots=True)
 class QueryRecord:
-    """The life of one query, as operators see it."""
+    """The state of a query, as operators see it."""
 
     query_id: str
     sql: str
@@ -226,6 +226,6 @@ class QueryRecord:
     error: str | None = None
     pins: Pins = field(default_factory=dict)
     cache: CacheUse = CacheUse.BYPASS
-    at_once: int | None = None  # how many of the actor's queries may run at the same time
-    progress: float | None = None  # of the engine, from 0 to 1; None: not known
-    unread_since: datetime | None = None  # since when its client has had a batch and not asked for the next
+    at_once: int | None = None  # how many queries the actor may run at the same time
+    progress: float | None = None  # of the engine, from 0 to 1; None: unknown
+    unread_since: datetime | None = None  # since when the client has not asked for the next batch

@@ -5,7 +5,8 @@
                 DATE '2026-01-31', TIMESTAMP '2026-01-31 12:00:00'; + - * / and parentheses
     functions   see `FUNCTIONS`
 
-Three-valued, as SQL is: what is compared with a null is unknown, and a rule is broken only where it is false.
+The logic is three-valued, as in SQL: comparing with a null is unknown, and a rule is only broken if it is
+false.
 """
 
 import re
@@ -16,7 +17,7 @@ from decimal import Decimal
 
 from flight_core.domain.errors import InvalidContract
 
-# Name -> how many arguments.
+# The number of arguments of each function.
 FUNCTIONS: Mapping[str, range] = {
     "abs": range(1, 2),
     "coalesce": range(1, 17),
@@ -73,7 +74,7 @@ Node = Literal | ColumnName | Call
 def parse_rule(text: str) -> Node:
     """
     Raises:
-        InvalidContract: naming the place where it is not a condition.
+        InvalidContract: it is not a condition; the message has the position of the error.
     """
     if len(text) > _MAX_LENGTH:
         raise InvalidContract(f"the rule is longer than {_MAX_LENGTH} characters; make several of it")

@@ -1,4 +1,4 @@
-"""A schedule: an ingestion that repeats."""
+"""Schedules: ingestions that are repeated."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ MAX_EVERY_S = 366 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Every so many seconds, counted from when the schedule was made: runs do not drift.
+    """Every `every_s` seconds, counted from the creation of the schedule, so that runs do not drift.
 
     Raises:
         InvalidOption: on construction.
@@ -33,7 +33,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression, and the time zone whose clock it means."""
+    """A cron expression, and the time zone that it is in."""
 
     expression: str
     timezone: str = "UTC"
@@ -44,12 +44,12 @@ Timing = Interval | Cron
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Replaced, never changed in place: `revision` grows with every change.
+    """A schedule is immutable: changes make a new record with the next `revision`.
 
-    `next_at` is when it is due; None while it is paused. `pause_reason` tells why Skein itself paused it: its
-    owner may not do what it does any more. `reads` are the datasets that its source reads.
-    One that is due while its last job has not ended waits for that: its runs never overlap, and those that
-    were missed are made up for by one.
+    `next_at` is when it is due; None while it is paused. `pause_reason` says why Skein paused it by itself:
+    its owner has lost the rights that it needs. `reads` are the datasets that its source reads. Runs never
+    overlap: a schedule that is due waits until its last job has ended, and missed runs are made up for by a
+    single one.
     """
 
     name: str

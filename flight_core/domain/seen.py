@@ -1,4 +1,4 @@
-"""People of an issuer, as they were when they last showed a good token."""
+"""Users of an OpenID Connect issuer: what their latest valid token granted."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,8 +6,9 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`name` is that of the actor. `grant` is the value of the claim that counted: what it stands for is
-    said by the settings, which may change. `until`: what they asked for goes on."""
+    """`name` is the name of the actor. `grant` is the claim value that decided on the rights; the settings
+    say which rights it stands for. `until` is how long jobs and schedules of the user go on with these
+    rights."""
 
     name: str
     issuer: str

@@ -1,4 +1,4 @@
-"""What a source remembers from one ingestion to the next."""
+"""The state of a source between ingestions: what was seen and ingested so far."""
 
 import hashlib
 import json
@@ -11,10 +11,10 @@ from flight_core.domain.ingestion import IngestionRequest, SourceSpec
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """JSON values that mean something to the kind of source alone.
+    """JSON values that only the kind of source interprets.
 
-    `seen` tells whether there is anything new: ETags, checksums. `cursor` tells where to go on:
-    what lies before it has been ingested.
+    `seen` identifies the content that was ingested (ETags, checksums), to notice changes. `cursor` is where
+    the next ingestion continues: everything before it has been ingested.
     """
 
     seen: Mapping[str, object] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The state that the source had after `job`; `reading` is how its bytes were understood.
+    """The state of the source after `job`. `reading` is a digest of how its bytes were parsed.
 
     `dataset_id` and `version` are what the job committed; None while that is not known.
     """
@@ -37,10 +37,10 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class SourceMemory:
-    """What is known of one source of one dataset.
+    """The stored state of one source of a dataset.
 
-    `pending` is written before the commit and `settled` after it, so that no crash between the two
-    makes the state lag behind the rows. `revision` grows with every change; 0: never stored.
+    `pending` is written before the commit and `settled` after it, so that the state does not fall behind the
+    rows if the process dies in between. `revision` grows with every change; 0: never stored.
     """
 
     dataset: DatasetName
@@ -51,12 +51,12 @@ class SourceMemory:
 
 
 def fingerprint_of(spec: SourceSpec) -> str:
-    """The same for two specs that name the same source in the same way."""
+    """A digest that is equal for equal specs."""
     return _digest([spec.kind, spec.fields])
 
 
 def reading_of(request: IngestionRequest) -> str:
-    """The same for two requests that would make the same rows of the same bytes."""
+    """A digest that is equal for requests that turn the same bytes into the same rows."""
     return _digest([request.mode, request.format, request.options])
 
 

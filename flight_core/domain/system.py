@@ -1,4 +1,4 @@
-"""What the server itself knows, as tables for SQL: `skein.versions` and others."""
+"""System tables: what the server knows about its datasets, for SQL (`skein.versions` and others)."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def _columns(**types: pa.DataType) -> pa.Schema:
 
 
 SYSTEM_TABLES: Mapping[str, pa.Schema] = {
-    # One row a dataset, with the state of its current version.
+    # One row per dataset, with its current version.
     "datasets": _columns(
         dataset=_TEXT,
         id=_TEXT,
@@ -31,7 +31,7 @@ SYSTEM_TABLES: Mapping[str, pa.Schema] = {
         tags=_TEXTS,
         owners=_TEXTS,
     ),
-    # One row a version, also of those that have expired.
+    # One row per version, including expired ones.
     "versions": _columns(
         dataset=_TEXT,
         version=_NUMBER,
@@ -51,8 +51,8 @@ SYSTEM_TABLES: Mapping[str, pa.Schema] = {
         tags=_TEXTS,
         info=pa.map_(_TEXT, _TEXT),
     ),
-    # One row for each version that another one was made from: `input` was read, `previous` is the version
-    # before, whose rows are still in it.
+    # One row for each version that a version was made from. The `kind` is `input` for one that was read, and
+    # `previous` for the version before, if its rows were kept.
     "lineage": _columns(
         dataset=_TEXT,
         version=_NUMBER,
@@ -61,7 +61,7 @@ SYSTEM_TABLES: Mapping[str, pa.Schema] = {
         kind=_TEXT,
         parent_dropped=_TRUTH,
     ),
-    # One row a job, as long as it is remembered.
+    # One row per job, as long as its record is kept.
     "jobs": _columns(
         job_id=_TEXT,
         task=_TEXT,
@@ -84,5 +84,5 @@ SYSTEM_TABLES: Mapping[str, pa.Schema] = {
 
 
 def no_rows(table: str) -> pa.Table:
-    """Of a server that knows nothing."""
+    """The empty system table."""
     return SYSTEM_TABLES[table].empty_table()

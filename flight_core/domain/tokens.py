@@ -1,4 +1,4 @@
-"""API tokens that administrators hand out: what is known of them once their secret was shown."""
+"""API tokens, without their secrets."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9_\-*?\[\]!]{1,128}")
 def require_grant(kind: str, name: str, scopes: frozenset[Scope], datasets: tuple[str, ...]) -> None:
     """
     Raises:
-        InvalidOption: no `kind`, a token or a user, can have these.
+        InvalidOption: a `kind` ("token" or "user") cannot have these.
     """
     if not _NAME.fullmatch(name):
         raise InvalidOption(
@@ -32,7 +32,7 @@ def require_grant(kind: str, name: str, scopes: frozenset[Scope], datasets: tupl
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """`name` is who its holder is: several tokens may have the same. `datasets` are as an actor's.
+    """`name` becomes the name of the actor; several tokens may share it. `datasets` as in `Actor`.
 
     Raises:
         InvalidOption: on construction.
@@ -46,7 +46,7 @@ class ApiToken:
     created_by: str
     expires_at: datetime | None = None  # None: never
     revoked_at: datetime | None = None
-    last_used_at: datetime | None = None  # within a minute
+    last_used_at: datetime | None = None  # up to a minute old
     limits: Limits = NO_LIMITS
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""An upload: bytes that a client sends in any number of parts, to be ingested when they are whole."""
+"""Uploads: files that a client sends in one or more parts, to be ingested once they are complete."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,11 +6,11 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """`offset` is how many bytes have arrived. `size_bytes` is None until it is known."""
+    """`offset` is the number of bytes received. `size_bytes` is None until the total is known."""
 
     id: str
     actor: str
-    name: str  # what errors call it
+    name: str  # for error messages
     created_at: datetime
     updated_at: datetime  # when bytes last arrived
     offset: int = 0

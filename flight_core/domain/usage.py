@@ -1,4 +1,4 @@
-"""How much datasets are asked for."""
+"""Usage statistics: how often datasets are queried."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """The queries of one identity that read one dataset."""
+    """The queries of one actor that read a dataset."""
 
     actor: str
     queries: int
@@ -19,7 +19,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The queries of all identities that read one dataset."""
+    """The queries of all actors that read a dataset."""
 
     queries: int = 0
     identities: int = 0
@@ -27,7 +27,7 @@ class Usage:
 
 
 def usage_of(uses: Iterable[Use]) -> Usage:
-    """`uses` has each identity once."""
+    """The total of `uses`, which must have each actor once."""
     known = list(uses)
     return Usage(
         sum(use.queries for use in known), len(known), max((use.last_at for use in known), default=None)

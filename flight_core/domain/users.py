@@ -1,4 +1,4 @@
-"""People who log in with a name and a password."""
+"""Users, who log in with a name and a password."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +10,7 @@ from flight_core.domain.tokens import require_grant
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`scopes` and `datasets` are as an actor's. Names are compared exactly.
+    """`scopes` and `datasets` as in `Actor`. Names are case-sensitive.
 
     Raises:
         InvalidOption: on construction.

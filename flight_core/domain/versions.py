@@ -1,4 +1,4 @@
-"""Naming versions, keeping them, and letting them go."""
+"""Versions: how they are named, tagged, and retained."""
 
 import difflib
 import re
@@ -13,15 +13,15 @@ from flight_core.domain.errors import InvalidOption, InvalidTag, TagNotFound, Ve
 _NUMBER = re.compile(r"v?(\d{1,18})", re.IGNORECASE)
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
 _RESERVED = ("current", "latest", "history")
-_LONGEST_S = 10_000_000_000  # 317 years: moments cannot be much older
+_LONGEST_S = 10_000_000_000  # 317 years: timestamps cannot be much older
 
 
 @dataclass(frozen=True, slots=True)
 class TagName:
-    """1 to 64 ASCII letters, digits, `_`, `-` and `.`, starting with a letter; compared without case.
+    """1 to 64 ASCII letters, digits, `_`, `-` and `.`, starting with a letter; compared ignoring case.
 
     Raises:
-        InvalidTag: on construction, also for what names a version by itself, such as `v3`.
+        InvalidTag: on construction; also for a name that could be a version number, such as `v3`.
     """
 
     value: str
@@ -44,7 +44,7 @@ class TagName:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A name for one version, which is kept for as long as it has one."""
+    """A name for a version. A version does not expire while it has a tag."""
 
     name: TagName
     version: int
@@ -53,15 +53,15 @@ class Tag:
     message: str = ""
 
 
-# A number, the moment at which it was current, or a tag.
+# A version number, a timestamp at which the version was current, or a tag.
 VersionName = int | datetime | TagName
 
 
 def version_named(text: str) -> VersionName:
-    """What follows the `@` in SQL: `3`, `v3`, a moment in ISO 8601 (else in UTC), or a tag.
+    """Parses what follows the `@` in SQL: `3`, `v3`, a timestamp in ISO 8601 (in UTC by default), or a tag.
 
     Raises:
-        VersionNotFound: it can be none of these.
+        VersionNotFound: it is none of these.
     """
     if number := _NUMBER.fullmatch(text):
         return int(number.group(1))
@@ -79,7 +79,7 @@ def version_named(text: str) -> VersionName:
 
 
 def ref_named(name: str, lake: LakeState, version_at: Callable[[str, datetime], int]) -> VersionRef:
-    """The version that SQL means by the name of a dataset, alone or as `name@version`.
+    """The version that a name in SQL refers to: the name of a dataset, or `name@version`.
 
     `version_at` is that of `TableStore`.
 
@@ -121,9 +121,9 @@ def tag_not_found(dataset: object, name: TagName, known: Iterable[str]) -> TagNo
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """Which versions stay: the newest `keep_versions`, and those that were current within the last
-    `keep_s` seconds. Either rule keeps a version; without any rule all stay. The current version and
-    those with a tag stay anyway.
+    """Keeps the newest `keep_versions` versions, and those that were current within the last `keep_s`
+    seconds. A version is kept if either rule says so; without any rule all are kept. The current version and
+    tagged versions are always kept.
 
     Raises:
         InvalidOption: on construction.
@@ -139,7 +139,7 @@ class RetentionPolicy:
             raise InvalidOption(f"keep_s is {self.keep_s}; give seconds, 0 to {_LONGEST_S:,}, or nothing")
 
     def first_kept(self, history: Sequence[DatasetVersion], now: datetime) -> int:
-        """The oldest version that stays without a tag; `history` is newest first."""
+        """The oldest version that is kept without a tag. `history` is newest first."""
         if not history or (self.keep_versions is None and self.keep_s is None):
             return 0
         newest = history[0].ref.version

@@ -1,4 +1,4 @@
-"""The contracts of datasets, every version of them."""
+"""The contracts of datasets, in all versions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from flight_core.adapters.catalog.tables import contracts
 from flight_core.domain.contract import Contract, StoredContract, contract_document, contract_of
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import ContractNotFound
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.events import EventKind, dataset_event
 from flight_core.infrastructure.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class SqlContractRepository:
-    """See `ContractRepository`. Writers hold the event counter, so they come one after another."""
+    """See `ContractRepository`. Writers are serialized by the lock on the event counter."""
 
     database: Database
 
@@ -43,7 +43,8 @@ class SqlContractRepository:
             if newest is not None and newest.document and contract_of(newest.document) == contract:
                 return _stored(newest)
             row = _add(connection, name, newest, contract_document(contract), actor=actor, at=at)
-            append_event(connection, _event(EventKind.CONTRACT_SET, name, row.version, actor, at))
+            event = dataset_event(EventKind.CONTRACT_SET, name, at, contract=row.version, actor=actor)
+            append_event(connection, event)
             return _stored(row)
 
     def withdraw(self, name: DatasetName, *, actor: str, at: datetime) -> None:
@@ -55,7 +56,8 @@ class SqlContractRepository:
                     f"dataset '{name}' has no contract; there is nothing to withdraw", name=name.value
                 )
             row = _add(connection, name, newest, None, actor=actor, at=at)
-            append_event(connection, _event(EventKind.CONTRACT_WITHDRAWN, name, row.version, actor, at))
+            event = dataset_event(EventKind.CONTRACT_WITHDRAWN, name, at, contract=row.version, actor=actor)
+            append_event(connection, event)
 
 
 def _newest(connection: sa.Connection, name: DatasetName) -> sa.Row[Any] | None:
@@ -96,7 +98,3 @@ def _stored(row: sa.Row[Any]) -> StoredContract:
         created_at=row.created_at,
         actor=row.actor,
     )
-
-
-def _event(kind: EventKind, name: DatasetName, version: int, actor: str, at: datetime) -> Event:
-    return Event(kind, name.value, {"dataset": name.value, "contract": version, "actor": actor}, at)

@@ -8,8 +8,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
+from flight_core.adapters.catalog.cached_read import CachedRead
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import (
     dataset_usage,
     datasets,
@@ -42,7 +42,7 @@ class SqlDatasetRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lake_state = Remembered(database, counters.REVISION, _lake_state)
+        self._lake_state = CachedRead(database, counters.REVISION, _lake_state)
 
     def get(self, name: DatasetName) -> Dataset:
         with self._database.read() as connection:

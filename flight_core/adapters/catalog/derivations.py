@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
+from flight_core.adapters.catalog.cached_read import CachedRead
 from flight_core.adapters.catalog.events import append_event
 from flight_core.adapters.catalog.job_rows import values_of
-from flight_core.adapters.catalog.remembered import Remembered
 from flight_core.adapters.catalog.tables import derivations, jobs
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy
@@ -26,7 +26,7 @@ class SqlDerivationRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._listed = Remembered(database, counters.EVENT, _listed)
+        self._listed = CachedRead(database, counters.EVENT, _listed)
 
     def find(self, target: DatasetName) -> Derivation | None:
         with self._database.read() as connection:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
-from flight_core.adapters.catalog.remembered import Remembered
+from flight_core.adapters.catalog.cached_read import CachedRead
 from flight_core.adapters.catalog.tables import api_tokens
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import TokenNotFound
@@ -21,7 +21,7 @@ class SqlTokenRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._by_digest = Remembered(database, counters.TOKENS, _by_digest)
+        self._by_digest = CachedRead(database, counters.TOKENS, _by_digest)
 
     def add(self, token: ApiToken, digest: bytes) -> None:
         with self._database.write() as connection:

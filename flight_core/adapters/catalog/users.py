@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog import counters
-from flight_core.adapters.catalog.remembered import Remembered
+from flight_core.adapters.catalog.cached_read import CachedRead
 from flight_core.adapters.catalog.tables import users
 from flight_core.domain.access import Scope
 from flight_core.domain.errors import UserExists, UserNotFound
@@ -21,7 +21,7 @@ class SqlUserRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known = Remembered(database, counters.USERS, _by_name)
+        self._known = CachedRead(database, counters.USERS, _by_name)
 
     def add(self, user: User) -> None:
         with self._database.write() as connection:

@@ -1,1 +1,1 @@
-"""Who is calling, what they may do and see, and the record of it."""
+"""Authentication, authorization, and the audit log."""

@@ -1,4 +1,4 @@
-"""Keeping a record of who asked for what."""
+"""Writing and reading the audit log."""
 
 import logging
 import re
@@ -21,8 +21,8 @@ _FLUSH_S = 1.0
 _PENDING = 50_000
 _PRUNE_AFTER = 10_000
 
-# Actions that begin so change nothing: they are stored a moment later, many at a time. All others are
-# stored before their answer goes out.
+# Actions with these prefixes change nothing. They are stored in batches, shortly after; all others before the
+# response is sent.
 _READS = re.compile(
     "(answer|browse|check|classify|describe|diff|find|follow|get|infer|inspect|list|open|plan|preview|profile"
     "|read|trace)_"
@@ -30,9 +30,9 @@ _READS = re.compile(
 
 
 class AuditLog:
-    """Gathers entries and stores them, many at a time, in a thread of its own until `close`. Thread-safe.
+    """Collects entries, and stores them in batches from a background thread until `close`. Thread-safe.
 
-    What is the same within a second is one entry with a count, so that nobody floods the record.
+    Equal entries within a second become one with a count, so that nobody can flood the log.
     """
 
     def __init__(self, entries: AuditRepository, clock: Clock, *, keep: int) -> None:
@@ -61,7 +61,7 @@ class AuditLog:
             self._try_to_flush()
 
     def flush(self) -> None:
-        """Store what was noted. Where that fails it is kept for the next time."""
+        """Store the pending entries. If that fails they stay pending."""
         with self._storing:
             with self._lock:
                 pending, self._pending = self._pending, {}
@@ -102,16 +102,16 @@ class AuditLog:
     def _try_to_flush(self) -> None:
         try:
             self.flush()
-        except Exception:  # it is tried again; nobody is kept from working meanwhile
+        except Exception:  # tried again later; requests go on meanwhile
             logger.exception("the audit log could not be stored")
 
 
 @dataclass(frozen=True, slots=True)
 class ReadAudit:
-    """The newest first. Raises PermissionDenied."""
+    """Entries of the audit log, newest first. Raises PermissionDenied."""
 
     entries: AuditRepository
-    flush: Callable[[], None]  # so that what has just happened is there
+    flush: Callable[[], None]  # stores pending entries, so that the result is complete
 
     def __call__(
         self, wanted: AuditFilter, *, actor: Actor, limit: int, before: int | None = None
@@ -122,7 +122,7 @@ class ReadAudit:
 
 
 def _log_refused_logins(entries: Sequence[AuditEntry]) -> None:
-    """For whoever watches the log; without the name, for which people take their password at times."""
+    """Logs without the user's name, since people sometimes type their password there."""
     for entry in entries:
         if entry.action == LOG_IN and entry.decision is Decision.REFUSED:
             origin = entry.origin

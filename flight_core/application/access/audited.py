@@ -1,6 +1,6 @@
-"""Use cases that note who calls them.
+"""Auditing of use cases.
 
-They stay as they are: what the doors are given are stand-ins, for each call that names an actor.
+The use cases know nothing of it: the servers get proxies, which note each call that has an actor.
 """
 
 import inspect
@@ -19,14 +19,14 @@ from flight_core.domain.query import TableTarget
 
 Bundle = TypeVar("Bundle")
 
-# Finding out what a statement is comes before whatever is done with it.
+# Statements are classified before they are executed, which is noted by itself.
 _SILENT = frozenset({"classify_statement"})
 
 _NAME = re.compile(r"[A-Za-z0-9_.@\-]{1,64}")
 
 
 def audited(bundle: Bundle, log: AuditLog) -> Bundle:
-    """The same bundle of use cases, and of bundles of them, each of which notes who calls it."""
+    """A copy of a bundle of use cases (which may contain bundles) with an auditing proxy for each."""
     stand_ins = {name: _stand_in(part, log) for name, part in _parts(bundle) if is_dataclass(part)}
     return replace(bundle, **stand_ins)  # type: ignore[type-var]
 
@@ -42,7 +42,7 @@ def _parts(bundle: Any) -> list[tuple[str, Any]]:
 
 
 class _Audited:
-    """Stands for a use case. Its methods are noted like itself, if they are told an actor."""
+    """A proxy for a use case. Calls of its methods with an actor are noted, too."""
 
     def __init__(self, use_case: Any, log: AuditLog) -> None:
         self._use_case = use_case
@@ -58,7 +58,7 @@ class _Audited:
 
     def _noted(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         actor = options.get("actor")
-        if not (isinstance(actor, Actor) and actor.origin.door):  # nobody who came in at a door
+        if not (isinstance(actor, Actor) and actor.origin.door):  # not a call by a client
             return call(*arguments, **options)
         note = partial(self._note, actor, arguments, options)
         try:
@@ -106,7 +106,7 @@ async def _awaited(result: Awaitable[Any], note: Callable[[Exception | None, obj
 
 
 def _subject(arguments: Sequence[object], options: Mapping[str, object], result: object) -> str:
-    """The id of the statement or the job that came of it, or what the first argument names."""
+    """The id of the resulting statement or job, or the name in the first argument."""
     query_id = getattr(result, "query_id", None) or options.get("query_id")
     if query_id is not None:
         return str(query_id)
@@ -117,7 +117,7 @@ def _subject(arguments: Sequence[object], options: Mapping[str, object], result:
 
 
 def _datasets(arguments: Sequence[object], result: object) -> tuple[str, ...]:
-    """What a call names, or a query reads."""
+    """The dataset that the call names, or those that the query reads."""
     for argument in arguments[:2]:
         for name in (argument, getattr(argument, "dataset", None), getattr(argument, "target", None)):
             if isinstance(name, DatasetName | TableTarget):

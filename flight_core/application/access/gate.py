@@ -1,4 +1,4 @@
-"""Letting callers in, the same way at every door."""
+"""Authentication of callers, the same for all protocols."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,10 +29,10 @@ Shown = Token | Password | None
 
 
 class Gate:
-    """Recognises who comes in at a door, and notes whom it keeps out.
+    """Authenticates callers, enforces their request rate, and notes refusals in the audit log.
 
-    Raises as `Authenticator`; ReservedName; TooManyRequests; Unauthenticated where credentials are needed and
-    none are shown.
+    Raises as `Authenticator`; ReservedName; TooManyRequests; Unauthenticated if credentials are needed and
+    none were sent.
     """
 
     def __init__(self, authenticator: Authenticator, audit: AuditLog, defaults: Limits = NO_LIMITS) -> None:
@@ -44,7 +44,7 @@ class Gate:
 
     @property
     def open(self) -> bool:
-        """Whether everybody comes in, whatever they show."""
+        """Whether no credentials are needed."""
         return self.authenticator.anonymous is not None
 
     def __call__(self, shown: Shown, *, door: str, address: str = "") -> Actor:
@@ -64,20 +64,20 @@ class Gate:
         return actor
 
     def session_token(self, actor: Actor) -> str:
-        """For somebody who has just shown a password, see `Authenticator.issue_token`."""
+        """A token for an actor who has just logged in, see `Authenticator.issue_token`."""
         return self.authenticator.issue_token(actor)
 
     def logged_in(self, actor: Actor, address: str = "") -> None:
-        """Note it, with the address if the door has learned it."""
+        """Note a successful login, with the client's address if it is known."""
         self._note(actor.name, Origin(actor.origin.door, address, actor.origin.credential), None)
 
     def hold(self, shown: Shown, actor: Actor, end: Callable[[Unauthenticated], None]) -> Callable[[], None]:
-        """Have `end` called, from another thread, should what was shown become worthless, or stand for others
-        than `actor` or for other rights, before what this returns is called."""
+        """Call `end`, from another thread, if the credentials become invalid, or no longer stand for `actor`
+        and its rights. Returns a function that stops the watch."""
         return self._watch.hold((shown, actor), end)
 
     def turned_away(self, code: str, *, door: str, address: str) -> None:
-        """Somebody came in a way that no credentials make good."""
+        """Note a caller that was refused for another reason than its credentials."""
         self._noted("", Origin(door, address), code)
 
     def _recognised(self, shown: Shown, address: str = "") -> Actor:
@@ -111,6 +111,6 @@ class Gate:
 
 
 def _allowed(actor: Actor) -> Actor:
-    """Names are looked at when they are given, too; there may be some from before."""
+    """New credentials cannot have a reserved name, but old ones may."""
     refuse_reserved(actor.name)
     return actor

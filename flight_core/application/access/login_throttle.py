@@ -1,4 +1,4 @@
-"""Slowing down those who guess passwords."""
+"""Throttling of password guesses."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from flight_core.domain.errors import TooManyRequests
 _MAX_WAIT_S = 60.0
 _FORGET_S = 900.0
 _FREE_OF_USER = 5
-_FREE_WITHOUT_ADDRESS = 20  # a stranger could keep the user out
+_FREE_WITHOUT_ADDRESS = 20  # higher, since a stranger could lock out the user
 _FREE_OF_ADDRESS = 50
 _KEEP = 10_000
 
@@ -22,7 +22,8 @@ class _Failures:
     last_at: float = 0.0
 
     def wait_s(self, free: int, now: float) -> float:
-        """1, 2, 4, ... up to 60 seconds from the last one on, once there were `free`."""
+        """The remaining wait: 1, 2, 4, ... up to 60 seconds after the last failure, once there were `free`
+        ones."""
         if self.count < free:
             return 0.0
         wait_s = min(_MAX_WAIT_S, 2.0 ** min(self.count - free, 16))
@@ -30,10 +31,10 @@ class _Failures:
 
 
 class LoginThrottle:
-    """Counts wrong passwords for each user at each address, and for each address. Thread-safe.
+    """Counts wrong passwords per user and address, and per address. Thread-safe.
 
-    A right one is forgotten at once, a wrong one after a quarter of an hour without another. The latest
-    10,000 users and addresses are remembered.
+    The count of a user is reset by a correct password, and every count after a quarter of an hour without a
+    wrong one. The latest 10,000 users and addresses are kept.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +45,7 @@ class LoginThrottle:
     def check(self, user: str, address: str) -> None:
         """
         Raises:
-            TooManyRequests: somebody has to wait before the next password is looked at.
+            TooManyRequests: the caller has to wait before the next attempt.
         """
         with self._lock:
             now = self._now()
@@ -75,7 +76,7 @@ class LoginThrottle:
 
 
 def _keys(user: str, address: str) -> list[tuple[tuple[str, str], int]]:
-    """With how many failures are free."""
+    """The keys of the counts, each with the number of failures before there is a wait."""
     if not address:
         return [((user[:64], ""), _FREE_WITHOUT_ADDRESS)]
     return [((user[:64], address), _FREE_OF_USER), (("", address), _FREE_OF_ADDRESS)]

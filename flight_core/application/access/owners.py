@@ -1,4 +1,4 @@
-"""Work that is done long after it was asked for, with the rights that its owner has by then."""
+"""The rights for background work: those that its owner has when it runs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ _NEEDED = {Task.INGEST: Scope.INGEST} | dict.fromkeys((Task.PROFILE, Task.CHECK,
 
 @dataclass(frozen=True, slots=True)
 class ActAsOwner:
-    """The owner of a job as those of their credentials have them now that still allow the work, at least one.
+    """The current credentials of a job's owner that allow the job, as one actor each; at least one.
 
-    What jobs read has bounds of its own. What was asked for while nobody needed credentials goes on.
+    Limits do not apply, since jobs have their own. Jobs from before there were credentials go on.
 
     Raises:
-        PermissionDenied: there is none.
+        PermissionDenied: none of the credentials allow the job.
     """
 
     credentials: Credentials
@@ -31,7 +31,7 @@ class ActAsOwner:
     def allowed(
         self, owner: str, scope: Scope, dataset: DatasetName, inputs: Iterable[DatasetName] = ()
     ) -> Sequence[Actor]:
-        """The same of work that there is no job for yet, and that reads `inputs`."""
+        """The same for work without a job yet, which also reads `inputs`."""
         for itself in (LOCAL, ITSELF):
             if owner == itself.name:
                 return [itself]

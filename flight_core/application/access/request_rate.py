@@ -1,4 +1,4 @@
-"""How often each identity may ask."""
+"""Rate limits of requests."""
 
 import threading
 import time
@@ -12,8 +12,8 @@ _KEEP = 10_000
 
 
 class RequestRate:
-    """A bucket for each name, which holds what it may ask in a second, and fills at that rate. Thread-safe.
-    The latest 10,000 names are remembered."""
+    """A token bucket for each actor's name, with the requests of one second. Thread-safe. The latest 10,000
+    names are kept."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -24,7 +24,7 @@ class RequestRate:
         """Count one request.
 
         Raises:
-            TooManyRequests: that is more than the actor's limit.
+            TooManyRequests: the actor's rate limit is exceeded.
         """
         rate = actor.limits.requests_per_s
         if rate is None:

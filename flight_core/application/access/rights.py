@@ -1,4 +1,4 @@
-"""What actors may do, and what they see: what is out of sight is as unknown as what does not exist."""
+"""Authorization. Datasets that an actor may not see are reported as if they did not exist."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -26,7 +26,7 @@ def require(actor: Actor, scope: Scope) -> None:
 def require_unguarded(actor: Actor) -> None:
     """
     Raises:
-        PermissionDenied: the actor's statements have to stay apart from everybody else's.
+        PermissionDenied: the actor may only use an isolated engine (see `Actor.guarded`).
     """
     if actor.guarded:
         raise PermissionDenied(
@@ -42,7 +42,7 @@ def list_seen(datasets: DatasetRepository, actor: Actor) -> Sequence[Dataset]:
 def get_seen(datasets: DatasetRepository, name: DatasetName, actor: Actor) -> Dataset:
     """
     Raises:
-        DatasetNotFound: with the nearest name that the actor sees.
+        DatasetNotFound: suggests a similar name that the actor sees.
     """
     dataset = datasets.find(name) if actor.sees(name) else None
     if dataset is None:
@@ -51,10 +51,10 @@ def get_seen(datasets: DatasetRepository, name: DatasetName, actor: Actor) -> Da
 
 
 def require_granted(name: DatasetName, actor: Actor) -> None:
-    """For what may be made under a name; the answer does not depend on what there is.
+    """Whether the actor may create or write something under a name, whether it exists or not.
 
     Raises:
-        PermissionDenied: the name is none of the actor's.
+        PermissionDenied: the name does not match the actor's patterns.
     """
     if not actor.sees(name):
         raise PermissionDenied(
@@ -66,7 +66,7 @@ def require_granted(name: DatasetName, actor: Actor) -> None:
 def seen_job(job: AnyJob, actor: Actor) -> AnyJob:
     """
     Raises:
-        IngestionNotFound: its dataset is out of sight.
+        IngestionNotFound: the actor may not see its dataset.
     """
     if not actor.sees(job.dataset):
         raise IngestionNotFound(f"ingestion '{job.id}' does not exist; see 'skein jobs'", id=job.id)
@@ -76,7 +76,7 @@ def seen_job(job: AnyJob, actor: Actor) -> AnyJob:
 def seen_schedule(schedule: Schedule, actor: Actor) -> Schedule:
     """
     Raises:
-        ScheduleNotFound: its dataset is out of sight.
+        ScheduleNotFound: the actor may not see its dataset.
     """
     if not actor.sees(schedule.request.dataset):
         name = schedule.name

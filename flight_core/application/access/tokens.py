@@ -1,4 +1,4 @@
-"""Handing out API tokens and taking them back."""
+"""Creating and revoking API tokens."""
 
 import hashlib
 import logging
@@ -23,11 +23,11 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class CreateToken:
-    """A token and its secret, which nobody can be told again.
+    """Create a token; returns it with its secret, which cannot be retrieved later.
 
     Raises:
-        PermissionDenied: the actor is no administrator of all datasets, or lacks a scope itself.
-        InvalidOption: name, scopes or datasets are none, or it would have expired already.
+        PermissionDenied: the actor is not an administrator of all datasets, or lacks one of the scopes.
+        InvalidOption: name, scopes, datasets or expiry are not valid.
         ReservedName
     """
 
@@ -61,7 +61,7 @@ class CreateToken:
 
 @dataclass(frozen=True, slots=True)
 class ListTokens:
-    """The newest first. Raises PermissionDenied."""
+    """All tokens, newest first. Raises PermissionDenied."""
 
     tokens: TokenRepository
 
@@ -72,7 +72,7 @@ class ListTokens:
 
 @dataclass(frozen=True, slots=True)
 class RevokeToken:
-    """From the next request on it is worthless, in all processes. Raises TokenNotFound, PermissionDenied."""
+    """Revoke a token, for all processes at once. Raises TokenNotFound, PermissionDenied."""
 
     tokens: TokenRepository
     clock: Clock
@@ -87,7 +87,7 @@ class RevokeToken:
 def refuse_reserved(name: str) -> None:
     """
     Raises:
-        ReservedName: somebody inside Skein is called that.
+        ReservedName: Skein uses the name internally.
     """
     if name in RESERVED_NAMES:
         raise ReservedName(f"'{name}' is the name of somebody inside Skein; choose another one", name=name)
@@ -96,7 +96,7 @@ def refuse_reserved(name: str) -> None:
 def require_administrator(actor: Actor) -> None:
     """
     Raises:
-        PermissionDenied: the actor does not administer all datasets.
+        PermissionDenied: the actor is not an administrator of all datasets.
     """
     require(actor, Scope.ADMIN)
     if actor.datasets != EVERYTHING:

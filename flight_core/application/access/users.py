@@ -1,4 +1,4 @@
-"""Users: who may log in with a password."""
+"""Managing users, who log in with a password."""
 
 import logging
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ MAX_PASSWORD = 1024
 class AddUser:
     """
     Raises:
-        PermissionDenied: the actor is no administrator of all datasets, or lacks a scope itself.
-        InvalidOption: name, password, scopes or datasets are none.
+        PermissionDenied: the actor is not an administrator of all datasets, or lacks one of the scopes.
+        InvalidOption: name, password, scopes or datasets are not valid.
         UserExists, ReservedName
     """
 
@@ -55,11 +55,11 @@ class AddUser:
         return user
 
     def again(self, name: str, *, password: str, actor: Actor) -> User:
-        """Whom the same call added before.
+        """The user whom an earlier, equal call has added.
 
         Raises:
-            UserNotFound: and somebody has removed since.
-            IdempotencyKeyReused: the password is another one: it was, or was changed since.
+            UserNotFound: the user was removed since.
+            IdempotencyKeyReused: the user has another password than this one.
             PermissionDenied
         """
         require_administrator(actor)
@@ -77,7 +77,7 @@ class AddUser:
 
 @dataclass(frozen=True, slots=True)
 class ListUsers:
-    """By name. Raises PermissionDenied."""
+    """All users, ordered by name. Raises PermissionDenied."""
 
     users: UserRepository
 
@@ -88,7 +88,7 @@ class ListUsers:
 
 @dataclass(frozen=True, slots=True)
 class RemoveUser:
-    """From the next request on neither the password nor a login is good. Raises UserNotFound,
+    """Remove a user. The password and all logins become invalid at once. Raises UserNotFound,
     PermissionDenied."""
 
     users: UserRepository
@@ -102,11 +102,12 @@ class RemoveUser:
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
-    """Ends all logins of the user. Users may change their own; they have to know the `current` one.
+    """Set a new password, which ends all logins of the user. Users may change their own, for which they need
+    the `current` one.
 
     Raises:
-        PermissionDenied: it is somebody else's, or `current` is not the password.
-        InvalidOption: the new one is too short or too long.
+        PermissionDenied: the actor is another user, or `current` is wrong.
+        InvalidOption: the new password is too short or too long.
         UserNotFound
     """
 

@@ -1,4 +1,4 @@
-"""Ending what goes on for long when the credentials behind it are worthless."""
+"""Ending long-running calls when their credentials become invalid."""
 
 import logging
 import threading
@@ -18,9 +18,10 @@ _INTERVAL_S = 1.0
 
 
 class AccessWatch(Generic[Shown]):
-    """Asks every second whether credentials that something still runs with would be accepted again.
+    """Checks the credentials of running calls every second.
 
-    `recognise` raises Unauthenticated where not. The thread ends once nothing is held. Thread-safe.
+    `recognise` raises Unauthenticated if credentials are invalid. The thread ends when there are no calls
+    left. Thread-safe.
     """
 
     def __init__(self, recognise: Callable[[Shown], object]) -> None:
@@ -31,8 +32,8 @@ class AccessWatch(Generic[Shown]):
         self._running = False
 
     def hold(self, shown: Shown, end: End) -> Callable[[], None]:
-        """Have `end` called, from a thread of the watch, once the credentials are worthless, unless what
-        this returns was called before."""
+        """Call `end`, from the thread of the watch, if the credentials become invalid. Returns a function
+        that stops the watch."""
         with self._lock:
             number = next(self._numbers)
             self._held.setdefault(shown, {})[number] = end
@@ -68,5 +69,5 @@ class AccessWatch(Generic[Shown]):
                 ends = self._held.pop(shown, {})
             for end in ends.values():
                 end(refusal)
-        except Exception as failure:  # nothing is known; the next look may tell
+        except Exception as failure:  # unknown; the next check may tell
             logger.warning("credentials could not be checked again", extra={"error": str(failure)})

@@ -1,4 +1,4 @@
-"""What people say about datasets."""
+"""Annotating datasets: descriptions, tags and owners."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,21 +9,21 @@ from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.errors import InvalidOption
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.events import EventKind, dataset_event
 from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotateDataset:
-    """Change the description, tags, owners, or descriptions of columns.
+    """Change the description, tags, owners or column descriptions of a dataset.
 
-    `change` has those of `description`, `tags`, `owners` and `columns` that change; None empties them.
-    `seen` is the state that it is a change of, if that matters.
+    `change` may have the keys `description`, `tags`, `owners` and `columns`; the value None clears one.
+    `seen` is the state that the change is based on, if it must not have changed since.
 
     Raises:
         DatasetNotFound
         InvalidOption: there is no such column.
-        CommitConflict: somebody else changes them just now, or has since they were `seen`.
+        CommitConflict: somebody else has changed the annotations, now or since they were `seen`.
     """
 
     datasets: DatasetRepository
@@ -45,13 +45,14 @@ class AnnotateDataset:
             changed = replace(changed, column_descriptions=_columns(dataset, change["columns"]))
         if changed == dataset:
             return dataset
-        data = {"dataset": str(dataset.name), "changed": sorted(change), "actor": actor.name}
-        event = Event(EventKind.DATASET_ANNOTATED, str(dataset.name), data, self.clock())
+        event = dataset_event(
+            EventKind.DATASET_ANNOTATED, dataset.name, self.clock(), changed=sorted(change), actor=actor.name
+        )
         return self.datasets.annotate(changed, event)
 
 
 def _once_each(words: Iterable[str]) -> tuple[str, ...]:
-    """In their order; case does not tell them apart, and the first spelling stays."""
+    """Without duplicates that differ only in case. The order and the first spelling are kept."""
     found: dict[str, str] = {}
     for word in words:
         found.setdefault(word.lower(), word)

@@ -1,4 +1,4 @@
-"""Dropping datasets, and deleting what is left of them."""
+"""Dropping datasets, and deleting their files later."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,17 +8,17 @@ from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.events import EventKind, dataset_event
 from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True, slots=True)
 class DropDataset:
-    """Forget a dataset's name. Its files stay until `SweepOrphans`, for those who are reading them.
+    """Remove a dataset from the catalog. Its files stay until `SweepOrphans`, for open reads.
 
     Raises:
         DatasetNotFound
-        CommitConflict: it has changed since it was `seen`.
+        CommitConflict: the dataset has changed since it was `seen`.
     """
 
     datasets: DatasetRepository
@@ -27,17 +27,19 @@ class DropDataset:
     def __call__(self, name: DatasetName, *, actor: Actor, seen: Dataset | None = None) -> Dataset:
         require(actor, Scope.WRITE)
         dataset = get_seen(self.datasets, name, actor)
-        data = {"dataset": str(dataset.name), "version": dataset.version, "actor": actor.name}
-        event = Event(EventKind.DATASET_DROPPED, str(dataset.name), data, self.clock())
+        event = dataset_event(
+            EventKind.DATASET_DROPPED, dataset.name, self.clock(), version=dataset.version, actor=actor.name
+        )
         return self.datasets.drop(name, event, seen=seen)
 
 
 @dataclass(frozen=True, slots=True)
 class SweepOrphans:
-    """Delete the files of datasets dropped, and of writes abandoned, more than `grace` ago.
+    """Delete the files of datasets that were dropped, and of writes that were abandoned, more than `grace`
+    ago.
 
-    The grace lets those who read a dropped dataset finish. Folders that the catalog has never
-    heard of are left alone: it may be the catalog that was lost.
+    Reads of a dropped dataset can finish within that time. Folders that the catalog does not know are left
+    alone: it may be the catalog that was lost.
     """
 
     datasets: DatasetRepository

@@ -1,8 +1,7 @@
-"""The versions of a dataset: history, names, and going back."""
+"""The versions of a dataset: history, tags, retention, and restoring one."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from flight_core.application.access.rights import get_seen, require
@@ -13,7 +12,7 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.application.writes.open_write import Publish
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.events import EventKind, dataset_event
 from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.repositories.derivations import DerivationRepository
 from flight_core.domain.repositories.versions import VersionRepository
@@ -22,8 +21,8 @@ from flight_core.domain.versions import RetentionPolicy, Tag, TagName, VersionNa
 
 class VersionState(StrEnum):
     KEPT = "kept"
-    EXPIRED = "expired"  # nobody can ask for it; its files may be there for those who did before
-    DELETED = "deleted"  # so are the files that only it needed
+    EXPIRED = "expired"  # cannot be read any more, except by reads and tickets from before
+    DELETED = "deleted"  # the files that only it needed are deleted, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class ReadHistory:
-    """What happened to a dataset, newest first: `limit` entries of the versions `before` one."""
+    """The history of a dataset, newest first: at most `limit` versions, all older than `before`."""
 
     datasets: DatasetRepository
     store: TableStore
@@ -81,8 +80,8 @@ class ReadHistory:
 class RestoreVersion:
     """Make an older version current again, as a new version of the same files.
 
-    `expected`: the version that must be current; whatever is written meanwhile is then not undone.
-    Nothing happens where the version is current already.
+    `expected` is the version that must be current, so that no newer write is undone unnoticed.
+    If the version is current already nothing happens.
 
     Raises:
         CommitConflict: the current version is not `expected`.
@@ -132,7 +131,7 @@ class ListTags:
 
 @dataclass(frozen=True, slots=True)
 class TagVersion:
-    """Give a version a name, or move the name to it. A version with a tag is kept.
+    """Tag a version, or move the tag to it. Tagged versions do not expire.
 
     Raises as `FindVersion` and `VersionRepository.put_tag`.
     """
@@ -155,8 +154,13 @@ class TagVersion:
         dataset = get_seen(self.datasets, name, actor)
         version = self.find(dataset, at).ref.version
         made = Tag(tag, version, self.clock(), actor.name, message)
-        event = _event(
-            EventKind.DATASET_TAGGED, dataset, actor, made.tagged_at, tag=tag.value, version=version
+        event = dataset_event(
+            EventKind.DATASET_TAGGED,
+            dataset.name,
+            made.tagged_at,
+            actor=actor.name,
+            tag=tag.value,
+            version=version,
         )
         self.versions.put_tag(dataset.id, made, event)
         return made
@@ -164,7 +168,7 @@ class TagVersion:
 
 @dataclass(frozen=True, slots=True)
 class RemoveTag:
-    """Forget a tag; the version it named stays as long as retention keeps it. Raises TagNotFound."""
+    """Remove a tag. The version expires if only the tag kept it. Raises TagNotFound."""
 
     datasets: DatasetRepository
     versions: VersionRepository
@@ -173,14 +177,16 @@ class RemoveTag:
     def __call__(self, name: DatasetName, tag: TagName, *, actor: Actor) -> None:
         require(actor, Scope.WRITE)
         dataset = get_seen(self.datasets, name, actor)
-        event = _event(EventKind.DATASET_UNTAGGED, dataset, actor, self.clock(), tag=tag.value)
+        event = dataset_event(
+            EventKind.DATASET_UNTAGGED, dataset.name, self.clock(), actor=actor.name, tag=tag.value
+        )
         self.versions.remove_tag(dataset.id, tag, event)
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
     policy: RetentionPolicy
-    own: bool  # else it is the one that is set for all datasets
+    own: bool  # False: it is the default for all datasets
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +203,7 @@ class GetRetention:
 
 @dataclass(frozen=True, slots=True)
 class SetRetention:
-    """Say which versions of a dataset stay; None: as is set for all. What has expired does not come back."""
+    """Set the retention policy of a dataset; None: the default. Expired versions do not come back."""
 
     datasets: DatasetRepository
     versions: VersionRepository
@@ -207,9 +213,7 @@ class SetRetention:
         require(actor, Scope.WRITE)
         dataset = get_seen(self.datasets, name, actor)
         rules = {"keep_versions": policy.keep_versions, "keep_s": policy.keep_s} if policy else {}
-        event = _event(EventKind.DATASET_RETENTION_SET, dataset, actor, self.clock(), **rules)
+        event = dataset_event(
+            EventKind.DATASET_RETENTION_SET, dataset.name, self.clock(), actor=actor.name, **rules
+        )
         self.versions.set_retention(dataset.id, policy, event)
-
-
-def _event(kind: EventKind, dataset: Dataset, actor: Actor, at: datetime, **data: object) -> Event:
-    return Event(kind, str(dataset.name), {"dataset": str(dataset.name), "actor": actor.name, **data}, at)

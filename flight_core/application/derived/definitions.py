@@ -1,4 +1,4 @@
-"""Saying what makes a dataset."""
+"""Defining derivations: what derived datasets are made from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy, refuse_cycle
 from flight_core.domain.errors import InvalidOption
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.events import Event, EventKind, dataset_event
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.query import Pins, Statement, as_parameters
 from flight_core.domain.repositories.datasets import DatasetRepository
@@ -27,7 +27,7 @@ from flight_core.domain.versions import version_named
 
 @dataclass(frozen=True, slots=True)
 class DerivationRequest:
-    """Either `sql`, which names its inputs, or `step` and `inputs`: names, with a version or not."""
+    """Either `sql`, or the name of a `step` and its `inputs`: dataset names, optionally with a version."""
 
     target: DatasetName
     sql: str | None = None
@@ -40,15 +40,16 @@ class DerivationRequest:
 
 @dataclass(frozen=True, slots=True)
 class DefineDerivation:
-    """Say what makes a dataset; replaces what was said before. With the policy AUTO the first run follows.
+    """Define what a dataset is made from; replaces an earlier definition. With the policy AUTO the first run
+    follows by itself.
 
-    The inputs of a statement are those that the engine binds it to.
+    The inputs of a statement are the datasets that the engine binds it to.
 
     Raises:
-        As `QueryEngine.plan`: the statement cannot be bound, or is no read.
+        As `QueryEngine.plan`: the statement cannot be bound, or is not a read.
         As `RowSource.check`: there is no such step, or it has other parameters.
         DatasetNotFound, VersionNotFound, ...: an input of a step does not exist.
-        InvalidOption: it is to be incremental, and more than the new rows would have to be read.
+        InvalidOption: the derivation cannot be incremental.
         DerivationCycle, Conflict, PermissionDenied.
     """
 
@@ -83,12 +84,12 @@ class DefineDerivation:
             fixed={key: ref for key, ref in pins.items() if "@" in key},
             actor=actor.name,
             created_at=self.clock(),
-            run=None if before is None else before.run,  # what runs ends before the next one begins
+            run=None if before is None else before.run,  # the next run waits until this one has ended
             revision=0 if before is None else before.revision,
             incremental=request.incremental,
         )
         refuse_cycle(derivation, self.derivations.list())
-        event = _event(EventKind.DERIVATION_SET, request.target, actor, self.clock)
+        event = dataset_event(EventKind.DERIVATION_SET, request.target, self.clock(), actor=actor.name)
         return self.derivations.put(derivation, event)
 
     def _can_append(self, request: DerivationRequest, pins: Pins) -> bool:
@@ -99,7 +100,7 @@ class DefineDerivation:
         return self.engine.is_scan(Statement(request.sql, as_parameters(request.params)), pins)
 
     def _pins(self, request: DerivationRequest, actor: Actor) -> Pins:
-        """What it reads, as of now."""
+        """The versions that it would read now."""
         if request.sql is not None:
             statement = Statement(request.sql, as_parameters(request.params))
             return self.plan_query(statement, actor=actor).pins
@@ -116,13 +117,13 @@ class DefineDerivation:
 
 @dataclass(frozen=True, slots=True)
 class ResumeDerivation:
-    """Have a derivation made anew by itself again that was paused because its owner had lost the rights. It
-    belongs to the actor from then on, who needs them.
+    """Resume a derivation that was paused because its owner had lost the rights it needs. The actor, who
+    needs these rights, becomes its owner.
 
     Raises:
-        DerivationNotFound: there is none, or it reads what is out of sight.
+        DerivationNotFound: there is none, or it reads a dataset that the actor does not see.
         PermissionDenied
-        Conflict: somebody else changes it.
+        Conflict: somebody else changed it at the same time.
     """
 
     derivations: DerivationRepository
@@ -142,7 +143,7 @@ class ResumeDerivation:
 
 @dataclass(frozen=True, slots=True)
 class RemoveDerivation:
-    """Leave the dataset as it is from now on. Raises DerivationNotFound."""
+    """Remove the derivation. The dataset stays as it is. Raises DerivationNotFound."""
 
     derivations: DerivationRepository
     clock: Clock
@@ -150,17 +151,18 @@ class RemoveDerivation:
     def __call__(self, target: DatasetName, *, actor: Actor) -> None:
         require(actor, Scope.WRITE)
         require_granted(target, actor)
-        event = _event(EventKind.DERIVATION_REMOVED, target, actor, self.clock)
+        event = dataset_event(EventKind.DERIVATION_REMOVED, target, self.clock(), actor=actor.name)
         if not self.derivations.remove(target, event):
             raise derivation_not_found(target)
 
 
-def _event(kind: EventKind, target: DatasetName, actor: Actor, clock: Clock) -> Event:
-    return Event(kind, target.value, {"dataset": target.value, "actor": actor.name}, clock())
-
-
 def changed(derivation: Derivation, clock: Clock) -> Event:
-    """It was paused or resumed."""
+    """The event for a derivation that was paused or resumed."""
     reason = derivation.pause_reason or None
-    data = {"dataset": derivation.target.value, "paused": reason is not None, "pause_reason": reason}
-    return Event(EventKind.DERIVATION_CHANGED, derivation.target.value, data, clock())
+    return dataset_event(
+        EventKind.DERIVATION_CHANGED,
+        derivation.target,
+        clock(),
+        paused=reason is not None,
+        pause_reason=reason,
+    )

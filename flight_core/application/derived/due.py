@@ -11,15 +11,16 @@ from flight_core.application.derived.definitions import changed
 from flight_core.application.derived.runs import Refresh
 from flight_core.application.derived.status import current_versions, run_of
 from flight_core.domain.access import Scope
-from flight_core.domain.derivation import Derivation, Versions, current_inputs, due
+from flight_core.domain.derivation import Derivation, current_inputs, due
 from flight_core.domain.errors import Conflict, DatasetNotFound, PermissionDenied
+from flight_core.domain.query import Pins
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Waiting:
-    inputs: Versions | None
+    inputs: Pins | None
     since: float
     changed_at: float
 
@@ -67,7 +68,7 @@ class RefreshDue:
             self.refresh.derivations.put(paused, changed(paused, self.refresh.clock))
             logger.warning("a derivation is paused", extra={"dataset": str(paused.target), "reason": reason})
 
-    def _is_quiet(self, derivation: Derivation, current: Versions) -> bool:
+    def _is_quiet(self, derivation: Derivation, current: Pins) -> bool:
         now, inputs = self.monotonic(), current_inputs(derivation, current)
         seen = self._waiting.setdefault(derivation.key, _Waiting(inputs, now, now))
         if seen.inputs != inputs:

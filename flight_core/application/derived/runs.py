@@ -10,7 +10,7 @@ from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries.added_rows import added_rows
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import AddedRows, DatasetName, DatasetVersion, VersionRef, WriteMode
-from flight_core.domain.derivation import Derivation, Versions, current_inputs
+from flight_core.domain.derivation import Derivation, current_inputs
 from flight_core.domain.errors import Conflict, DatasetNotFound, IngestionNotFound, PermissionDenied
 from flight_core.domain.ingestion import Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
@@ -82,7 +82,7 @@ class Refresh:
         self.wakeup.notify()
         return run
 
-    def _added(self, derivation: Derivation, pins: Versions) -> Pins | None:
+    def _added(self, derivation: Derivation, pins: Pins) -> Pins | None:
         """What to read where the target lacks nothing but what comes from the new rows of its input."""
         target = self.datasets.find(derivation.target) if derivation.incremental else None
         if target is None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from flight_core.application.access.rights import require
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName
-from flight_core.domain.derivation import Derivation, Versions, is_stale
+from flight_core.domain.derivation import Derivation, is_stale
 from flight_core.domain.errors import DerivationNotFound, IngestionNotFound
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.lineage import Input, from_info
+from flight_core.domain.query import Pins
 from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.repositories.derivations import DerivationRepository
 from flight_core.domain.repositories.ingestions import IngestionRepository
@@ -25,7 +26,7 @@ class DerivationStatus:
     derivation: Derivation
     target: Dataset | None
     used: Sequence[Input]
-    current: Versions
+    current: Pins
     missing: Sequence[DatasetName]
     stale: bool
     run: Ingestion | None
@@ -55,7 +56,7 @@ class InspectDerivations:
         current = current_versions(self.datasets)
         return [self._status(each, current) for each in found]
 
-    def _status(self, derivation: Derivation, current: Versions) -> DerivationStatus:
+    def _status(self, derivation: Derivation, current: Pins) -> DerivationStatus:
         target = self.datasets.find(derivation.target)
         return DerivationStatus(
             derivation=derivation,
@@ -80,7 +81,7 @@ def run_of(derivation: Derivation, ingestions: IngestionRepository) -> Ingestion
         return None
 
 
-def current_versions(datasets: DatasetRepository) -> Versions:
+def current_versions(datasets: DatasetRepository) -> Pins:
     return {key: entry.ref for key, entry in datasets.lake_state().datasets.items()}
 
 

@@ -1,4 +1,4 @@
-"""Deleting the files that nobody can ask for any more. It blocks, and can be stopped at any moment."""
+"""Vacuum: deleting the files of expired versions. It blocks, and can be cancelled at any moment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from flight_core.application.ports.storage import Leftovers, TableStore
 from flight_core.application.queries.cancellation import Cancellation
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import Dataset, DatasetName
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.events import EventKind, dataset_event
 from flight_core.domain.job import Maintenance, Phase, Progress
 from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.repositories.open_reads import OpenReadRepository
@@ -32,8 +32,8 @@ from flight_core.domain.versions import RetentionPolicy
 
 @dataclass(frozen=True, slots=True)
 class VacuumOptions:
-    """A version's files stay for `grace` after it has expired: longer than any ticket that names it is
-    good. `default`: for datasets without a policy of their own."""
+    """The files of an expired version stay for `grace`, which is longer than tickets are valid. `default` is
+    the retention policy of datasets without one of their own."""
 
     grace: timedelta = timedelta(hours=24, minutes=1)
     orphan_grace: timedelta = timedelta(hours=24)
@@ -42,10 +42,10 @@ class VacuumOptions:
 
 @dataclass(frozen=True, slots=True)
 class Vacuumed:
-    """`expired` versions cannot be asked for since now; the files of `deleted` ones are gone. `waiting` ones
-    have expired and may be read still.
+    """What a vacuum did, or would do after a dry run.
 
-    After a dry run: what would be so.
+    `expired` versions have expired in this run, the files of `deleted` ones were deleted, and `waiting` ones
+    have expired but may still be read.
     """
 
     expired: Sequence[int]
@@ -56,8 +56,8 @@ class Vacuumed:
 
 @dataclass(frozen=True, slots=True)
 class VacuumDataset:
-    """Apply the retention policy, then delete the files that neither a kept version, nor an open read, nor a
-    ticket that is still good needs. Safe to repeat, and to stop at any moment.
+    """Apply the retention policy, then delete the files that no kept version, open read or valid ticket
+    needs. Safe to repeat, and to cancel at any moment.
 
     Raises:
         DatasetNotFound, Cancelled
@@ -103,17 +103,18 @@ class VacuumDataset:
         gone = [number for number in range(dataset.first_kept, first) if number not in tagged]
         if dry_run or not first > dataset.first_kept:
             return gone
-        data = {
-            "dataset": str(dataset.name),
-            "actor": actor.name,
-            "first_kept": first,
-            "versions": len(gone),
-        }
-        event = Event(EventKind.DATASET_EXPIRED, str(dataset.name), data, now)
+        event = dataset_event(
+            EventKind.DATASET_EXPIRED,
+            dataset.name,
+            now,
+            actor=actor.name,
+            first_kept=first,
+            versions=len(gone),
+        )
         return self.versions.expire(dataset.id, before=first, event=event)
 
     def _sorted(self, dataset: Dataset, now: datetime) -> tuple[Sequence[int], dict[int, datetime]]:
-        """The expired versions that nobody can be reading, and since when the others have expired."""
+        """The expired versions that no read can be using, and when each of the others expired."""
         horizon = self.open_reads.horizon(dataset.id, alive_since=now - DEAD_AFTER)
         deadline = min(now, horizon or now) - self.options.grace
         expired = self.versions.expired(dataset.id)

@@ -1,1 +1,1 @@
-"""What the use cases ask of the outside: one small Protocol a role."""
+"""The ports: one small Protocol for each role that the use cases need an adapter for."""

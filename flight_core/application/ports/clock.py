@@ -1,4 +1,4 @@
-"""Time and identity, so that tests can hold them still."""
+"""The clock and the generator of ids, which tests can replace."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,5 +13,5 @@ def utc_now() -> datetime:
 
 
 def new_id() -> str:
-    """32 hexadecimal digits, random."""
+    """32 random hexadecimal digits."""
     return uuid4().hex

@@ -1,4 +1,4 @@
-"""What there is to query, as the metadata commands of SQL protocols ask for it."""
+"""Metadata of catalogs, schemas and tables, as the SQL protocols ask for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class SqlVocabulary:
-    """The SQL an engine speaks. Words and names are sorted.
+    """The SQL dialect of an engine. All lists are sorted.
 
-    `casts` tells for each type name the type names that CAST can turn it into.
+    `casts` has, for each type name, the type names that it can be cast to.
     """
 
     version: str  # product and version: "duckdb v2.0.0"
@@ -25,12 +25,12 @@ class SqlVocabulary:
 
 @dataclass(frozen=True, slots=True)
 class TableFilter:
-    """Plain names match exactly, patterns as in LIKE with a backslash as the escape; None matches all."""
+    """Names match exactly, patterns as in LIKE with a backslash as the escape; None matches everything."""
 
     catalog: str | None = None
     schema_pattern: str | None = None
     table_pattern: str | None = None
-    types: Sequence[str] = ()  # none: all
+    types: Sequence[str] = ()  # empty: all types
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class TableName:
 
 
 class Metadata(Protocol):
-    """Datasets and the users' own tables; an engine's internals are left out. Thread-safe.
+    """Metadata of datasets and the users' own tables, without the engine's internal tables. Thread-safe.
 
-    The columns of the answers are utf8 where nothing else is said.
+    The columns of the results are utf8 unless stated otherwise.
     """
 
     def catalogs(self) -> pa.Table:
@@ -56,14 +56,15 @@ class Metadata(Protocol):
         """catalog_name, db_schema_name, table_name, table_type, ordered by all four."""
 
     def table_schemas(self, tables: Sequence[TableName]) -> Mapping[TableName, pa.Schema]:
-        """As queries of the whole tables would return them, with nullability and, as metadata of the fields,
-        type_name, precision, scale, remarks where they are known. Without those that have gone, or are views
-        of something that has."""
+        """The schemas that `SELECT *` would return, with nullability, and with type_name, precision, scale
+        and remarks as field metadata if they are known. Tables that were dropped, and views of such tables,
+        are left out."""
 
     def primary_keys(self, table: TableName) -> pa.Table:
         """catalog_name, db_schema_name, table_name, column_name, key_sequence (int32, from 1), key_name;
         ordered."""
 
     def foreign_keys(self) -> pa.Table:
-        """Of all tables, one row a column: pk_catalog_name, pk_db_schema_name, pk_table_name, pk_column_name,
-        the same with fk_, key_sequence (int32, from 1), fk_key_name, pk_key_name."""
+        """The foreign keys of all tables, one row per column: pk_catalog_name, pk_db_schema_name,
+        pk_table_name, pk_column_name, the same with fk_, key_sequence (int32, from 1), fk_key_name,
+        pk_key_name."""

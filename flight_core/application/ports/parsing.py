@@ -1,4 +1,4 @@
-"""Turning fetched files into Parquet."""
+"""Parsing fetched files into Parquet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from flight_core.domain.ingestion import Reading
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A contract that rows are held against, and what it has to be known of the rows that stay.
+    """A contract to check rows against, and what the check needs to know about the existing rows.
 
-    `newest` is the latest value that they have in the contract's freshness column; `present` the
-    Parquet files with them, whose keys new rows must not repeat.
+    `newest` is their latest value in the contract's freshness column. `present` are the Parquet files with
+    them, whose keys new rows must not repeat.
     """
 
     contract: StoredContract
@@ -26,15 +26,15 @@ class Check:
     at: datetime
     newest: datetime | None = None
     present: tuple[Path, ...] = ()
-    keeps_rows: bool = True  # False: only the report is wanted
+    keeps_rows: bool = True  # False: only the report is needed
 
 
 @dataclass(frozen=True, slots=True)
 class ParseRequest:
-    """Files to parse, with `folder` for what becomes of them. `format` None: it is found out.
+    """Files to parse, and the `folder` for the results. `format` None: it is detected.
 
-    `stored` are the columns of the dataset that the rows are added to. Formats that say no types, or
-    fewer than there are, are read by these, unless `options` say others.
+    `stored` is the schema of the dataset that the rows are added to. Formats without types, or with few, are
+    parsed with its types, unless `options` say otherwise.
     """
 
     files: Sequence[FetchedFile]
@@ -47,9 +47,9 @@ class ParseRequest:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`rejects` is a Parquet file with the rows that were rejected, None if there are none.
+    """The result of a check. `rejects` is a Parquet file with the rejected rows; None if there are none.
 
-    `violation` says why nothing may be committed, None if that is not so.
+    `violation` is the reason why nothing may be committed; None if there is none.
     """
 
     report: CheckReport
@@ -59,9 +59,9 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFiles:
-    """Without the rows that a check has rejected. `nan_columns` as for `StagedWrite.adopt`."""
+    """The parsed rows, without rejected ones. `nan_columns` as in `StagedWrite.adopt`."""
 
-    files: tuple[Path, ...]  # Parquet, in the folder given
+    files: tuple[Path, ...]  # Parquet files in the folder of the request
     row_count: int
     reading: Reading
     checked: Checked | None = None
@@ -69,15 +69,15 @@ class ParsedFiles:
 
 
 class WholeFilesNeeded(Exception):
-    """The format cannot be read from the beginnings of files."""
+    """The format cannot be parsed from the beginning of a file alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a contract says of the rows that were looked at. `violation` as in `Checked`.
+    """The result of checking the previewed rows against a contract. `violation` as in `Checked`.
 
-    `rejected` are the first of those that would be: `source` and `rules` as text and a list of texts, `row`
-    its number in the source, `raw` a map of its values as text.
+    `rejected` has the first rows that would be rejected: their `source`, their number `row` in it, the
+    `rules` they break (a list of texts), and their values as a map of texts, `raw`.
     """
 
     report: CheckReport
@@ -87,8 +87,8 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The first rows of a source, as an ingestion would write them. `sampled`: there is more, which
-    was not looked at and may change types. `trial` is None where there is no contract."""
+    """The first rows of a source, as an ingestion would write them. `sampled`: there are more rows, which may
+    change the types. `trial` is None without a contract."""
 
     rows: pa.Table
     reading: Reading
@@ -99,23 +99,23 @@ class Preview:
 
 class Parser(Protocol):
     def check(self, *, format: str | None, options: Mapping[str, object]) -> None:
-        """Refuse at once what cannot work whatever the files hold.
+        """Refuse formats and options that can never work, whatever the files contain.
 
         Raises:
             UnknownFormat, InvalidOption.
         """
 
     def check_contract(self, contract: Contract) -> None:
-        """Refuse at once a contract that no data could be checked by.
+        """Refuse a contract that cannot be applied to any data.
 
         Raises:
             InvalidContract.
         """
 
     async def parse(self, request: ParseRequest, report: Report) -> ParsedFiles:
-        """Write the rows of the files as Parquet into the folder, those apart that the check rejects.
+        """Write the rows of the files as Parquet into the folder; rejected rows go to a separate file.
 
-        Runs in a process of its own, with bounded memory and time.
+        Runs in a separate process, with bounded memory and time.
 
         Raises:
             UnknownFormat, UnreadableData, InvalidOption, SchemaMismatch, LimitExceeded, DeadlineExceeded,
@@ -123,8 +123,8 @@ class Parser(Protocol):
         """
 
     async def preview(self, request: ParseRequest, rows: int) -> Preview:
-        """Look at the beginnings of the files; the first `rows` rows.
+        """Parse the beginnings of the files; returns the first `rows` rows.
 
         Raises as `parse`, and:
-            WholeFilesNeeded: a file is not whole and its format needs that.
+            WholeFilesNeeded: a file is incomplete, and its format needs the whole file.
         """

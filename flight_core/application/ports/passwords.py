@@ -1,12 +1,12 @@
-"""Passwords, as they are kept."""
+"""Password hashing."""
 
 from typing import Protocol
 
 
 class PasswordHasher(Protocol):
-    """Slow on purpose: tens of milliseconds and megabytes a call. Thread-safe."""
+    """Deliberately slow: each call takes tens of milliseconds and megabytes of memory. Thread-safe."""
 
     def hash(self, password: str) -> str:
-        """Different each time; holds all that `verify` needs."""
+        """A salted hash, different each time, with everything that `verify` needs."""
 
     def verify(self, hash: str, password: str) -> bool: ...

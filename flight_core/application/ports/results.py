@@ -1,4 +1,4 @@
-"""Results that were computed before, kept for whoever asks the same again."""
+"""The result cache."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,51 +9,54 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class CacheUsage:
-    """What a cache holds; `size_bytes` counts what is being recorded, too."""
+    """The contents of a cache. `size_bytes` includes results that are being recorded."""
 
     entries: int = 0
     size_bytes: int = 0
 
 
 class Recording(Protocol):
-    """A result on its way into a cache, a batch at a time. Thread-safe; trouble ends it, and never raises."""
+    """Records a result into the cache, batch by batch. Thread-safe. A failure ends the recording and raises
+    nothing."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing that is written is kept any more."""
+        """Whether the recording has ended, so that further batches are ignored."""
 
     def asked(self) -> None:
-        """The engine computes from now on, until the next `write` or `finish`."""
+        """The engine starts to compute; it does so until the next `write` or `finish`."""
 
     def write(self, batch: pa.RecordBatch) -> None: ...
 
     def finish(self, *, run_s: float) -> None:
-        """The result is complete, and may be kept; computing it took the engine `run_s` seconds."""
+        """The result is complete and may be kept. The engine took `run_s` seconds to compute it."""
 
     def discard(self) -> None:
-        """Forget it, unless it is finished."""
+        """Discard the recording, unless it is finished."""
 
 
 class ResultCache(Protocol):
-    """Holds complete results under keys that say all they depend on, so that none ever goes stale.
+    """Holds complete results. A key covers everything that a result depends on, so results never become
+    stale.
 
-    Forgets what it has no room for. Thread-safe.
+    Results are evicted when there is no room for them. Thread-safe.
     """
 
     def find(self, key: str) -> pa.RecordBatchReader | None:
-        """The result, from its first row. It stays whole while it is read, whatever the cache forgets."""
+        """A reader of the result; None if it is not cached. It can be read to its end even if it is evicted.
+        """
 
     def wait(self, key: str, check: Callable[[], None]) -> bool:
-        """Wait for the end of a recording of the key, as long as the engine computes it: a client that reads
-        slowly is not waited for. False: there is none, or none to wait for.
+        """Wait until a recording of the key has ended, as long as the engine is computing. If it waits for a
+        slow client, or if there is no recording, returns False.
 
-        `check` is called now and then meanwhile; what it raises ends the wait.
+        `check` is called repeatedly meanwhile; what it raises ends the wait.
         """
 
     def rows(self, key: str) -> int | None:
-        """How many rows the result has, if it is here."""
+        """The number of rows of the result; None if it is not cached."""
 
     def record(self, key: str, schema: pa.Schema, *, scrolled: bool = False) -> Recording | None:
-        """None where it is known that the result cannot be kept. One that is scrolled may be larger."""
+        """Start to record a result; None if it is known to be too large. Scrolled results may be larger."""
 
     def usage(self) -> CacheUsage: ...

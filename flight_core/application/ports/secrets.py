@@ -1,21 +1,21 @@
-"""Credentials that have a name, so that nobody has to write them down in a request."""
+"""Named secrets, so that requests need not contain credentials."""
 
 from typing import Protocol
 
 
 class Secrets(Protocol):
-    """Read anew with every call: secrets may be changed while the server runs."""
+    """Secrets are read with every call, since they may change while the server runs."""
 
     def require(self, name: str) -> None:
         """
         Raises:
-            SecretNotFound: there is none of that name.
+            SecretNotFound: there is no secret of that name.
         """
 
     def value(self, name: str, *, host: str) -> str:
-        """The secret, to be sent to `host` and to be kept nowhere.
+        """The secret, which may be sent to `host` and must not be stored.
 
         Raises:
             SecretNotFound
-            SourceNotAllowed: it is meant for other hosts.
+            SourceNotAllowed: it may only be sent to other hosts.
         """

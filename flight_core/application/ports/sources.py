@@ -1,4 +1,4 @@
-"""Where data comes from."""
+"""Sources of data."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,32 +14,32 @@ from flight_core.domain.job import Progress
 from flight_core.domain.query import Pins
 from flight_core.domain.source_state import SourceState
 
-# Called often; cheap. Raises Cancelled when the job is to stop.
+# Reports progress. Cheap, so call it often. Raises Cancelled if the job is to stop.
 Report = Callable[[Progress], Awaitable[None]]
 
 
 async def unreported(_progress: Progress) -> None:
-    """A `Report` that nobody hears."""
+    """A `Report` that does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A local file with the source's bytes. `label` is what errors call it: never a server path."""
+    """A local file with data of the source. `label` is its name in error messages, never a server path."""
 
     path: Path
     label: str
     size_bytes: int
-    temporary: bool  # in the job's own folder; deleted with it
-    whole: bool = True  # False: its beginning alone
-    sha256: str | None = None  # in hexadecimal, where the bytes passed by
+    temporary: bool  # it is in the job's folder, and deleted with it
+    whole: bool = True  # False: it is only the beginning of the file
+    sha256: str | None = None  # hexadecimal; None if it was not computed
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a fetch brought, and the source's state once it has been committed.
+    """The result of a fetch, and the state of the source once these files have been committed.
 
-    No files: there is nothing new since the state that the fetch was given. `format` is of files that the
-    source has written itself.
+    Without files there is nothing new since the state that the fetch was given. `format` is set if the source
+    has written the files itself.
     """
 
     files: Sequence[FetchedFile]
@@ -53,7 +53,7 @@ class Fetched:
 
 class Source(Protocol):
     def check(self, spec: SourceSpec) -> None:
-        """Refuse at once what cannot work whatever the source holds. Does not touch the network.
+        """Refuse specs that can never work, whatever the source contains. Does not access the network.
 
         Raises:
             InvalidSource, SourceNotAllowed.
@@ -62,10 +62,10 @@ class Source(Protocol):
     async def fetch(
         self, spec: SourceSpec, folder: Path, report: Report, *, state: SourceState | None = None
     ) -> Fetched:
-        """Bring everything the source names within reach, streaming to `folder` where it is not local.
+        """Fetch all data of the source. Files that are not local are streamed to `folder`.
 
-        `state` is what an earlier fetch of the same spec left behind, once its files were committed.
-        A source that can tell what is new since then brings only that, or nothing.
+        `state` is the state after the latest fetch of the same spec that was committed. A source that can
+        tell what is new since then fetches only that, or nothing.
 
         Raises:
             InvalidSource, SourceNotAllowed, SourceUnavailable, LimitExceeded, DeadlineExceeded,
@@ -75,36 +75,36 @@ class Source(Protocol):
 
 @runtime_checkable
 class OwnedSource(Source, Protocol):
-    """A source whose bytes belong to somebody, and are no longer needed once they are in a dataset."""
+    """A source whose data belongs to an actor, and is not needed any more once it was ingested."""
 
     def check_owner(self, spec: SourceSpec, *, actor: Actor) -> None:
         """
         Raises:
-            PermissionDenied: they are somebody else's.
+            PermissionDenied: the data belongs to somebody else.
             InvalidSource
         """
 
     def spent(self, spec: SourceSpec) -> None:
-        """They have been committed. Called at most once a job, and not at all if the process dies."""
+        """Called after the commit, at most once per job, and not at all if the process dies."""
 
 
 @runtime_checkable
 class PeekSource(Source, Protocol):
-    """A source that can bring the beginnings of its files alone."""
+    """A source that can fetch only the beginning of a file."""
 
     async def peek(self, spec: SourceSpec, folder: Path, report: Report, *, max_bytes: int) -> Fetched:
-        """About `max_bytes` of the first file, or all of it if it is smaller. Raises as `fetch`."""
+        """Fetch about `max_bytes` of the first file, or all of it if it is smaller. Raises as `fetch`."""
 
 
 class Rows(Protocol):
-    """Rows on their way, for one thread. Iterating may block; `close` is idempotent and stops them."""
+    """A stream of record batches, for one thread. Iterating may block. `close` is idempotent and stops it."""
 
     @property
     def schema(self) -> pa.Schema: ...
 
     @property
     def pins(self) -> Pins:
-        """The dataset versions that they are made from."""
+        """The dataset versions that the rows are made from."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
@@ -112,22 +112,23 @@ class Rows(Protocol):
 
 
 class RowSource(Protocol):
-    """A source of rows that are Arrow already, so that there is nothing to parse."""
+    """A source of Arrow record batches, which need no parsing."""
 
     def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
-        """Refuse at once what cannot work, or what the actor may not read; which datasets here it reads.
+        """Refuse specs that can never work, or that the actor may not read; returns the datasets of this
+        server that it reads.
 
         Raises:
             InvalidSource, PermissionDenied, and what else `open` raises.
         """
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
-        """Begin to read. Blocks while others have to end first.
+        """Start to read. May block until other queries have ended.
 
         Raises:
             InvalidSource, InvalidSql, StatementNotAllowed, TooManyStreams, Cancelled, ...
         """
 
     def cancel(self, run_id: str) -> None:
-        """Make the `open` or the iteration of that run raise Cancelled, from any thread. Before the run and
-        after it nothing happens: whoever cancels what may not have begun asks again."""
+        """Make the `open` or the iteration of that run raise Cancelled, from any thread. Has no effect before
+        the run has started: repeat the call if that is possible."""

@@ -1,4 +1,4 @@
-"""Steps: functions over tables that the operator has installed, and that people name to derive datasets."""
+"""Steps: installed Python functions over tables, from which datasets can be derived."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StepParameter:
-    """`type` is how the function annotates it, "" for not at all; `default` a JSON value."""
+    """`type` is the annotation in the function, or empty; `default` is a JSON value."""
 
     name: str
     type: str = ""
@@ -17,7 +17,7 @@ class StepParameter:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`row_wise`: each row of the result comes from one row of the one input, and from nothing else."""
+    """`row_wise`: each row of the result depends on a single row of the only input, and on nothing else."""
 
     name: str
     description: str
@@ -27,8 +27,8 @@ class Step:
 
 class Steps(Protocol):
     def list(self) -> Sequence[Step]:
-        """Ordered by name. Blocks for a second or so the first time.
+        """Ordered by name. The first call blocks for about a second.
 
         Raises:
-            InvalidOption: what is installed cannot be loaded.
+            InvalidOption: a step cannot be loaded.
         """

@@ -1,4 +1,4 @@
-"""Versioned tables of Parquet files."""
+"""The store of versioned tables, as Parquet files."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteRule
 
 @dataclass(frozen=True, slots=True)
 class TableFiles:
-    """The files that make up one version, and the schema they are to be read with.
+    """The files of a version, and the schema to read them with.
 
-    Files of older versions may lack columns that were added later, or hold narrower types; where they are
-    `alike`, each holds exactly the columns of the schema.
+    Older files may lack columns that were added later, or have narrower types. If the files are `alike`, each
+    has exactly the columns of the schema.
     """
 
     ref: VersionRef
@@ -29,7 +29,7 @@ class TableFiles:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Files that no version needs, and the folders of abandoned writes."""
+    """The number and size of files that a vacuum deletes."""
 
     files: int = 0
     size_bytes: int = 0
@@ -38,13 +38,13 @@ class Leftovers:
         return Leftovers(self.files + other.files, self.size_bytes + other.size_bytes)
 
 
-# Called with the number of items (rows, files) that were just done; what it raises stops the work.
+# Called with the number of items (rows, files) that were just processed. What it raises stops the work.
 OnStep = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnStatistics:
-    """From Parquet statistics where they are exact, else None."""
+    """Statistics of a column from Parquet footers; values that are not exact are None."""
 
     name: str
     type: str
@@ -56,10 +56,10 @@ class ColumnStatistics:
 
 
 class StagedWrite(Protocol):
-    """New files of one dataset that no reader sees yet. `close` without `commit` deletes them."""
+    """A write to a dataset that is not visible to readers yet. `close` without `commit` discards it."""
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append rows, cast to the storage types. The batch has been validated.
+        """Append rows, cast to the storage types. The batch must be valid.
 
         Raises:
             LossyType, SchemaMismatch, UnsupportedType, OutOfDisk.
@@ -67,30 +67,31 @@ class StagedWrite(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where other programs may put Parquet files of their own, for `adopt`."""
+        """The folder for Parquet files that are to be passed to `adopt`."""
 
     def adopt(self, files: Sequence[Path], *, nan_columns: frozenset[str] | None = None) -> None:
-        """Take finished Parquet files in `folder` as they are.
+        """Add finished Parquet files in `folder`, without rewriting them if possible.
 
-        `nan_columns` are those that may hold a NaN; None: that has to be found out.
+        `nan_columns` are the columns that may contain a NaN; None: the files are searched for them.
 
         Raises:
-            UnreadableData, SchemaMismatch, LossyType: types the store cannot hold exactly.
+            UnreadableData, SchemaMismatch
+            LossyType: a type cannot be stored exactly.
         """
 
     def attach(self, file: Path) -> None:
-        """Let a file travel with the commit, without being part of the table; at most one."""
+        """Store a copy of a file with the commit, without making it a part of the table; at most one."""
 
     def remove(self, ref: VersionRef, rows: Iterable[pa.RecordBatch]) -> int:
-        """Leave rows of that version out of the next one; how many they are.
+        """Delete these rows of the version `ref` with the commit; returns their number. For mode APPEND.
 
-        Each row once, in batches of `file`, the position in the version's `TableFiles`, and `row`, the
-        number in that file, both from 0. For the modes UPDATE and DELETE.
+        The batches have the columns `file` (the index in the version's `TableFiles`) and `row` (the row
+        number in that file), both from 0. No row may occur twice. For the modes UPDATE and DELETE.
         """
 
     @property
     def row_count(self) -> int:
-        """Of the new rows."""
+        """The number of new rows."""
 
     def commit(
         self,
@@ -100,19 +101,19 @@ class StagedWrite(Protocol):
         base_version: int | None = None,
         on_rows: OnStep = lambda _: None,
     ) -> DatasetVersion:
-        """Make the staged files a new version; atomic.
+        """Commit the staged files as a new version, atomically.
 
-        With `base_version` only on top of that version (-1: of none); with None on top of any.
+        With `base_version` only if that is the newest version (-1: there is none yet); None allows any.
 
-        `on_rows` is called while rows that stay are written again. What it raises ends the commit.
+        `on_rows` is called while remaining rows are copied to new files. What it raises aborts the commit.
 
-        With `job_id`, a second commit under the same id returns the first one's version and changes nothing.
+        A second commit with the same `job_id` returns the version of the first one, and changes nothing.
 
         Raises:
-            DatasetExists: mode CREATE and the table has a version already.
-            SchemaMismatch: appended columns do not fit the table's.
-            InvalidKeys: mode UPSERT, and new rows without a key, or with the same.
-            CommitConflict: somebody else committed and the two cannot be merged, or it must not be.
+            DatasetExists: the mode is CREATE and the table exists.
+            SchemaMismatch: appended columns do not fit those of the table.
+            InvalidKeys: the mode is UPSERT, and the keys of the new rows are not unique, or NULL.
+            CommitConflict: another commit was first, and the two cannot be combined.
             OutOfDisk
         """
 
@@ -120,24 +121,24 @@ class StagedWrite(Protocol):
 
 
 class RowWriter(Protocol):
-    """Writes batches as Parquet files of the storage types into a folder of the caller's. For one thread."""
+    """Writes record batches as Parquet files with the storage types. Not thread-safe."""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """
         Raises:
-            LossyType: a value cannot be held exactly.
+            LossyType: a value cannot be stored exactly.
             OutOfDisk
         """
 
     def finish(self) -> Sequence[Path]:
-        """The files, in order: one at least, since it tells the columns."""
+        """The files, in order. There is at least one, which has the columns."""
 
     def close(self) -> None:
-        """Let go of a file that is not finished. Idempotent."""
+        """Close an unfinished file. Idempotent."""
 
 
 class RowStore(Protocol):
-    """What turns rows into files that `StagedWrite.adopt` takes as they are. Thread-safe."""
+    """Writes rows to files that `StagedWrite.adopt` can add without rewriting them. Thread-safe."""
 
     def open_rows(self, folder: Path, schema: pa.Schema, *, allow_lossy: bool = False) -> RowWriter:
         """
@@ -147,15 +148,15 @@ class RowStore(Protocol):
 
 
 class RowFinder(Protocol):
-    """Looks for rows in Parquet files by the values of some columns. NULL equals NULL. Thread-safe.
+    """Finds rows in Parquet files by the values of key columns. NULL equals NULL. Thread-safe.
 
-    `schema` is what the files are read as: they may lack columns of it, or have narrower types.
+    The files are read with `schema`: they may lack some of its columns, or have narrower types.
     """
 
     def same_keys(
         self, files: Sequence[Path], wanted: Sequence[Path], schema: pa.Schema, keys: Sequence[str]
     ) -> Iterable[pa.RecordBatch]:
-        """The rows of `files` that have the same keys as a row of `wanted`: see `StagedWrite.remove`.
+        """The rows of `files` with the same keys as a row of `wanted`, in the form of `StagedWrite.remove`.
 
         Raises:
             OutOfMemory, OutOfDisk, UnreadableData
@@ -164,15 +165,15 @@ class RowFinder(Protocol):
     def check_keys(self, files: Sequence[Path], schema: pa.Schema, keys: Sequence[str]) -> None:
         """
         Raises:
-            InvalidKeys: a key is NULL in some row, or two rows have the same keys.
+            InvalidKeys: a key is NULL, or two rows have the same keys.
         """
 
 
 class VersionFiles(Protocol):
-    """As much of a `TableStore` as it takes to read from it. Thread-safe."""
+    """The part of `TableStore` that is needed for reading. Thread-safe."""
 
     def files(self, ref: VersionRef) -> TableFiles:
-        """Cached: versions never change. Of `AddedRows`, only the files with these.
+        """The files of a version; for `AddedRows` only the files with these rows. Cached.
 
         Raises:
             VersionNotFound
@@ -191,21 +192,21 @@ class TableStore(VersionFiles, Protocol):
     """Thread-safe. A table is named by its dataset id."""
 
     def stage(self, dataset_id: str, schema: pa.Schema | None, rule: WriteRule) -> StagedWrite:
-        """Begin a write. `schema` None: the first batch or file decides.
+        """Begin a write. If `schema` is None, the first batch or file decides on the columns.
 
         Raises:
-            SchemaMismatch, InvalidKeys: a key is not a column that can be one.
-            LossyType, UnsupportedType, SchemaMismatch: at once where the schema tells.
+            SchemaMismatch, InvalidKeys: a key is not a column, or one that cannot be a key.
+            LossyType, UnsupportedType, SchemaMismatch: rows of that schema cannot be stored.
         """
 
     def latest(self, dataset_id: str) -> DatasetVersion | None:
-        """What storage holds, published in the catalog or not; None if there is no table."""
+        """The newest version in storage, even if the catalog does not have it yet; None without a table."""
 
     def history(self, dataset_id: str) -> Sequence[DatasetVersion]:
         """Newest first."""
 
     def committed_by(self, dataset_id: str, job_id: str) -> DatasetVersion | None:
-        """The version that `job_id` committed, if it did."""
+        """The version that the job committed; None if there is none."""
 
     def scan(self, ref: VersionRef) -> Iterator[pa.RecordBatch]:
         """All rows of a version, in bounded memory.
@@ -215,14 +216,14 @@ class TableStore(VersionFiles, Protocol):
         """
 
     def attachment(self, ref: VersionRef) -> Path | None:
-        """The file that travelled with the commit of the version, while it is there. The caller may
-        delete it."""
+        """The file that was attached to the commit of the version, if it still exists. The caller may delete
+        it."""
 
     def statistics(self, ref: VersionRef) -> Sequence[ColumnStatistics]:
-        """One entry a column, in order."""
+        """The statistics of each column, in order."""
 
     def small_files(self, ref: VersionRef) -> int:
-        """How many files `compact` would put together."""
+        """The number of files that `compact` would merge."""
 
     def compact(
         self,
@@ -234,14 +235,14 @@ class TableStore(VersionFiles, Protocol):
         job_id: str | None = None,
         info: Mapping[str, str] | None = None,
     ) -> DatasetVersion | None:
-        """Put the rows of small files into few large ones, or those of all files with `everything`: a new
-        version with the same rows in the same order, and whatever was appended meanwhile. None: there is
-        nothing to do.
+        """Merge small files, or all files with `everything`, into few large ones. The new version has the
+        same rows in the same order, followed by rows that were appended meanwhile. None: there is nothing to
+        do.
 
-        `rows` are those of `ref` in another order, which the new version is to have.
+        If given, `rows` are the rows of `ref` in the order that the new version should have.
 
         Raises:
-            CommitConflict: rows of `ref` were replaced meanwhile.
+            CommitConflict: rows of `ref` were rewritten meanwhile.
             OutOfDisk
         """
 
@@ -253,11 +254,11 @@ class TableStore(VersionFiles, Protocol):
         job_id: str | None = None,
         info: Mapping[str, str] | None = None,
     ) -> DatasetVersion:
-        """Make a new version of the files and columns of an older one; nothing is copied.
+        """Commit a new version with the files and columns of an older one; no data is copied.
 
         Raises:
             VersionNotFound, VersionExpired
-            CommitConflict: `expected` is not the newest version any more.
+            CommitConflict: `expected` is given and not the newest version.
         """
 
     def vacuum(
@@ -269,17 +270,17 @@ class TableStore(VersionFiles, Protocol):
         dry_run: bool = False,
         on_file: OnStep = lambda _: None,
     ) -> Leftovers:
-        """Delete the files that only the versions `expired` need (and those of earlier calls), and
-        abandoned writes whose last sign of life is older than `before`; what that was.
+        """Delete the files that only the versions `expired` (and those of earlier calls) need, and abandoned
+        writes that have not changed since `before`; returns what was deleted.
 
-        The expired versions cannot be read from then on. With `dry_run` nothing changes.
+        The expired versions cannot be read any more. With `dry_run` nothing is changed.
         """
 
     def vacuumed(self, dataset_id: str) -> Collection[int]:
-        """The versions whose files were given up."""
+        """The versions whose files were deleted by `vacuum`."""
 
     def delete(self, dataset_id: str) -> None:
-        """Remove the table and its files. Missing tables are fine."""
+        """Delete the table and its files, if it exists."""
 
     def sweep(self, *, before: datetime) -> None:
-        """Delete what abandoned writes have left behind, where the last sign of life is older than that."""
+        """Delete the files of abandoned writes that have not changed since `before`."""

@@ -1,4 +1,4 @@
-"""Traces: which work was done for whom, within what, and how long it took."""
+"""Tracing, in spans as OpenTelemetry has them."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -8,28 +8,28 @@ Fields = Mapping[str, str | int | float | bool | None]  # those that are None ar
 
 
 class Span(Protocol):
-    """A piece of work that has begun. Its methods work from any thread."""
+    """A span that has started. Its methods may be called from any thread."""
 
     @property
     def traceparent(self) -> str:
-        """Its name in headers, as W3C Trace Context writes it; empty if nothing is traced."""
+        """The value for the header `traceparent` (W3C Trace Context); empty if nothing is traced."""
 
     def current(self) -> AbstractContextManager[object]:
-        """What begins within the block, in this thread or task, is a part of this."""
+        """Make this the parent of spans that are started within the block, in this thread or task."""
 
     def event(self, name: str) -> None:
-        """Something happened, just now."""
+        """Add an event with the current time."""
 
     def end(self, fields: Fields, *, error: str | None = None) -> None:
-        """Call it once. `error` is the code of what made it fail."""
+        """End the span; call it once. `error` is the code of a failure."""
 
 
 class Tracer(Protocol):
     def start(self, name: str, fields: Fields) -> Span:
-        """Begin a part of what is current; by itself if nothing is. `name` is one of a few."""
+        """Start a span within the current one, if any. Use few different names."""
 
     def serve(self, name: str, fields: Fields, headers: Mapping[str, str]) -> Span:
-        """Begin what a client asks for: a part of what its `traceparent` names, if it sent one."""
+        """Start a span for a client's request, within the span of its `traceparent` header, if any."""
 
 
 class _NoSpan:
@@ -46,7 +46,7 @@ class _NoSpan:
 
 
 class Untraced:
-    """Where nobody collects traces."""
+    """A `Tracer` that does nothing."""
 
     def start(self, name: str, fields: Fields) -> Span:
         return NO_SPAN

@@ -1,4 +1,4 @@
-"""Where uploads are kept until they are ingested."""
+"""The store of uploads."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -9,10 +9,10 @@ from flight_core.domain.upload import Upload
 
 
 class UploadWriter(Protocol):
-    """The end of an upload, held by one request at a time."""
+    """Appends to an upload, for one request at a time."""
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append. What `offset` tells afterwards survives the end of this process.
+        """Append `data`. It survives the end of this process.
 
         Raises:
             OffsetMismatch: another request has taken over.
@@ -20,10 +20,10 @@ class UploadWriter(Protocol):
         """
 
     def complete(self, upload: Upload) -> None:
-        """Remember that nothing follows. Raises as `write`."""
+        """Mark the upload as complete. Raises as `write`."""
 
     def truncate(self, offset: int) -> None:
-        """Forget what was written after `offset`. Raises as `write`, but for OutOfDisk."""
+        """Remove the bytes after `offset`. Raises OffsetMismatch as `write`."""
 
 
 class UploadStore(Protocol):
@@ -38,28 +38,28 @@ class UploadStore(Protocol):
     def get(self, upload_id: str) -> Upload:
         """
         Raises:
-            UploadNotFound: it never existed, has expired, or has been ingested.
+            UploadNotFound: it does not exist, has expired, or was ingested.
         """
 
     def list(self) -> Sequence[Upload]:
         """Newest first."""
 
     def append(self, upload_id: str, offset: int) -> AbstractContextManager[UploadWriter]:
-        """Go on at `offset`. A request that still holds the upload loses it: its client is gone.
+        """Continue at `offset`. Takes over from an earlier request, whose client must be gone.
 
-        What was written is on disk when the context ends.
+        The bytes are synced to disk when the context ends.
 
         Raises:
             UploadNotFound
             UploadFinished: it is complete.
-            OffsetMismatch: other bytes have arrived.
+            OffsetMismatch: the upload has another size.
         """
 
     def save(self, upload: Upload) -> None:
-        """Remember its `size_bytes`. Raises UploadNotFound, OutOfDisk."""
+        """Store the changed `size_bytes`. Raises UploadNotFound, OutOfDisk."""
 
     def path(self, upload_id: str) -> Path:
         """The file with its bytes. Raises UploadNotFound."""
 
     def delete(self, upload_id: str) -> None:
-        """Nothing happens if it is gone. Who has linked or opened its file keeps that."""
+        """Delete the upload if it exists. Links to its file, and open files, stay valid."""

@@ -27,7 +27,7 @@ from flight_core.domain.dataset import (
     dataset_exists,
 )
 from flight_core.domain.errors import TableExists
-from flight_core.domain.events import Event, EventKind
+from flight_core.domain.events import EventKind, dataset_event
 from flight_core.domain.lineage import as_info
 from flight_core.domain.query import NO_PINS, PLACE_COLUMNS, Pins
 from flight_core.domain.repositories.datasets import DatasetRepository
@@ -69,15 +69,16 @@ class Publish:
     clock: Clock
 
     def __call__(self, name: DatasetName, version: DatasetVersion) -> Dataset:
-        data: dict[str, object] = {
-            "dataset": str(name),
-            "version": version.ref.version,
-            "rows": version.row_count,
-            "added_rows": version.added_rows,
-            "operation": version.operation,
-            "size_bytes": version.size_bytes,
-        }
-        event = Event(EventKind.DATASET_COMMITTED, str(name), data, self.clock())
+        event = dataset_event(
+            EventKind.DATASET_COMMITTED,
+            name,
+            self.clock(),
+            version=version.ref.version,
+            rows=version.row_count,
+            added_rows=version.added_rows,
+            operation=version.operation,
+            size_bytes=version.size_bytes,
+        )
         return self.datasets.publish(name, version, event)
 
 

@@ -1,4 +1,4 @@
-"""What the core keeps: an interface for each subject.
+"""The interfaces of what is stored in the catalog, one for each subject.
 
-`flight_core.adapters.catalog` has a module of the same name for each.
+`flight_core.adapters.catalog` implements each in a module of the same name.
 """

@@ -1,4 +1,4 @@
-"""Who did what."""
+"""Repository of the audit log."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ class AuditRepository(Protocol):
     def list(
         self, wanted: AuditFilter, *, limit: int, before: int | None = None
     ) -> Sequence[StoredAuditEntry]:
-        """The newest first, of those with a smaller `seq` than `before`."""
+        """Newest first; only entries with a smaller `seq` than `before`, if it is given."""
 
     def prune(self, *, keep: int) -> None:
-        """Forget all but the newest `keep`."""
+        """Delete all but the newest `keep` entries."""

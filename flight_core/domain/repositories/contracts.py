@@ -1,4 +1,4 @@
-"""Contracts."""
+"""Repository of contracts."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,20 +9,20 @@ from flight_core.domain.dataset import DatasetName
 
 
 class ContractRepository(Protocol):
-    """By the dataset's name, whether there is such a dataset or not."""
+    """Contracts by the dataset's name. The dataset need not exist."""
 
     def find(self, name: DatasetName, version: int | None = None) -> StoredContract | None:
-        """The contract in force, or the one of that version; None if there is none."""
+        """The current contract, or that version of it; None if there is none."""
 
     def list(self) -> Sequence[StoredContract]:
-        """All that are in force, ordered by name."""
+        """All current contracts, ordered by name."""
 
     def put(self, name: DatasetName, contract: Contract, *, actor: str, at: datetime) -> StoredContract:
-        """Store it as the next version, with an event. The same contract again changes nothing."""
+        """Store the next version and an event, unless the contract is equal to the current one."""
 
     def withdraw(self, name: DatasetName, *, actor: str, at: datetime) -> None:
-        """From now on there is no contract.
+        """Remove the current contract. Its versions are kept.
 
         Raises:
-            ContractNotFound: there was none.
+            ContractNotFound: there is none.
         """

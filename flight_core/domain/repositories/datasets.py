@@ -1,4 +1,4 @@
-"""Datasets: names, current versions, and what people say."""
+"""Repository of datasets: names, current versions, and annotations."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,10 +10,10 @@ from flight_core.domain.events import Event
 
 class DatasetRepository(Protocol):
     def get(self, name: DatasetName) -> Dataset:
-        """The dataset of that name, compared without case.
+        """The dataset of that name, ignoring case.
 
         Raises:
-            DatasetNotFound: with the nearest name that exists.
+            DatasetNotFound: suggests a similar name.
         """
 
     def find(self, name: DatasetName) -> Dataset | None: ...
@@ -22,14 +22,14 @@ class DatasetRepository(Protocol):
         """All datasets, ordered by name."""
 
     def lake_state(self) -> LakeState:
-        """Every dataset's current version. Called once a query: answers in well under a millisecond
-        when nothing changed, and sees commits of other processes at once."""
+        """A snapshot of all current versions. Called for every query: takes well under a millisecond if
+        nothing has changed, and sees commits of other processes at once."""
 
     def publish(self, name: DatasetName, version: DatasetVersion, event: Event) -> Dataset:
-        """Make `version` current and append `event`, in one transaction; creates the entry if it is new.
+        """Make `version` current and append `event`, in one transaction; creates a new dataset if necessary.
 
-        Publishing a version that is not newer than the current one changes nothing (no event):
-        a restarted process may repeat it.
+        If the version is not newer than the current one nothing changes and there is no event, so that a
+        restarted process may repeat the call.
 
         Raises:
             DatasetExists: the name belongs to another dataset id.
@@ -37,30 +37,30 @@ class DatasetRepository(Protocol):
         """
 
     def reserve(self, name: DatasetName, dataset_id: str) -> str:
-        """The id of the dataset of that name; `dataset_id` is bound to the name if it has none.
+        """The id of the dataset of that name; a new name gets `dataset_id`.
 
-        A name that was reserved and never published stays invisible, and stays reserved.
+        A name that was reserved but never published stays reserved, and is not listed.
         """
 
     def reservations(self) -> Sequence[tuple[DatasetName, str]]:
-        """Names that are bound to an id and were never published."""
+        """The names and ids that were reserved but never published."""
 
     def dropped(self, *, before: datetime) -> Sequence[str]:
         """The ids of datasets dropped before that moment."""
 
     def annotate(self, dataset: Dataset, event: Event) -> Dataset:
-        """Store what people say about a dataset: description, tags, owners, descriptions of columns; and
-        append `event`, in one transaction.
+        """Store the annotations of `dataset` (description, tags, owners, column descriptions) and append
+        `event`, in one transaction.
 
         Raises:
             DatasetNotFound: see `get`.
-            CommitConflict: somebody changed them since `dataset` was read.
+            CommitConflict: they were changed since `dataset` was read.
         """
 
     def drop(self, name: DatasetName, event: Event, *, seen: Dataset | None = None) -> Dataset:
-        """Forget the name and append `event`, in one transaction. Files are not touched.
+        """Remove the dataset from the catalog and append `event`, in one transaction. Its files stay.
 
         Raises:
             DatasetNotFound: see `get`.
-            CommitConflict: it has another version, or other notes, than when it was `seen`.
+            CommitConflict: its version or annotations have changed since it was `seen`.
         """

@@ -1,4 +1,4 @@
-"""What makes derived datasets."""
+"""Repository of derivations."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,22 +11,22 @@ from flight_core.domain.ingestion import Ingestion
 
 class DerivationRepository(Protocol):
     def find(self, target: DatasetName) -> Derivation | None:
-        """By a name that compares without case."""
+        """The derivation of that dataset, ignoring case."""
 
     def list(self) -> Sequence[Derivation]:
         """Ordered by the name of the target."""
 
     def put(self, derivation: Derivation, event: Event) -> Derivation:
-        """Store a definition if the stored one is still at `derivation.revision` (0: none); it comes back
-        with the next revision.
+        """Store a derivation if the stored one still has the revision `derivation.revision` (0: none);
+        returns it with the next revision.
 
         Raises:
             Conflict: somebody else changed it.
         """
 
     def remove(self, target: DatasetName, event: Event) -> bool:
-        """Whether there was one."""
+        """Remove the derivation and append `event`; False if there is none."""
 
     def start(self, derivation: Derivation, ingestion: Ingestion, event: Event) -> bool:
-        """Queue the run that `derivation` names, if the stored one is still at its revision; False if it
-        is not. Atomic: of several processes one does it."""
+        """Store the derivation and queue its run, if the stored one still has its revision; False if not.
+        Atomic: of several processes only one succeeds."""

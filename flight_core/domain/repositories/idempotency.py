@@ -1,4 +1,4 @@
-"""Requests that were carried out."""
+"""Repository of idempotency keys."""
 
 from datetime import datetime
 from typing import Protocol
@@ -7,19 +7,19 @@ from flight_core.domain.idempotency import IdempotencyKey
 
 
 class IdempotencyRepository(Protocol):
-    """Which request made what. Keys are forgotten after `IdempotencyKey.KEPT`."""
+    """The resources that requests with idempotency keys created. Keys expire after `IdempotencyKey.KEPT`."""
 
     def claim(self, key: IdempotencyKey, at: datetime) -> str | None:
-        """Take the key for a request that is about to be carried out; where it has been carried out before,
-        what it made.
+        """Claim the key for a request that is about to run; if the request has run before, the resource that
+        it created.
 
         Raises:
-            IdempotencyKeyReused: it came with another request.
-            IdempotencyKeyPending: it is being carried out, or the server died over it.
+            IdempotencyKeyReused: the key was used for another request.
+            IdempotencyKeyPending: the request is still running, or the server died while it ran.
         """
 
     def settle(self, key: IdempotencyKey, resource: str) -> None:
-        """The request has been carried out, and made this."""
+        """Record the resource that the request has created."""
 
     def release(self, key: IdempotencyKey) -> None:
-        """The request has failed, and made nothing."""
+        """Free the key of a request that has failed."""

@@ -1,4 +1,4 @@
-"""Jobs that ingest."""
+"""Repository of ingestions."""
 
 from typing import Protocol
 
@@ -8,24 +8,24 @@ from flight_core.domain.ingestion import Ingestion
 
 
 class IngestionRepository(Protocol):
-    """Jobs that ingest. `JobRepository` has these and all others."""
+    """Ingestions only; `JobRepository` has jobs of every kind."""
 
     def add(self, ingestion: Ingestion, event: Event, *, key: IdempotencyKey | None = None) -> Ingestion:
-        """Store the job and append `event`; nothing of it if `key` has a job, which is the answer then.
+        """Store the job and append `event`. If `key` has a job already, returns that instead.
 
         Raises:
             IdempotencyKeyReused: see `started_with`.
         """
 
     def started_with(self, key: IdempotencyKey) -> Ingestion | None:
-        """The job that was added with the key, less than `IdempotencyKey.KEPT` ago.
+        """The job that was added with the key, less than `IdempotencyKey.KEPT` ago; None if there is none.
 
         Raises:
-            IdempotencyKeyReused: that job was asked for by another request.
+            IdempotencyKeyReused: the key was used for another request.
         """
 
     def get(self, ingestion_id: str) -> Ingestion:
         """
         Raises:
-            IngestionNotFound: no such job, or it does something else.
+            IngestionNotFound: there is no such job, or it is not an ingestion.
         """

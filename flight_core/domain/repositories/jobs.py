@@ -1,4 +1,4 @@
-"""Jobs of every kind."""
+"""Repository of jobs."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,55 +11,55 @@ EVERY_JOB = JobFilter()
 
 
 class JobRepository(Protocol):
-    """All jobs, and which worker holds which."""
+    """Jobs of every kind, and the leases that workers have on them."""
 
     def request_maintenance(self, job: Maintenance, event: Event) -> Maintenance:
-        """Add a job, unless one of that kind, with the same options, waits or runs for the dataset: then that
-        one is the answer."""
+        """Add a job and append `event`. If an equal job of the dataset, with the same task and options, is
+        queued or running, returns that instead."""
 
     def get(self, job_id: str) -> Job:
         """
         Raises:
-            IngestionNotFound: no such job.
+            IngestionNotFound: there is no such job.
         """
 
     def list(
         self, wanted: JobFilter = EVERY_JOB, *, limit: int = 100, before: str | None = None
     ) -> Sequence[Job]:
-        """Newest first; those that were added before the job of the id `before`.
+        """Newest first; only jobs that were added before the one with the id `before`, if it is given.
 
         Raises:
-            IngestionNotFound: no job has the id `before` (any more).
+            IngestionNotFound: there is no job with the id `before`, or not any more.
         """
 
     def claim(self, *, worker: str, lease_until: datetime) -> Job | None:
-        """Take the job whose turn it is; None if there is nothing to do.
+        """Claim the next job; None if there is nothing to do.
 
-        First the jobs whose lease ran out. Then by priority; then those that have the fewest jobs of
-        their own dataset before them, so that many for one dataset do not keep others waiting; then
-        in the order in which they were added. A job does not overtake an exclusive one of its dataset.
+        Jobs whose lease has expired come first. Others are ordered by priority, then by the number of jobs of
+        the same dataset before them (so that many jobs for one dataset do not hold up others), then by the
+        order in which they were added. A job does not overtake an exclusive one of its dataset.
 
-        Atomic: of several workers one gets it. The job comes back RUNNING with `attempt` + 1.
+        Atomic: only one of several workers gets the job. It is returned as RUNNING, with `attempt` + 1.
         """
 
     def report(self, job_id: str, progress: Progress, *, worker: str, lease_until: datetime) -> Job:
-        """Store progress and extend the lease. The answer tells `cancel_requested`.
+        """Store progress and extend the lease. Check `cancel_requested` of the returned job.
 
         Raises:
             Conflict: another worker holds the job now; stop without committing.
         """
 
     def release(self, job_id: str, *, worker: str) -> None:
-        """Give a claimed job back: it is QUEUED again and this attempt does not count.
+        """Return a claimed job to the queue. The attempt does not count.
 
-        Nothing happens if `worker` does not hold the job.
+        Does nothing if `worker` does not hold the job.
         """
 
     def request_cancel(self, job_id: str) -> Job:
-        """A queued job becomes CANCELLED at once; a running one is marked.
+        """Cancel a queued job, or mark a running one with `cancel_requested`.
 
         Raises:
-            IngestionNotFound: no such job.
+            IngestionNotFound: there is no such job.
             IngestionFinished: it is in a final state.
         """
 
@@ -70,11 +70,12 @@ class JobRepository(Protocol):
         """Add to the job's log."""
 
     def read_log(self, job_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, LogLine]]:
-        """Numbered lines, oldest first: those with a larger number than `after`.
+        """Numbered lines, oldest first; only those with a larger number than `after`.
 
         Raises:
-            IngestionNotFound: no such job.
+            IngestionNotFound: there is no such job.
         """
 
     def prune(self, *, keep: int) -> int:
-        """Delete all but the newest `keep` jobs that have ended, with their logs; the number deleted."""
+        """Delete all but the newest `keep` finished jobs, with their logs; returns the number of deleted
+        jobs."""

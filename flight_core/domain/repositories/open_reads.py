@@ -1,4 +1,4 @@
-"""What processes read."""
+"""Repository of the open reads of all processes."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class OpenReadRepository(Protocol):
-    """What processes say about the reads they serve, so that others do not delete what is read.
+    """The open reads that each process reports, so that no other process deletes files that are being read.
 
-    `oldest_reads` is when the oldest open read of each dataset began, by the dataset's id; under the
-    empty id, of any dataset.
+    `oldest_reads` has the start of the oldest open read of each dataset, by the dataset's id. Reads that may
+    use any dataset are under the empty id.
     """
 
     def beat(self, process: str, at: datetime, oldest_reads: Mapping[str, datetime]) -> None:
-        """All reads that began before `at` and are still open are among them."""
+        """Report the open reads of a process: all that began before `at`."""
 
     def leave(self, *processes: str) -> None: ...
 
     def horizon(self, dataset_id: str, *, alive_since: datetime) -> datetime | None:
-        """No open read of the dataset began earlier; None if there is no process. Processes that said
-        nothing since `alive_since` are taken for dead."""
+        """A time before which no open read of the dataset began; None if there is no process. Processes whose
+        latest report is older than `alive_since` are considered dead."""

@@ -1,12 +1,12 @@
-"""The names that the users' own tables take."""
+"""Repository of the names of the users' own tables."""
 
 from typing import Protocol
 
 
 class OwnTableRepository(Protocol):
-    """The names that the users' own tables take, in lower case: for processes that do not have these."""
+    """The names of the users' own tables in lower case, for processes that do not have these tables."""
 
     def replace(self, names: frozenset[str]) -> None: ...
 
     def has(self, name: str) -> bool:
-        """Compared without case."""
+        """Whether there is such a table, ignoring case."""

@@ -1,4 +1,4 @@
-"""Profiles of versions."""
+"""Repository of column profiles."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,9 +8,9 @@ from flight_core.domain.profile import ColumnProfile
 
 
 class ProfileRepository(Protocol):
-    """Profiles of versions, which never change. They go when the version or the dataset does."""
+    """Profiles of versions. They are deleted together with the version or the dataset."""
 
     def find(self, ref: VersionRef) -> Sequence[ColumnProfile] | None: ...
 
     def put(self, ref: VersionRef, columns: Sequence[ColumnProfile]) -> None:
-        """Keep it, if the dataset is there. Where there is one already, that one stays."""
+        """Store the profile, unless the dataset was dropped. An existing profile of the version is kept."""

@@ -1,4 +1,4 @@
-"""Schedules."""
+"""Repository of schedules."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from flight_core.domain.schedule import Schedule
 
 
 class ScheduleRepository(Protocol):
-    """Names compare without case."""
+    """Names are compared ignoring case."""
 
     def add(self, schedule: Schedule, event: Event) -> None:
         """
@@ -25,22 +25,22 @@ class ScheduleRepository(Protocol):
         """
 
     def list(self) -> Sequence[Schedule]:
-        """By name."""
+        """Ordered by name."""
 
     def due(self, now: datetime) -> Sequence[Schedule]:
-        """Those that are due, and whose last job has ended; the one that waits longest first."""
+        """The schedules that are due and whose last job has ended; the one that was due first comes first."""
 
     def save(self, schedule: Schedule, event: Event) -> Schedule:
-        """Store a changed schedule and append `event`, in one transaction; its next revision.
+        """Store a changed schedule and append `event`, in one transaction; returns the next revision.
 
         Raises:
             ScheduleNotFound
-            Conflict: it is not the revision that `schedule` was made from.
+            Conflict: the stored schedule has another revision than `schedule`.
         """
 
     def fire(self, schedule: Schedule, ingestion: Ingestion, event: Event) -> None:
-        """Store a changed schedule, add the job and append its event, in one transaction: of several
-        processes that see the same revision one gets through.
+        """Store a changed schedule, add the job and append its event, in one transaction. Of several
+        processes with the same revision only one succeeds.
 
         Raises:
             ScheduleNotFound, Conflict: as `save`.

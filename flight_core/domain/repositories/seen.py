@@ -1,4 +1,4 @@
-"""Who of an issuer was seen."""
+"""Repository of the users of an OpenID Connect issuer."""
 
 from datetime import datetime
 from typing import Protocol
@@ -10,9 +10,9 @@ class SeenRepository(Protocol):
     """All calls are synchronous, short and thread-safe."""
 
     def put(self, seen: Seen, now: datetime) -> None:
-        """Instead of what was known of them. Those whose time is over are forgotten on the way."""
+        """Store or replace the user. Also deletes expired entries."""
 
     def find(self, name: str) -> Seen | None: ...
 
     def remove(self, name: str) -> None:
-        """Harmless if they are not known."""
+        """Does nothing if the user is unknown."""

@@ -1,4 +1,4 @@
-"""What is known of sources."""
+"""Repository of the state of sources."""
 
 from typing import Protocol
 
@@ -8,11 +8,12 @@ from flight_core.domain.source_state import SourceMemory
 
 class SourceMemoryRepository(Protocol):
     def find(self, dataset: DatasetName, fingerprint: str) -> SourceMemory:
-        """An empty one of revision 0 if nothing is known."""
+        """The stored state, or an empty one of revision 0."""
 
     def save(self, memory: SourceMemory) -> SourceMemory:
-        """Store it if nobody has since `memory.revision`; comes back with the next revision.
+        """Store the state if the stored one still has the revision `memory.revision`; returns it with the
+        next revision.
 
         Raises:
-            Conflict: somebody has.
+            Conflict: somebody else has changed it.
         """

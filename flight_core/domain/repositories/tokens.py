@@ -1,4 +1,4 @@
-"""API tokens."""
+"""Repository of API tokens."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,18 +13,18 @@ class TokenRepository(Protocol):
     def add(self, token: ApiToken, digest: bytes) -> None: ...
 
     def list(self) -> Sequence[ApiToken]:
-        """Those that were revoked and have expired, too, the newest first."""
+        """All tokens including revoked and expired ones, newest first."""
 
     def revoke(self, token_id: str, at: datetime) -> ApiToken:
-        """One that was revoked before stays as it is.
+        """Revoke the token. One that was revoked before is left as it is.
 
         Raises:
             TokenNotFound
         """
 
     def by_digest(self) -> Mapping[bytes, ApiToken]:
-        """All of them. Called for every request: well under a millisecond where nothing changed, and
-        sees what other processes change at once."""
+        """All tokens. Called for every request: takes well under a millisecond if nothing has changed, and
+        sees changes by other processes at once."""
 
     def touch(self, token_id: str, at: datetime) -> None:
-        """Note that it was used."""
+        """Record that the token was used."""

@@ -1,4 +1,4 @@
-"""How much datasets are asked for."""
+"""Repository of usage statistics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,13 +7,13 @@ from flight_core.domain.usage import Usage, Use
 
 
 class UsageRepository(Protocol):
-    """Which identities have read which dataset (by id), and how often."""
+    """How often each actor has read each dataset (by id)."""
 
     def add(self, uses: Mapping[tuple[str, str], Use]) -> None:
-        """Count more, by dataset and identity. Several processes may add at once."""
+        """Add to the counts, by dataset id and actor. Several processes may do so at the same time."""
 
     def of(self, dataset_id: str) -> Sequence[Use]:
-        """Each identity once."""
+        """One entry for each actor."""
 
     def totals(self) -> Mapping[str, Usage]:
-        """Of every dataset that was ever read."""
+        """The totals of all datasets that were ever read, by id."""

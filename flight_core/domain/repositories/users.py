@@ -1,4 +1,4 @@
-"""Users."""
+"""Repository of users."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ class UserRepository(Protocol):
         """
 
     def remove(self, name: str, at: datetime) -> None:
-        """The name is free again.
+        """Remove the user. The name may be used again.
 
         Raises:
             UserNotFound
@@ -30,7 +30,7 @@ class UserRepository(Protocol):
         """
 
     def by_name(self) -> Mapping[str, User]:
-        """All there are. As cheap as `TokenRepository.by_digest`, and as fresh."""
+        """All users. As fast and as current as `TokenRepository.by_digest`."""
 
     def ever(self) -> bool:
-        """Whether there are or were any."""
+        """Whether there is a user, or was one at any time."""
