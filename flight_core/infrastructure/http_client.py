@@ -1,4 +1,4 @@
-"""An HTTP client for fetching from wherever users say, without lending them the server's network."""
+"""An HTTP client for URLs from users, which cannot reach the server's private network."""
 
 import ipaddress
 import socket
@@ -15,7 +15,7 @@ from flight_core.domain.errors import SourceNotAllowed
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Not public, whatever `is_global` of this Python says: IPv4 in IPv6 clothes that nothing unpacks any more,
+# Not public, although `is_global` may say so in this version of Python: deprecated IPv4-compatible addresses,
 # local NAT64, Teredo, documentation, segment routing, site-local.
 _CLOSED = tuple(
     ipaddress.ip_network(network)
@@ -34,7 +34,7 @@ _CLOSED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Which addresses may be connected to. `allow_private` means every address there is."""
+    """Which addresses may be connected to. `allow_private` allows every address."""
 
     allow_private: bool = False
     allow_loopback: bool = False
@@ -49,8 +49,16 @@ class AddressPolicy:
         return address.is_global and not address.is_multicast and not closed
 
 
+def address_not_allowed(host: str) -> SourceNotAllowed:
+    return SourceNotAllowed(
+        f"'{host}' is an address of this machine or of a private network, which sources may not"
+        " reach; an operator can allow it with SKEIN_INGEST_ALLOW_PRIVATE=true",
+        host=host,
+    )
+
+
 def _meant(address: Address) -> Address:
-    """The IPv4 address inside one that stands for it: mapped, 6to4, NAT64."""
+    """The IPv4 address that an IPv6 address embeds, if it is mapped, 6to4 or NAT64."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:
@@ -59,8 +67,8 @@ def _meant(address: Address) -> Address:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves names itself and connects to addresses that were checked: what a name means cannot
-    change between the check and the connection. Redirects come through here like anything else."""
+    """Resolves names itself, checks the addresses, and connects to these, so that DNS cannot change between
+    the check and the connection. Redirects are checked, too."""
 
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy = policy
@@ -76,18 +84,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """
         Raises:
-            SourceNotAllowed: the name leads to addresses that are not allowed, and to no other.
+            SourceNotAllowed: none of the host's addresses is allowed.
             httpcore.ConnectError, httpcore.ConnectTimeout
         """
         allowed = [
             address for address in await _addresses(host, port, timeout) if self._policy.allows(address)
         ]
         if not allowed:
-            raise SourceNotAllowed(
-                f"'{host}' is an address of this machine or of a private network, which sources may not"
-                " reach; an operator can allow it with SKEIN_INGEST_ALLOW_PRIVATE=true",
-                host=host,
-            )
+            raise address_not_allowed(host)
         failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in allowed:
             try:
@@ -117,9 +121,9 @@ async def _addresses(host: str, port: int, timeout: float | None) -> list[Addres
 def build_client(
     policy: AddressPolicy, *, connect_timeout_s: float, read_timeout_s: float
 ) -> httpx.AsyncClient:
-    """A client that follows no redirects by itself, uses no proxy, and asks for bytes as they are.
+    """A client without automatic redirects, proxies and compression. The caller closes it.
 
-    `read_timeout_s` bounds one read, not the whole. Closing it is up to the caller.
+    `read_timeout_s` is for a single read, not for a whole transfer.
     """
     transport = httpx.AsyncHTTPTransport(trust_env=False)
     transport._pool = httpcore.AsyncConnectionPool(  # httpx has no argument for it

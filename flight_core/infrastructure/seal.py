@@ -1,4 +1,4 @@
-"""Parts of JSON documents that only who has the key of the data directory can read."""
+"""Encryption of parts of JSON documents with the key of the data directory."""
 
 import base64
 import json
@@ -12,14 +12,14 @@ MARK = "skein.sealed"
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """A JSON object that is stored sealed, and found again as it was."""
+    """A JSON object that is stored encrypted, and decrypted when it is loaded."""
 
     value: dict[str, Any]
 
 
 class Seal:
-    """JSON text with `Private` objects in it, each encrypted and authenticated. Without a key, of 32 bytes,
-    they are stored as they are."""
+    """Serializes JSON with `Private` objects, which are encrypted and authenticated with a key of 32 bytes.
+    Without a key they are stored unencrypted."""
 
     def __init__(self, key: bytes | None) -> None:
         self._box = None if key is None else Fernet(base64.urlsafe_b64encode(key))
@@ -28,7 +28,7 @@ class Seal:
         return json.dumps(document, default=self._sealed)
 
     def loads(self, text: str | bytes) -> Any:
-        """What was sealed with another key is an empty object: that key is gone."""
+        """Parse JSON. Objects that were encrypted with another key, which is lost, are empty."""
         return json.loads(text, object_hook=self._opened)
 
     def _sealed(self, private: object) -> object:

@@ -1,5 +1,5 @@
-"""Passwords by Argon2id, with the parameters of the OWASP Password Storage Cheat Sheet: a login must not
-take a processor and memory from those who read."""
+"""Password hashing by Argon2id, with the parameters of the OWASP Password Storage Cheat Sheet, which are
+cheap enough not to disturb queries."""
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError

@@ -1,4 +1,4 @@
-"""The names behind the credentials of the settings and of the catalog."""
+"""The valid credentials of an actor, from the settings, the catalog and the OpenID Connect issuer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The public keys of an issuer, fetched when they are needed, and kept."""
+"""The public keys of an OpenID Connect issuer, fetched on demand and cached."""
 
 import logging
 import threading
@@ -15,15 +15,15 @@ logger = logging.getLogger(__name__)
 
 _FRESH_S = 3600.0
 _STALE_S = 86_400.0
-_AGAIN_S = 10.0  # between two fetches, whoever sends tokens with made-up keys
+_AGAIN_S = 10.0  # between two fetches, so that tokens with unknown keys cannot cause more
 _TIMEOUT_S = 5.0
 _MAX_BYTES = 1 << 20
 _KINDS = frozenset({"RSA", "EC", "OKP"})
 
 
 class IssuerKeys:
-    """Fetches the key set once an hour, and when a token names a key that is not in it: issuers rotate
-    their keys. While the issuer does not answer, keys are good for a day. Thread-safe."""
+    """Fetches the key set every hour, and when a token names an unknown key, since issuers rotate their keys.
+    If the issuer does not answer, keys stay valid for a day. Thread-safe."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class IssuerKeys:
         self._http.close()
 
     def find(self, kid: object) -> jwt.PyJWK:
-        """The key of that id; the only one, where a token names none.
+        """The key with that id. If the token names none, the only key.
 
         Raises:
             Unauthenticated: there is no such key.
-            DependencyFailed: none were ever fetched, or too long ago, and the issuer does not answer.
+            DependencyFailed: the keys were never fetched, or too long ago, and the issuer does not answer.
         """
         if self._now() - self._fetched_at > _FRESH_S or self._known(kid) is None:
             self._fetch()
@@ -67,7 +67,7 @@ class IssuerKeys:
         return keys.get(str(kid))
 
     def _fetch(self) -> None:
-        """Unless that was tried a moment ago. One thread does it, those that come meanwhile wait."""
+        """Fetch the keys, unless that was tried a moment ago. One thread does it, and others wait for it."""
         asked_at = self._now()
         with self._lock:
             if self._fetched_at >= asked_at or self._now() - self._tried_at < _AGAIN_S:
@@ -99,12 +99,12 @@ class IssuerKeys:
 
 
 def _usable(key_set: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
-    """By id, those that can check signatures."""
+    """The keys that can verify signatures, by id."""
     keys = {}
     for number, key in enumerate(key_set["keys"]):
         if key.get("kty") in _KINDS and key.get("use", "sig") == "sig":
             try:
                 keys[str(key.get("kid", number))] = jwt.PyJWK(key)
-            except jwt.PyJWTError:  # of a kind that is not known here
+            except jwt.PyJWTError:  # an unsupported kind of key
                 logger.info("a key of the issuer cannot be used", extra={"kid": str(key.get("kid"))[:80]})
     return keys

@@ -1,4 +1,4 @@
-"""Names and passwords, of the settings and of the catalog."""
+"""Password logins of users from the settings and the catalog."""
 
 import hmac
 import secrets
@@ -17,15 +17,15 @@ from flight_core.domain.repositories.users import UserRepository
 
 _REMEMBER_S = 60.0
 _REMEMBERED = 1000
-_AT_A_TIME = 2  # each takes a processor
+_AT_A_TIME = 2  # each hash occupies a processor
 _WAIT_S = 10.0
 
 
 class Logins:
-    """Checks passwords. The settings come first where both know a name.
+    """Checks passwords. Users of the settings take precedence over those of the catalog.
 
-    A password that was right is remembered for a minute, as a digest under a key that nobody else has, so
-    that Basic credentials may come with every request. Every other check hashes once, whoever it is.
+    A correct password is cached for a minute, as a digest with a secret key, so that Basic credentials can be
+    sent with every request. All other checks compute one hash, whether the user exists or not.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Logins:
         return self._users.ever()
 
     def proof(self, user: str) -> bytes | None:
-        """What changes with the password; None where there is no such user."""
+        """A value that changes with the password; None if there is no such user."""
         known = self._known(user)
         return None if known is None else known[1]
 
     def actor(self, user: str) -> Actor:
         """
         Raises:
-            Unauthenticated: there is no such user any more.
+            Unauthenticated: there is no such user.
         """
         known = self._known(user)
         if known is None:
@@ -90,7 +90,8 @@ class Logins:
         return None if stored is None else (stored.actor, stored.password_hash.encode())
 
     def _right_now(self, user: str, password: str) -> bool:
-        """Takes as long for users of the settings, and for those who do not exist."""
+        """Check the password by its hash. Takes equally long for users of the settings and for unknown
+        users."""
         if self._decoy is None:
             self._decoy = self._hasher.hash(secrets.token_hex())
         configured = self._configured.user(user)

@@ -1,4 +1,4 @@
-"""Tokens of an OpenID Connect issuer: who holds them, and what the operator grants for their claims."""
+"""Tokens of an OpenID Connect issuer, and the rights that the operator grants for their claims."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ from flight_core.domain.seen import Seen
 
 logger = logging.getLogger(__name__)
 
-# Keys of issuers are public: with a symmetric algorithm everybody could sign.
+# Only asymmetric algorithms: the keys are public, so with a symmetric one everybody could sign.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _LEEWAY_S = 30.0
 _REMEMBERED = 10_000
@@ -30,9 +30,9 @@ _MAX_TOKEN = 16 << 10
 
 @dataclass(frozen=True, slots=True)
 class OidcOptions:
-    """`name_claim` tells who it is, `grant_claim` (a path such as `realm_access.roles`) holds the values, a
-    list or words, of which the first one in `grants` counts. `remember_s`: how long what somebody asked for
-    goes on with the rights of their last token."""
+    """`name_claim` is the claim with the user's name. `grant_claim` (a path such as `realm_access.roles`) is
+    the claim with a list of values, or a text of words; the first of `grants` for one of these decides on the
+    rights. `remember_s`: for how long jobs and schedules go on with the rights of the user's last token."""
 
     issuer: str
     audience: str
@@ -43,7 +43,7 @@ class OidcOptions:
 
 
 class OidcTokens:
-    """Checks signature, issuer, audience and times of bearer tokens. Thread-safe; may fetch keys."""
+    """Verifies signature, issuer, audience and times of bearer tokens. Thread-safe; may fetch keys."""
 
     def __init__(self, options: OidcOptions, keys: IssuerKeys, seen: SeenRepository, clock: Clock) -> None:
         self._options = options
@@ -56,9 +56,9 @@ class OidcTokens:
     def actor(self, token: str) -> Actor:
         """
         Raises:
-            Unauthenticated: not a good token of the issuer for this server.
-            PermissionDenied: a good one, and nothing is granted for its claims.
-            DependencyFailed: the keys of the issuer have never been seen, and cannot be fetched.
+            Unauthenticated: it is not a valid token of the issuer for this server.
+            PermissionDenied: nothing is granted for its claims.
+            DependencyFailed: the keys of the issuer cannot be fetched.
         """
         claims = self._claims(token)
         name = claims.get(self._options.name_claim)
@@ -76,8 +76,8 @@ class OidcTokens:
         return Actor(OIDC_PREFIX + name, grant.scopes, grant.datasets, origin)
 
     def holders(self, name: str) -> Sequence[Actor]:
-        """Who somebody was when they last showed a good token, here or to another process, if that was not
-        too long ago; with what the settings grant them now."""
+        """The user with the rights that the settings grant now for their latest valid token, shown to any
+        process, if that was not too long ago."""
         seen = self._seen.find(name)
         if seen is None or seen.issuer != self._options.issuer or seen.until <= self._clock():
             return []
@@ -123,7 +123,7 @@ class OidcTokens:
         until = now + timedelta(seconds=self._options.remember_s)
         try:
             self._seen.put(Seen(name, self._options.issuer, grant.value, until), now)
-        except FlightCoreError:  # nobody is kept out because of it
+        except FlightCoreError:  # the request goes on nevertheless
             logger.warning("who was seen was not noted", extra={"actor": name})
 
     def _forget(self, name: str) -> None:
@@ -134,7 +134,8 @@ class OidcTokens:
 
 
 def _values(claims: Mapping[str, Any], path: str) -> list[str]:
-    """Of a claim: a list, or words between spaces as `scope` has them. Names with dots come first."""
+    """The values of a claim: a list, or words separated by spaces, as in `scope`. A claim whose name is the
+    whole path takes precedence."""
     found: Any = claims.get(path)
     if found is None:
         found = claims

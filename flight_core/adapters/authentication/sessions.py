@@ -1,4 +1,4 @@
-"""Tokens that stand for a login. Nothing is stored: they prove themselves."""
+"""Session tokens, which stand for a login. They are signed, so that nothing has to be stored."""
 
 import base64
 import binascii
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
 from flight_core.domain.errors import Unauthenticated
 
-# What proves a user now: a digest or hash of the password; None: there is no such user.
+# A digest or hash of the user's current password; None: there is no such user.
 ProofOf = Callable[[str], bytes | None]
 
 
 class SessionTokens:
-    """Every server that shares `key` accepts them. The signature covers what proves the user, so that a
-    session ends with the password or the user, or when its time is over."""
+    """Every server with the same `key` accepts the tokens. The signature covers the proof of the user, so
+    that a session ends when the password changes, the user is removed, or the token expires."""
 
     def __init__(self, key: bytes, ttl_s: float, now: Callable[[], float] = time.time) -> None:
         self._key = key
@@ -32,7 +32,7 @@ class SessionTokens:
     def user_of(self, token: str, proof_of: ProofOf) -> str:
         """
         Raises:
-            Unauthenticated: forged or over.
+            Unauthenticated: the token is forged, or not valid any more.
         """
         body, _, signature = token.removeprefix(SESSION_TOKEN_PREFIX).partition(".")
         user, expires_at = _claims(body)
@@ -51,7 +51,7 @@ class SessionTokens:
 
 
 def _claims(body: str) -> tuple[str, float]:
-    """Not yet proven: anybody may have written them."""
+    """The claims, whose signature is not verified yet."""
     try:
         claims = json.loads(_decoded(body))
         return str(claims["name"]), float(claims["expires_at"])
@@ -64,7 +64,7 @@ def _encoded(data: bytes) -> str:
 
 
 def _decoded(text: str) -> bytes:
-    """Empty for what is not base64: no signature is."""
+    """The decoded bytes; empty for invalid base64, which equals no signature."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

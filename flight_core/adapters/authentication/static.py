@@ -1,4 +1,4 @@
-"""Users and tokens that the settings name."""
+"""Users and tokens from the settings."""
 
 import hmac
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from flight_core.domain.access import ALL_SCOPES, EVERYTHING, Actor, Scope
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An actor and the secret that proves it: a password with a user's name, or an API token alone."""
+    """An actor and its secret: the password of a user, or an API token."""
 
     name: str
     secret: str = field(repr=False)
@@ -23,7 +23,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class ClaimGrant:
-    """What a value of a claim in an issuer's tokens stands for; `*`: any value, or none."""
+    """The rights for a value of a claim in an issuer's tokens; `*` stands for any value, or none."""
 
     value: str
     scopes: frozenset[Scope]
@@ -31,7 +31,7 @@ class ClaimGrant:
 
 
 class ConfiguredCredentials:
-    """Keeps digests under `key`, never the secrets themselves."""
+    """Keeps digests with a secret `key`, never the secrets themselves."""
 
     def __init__(
         self, users: Sequence[Credential] = (), tokens: Sequence[Credential] = (), *, key: bytes
@@ -47,14 +47,14 @@ class ConfiguredCredentials:
         return hmac.digest(self._key, secret.encode(), "sha256")
 
     def holder(self, token: str) -> Actor | None:
-        # A lookup by a digest with a secret key tells nothing about the token through its timing.
+        # The digest has a secret key, so the timing of the lookup reveals nothing about the token.
         return self._tokens.get(self.digest(token))
 
     def holders(self, name: str) -> Sequence[Actor]:
-        """Who somebody of that name is: an actor for each credential."""
+        """One actor for each credential of that name."""
         actors = (*self._tokens.values(), *(actor for actor, _ in self._users.values()))
         return [actor for actor in actors if actor.name == name]
 
     def user(self, name: str) -> tuple[Actor, bytes] | None:
-        """With the digest of the password."""
+        """The user with the digest of the password."""
         return self._users.get(name)

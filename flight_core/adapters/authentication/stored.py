@@ -1,4 +1,4 @@
-"""Everybody there is: users and tokens of the settings and of the catalog, and those who have logged in."""
+"""The authenticator: users and tokens of the settings and the catalog, session tokens, and OpenID Connect."""
 
 import hashlib
 import hmac
@@ -23,9 +23,9 @@ _USED_EVERY = timedelta(minutes=1)
 
 
 class StoredAuthenticator:
-    """Implements `Authenticator`. Every call looks whether tokens or users in the catalog changed.
+    """Implements `Authenticator`. Sees changes of tokens and users in the catalog at once.
 
-    Once there was a token or a user nobody is anonymous any more, also when it is gone.
+    Once there was a token or user, there are no anonymous actors any more, even if it was removed.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class StoredAuthenticator:
         if token.startswith(SESSION_TOKEN_PREFIX):
             return self._logins.actor(self._sessions.user_of(token, self._logins.proof))
         if token.startswith(API_TOKEN_PREFIX):
-            # A lookup by digest tells nothing about a random token through its timing.
+            # The timing of a lookup by digest reveals nothing about a random token.
             found = self._tokens.by_digest().get(hashlib.sha256(token.encode()).digest())
             if found is not None:
                 return self._holder(found)
@@ -71,7 +71,7 @@ class StoredAuthenticator:
         return self._logins.authenticate(user, password, address)
 
     def issue_token(self, actor: Actor) -> str:
-        # Where everybody is anonymous the token proves nothing, and nobody looks at it.
+        # If all actors are anonymous, the token is not verified.
         proof = self._logins.proof(actor.name) or hmac.digest(b"", actor.name.encode(), "sha256")
         return self._sessions.issue(actor.name, proof)
 
@@ -88,5 +88,5 @@ class StoredAuthenticator:
         self._used[token.id] = now
         try:
             self._tokens.touch(token.id, now)
-        except FlightCoreError:  # nobody is kept out because of it
+        except FlightCoreError:  # the request goes on nevertheless
             logger.warning("the use of a token was not noted", extra={"token_id": token.id})

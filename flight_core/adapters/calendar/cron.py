@@ -1,4 +1,4 @@
-"""When cron expressions come up, by cronsim: as Debian's cron has it, also around changes of the clock."""
+"""Cron expressions, by cronsim: as in Debian's cron, also when daylight saving time begins or ends."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo

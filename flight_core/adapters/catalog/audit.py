@@ -1,4 +1,4 @@
-"""The record of who asked for what."""
+"""The audit log."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Numbers that only grow, in the order in which transactions commit."""
+"""Counters that grow in the order in which transactions commit."""
 
 import sqlalchemy as sa
 
@@ -16,12 +16,12 @@ def current(connection: sa.Connection, name: str) -> int:
 
 
 def lock(connection: sa.Connection, name: str) -> None:
-    """Make other writers that lock or count `name` wait until this transaction ends."""
+    """Lock the counter until the transaction ends, so that others who lock or increment it wait."""
     connection.execute(_current(name).with_for_update())
 
 
 def count(connection: sa.Connection, name: str) -> int:
-    """The next number. Holds the counter until the transaction ends."""
+    """Increment the counter and return it. Locks it until the transaction ends."""
     statement = (
         counters.update()
         .where(counters.c.name == name)

@@ -1,4 +1,4 @@
-"""Datasets by name, and which version of each is current."""
+"""Datasets and their current versions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -38,7 +38,7 @@ _published = sa.and_(datasets.c.key.is_not(None), datasets.c.version.is_not(None
 
 
 class SqlDatasetRepository:
-    """See `DatasetRepository`. Writers hold the revision counter, so they come one after another."""
+    """See `DatasetRepository`. Writers are serialized by the lock on the revision counter."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -163,7 +163,7 @@ def _changed(name: DatasetName) -> CommitConflict:
 
 
 def _owned(connection: sa.Connection, name: DatasetName, dataset_id: str) -> sa.Row[Any] | None:
-    """The row of that name, if it is there and the id's."""
+    """The row of that name and id; None if neither is used yet."""
     row = _by_key(connection, name)
     if row is not None and row.id == dataset_id:
         return row
@@ -232,7 +232,7 @@ def _dataset(row: sa.Row[Any]) -> Dataset:
         operation=row.operation,
         commit_info=row.commit_info,
         added_rows=row.added_rows,
-        removed_rows=row.removed_rows or 0,  # unknown before there was a column for it, as below
+        removed_rows=row.removed_rows or 0,  # NULL in rows from before there was a column for it, as below
         added_bytes=row.added_bytes or 0,
         job_id=row.job_id,
     )

@@ -1,4 +1,4 @@
-"""What makes which dataset, and the latest run of each."""
+"""Derivations and their latest runs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,8 +21,8 @@ from flight_core.infrastructure.database import Database
 
 
 class SqlDerivationRepository:
-    """See `DerivationRepository`. Writers hold the event counter, so they come one after another; each tells
-    an event, so what was listed is known until the next one."""
+    """See `DerivationRepository`. Writers are serialized by the lock on the event counter. Since each appends
+    an event, the list is cached until the next one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""The durable log of events."""
+"""The event log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from flight_core.infrastructure.database import Database
 
 @dataclass(frozen=True, slots=True)
 class SqlEventRepository:
-    """Numbers have no gaps, and an event is never seen before one with a smaller number."""
+    """See `EventRepository`. Numbers have no gaps, and events become visible in the order of their
+    numbers."""
 
     database: Database
 
@@ -41,7 +42,7 @@ class SqlEventRepository:
 
 
 def append_event(connection: sa.Connection, event: Event) -> StoredEvent:
-    """Append within a transaction that others share; do it last, it makes other writers wait."""
+    """Append within a transaction. Do it last, since it makes other writers wait."""
     seq = counters.count(connection, counters.EVENT)
     connection.execute(
         events.insert().values(

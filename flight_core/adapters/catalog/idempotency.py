@@ -1,4 +1,4 @@
-"""What was made by the request that an actor gave a name."""
+"""Idempotency keys, and the resources that their requests created."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,11 +35,11 @@ class SqlIdempotencyRepository:
 
 
 def holder(connection: sa.Connection, key: IdempotencyKey, *, now: datetime) -> str | None:
-    """What the key's request made; None if the key is new, or has been forgotten.
+    """The resource that the key's request created; None if the key is new or has expired.
 
     Raises:
-        IdempotencyKeyReused: another request has it.
-        IdempotencyKeyPending: its request has made nothing yet.
+        IdempotencyKeyReused: it was used for another request.
+        IdempotencyKeyPending: its request has created nothing yet.
     """
     row = connection.execute(
         sa.select(keys.c.resource, keys.c.fingerprint).where(_is(key), keys.c.created_at > now - key.KEPT)
@@ -61,10 +61,11 @@ def holder(connection: sa.Connection, key: IdempotencyKey, *, now: datetime) -> 
 
 
 def claim(connection: sa.Connection, key: IdempotencyKey, resource: str, *, now: datetime) -> str | None:
-    """Give the key to what a request makes; what its request made before, if it did.
+    """Store the key for `resource`; returns the resource that its request has created before, if there is
+    one.
 
-    Of requests that come at the same time the first one gets it, and the others wait for that to be
-    certain. Keys that are old enough are forgotten on the way. Raises as `holder`.
+    Of concurrent requests the first one gets the key, and the others wait until that is certain. Also deletes
+    expired keys. Raises as `holder`.
     """
     connection.execute(keys.delete().where(keys.c.created_at <= now - key.KEPT))
     values = {
@@ -79,7 +80,7 @@ def claim(connection: sa.Connection, key: IdempotencyKey, resource: str, *, now:
             connection.execute(keys.insert().values(values))
     except IntegrityError:
         earlier = holder(connection, key, now=now)
-        if earlier is None:  # it was given away and forgotten in between
+        if earlier is None:  # it was stored and has expired in between
             raise CommitConflict("the idempotency key is in use; try again") from None
         return earlier
     return None

@@ -1,4 +1,4 @@
-"""Jobs that ingest."""
+"""Ingestions."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Jobs as rows of the table `jobs`, and back."""
+"""Converting jobs to rows of the table `jobs`, and back."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def progress_values(progress: Progress) -> dict[str, object]:
 
 
 def outcome_values(job: Job) -> dict[str, object]:
-    """How it ended, as far as the worker says so."""
+    """The outcome of a job."""
     values: dict[str, object] = {
         "finished_at": job.finished_at,
         "version": job.version,
@@ -86,7 +86,7 @@ def _request_values(job: Job) -> dict[str, object]:
 
 
 def request_document(request: IngestionRequest) -> dict[str, object]:
-    """All of it, as JSON values; fields of sources may hold credentials. `request_of` is the way back."""
+    """The request as JSON values; `request_of` is the inverse. Fields of sources may contain credentials."""
     return {
         "dataset": request.dataset.value,
         "priority": request.priority,
@@ -111,7 +111,7 @@ def job_of(row: sa.Row[Any]) -> Job:
 
 
 def request_of(row: Any) -> IngestionRequest:
-    """`row` has the keys of `request_document` as attributes."""
+    """The request from `row`, whose attributes are the keys of `request_document`."""
     return IngestionRequest(
         dataset=DatasetName(row.dataset),
         source=SourceSpec(row.source["kind"], row.source["fields"]),

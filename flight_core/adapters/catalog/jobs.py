@@ -1,4 +1,4 @@
-"""Jobs of every kind: whose turn it is, which worker holds which, and what they had to say."""
+"""Jobs of every kind: the queue, leases, and logs."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ from flight_core.infrastructure.database import Database
 
 _QUEUED, _RUNNING = str(JobState.QUEUED), str(JobState.RUNNING)
 _UNFINISHED = (_QUEUED, _RUNNING)
-_BATCH = 500  # names in one statement
+_BATCH = 500  # ids in one statement
 
 
 @dataclass(frozen=True, slots=True)
 class SqlJobRepository:
-    """See `JobRepository`. The `attempt` of a job says which claim of it is the valid one."""
+    """See `JobRepository`. Only the latest claim of a job, with the stored `attempt`, is valid."""
 
     database: Database
     clock: Clock
@@ -68,12 +68,12 @@ class SqlJobRepository:
 
     def claim(self, *, worker: str, lease_until: datetime) -> Job | None:
         now = self.clock()
-        with self.database.read() as connection:  # asked often: does not make writers wait
+        with self.database.read() as connection:  # frequent, so without making writers wait
             free = sa.or_(_free(now), self.watch.silent(connection, (lease_until - now).total_seconds()))
             if connection.execute(_next(free)).first() is None:
                 return None
         with self.database.write() as connection:
-            counters.lock(connection, counters.EVENT)  # those that ask at once see what others got
+            counters.lock(connection, counters.EVENT)  # concurrent workers see each other's claims
             number = connection.execute(_next(free)).scalar()
             locked = jobs.select().where(jobs.c.number == number, free)
             found = connection.execute(locked.with_for_update(skip_locked=True)).one_or_none()
@@ -174,17 +174,17 @@ class SqlJobRepository:
 
 @dataclass(slots=True)
 class LeaseWatch:
-    """Notices leases that nobody extends for as long as one lasts: they are over, whatever their time says.
-    That of a worker that has died would last longer where the clock goes back.
+    """Detects leases that were not extended for the duration of a lease. They are over whatever their time
+    says: if the clock was set back, the lease of a dead worker would last longer.
 
-    `steady` counts seconds and never goes back.
+    `steady` is a monotonic clock in seconds.
     """
 
     steady: Callable[[], float] = time.monotonic
     _since: dict[tuple[str, datetime], float] = field(default_factory=dict)
 
     def silent(self, connection: sa.Connection, lease_s: float) -> sa.ColumnElement[bool]:
-        """The jobs that have such a lease."""
+        """The condition for jobs with such a lease."""
         now = self.steady()
         held = sa.select(jobs.c.id, jobs.c.lease_until).where(jobs.c.state == _RUNNING)
         leases = [(row.id, row.lease_until) for row in connection.execute(held)]
@@ -196,13 +196,13 @@ class LeaseWatch:
 
 
 def _free(now: datetime) -> sa.ColumnElement[bool]:
-    """Nobody holds it."""
+    """The condition for jobs that no worker holds."""
     abandoned = sa.and_(jobs.c.state == _RUNNING, jobs.c.lease_until < now)
     return sa.or_(jobs.c.state == _QUEUED, abandoned)
 
 
 def _next(free: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """The number of the job whose turn it is, of those that are free; see `JobRepository.claim`."""
+    """Selects the number of the next job among those that are `free`; see `JobRepository.claim`."""
     running = sa.case((jobs.c.state == _RUNNING, 1), else_=0)
     line: dict[str, Any] = {
         "partition_by": jobs.c.dataset_key,

@@ -1,4 +1,4 @@
-"""What the processes of a data directory read."""
+"""The open reads of all processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

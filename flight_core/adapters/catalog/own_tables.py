@@ -1,4 +1,4 @@
-"""The names that the users' own tables take."""
+"""The names of the users' own tables."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The profiles of versions that somebody has asked for."""
+"""Column profiles of versions."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Ingestions that repeat."""
+"""Schedules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -91,7 +91,7 @@ def _save(connection: sa.Connection, schedule: Schedule) -> Schedule:
     """
     Raises:
         ScheduleNotFound
-        Conflict: it is not the revision that `schedule` was made from.
+        Conflict: the stored schedule has another revision.
     """
     _row(connection, schedule.name, lock=True)
     new = replace(schedule, revision=schedule.revision + 1)
@@ -148,7 +148,7 @@ def _schedule(row: sa.Row[Any]) -> Schedule:
 
 
 def _request(document: dict[str, Any]) -> IngestionRequest:
-    """Fields that requests did not have when the schedule was made have their defaults."""
+    """The request from JSON. Fields that did not exist when it was stored get their defaults."""
     return request_of(SimpleNamespace(**{**_DEFAULTS, **document}))
 
 

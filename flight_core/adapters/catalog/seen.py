@@ -1,4 +1,4 @@
-"""Who of an issuer was seen, and until when that counts."""
+"""The users of an OpenID Connect issuer."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""What sources remember between ingestions."""
+"""The state of sources between ingestions."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The catalog's tables as the code sees them; the migrations make them."""
+"""The tables of the catalog. The migrations create them."""
 
 from datetime import UTC, datetime
 
@@ -22,8 +22,8 @@ _BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 metadata = sa.MetaData()
 
-# `revision` grows with every change that `LakeState` shows; `event` is the newest event's number.
-# Whoever counts holds the row until the end of its transaction, so numbers are in commit order.
+# `revision` grows with every change of `LakeState`; `event` is the number of the newest event.
+# An increment locks the row until the transaction ends, so the numbers are in commit order.
 counters = sa.Table(
     "counters",
     metadata,
@@ -31,7 +31,7 @@ counters = sa.Table(
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 
-# A row with a key and no version is a name reserved for a first write; one without a key was dropped.
+# A row with a key but no version is a name reserved for a first write; one without a key was dropped.
 datasets = sa.Table(
     "datasets",
     metadata,
@@ -71,7 +71,7 @@ version_tags = sa.Table(
     sa.Column("tagged_at", Moment, nullable=False),
 )
 
-# A dataset without a row has the policy that is set for all.
+# Datasets without a row have the default policy.
 retention_policies = sa.Table(
     "retention_policies",
     metadata,
@@ -80,7 +80,7 @@ retention_policies = sa.Table(
     sa.Column("keep_s", sa.Float),
 )
 
-# Versions that nobody can ask for any more and whose files may still be there.
+# Expired versions whose files may still exist.
 expired_versions = sa.Table(
     "expired_versions",
     metadata,
@@ -89,7 +89,7 @@ expired_versions = sa.Table(
     sa.Column("expired_at", Moment, nullable=False),
 )
 
-# What each process said last about the reads that it serves: see `docs/explanation/consistency.md`.
+# The latest report of each process about its open reads, see `docs/explanation/consistency.md`.
 open_reads = sa.Table(
     "readers",
     metadata,
@@ -98,7 +98,7 @@ open_reads = sa.Table(
     sa.Column("oldest_reads", sa.JSON, nullable=False),
 )
 
-# What jobs that ingest have and others have not is null there.
+# Columns that only ingestions have are NULL for other jobs.
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -174,7 +174,7 @@ job_log = sa.Table(
     sa.Column("message", sa.Text, nullable=False),
 )
 
-# What sources told; `settled` and `pending` are as in `SourceMemory`.
+# The state of sources, see `SourceMemory`.
 source_memories = sa.Table(
     "source_memories",
     metadata,
@@ -191,7 +191,7 @@ idempotency_keys = sa.Table(
     sa.Column("actor", sa.Text, primary_key=True),
     sa.Column("value", sa.String(255), primary_key=True),
     sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("ingestion_id", sa.Text, key="resource", nullable=False),  # empty: not made yet
+    sa.Column("ingestion_id", sa.Text, key="resource", nullable=False),  # empty: not created yet
     sa.Column("created_at", Moment, nullable=False, index=True),
 )
 
@@ -205,7 +205,7 @@ events = sa.Table(
     sa.Column("occurred_at", Moment, nullable=False),
 )
 
-# The contract of a dataset name is the newest one; without a document it was withdrawn.
+# The newest version is the current contract of a dataset; without a document it was withdrawn.
 contracts = sa.Table(
     "contracts",
     metadata,
@@ -288,7 +288,7 @@ audit = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# Of versions that somebody has asked for; they never change.
+# Profiles are stored when they are first requested, and never change.
 profiles = sa.Table(
     "profiles",
     metadata,
@@ -297,7 +297,7 @@ profiles = sa.Table(
     sa.Column("document", sa.JSON, nullable=False),
 )
 
-# How many queries of an identity have read a dataset; kept as long as the dataset is.
+# The number of queries of each actor that have read a dataset; kept as long as the dataset exists.
 dataset_usage = sa.Table(
     "dataset_usage",
     metadata,

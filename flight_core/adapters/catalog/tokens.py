@@ -1,4 +1,4 @@
-"""API tokens: digests and what they allow."""
+"""API tokens, by the digests of their secrets."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""How many queries of whom have read each dataset."""
+"""Usage statistics of datasets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ class SqlUsageRepository:
 
 
 def _add(connection: sa.Connection, dataset_id: str, actor: str, use: Use) -> None:
-    """One statement where there is a row already; of two processes that make it, one waits for the other."""
+    """Update the row, or insert it. Of two processes that insert it, one waits for the other and updates
+    it."""
     later = sa.case((table.c.last_at < use.last_at, use.last_at), else_=table.c.last_at)
     known = table.update().where(table.c.dataset_id == dataset_id, table.c.actor == actor)
     added = known.values(queries=table.c.queries + use.queries, last_at=later)

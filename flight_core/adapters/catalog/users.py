@@ -1,4 +1,4 @@
-"""Users and the hashes of their passwords."""
+"""Users, with the hashes of their passwords."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ from flight_core.infrastructure.database import Database
 
 
 class SqlUserRepository:
-    """See `UserRepository`. Who was removed leaves a row behind, without a password."""
+    """See `UserRepository`. Removed users leave a row without a password."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,7 +68,7 @@ class SqlUserRepository:
 
 
 def _by_name(connection: sa.Connection, number: int) -> tuple[int, Mapping[str, User]]:
-    """How often users changed, and those there are."""
+    """The number of changes so far, and the current users."""
     rows = connection.execute(users.select().where(users.c.removed_at.is_(None)))
     return number, {row.name: _user(row) for row in rows}
 

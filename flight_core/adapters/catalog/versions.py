@@ -1,7 +1,6 @@
-"""Tags, retention, and the versions that have expired.
+"""Tags, retention policies, and expired versions.
 
-What shows in `LakeState` is changed under the counter of its revisions, so that nobody tags a version
-that expires at the same moment.
+Changes lock the revision counter, so that no version is tagged while it expires.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -149,7 +148,7 @@ def _tag_of(dataset_id: str, name: TagName) -> sa.Delete:
 
 
 def _let_go(connection: sa.Connection, dataset: sa.Row[Any], version: int, at: datetime) -> None:
-    """A version has lost a tag: it expires if only that kept it."""
+    """Expire a version that has lost a tag, if only the tag kept it."""
     tagged = {tag.version for tag in _tags(connection, dataset.id)}
     if version < (dataset.first_kept or 0) and version not in tagged:
         _note_expired(connection, dataset.id, [version], at)

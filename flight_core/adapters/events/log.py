@@ -1,4 +1,4 @@
-"""Following the durable log of events by asking it."""
+"""Following the event log by polling."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,12 +12,11 @@ from flight_core.domain.repositories.events import EventRepository
 
 
 class LogEventFeed:
-    """See `EventFeed`. Belongs to one event loop; has nothing to start, stop or clean up.
+    """See `EventFeed`. Belongs to one event loop; need not be started or closed.
 
-    One task asks whether there is more on behalf of all who have read everything: an idle log is asked
-    every `poll_s` seconds however many wait, and not at all if nobody does. All of them are given the
-    same events. Who comes too late for these reads the log for itself, so a slow one holds up nobody
-    and nothing is kept for it.
+    A single task polls the log for all subscribers that have read everything: every `poll_s` seconds, and not
+    at all if there are none. All of them get the same events. A subscriber that is behind reads the log
+    itself, so it holds up nobody, and nothing is kept for it.
     """
 
     def __init__(self, events: EventRepository, *, poll_s: float = 0.1, batch: int = 500) -> None:
@@ -37,7 +36,7 @@ class LogEventFeed:
                 known = self._newest
                 if events := self._kept_after(seq) or await self._read_after(seq):
                     return events
-                seq = known  # what was between has been pruned
+                seq = known  # the events in between were pruned
         return ()
 
     async def _news(self) -> None:
@@ -50,7 +49,7 @@ class LogEventFeed:
             self._waiting -= 1
 
     async def _ask(self) -> None:
-        """Until the log has grown, or nobody waits any more."""
+        """Poll until there are new events, or no subscriber waits."""
         known = self._newest
         while True:
             _oldest, newest = await anyio.to_thread.run_sync(self._events.bounds)
@@ -63,7 +62,7 @@ class LogEventFeed:
                 return
 
     def _kept_after(self, seq: int) -> Sequence[StoredEvent]:
-        """What is kept, if the event after `seq` is among it."""
+        """The kept events after `seq`; empty if the first of them is not kept."""
         place = seq + 1 - self._latest[0].seq if self._latest else -1  # numbers have no gaps
         return self._latest[place:] if place >= 0 else ()
 

@@ -1,5 +1,5 @@
-"""Results in files that have no name, mapped into memory: nothing can cut one short under its readers,
-and nothing is left of them when the process ends, however it does."""
+"""The result cache, in unnamed files that are mapped into memory: nothing can truncate a file while it is
+read, and no files are left behind when the process ends."""
 
 import logging
 import mmap
@@ -18,19 +18,18 @@ from flight_core.application.ports.results import CacheUsage, Recording
 
 logger = logging.getLogger(__name__)
 
-# Of a result, before there is a file for it: many never get so far.
+# Results are kept in memory up to this size; many do not exceed it.
 _MEMORY_BYTES = 1 << 20
 _MAX_ENTRIES = 4096
 _REMEMBERED = 1024
 _CHECK_S = 0.02
-_PATIENCE_S = 0.25  # with one whose client holds it up
+_PATIENCE_S = 0.25  # for a recording whose client does not read
 
 
 @dataclass(frozen=True, slots=True)
 class ResultCacheOptions:
-    """Results that take more than `max_entry_bytes`, or took the engine less than `min_run_s` seconds,
-    are not kept; no result is kept for longer than `ttl_s` seconds. One that is scrolled may take half of
-    `max_bytes`."""
+    """Results that are larger than `max_entry_bytes`, or took the engine less than `min_run_s` seconds, are
+    not kept. Results expire after `ttl_s` seconds. Scrolled results may take half of `max_bytes`."""
 
     max_bytes: int = 1 << 30
     max_entry_bytes: int = 64 << 20
@@ -46,7 +45,7 @@ class _Entry:
 
 
 class DiskResultCache:
-    """Implements `ResultCache`. The least recently used results give way to new ones."""
+    """Implements `ResultCache`. Evicts the least recently used results."""
 
     def __init__(
         self, folder: Path, options: ResultCacheOptions, clock: Callable[[], float] = time.monotonic
@@ -58,8 +57,8 @@ class DiskResultCache:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size_bytes = 0
-        self._too_large: OrderedDict[str, int] = OrderedDict()  # for an entry of so many bytes
-        self._underway: dict[str, _Recording] = {}  # the first of each key
+        self._too_large: OrderedDict[str, int] = OrderedDict()  # for that limit in bytes
+        self._underway: dict[str, _Recording] = {}  # the first recording of each key
 
     def find(self, key: str) -> pa.RecordBatchReader | None:
         with self._lock:
@@ -108,7 +107,7 @@ class DiskResultCache:
             return CacheUsage(len(self._entries), self._size_bytes)
 
     def reserve(self, size_bytes: int) -> bool:
-        """Make room, negative for giving some back; False where even an empty cache would have too little."""
+        """Reserve room (or return it, if negative); False if even an empty cache has not enough."""
         with self._lock:
             while self._entries and self._size_bytes + size_bytes > self.options.max_bytes:
                 self._drop(next(iter(self._entries)))
@@ -118,7 +117,7 @@ class DiskResultCache:
             return True
 
     def keep(self, key: str, content: pa.Buffer, rows: int) -> None:
-        """Room for it has been reserved."""
+        """Add a result, for which room was reserved."""
         with self._lock:
             if key in self._entries:
                 self._drop(key)
@@ -140,7 +139,7 @@ class DiskResultCache:
         return entry
 
     def _drop(self, key: str) -> None:
-        """Its file goes with the last reader."""
+        """Remove the entry. Its file is freed with the last reader."""
         self._size_bytes -= self._entries.pop(key).content.size
 
 
@@ -168,7 +167,7 @@ class _Recording:
         return self._over
 
     def idle_s(self) -> float:
-        """How long the engine has been waiting for the client."""
+        """For how long the engine has been waiting for the client."""
         since = self._idle_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -197,7 +196,7 @@ class _Recording:
             self._end()
 
     def _store(self) -> None:
-        """What waits, into the file."""
+        """Write the pending batches to the file."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._cache.folder)  # noqa: SIM115 - see _end
             self._writer = pa.ipc.new_stream(self._file, self._schema)
@@ -228,7 +227,7 @@ class _Recording:
         if self._make_room(self._file.tell()):
             mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             self._cache.keep(self._key, pa.py_buffer(mapped), self._rows)
-            self._reserved = 0  # it is the entry's now
+            self._reserved = 0  # belongs to the cache entry now
 
     def _unless_it_fails(self, step: Callable[[], None]) -> None:
         try:
@@ -249,5 +248,5 @@ class _Recording:
         if self._file is not None:
             try:
                 self._file.close()
-            except OSError:  # a full disk refuses the last bytes, too
+            except OSError:  # if the disk is full, flushing fails
                 self._file.raw.close()

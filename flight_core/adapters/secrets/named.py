@@ -13,9 +13,9 @@ _MAX_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NamedSecrets:
-    """See `Secrets`. A file in `folder` wins over `values`, whose names are in lower case with `_`.
+    """See `Secrets`. Files in `folder` take precedence over `values`, whose names are in lower case with `_`.
 
-    A secret that `hosts` has is sent to these hosts and to no others.
+    A secret that is listed in `hosts` may only be sent to these hosts.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)

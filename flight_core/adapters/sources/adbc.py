@@ -1,4 +1,4 @@
-"""Rows of a database, through a driver of ADBC in a process of its own."""
+"""Rows from a database, through an ADBC driver in a separate process."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class AdbcOptions:
-    """`files` are what drivers of files may read, `memory_bytes` what one driver may hold."""
+    """`files` says which files SQLite may read; `memory_bytes` limits the memory of a driver's process."""
 
     drivers: tuple[str, ...] = ("flightsql", "sqlite", "postgresql")
     policy: AddressPolicy = field(default_factory=AddressPolicy)
@@ -44,7 +44,7 @@ class AdbcOptions:
 
 @dataclass(frozen=True, slots=True)
 class AdbcSource:
-    """See `RowSource`. Fields: `driver`, `uri`, `sql` and `options` of the driver, with secrets by name.
+    """See `RowSource`. Fields: `driver`, `uri`, `sql`, and `options` of the driver, which may be secrets.
 
     Every batch is validated in full. Memory is bounded: the driver waits while its rows are written.
     """
@@ -113,7 +113,8 @@ class AdbcSource:
         return files[0]
 
     def _request(self, wanted: "_Wanted") -> tuple[dict[str, object], str, list[str]]:
-        """What the process is told, what errors call the source, and what they must not show."""
+        """The request for the process, the name of the source in error messages, and texts to hide in
+        these."""
         request: dict[str, object] = {
             "driver": wanted.driver,
             "sql": wanted.sql,
@@ -127,7 +128,7 @@ class AdbcSource:
         server = driver.server(wanted.uri, wanted.driver)
         address = checked_address(server.host, server.port, self.options.policy)
         if self.options.policy.allow_private and not driver.knows_hosts:
-            address = server.host  # whatever that will mean, it may be reached
+            address = server.host  # any address is allowed, so the driver may resolve the name
         hidden: list[str] = []
         options = {name: self._value(value, server.host, hidden) for name, value in wanted.options.items()}
         request |= {"parts": driver.parts, "options": driver.connected(server, address, options)}
@@ -150,7 +151,7 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a driver has ended early; `hidden` is what nobody may see."""
+    """The error for a driver that ended early. The texts in `hidden` are removed from its message."""
 
     driver: str
     label: str

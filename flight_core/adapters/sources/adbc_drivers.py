@@ -1,6 +1,6 @@
-"""What the drivers of ADBC may connect to, and with which options.
+"""What ADBC drivers may connect to, and with which options.
 
-A driver is told an address that was checked: what a name means cannot change before it connects.
+Drivers are given a checked address instead of a name, so that DNS cannot change before they connect.
 """
 
 import re
@@ -31,7 +31,7 @@ _READS = re.compile(r"\s*(?:(?:--[^\n]*\n|/\*.*?\*/)\s*)*(?:select|with|values)\
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a driver is to connect to. `label` is what errors call it."""
+    """The server to connect to. `label` is its name in error messages."""
 
     uri: SplitResult
     host: str
@@ -48,12 +48,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """`schemes` of URIs that it may get, with the port they imply; empty: any, if there is a host.
+    """What is known about a driver.
 
-    `options` are those that it may get: others read files or open connections of their own.
-    `connected` gives all that it gets, for the address that was checked.
-    `parts`: results are asked for in parts, so that no server sends the driver elsewhere.
-    `knows_hosts`: it connects to the address that it is told, and still knows the host, as TLS needs it.
+    `connected` makes all options of the driver, for a checked address.
+    `schemes` are the allowed schemes of URIs with their default ports; empty: all schemes.
+    `options` are the allowed options; others could read files or open further connections.
+    `parts`: results are read part by part, so that the server cannot redirect the driver to another one.
+    `knows_hosts`: the driver takes the address and the host name separately, which TLS needs.
     """
 
     connected: Callable[[Server, str, Options], Options]
@@ -100,8 +101,8 @@ def _flightsql(server: Server, address: str, options: Options) -> Options:
 
 
 def _postgresql(server: Server, address: str, options: Options) -> Options:
-    """Users and passwords are a part of the URI. `host` stays, for TLS; `hostaddr` is what counts. Of options
-    the last one does: a job may run again, so it had better not write."""
+    """User and password go into the URI. libpq connects to `hostaddr`; `host` is for TLS. Of repeated
+    settings the last one counts: transactions are read-only, since a job may run again."""
     parameters = dict(parse_qsl(server.uri.query, keep_blank_values=True))
     unknown = sorted(set(parameters) - _POSTGRES_PARAMETERS)
     if unknown:
@@ -132,18 +133,19 @@ _OTHER = Driver(_other, {}, re.compile("(?!uri$).+"), knows_hosts=False)
 
 
 def driver_of(name: str) -> Driver:
-    """That of a server. What an operator adds gets its options as they are, and in its URI the address."""
+    """The driver of a server. Other drivers, which an operator allowed, get their options unchanged, and a
+    URI with the address."""
     return _KNOWN.get(name, _OTHER)
 
 
 def sqlite_options(path: Path) -> Options:
-    """For reading that file."""
+    """The options for reading that file."""
     return {"uri": f"{path.as_uri()}?mode=ro"}
 
 
 def check_reads(sql: str) -> None:
-    """Statements of SQLite that begin otherwise may write files, or attach others; `_WHERE` would tell where
-    on the server the file is.
+    """Refuse SQLite statements that may write files or attach others, by their first word, and those that would
+    reveal where on the server the file is (`_WHERE`).
 
     Raises:
         InvalidSource

@@ -1,7 +1,6 @@
 """The reading process: `python -P -m flight_core.adapters.sources.adbc_worker`.
 
-Drivers are native code of many authors: one that crashes takes this process down, and nothing else.
-See `row_worker`.
+Drivers are native code from many authors. A crash only affects this process. See `row_worker`.
 """
 
 import importlib
@@ -14,18 +13,18 @@ import pyarrow.flight as fl
 
 from flight_core.adapters.sources.row_worker import run
 
-UNAVAILABLE, MOVED = "unavailable", "moved"  # what a failure may be, besides ""
+UNAVAILABLE, MOVED = "unavailable", "moved"  # kinds of failures; all others are ""
 
 _BATCH_ROWS = 1 << 16
 _AWAY = frozenset({"IO", "TIMEOUT"})
 
 
 class _Moved(Exception):
-    """The server has the rows elsewhere."""
+    """The rows are on another server."""
 
 
 def _readers(cursor: Any, sql: str, *, parts: bool) -> Iterator[Any]:
-    """One after the other; of statements that have no rows one without columns."""
+    """The readers of the result's parts. A statement without a result has one reader without columns."""
     if not parts:
         cursor.execute(sql)
         yield cursor.fetch_record_batch()
@@ -39,7 +38,7 @@ def _readers(cursor: Any, sql: str, *, parts: bool) -> Iterator[Any]:
 
 
 def _stay(part: bytes) -> bytes:
-    """The same part of a Flight SQL result, without the addresses that the driver would follow."""
+    """The same part of a Flight SQL result without locations, so that the driver follows none."""
     info = fl.FlightInfo.deserialize(part)
     endpoints = []
     for endpoint in info.endpoints:
@@ -51,7 +50,7 @@ def _stay(part: bytes) -> bytes:
 
 
 def _stream(request: dict[str, Any], out: Any) -> None:
-    """Nothing is closed: the process ends, and drivers have been seen to hang or crash in that."""
+    """Nothing is closed, since the process ends, and some drivers hang or crash when they are closed."""
     driver = importlib.import_module(f"adbc_driver_{request['driver']}")
     connection = adbc.connect(driver=driver._driver_path(), db_kwargs=request["options"], autocommit=True)
     cursor = connection.cursor()

@@ -1,17 +1,17 @@
-"""Where clients that resolve names by themselves are sent: to addresses that were checked."""
+"""Checked addresses, for client libraries that would resolve names themselves."""
 
 import ipaddress
 import socket
 
-from flight_core.domain.errors import SourceNotAllowed, SourceUnavailable
-from flight_core.infrastructure.http_client import AddressPolicy
+from flight_core.domain.errors import SourceUnavailable
+from flight_core.infrastructure.http_client import AddressPolicy, address_not_allowed
 
 
 def checked_address(host: str, port: int, policy: AddressPolicy) -> str:
-    """An address of `host` that sources may reach. Connect to it, so that it is what was checked. Blocks.
+    """An address of `host` that sources may connect to. Use it instead of the name. Blocks.
 
     Raises:
-        SourceNotAllowed: there is no such address.
+        SourceNotAllowed: none of the addresses is allowed.
         SourceUnavailable: the name has no address.
     """
     try:
@@ -22,13 +22,9 @@ def checked_address(host: str, port: int, policy: AddressPolicy) -> str:
         address = str(entry[4][0]).partition("%")[0]
         if policy.allows(ipaddress.ip_address(address)):
             return address
-    raise SourceNotAllowed(
-        f"'{host}' is an address of this machine or of a private network, which sources may not"
-        " reach; an operator can allow it with SKEIN_INGEST_ALLOW_PRIVATE=true",
-        host=host,
-    )
+    raise address_not_allowed(host)
 
 
 def bracketed(address: str) -> str:
-    """As URIs have it."""
+    """The address in the form for URIs."""
     return f"[{address}]" if ":" in address else address

@@ -1,4 +1,4 @@
-"""Lists that a JSON API sends page by page, kept as lines of JSON on disk."""
+"""Records from a paged JSON API, written to disk as NDJSON."""
 
 import hashlib
 import json
@@ -48,10 +48,10 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ApiSource:
-    """See `Source`. Brings all records as NDJSON; with `incremental` only those that are new.
+    """See `Source`. Fetches all records as NDJSON; with `incremental` only new ones.
 
-    A page that fails is asked for again; those before it are kept. `clock` (monotonic seconds) and
-    `sleep` are for the rate limit.
+    A page that fails is requested again; earlier ones are kept. `clock` (monotonic seconds) and `sleep` are
+    for the rate limit.
     """
 
     options: HttpSourceOptions
@@ -81,7 +81,7 @@ class ApiSource:
 
 
 class _Run:
-    """All pages, one after the other, on their way into one file."""
+    """Fetches all pages, one after another, into one file."""
 
     def __init__(
         self, call: ApiCall, web: Web, path: Path, watermark: Watermark, report: Report, source: ApiSource
@@ -135,13 +135,13 @@ class _Run:
         self._asked.add(mark)
 
     async def _turn(self, request: PageRequest, number: int, page: list[PageAnswer]) -> None:
-        """Add the page to the file, and to `page`; nothing if the server says that there is none."""
+        """Add the page to the file, and to the list `page`, unless the server says that there is none."""
         await self._wait()
         url, body = self._target(request)
         async with self._web.ask(url, home=self._call.url, method=self._call.method, body=body) as response:
             missing = response.status_code == httpx.codes.NOT_FOUND
             if missing and number > 1 and self._call.pagination.numbered:
-                return  # how some servers say that the last page was the last one
+                return  # with some servers, the response after the last page
             if response.status_code != httpx.codes.OK:
                 raise refused(response, self.label)
             content = await self._content(response)
@@ -182,7 +182,7 @@ class _Run:
         return bytes(content)
 
     def _take(self, content: bytes, number: int, response: httpx.Response) -> PageAnswer:
-        """Runs in a thread of its own: the records of a page may be many."""
+        """Process a page. Runs in a worker thread, since a page may have many records."""
         body = self._decoded(content, response)
         records = self._records_of(body, number)
         same = hashlib.sha256(content).digest()
@@ -245,4 +245,4 @@ class _Run:
 
 
 def _no_number(text: str) -> None:
-    """NaN and infinities are null, as in files of JSON."""
+    """NaN and infinities become null, as in JSON files."""

@@ -1,4 +1,4 @@
-"""What the fields of an `api` source say, checked."""
+"""Validating the fields of an `api` source."""
 
 import json
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class ApiCall:
 
 
 def in_query(value: Json) -> str:
-    """As it is written in the query of a URL."""
+    """The value in the query of a URL."""
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 

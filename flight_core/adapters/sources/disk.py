@@ -1,4 +1,4 @@
-"""Writing what was fetched."""
+"""Writing fetched data to disk."""
 
 import errno
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from flight_core.domain.errors import OutOfDisk
 def full_disk_told() -> Iterator[None]:
     """
     Raises:
-        OutOfDisk: the block found no room.
+        OutOfDisk: the disk is full.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Reading the fields of a source, which may come from anywhere."""
+"""Checking the fields of a source."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from flight_core.domain.ingestion import SourceSpec
 def fields_of(spec: SourceSpec, *known: str) -> Mapping[str, object]:
     """
     Raises:
-        InvalidSource: there is a field that the kind does not have.
+        InvalidSource: there is an unknown field.
     """
     unknown = sorted(set(spec.fields) - set(known))
     if unknown:

@@ -1,4 +1,4 @@
-"""Files on the server's own disks, under the folders that an operator allowed."""
+"""Files on the server's own disks, in folders that the operator allowed."""
 
 import glob
 import re
@@ -26,7 +26,7 @@ _MAGIC = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class FileSourceOptions:
-    """Files under `roots` may be read, unless they are under `closed` (the server's own data)."""
+    """Files below `roots` may be read, except those below `closed` (the server's own data)."""
 
     roots: tuple[Path, ...] = ()
     closed: tuple[Path, ...] = ()
@@ -63,7 +63,7 @@ class FileSource:
         return Fetched(files, new_state)
 
     def find_all(self, spec: SourceSpec) -> list[FetchedFile]:
-        """All files that are meant. Blocks. Raises as `fetch`."""
+        """All files that the spec names. Blocks. Raises as `fetch`."""
         found: dict[Path, FetchedFile] = {}
         for given in _paths(spec):
             with _readable(given):
@@ -79,7 +79,7 @@ class FileSource:
         for path, label in files:
             resolved = path.resolve()
             self._check_allowed(resolved, given)
-            with resolved.open("rb"):  # whether that is permitted
+            with resolved.open("rb"):  # checks the permission
                 pass
             yield FetchedFile(resolved, label, resolved.stat().st_size, temporary=False)
 
@@ -208,5 +208,5 @@ def _plain(pattern: Path) -> str:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # not for us to know
+    except OSError:  # no permission to look
         return False

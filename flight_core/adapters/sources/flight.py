@@ -1,6 +1,6 @@
 """Rows of another Arrow Flight server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow.flight as fl
 from flight_core.adapters.sources.addresses import bracketed, checked_address
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.adapters.sources.running import RunningRows
-from flight_core.adapters.sources.web import NoSecrets, checked_headers
+from flight_core.adapters.sources.web import NoSecrets, checked_headers, with_secrets
 from flight_core.application.ports.secrets import Secrets
 from flight_core.application.ports.sources import Rows
 from flight_core.domain.access import Actor
@@ -26,7 +26,7 @@ _SCHEMES = {"grpc": "grpc+tcp", "grpc+tcp": "grpc+tcp", "grpc+tls": "grpc+tls"}
 _CALL_TIMEOUT_S = 60.0
 _SHOWN = 300
 
-Headers = list[Any]  # pairs of bytes, which the stubs take for text
+Headers = list[Any]  # pairs of bytes; the stubs expect strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class FlightSource:
-    """See `RowSource`. Fields: `uri`; `path` or `command`, what the server knows the rows by; `headers`.
+    """See `RowSource`. Fields: `uri`; `path` or `command` for the flight descriptor; `headers`.
 
-    Every batch is validated in full. Endpoints elsewhere are held to the same addresses.
+    Every batch is validated in full. Endpoints on other servers must have an allowed address, too.
     """
 
     policy: AddressPolicy
@@ -59,22 +59,14 @@ class FlightSource:
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         target = _target(spec.fields.get("uri"))
-        headers = self._headers(spec, target)
+        given = checked_headers(spec.fields.get("headers"), self.secrets)
+        revealed = with_secrets(given, self.secrets, target.host)
+        headers = [(name.lower().encode(), value.encode()) for name, value in revealed.items()]
         rows = _FlightRows(self.policy, target, headers, _descriptor(spec))
         return self._running.start(run_id, rows)
 
     def cancel(self, run_id: str) -> None:
         self._running.cancel(run_id)
-
-    def _headers(self, spec: SourceSpec, target: _Target) -> Headers:
-        given = checked_headers(spec.fields.get("headers"), self.secrets)
-        return [(name.lower().encode(), self._value(value, target).encode()) for name, value in given.items()]
-
-    def _value(self, value: object, target: _Target) -> str:
-        if isinstance(value, Mapping):
-            secret = self.secrets.value(str(value["secret"]), host=target.host)
-            return f"{value.get('prefix', '')}{secret}"
-        return str(value)
 
 
 class _FlightRows:
@@ -107,7 +99,7 @@ class _FlightRows:
         return {}
 
     def start(self) -> None:
-        """Ask what there is, and begin with the first part of it."""
+        """Get the flight info, and start to read the first endpoint."""
         with self._translated():
             options = fl.FlightCallOptions(timeout=_CALL_TIMEOUT_S, headers=self._headers)
             info = self._client(self._target).get_flight_info(self._descriptor, options)
@@ -149,7 +141,7 @@ class _FlightRows:
         return reader
 
     def _where(self, endpoint: fl.FlightEndpoint) -> _Target:
-        """The server itself, if it does not say otherwise. Headers stay with its host."""
+        """The server of an endpoint, by default the one that was asked. Headers are sent to no other host."""
         uris = [location.uri.decode() for location in endpoint.locations]
         own = (self._target.host, self._target.port)
         for uri in uris:

@@ -1,4 +1,5 @@
-"""Files behind URLs: streamed to disk, resumed where they broke off, fetched again only if they changed."""
+"""Files from URLs: streamed to disk, resumed after an interruption, and only fetched again if they have
+changed."""
 
 import hashlib
 import re
@@ -45,9 +46,11 @@ _STRONG_AFTER_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class HttpSource:
-    """See `Source`. Fields: `url`, one or a list; `headers` to send to its origin; `checksum`, one a URL.
+    """See `Source`. Fields: `url`, one or a list; `headers` for the URLs' origin; `checksum`, one for each
+    URL.
 
-    Remembers the validators and the SHA-256 of each file. If any file has changed all are fetched.
+    The state has the validators (ETag, Last-Modified) and the SHA-256 of each file. If any file has changed,
+    all are fetched.
     """
 
     options: HttpSourceOptions
@@ -99,7 +102,7 @@ class HttpSource:
 
 
 class _Enough(Exception):
-    """The rest is not needed."""
+    """Enough bytes were received for a preview."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class _Target:
 
 
 class _Download:
-    """One file on its way to disk, over any number of attempts. `known` is what was seen of it before."""
+    """Downloads one file in any number of attempts. `known` is its state in an earlier fetch."""
 
     def __init__(
         self,
@@ -124,9 +127,9 @@ class _Download:
         self.label = label_of(target.url)
         self.known = known
         self.received = 0
-        self.unmodified = False  # the server says so; nothing is on disk
+        self.unmodified = False  # the server said so, and nothing was downloaded
         self._total: int | None = None
-        self._headers = httpx.Headers()  # of the answer that the bytes on disk belong to
+        self._headers = httpx.Headers()  # of the response that the bytes on disk are from
         self._digests = self._new_digests()
         self._report = report
         self._earlier = tuple(earlier)
@@ -147,7 +150,7 @@ class _Download:
     async def run(self, web: Web) -> None:
         """
         Raises:
-            ChecksumMismatch: these are not the bytes that the user means.
+            ChecksumMismatch: the file has another checksum than the user has given.
         """
         await web.persist(partial(self._attempt, web), self.label)
         self._verify()
@@ -182,7 +185,7 @@ class _Download:
         return {"If-Modified-Since": str(modified)} if modified else {}
 
     def _begin(self, response: httpx.Response, options: HttpSourceOptions) -> None:
-        """Decide what the answer means for what is on disk already."""
+        """Decide from the response whether the bytes on disk are kept."""
         status = response.status_code
         self.unmodified = status == httpx.codes.NOT_MODIFIED and bool(self.known) and not self.received
         if self.unmodified or (status == httpx.codes.PARTIAL_CONTENT and self._continues(response)):
@@ -199,7 +202,7 @@ class _Download:
         self._check_size(self._total or 0, options)
 
     def _continues(self, response: httpx.Response) -> bool:
-        """Whether the answer is the rest of what is on disk, and of nothing else."""
+        """Whether the response continues the bytes on disk."""
         match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         if match is None or int(match[1]) != self.received:
             return False
@@ -279,7 +282,7 @@ def _known(state: SourceState | None, count: int) -> list[Mapping[str, object]]:
 
 
 def _strong_validator(headers: httpx.Headers) -> str | None:
-    """What tells that the rest still belongs to the beginning (RFC 9110, 8.8)."""
+    """A strong validator for resuming the download (RFC 9110, 8.8); None if there is none."""
     etag = headers.get("etag", "")
     if etag:
         return None if etag.startswith("W/") else str(etag)

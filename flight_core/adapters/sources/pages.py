@@ -1,4 +1,4 @@
-"""How APIs cut long lists into pages: which request comes after which answer."""
+"""Styles of pagination: which request follows a response."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,8 @@ Json = Any
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What one page adds to the source's own request. `url` None: the source's; another one is complete."""
+    """What the request for a page adds to that of the source. If there is a `url`, it replaces the source's
+    URL and query."""
 
     url: httpx.URL | None = None
     query: Mapping[str, Json] = field(default_factory=dict)
@@ -27,7 +28,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """`number` counts from 1; `link` is where the header `Link` leads as `next`."""
+    """A response. `number` counts from 1; `link` is the `next` URL in the header `Link`."""
 
     number: int
     url: httpx.URL
@@ -56,10 +57,10 @@ class Pagination:
         return self._numbered(request, self.start)
 
     def after(self, request: PageRequest, answer: PageAnswer, taken: int) -> PageRequest | None:
-        """The next request, `taken` records having come so far; None at the end.
+        """The next request, after `taken` records so far; None at the end.
 
         Raises:
-            InvalidSource: the answer leads nowhere.
+            InvalidSource: the response has no valid next page.
         """
         match self.style:
             case "page":
@@ -76,7 +77,7 @@ class Pagination:
 
     @property
     def numbered(self) -> bool:
-        """Whether the server may ignore what it is asked for, and send the same page for ever."""
+        """Whether pages are requested by number. A server that ignores it sends the same page forever."""
         return self.style in ("page", "offset")
 
     def _numbered(self, request: PageRequest, number: int) -> PageRequest:
@@ -96,7 +97,8 @@ class Pagination:
 
 
 def dig(value: Json, path: str) -> Json:
-    """What `path` leads to: keys and indexes joined by dots, such as `data.-1.id`; None if nothing."""
+    """The value at `path`, which is keys and indexes joined by dots, such as `data.-1.id`; None without
+    one."""
     for step in path.split(".") if path else ():
         if isinstance(value, Mapping):
             value = value.get(step)
@@ -111,7 +113,7 @@ def dig(value: Json, path: str) -> Json:
 def parsed_pagination(given: object) -> Pagination:
     """
     Raises:
-        InvalidSource: it is not a style with its fields.
+        InvalidSource: it is not a valid pagination.
     """
     if given is None:
         return Pagination()

@@ -1,4 +1,4 @@
-"""Rows that a process of its own reads or makes: it may crash, hang or take too much memory alone."""
+"""Rows from a separate process, which may crash, hang or use too much memory without affecting the server."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from flight_core.domain.query import Pins
 _TOLD_BYTES = 64 << 10
 _PATIENCE_S = 2.0
 
-# Why the worker has ended early, from its exit code and, with FAILED, what it told.
+# Makes the error for a worker that ended early, from its exit code and, for FAILED, its message.
 Explain = Callable[[int, Mapping[str, str]], FlightCoreError]
 
 
 class ProcessRows:
-    """See `Rows`. `worker` is a module that answers `request` with an Arrow stream. `closed` is called once
+    """See `Rows`. `worker` is a module that answers `request` with an Arrow stream. `closed` is called after
     the process has ended."""
 
     def __init__(
@@ -42,7 +42,7 @@ class ProcessRows:
         self._pins = pins
         self._explain = explain
         self._closed = closed
-        self._lock = threading.Lock()  # of the process, whose number is another's once it was waited for
+        self._lock = threading.Lock()  # after the process was waited for, its pid may belong to another one
         self._cancelled = False
         self._errors: Any = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,7 +58,7 @@ class ProcessRows:
         return self._pins
 
     def start(self) -> None:
-        """Until the columns are known."""
+        """Start the process and wait for the schema."""
         with self._lock:
             if self._cancelled:
                 raise Cancelled("the reading was cancelled")
@@ -114,7 +114,7 @@ class ProcessRows:
             self._process.kill()
 
     def _end(self) -> int:
-        """The exit code. What does not end by itself is made to."""
+        """The exit code. Kills the process if it does not end by itself."""
         assert self._process is not None
         try:
             return self._process.wait(_PATIENCE_S)
@@ -123,7 +123,7 @@ class ProcessRows:
             return self._process.wait()
 
     def _failure(self) -> FlightCoreError:
-        """Why the stream has ended early."""
+        """The error for a stream that ended early."""
         code = self._end()
         if self._cancelled:
             return Cancelled("the reading was cancelled")

@@ -1,4 +1,4 @@
-"""Rejected rows as a source: a Parquet file of their values as text, with where each is from."""
+"""Rejected rows as a source: a Parquet file of their values as text, with the origin of each row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ from flight_core.domain.source_state import SourceState
 
 @dataclass(frozen=True, slots=True)
 class RejectsSource:
-    """See `Source`. The fields are `dataset_id` and `version`, those of a quarantine.
+    """See `Source`. The fields are `dataset_id` and `version` of a quarantine.
 
-    Rows of jobs that committed nothing are left out: their good rows are not there either.
+    Rows of jobs that committed nothing are left out, since the good rows of these jobs are not in the
+    dataset.
     """
 
     store: TableStore
@@ -43,7 +44,7 @@ class RejectsSource:
     def _refuse_replayed(self, ref: VersionRef) -> None:
         """
         Raises:
-            Conflict: these rows, or some of them, were replayed by now. Jobs that replay run alone.
+            Conflict: some of these rows were replayed since. (Replays are exclusive jobs.)
         """
         since = (
             version for version in self.store.history(ref.dataset_id) if version.ref.version > ref.version
@@ -88,7 +89,7 @@ def _flat(batch: pa.RecordBatch, names: list[str], schema: pa.Schema) -> pa.Reco
 
 
 def _is_ragged(batch: pa.RecordBatch) -> Any:
-    """Lines that are no rows have broken nothing else."""
+    """Which rows are lines that could not be parsed as rows; these break no other rule."""
     first = pc.call_function("list_element", [batch.column("rules"), 0])
     return pc.call_function("equal", [first, pa.scalar(RAGGED_RULE)])
 

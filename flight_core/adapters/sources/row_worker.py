@@ -1,8 +1,8 @@
-"""What processes have in common that read or make rows.
+"""The main loop of worker processes that produce rows.
 
-They read one request, a line of JSON, from standard input and write an Arrow stream to standard output.
-They end when standard input is closed. Exit codes are below; with FAILED the last line of standard error
-is JSON.
+They read one request, a line of JSON, from standard input, and write an Arrow stream to standard output. They
+end when standard input is closed. The exit codes are below; for FAILED, the last line of standard error is
+JSON.
 """
 
 import json
@@ -24,7 +24,7 @@ _LOOK_S = 0.2
 
 
 def run(stream: Callable[[dict[str, Any], Any], None], failure: Callable[[BaseException], object]) -> None:
-    """Answer the request with what `stream` writes, or with what `failure` says of its exception. Does not
+    """Answer the request by calling `stream`; if that raises, report the result of `failure`. Does not
     return."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -38,7 +38,7 @@ def run(stream: Callable[[dict[str, Any], Any], None], failure: Callable[[BaseEx
     code = 0
     try:
         stream(request, out)
-    except BaseException as error:  # foreign code raises what it likes
+    except BaseException as error:  # foreign code may raise anything
         sys.stderr.write("\n" + json.dumps(failure(error)) + "\n")
         sys.stderr.flush()
         code = FAILED

@@ -1,4 +1,4 @@
-"""The rows of other servers that are being read, so that whoever asked for them can stop it."""
+"""Keeping track of the rows that are being read, so that they can be cancelled."""
 
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -8,7 +8,7 @@ from flight_core.application.ports.sources import Rows
 
 class RemoteRows(Rows, Protocol):
     def start(self) -> None:
-        """Connect, and ask for the rows. `cancel` works meanwhile."""
+        """Connect and request the rows. `cancel` works meanwhile."""
 
     def cancel(self) -> None:
         """From any thread; harmless after `close`."""
@@ -18,7 +18,7 @@ R = TypeVar("R", bound=RemoteRows)
 
 
 class RunningRows:
-    """By the id of their run, for as long as somebody has them. Thread-safe."""
+    """The rows by the id of their run, as long as they are in use. Thread-safe."""
 
     def __init__(self) -> None:
         self._runs: WeakValueDictionary[str, RemoteRows] = WeakValueDictionary()

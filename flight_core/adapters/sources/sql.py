@@ -1,4 +1,4 @@
-"""SQL over what is here already."""
+"""SQL over the datasets of this server."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,9 +19,9 @@ _DOOR = "ingestion"
 
 @dataclass(frozen=True, slots=True)
 class SqlSource:
-    """See `RowSource`. Fields: `sql`, one statement that reads, and `params` for it.
+    """See `RowSource`. Fields: `sql`, a single read, and its `params`.
 
-    The versions that it reads are those that are current when the run begins. It counts as a stream.
+    It reads the versions that are current when the run starts, and takes one of the server's streams.
     """
 
     plan_query: PlanQuery
@@ -34,13 +34,13 @@ class SqlSource:
         return self.open_query(_statement(spec), actor=actor, door=_DOOR, query_id=run_id)
 
     def cancel(self, run_id: str) -> None:
-        with suppress(QueryNotFound):  # not begun: whoever cancels asks again
+        with suppress(QueryNotFound):  # not started yet: the caller repeats the call
             self.open_query.log.cancel(run_id, actor=LOCAL)
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedSource(SqlSource):
-    """The same with the field `pins`: the versions that are read, as id and number by name."""
+    """The same with the field `pins`: the versions to read, as dataset id and number by name."""
 
     def open(self, spec: SourceSpec, *, actor: Actor, run_id: str) -> Rows:
         pins = pins_of(spec.fields["pins"])
@@ -49,7 +49,7 @@ class DerivedSource(SqlSource):
 
 
 def pins_of(given: Any) -> Pins:
-    """Of a run's spec: id and version by name, and since when, where only the rows since then are wanted."""
+    """The pins in a run's spec: dataset id and version by name, and a third value for `AddedRows.since`."""
     return {name: AddedRows(*ref) if len(ref) > 2 else VersionRef(*ref) for name, ref in given.items()}
 
 

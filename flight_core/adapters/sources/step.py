@@ -1,4 +1,4 @@
-"""Rows that an installed step makes of datasets, in a process of its own."""
+"""Rows that an installed step makes from datasets, in a separate process."""
 
 import base64
 import difflib
@@ -36,7 +36,7 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """`modules` hold steps, besides entry points; `memory_bytes` is what one may hold."""
+    """Steps are entry points, and functions in `modules`. `memory_bytes` limits the process of a step."""
 
     modules: tuple[str, ...] = ()
     memory_bytes: int = 3 << 30
@@ -44,7 +44,7 @@ class StepOptions:
 
 @dataclass(slots=True)
 class InstalledSteps:
-    """Implements `Steps`. They are looked up once."""
+    """Implements `Steps`. The list is loaded once."""
 
     options: StepOptions
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -102,12 +102,12 @@ def _not_loaded(_code: int, told: Mapping[str, str]) -> FlightCoreError:
 
 @dataclass(frozen=True, slots=True)
 class StepSource:
-    """See `RowSource`. Fields: `step`, `params` for it, and `pins`: the versions that it is given, as id and
-    number by name."""
+    """See `RowSource`. Fields: `step`, its `params`, and `pins`: the versions of its inputs, as dataset id
+    and number by name."""
 
     steps: InstalledSteps
     store: TableStore
-    holding: Callable[[str], AbstractContextManager[None]]  # keeps a dataset's files
+    holding: Callable[[str], AbstractContextManager[None]]  # keeps a dataset's files from being deleted
     _running: RunningRows = field(default_factory=RunningRows)
 
     def check(self, spec: SourceSpec, *, actor: Actor) -> frozenset[DatasetName]:
@@ -155,13 +155,13 @@ def _fields(spec: SourceSpec) -> tuple[str, Mapping[str, object], Mapping[str, A
 
 
 def _labels(request: Mapping[str, Any]) -> Mapping[str, str]:
-    """What messages call the files."""
+    """The names for the files in error messages."""
     return {file: name for name, given in request["inputs"].items() for file in given["files"]}
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a step has ended early."""
+    """The error for a step that ended early."""
 
     step: str
     memory_bytes: int

@@ -1,7 +1,7 @@
 """The process of a step: `python -P -m flight_core.adapters.sources.step_worker`.
 
-Steps are the operator's code: one that crashes or takes too much memory takes this process down, and
-nothing else. See `row_worker`. Without a step in its request it lists the steps there are.
+A step that crashes or uses too much memory only affects this process. See `row_worker`. If the request has no
+step, the installed steps are listed.
 """
 
 import base64
@@ -34,7 +34,8 @@ _WIDENED = pl.ScanCastOptions(
 
 
 def installed(modules: Sequence[str]) -> Mapping[str, Callable[..., Any]]:
-    """By name: entry points, then the public functions of the modules, which may be files."""
+    """The steps by name: entry points, and the public functions of the modules, which may be paths of
+    files."""
     found = {point.name: point.load() for point in entry_points(group=GROUP)}
     for name in modules:
         module = _module(name)
@@ -99,7 +100,7 @@ def _table(given: Mapping[str, Any]) -> pl.LazyFrame:
 
 
 def _rows(request: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
-    """The result in pieces; the first has no rows and tells the columns."""
+    """The result in pieces. The first one has no rows, only the columns."""
     step = installed(request["modules"])[request["step"]]
     inputs = {name: _table(given) for name, given in request["inputs"].items()}
     result = step(inputs, **request["params"])

@@ -1,4 +1,4 @@
-"""What a client has sent before, in any number of parts."""
+"""Uploads as a source."""
 
 import os
 import shutil
@@ -21,7 +21,8 @@ from flight_core.domain.upload import Upload
 
 @dataclass(frozen=True, slots=True)
 class UploadSource:
-    """See `OwnedSource`. Fields: `id` or a list of them, and `keep` to use the upload again afterwards."""
+    """See `OwnedSource`. Fields: `id`, one or a list, and `keep`, so that the upload is not deleted
+    afterwards."""
 
     uploads: UploadStore
 
@@ -61,7 +62,7 @@ class UploadSource:
         return upload
 
     def _linked(self, upload_id: str, path: Path) -> FetchedFile:
-        """The job has a name of its own for the bytes: whoever deletes the upload does not disturb it."""
+        """Link the file into the job's folder, so that it stays if the upload is deleted."""
         upload = self._complete(upload_id)
         try:
             source = self.uploads.path(upload.id)

@@ -1,4 +1,4 @@
-"""Which records of an API are new: those past the largest value of a field that was seen before."""
+"""Incremental fetches: which records of an API are new, by the largest value of a field so far."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ Key = tuple[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Incremental:
-    """`field` is a path within a record; its largest value is sent as `param` by the next fetch."""
+    """`field` is a path in a record. The next fetch sends its largest value as `param`."""
 
     field: str
     param: str
@@ -27,10 +27,10 @@ class Incremental:
 
 
 class Watermark:
-    """The largest value so far, and the records that have it.
+    """The largest value so far, and digests of the records that have it.
 
-    Servers disagree on whether `since` includes its own moment. So records at the watermark are told
-    apart by what is in them: one that was seen is not taken again, one that came later is.
+    Servers disagree on whether a time includes records of exactly that time. So records at the watermark are
+    told apart by their content: those that were seen before are skipped, others are taken.
     """
 
     def __init__(self, incremental: Incremental | None, state: SourceState | None) -> None:
@@ -43,7 +43,7 @@ class Watermark:
         self._ties = set(self._seen)
 
     def asked(self, request: PageRequest) -> PageRequest:
-        """The first request, for what is new only."""
+        """The first request, with the parameter for new records only."""
         if self._incremental is None:
             return request
         since = self._incremental.start if self._since is None else self._since
@@ -93,7 +93,7 @@ class Watermark:
 def parsed_incremental(given: object) -> Incremental | None:
     """
     Raises:
-        InvalidSource: it is not a field and a parameter.
+        InvalidSource: it is not valid.
     """
     if given is None:
         return None
@@ -111,7 +111,7 @@ def parsed_incremental(given: object) -> Incremental | None:
 
 
 def _key(value: Json) -> Key | None:
-    """Something to compare, and of which sort it is. Times compare as times, in whatever zone."""
+    """The sort of a value, and the value to compare it by. Times are compared across time zones."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Requests to wherever users say: what may be asked, who is told which secret, and when to ask again."""
+"""HTTP requests for sources: validation, secrets, redirects and retries."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -32,8 +32,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, slots=True)
 class HttpSourceOptions:
-    """`timeout_s` is for a whole transfer with its retries, `read_timeout_s` for one silence in it.
-    `allow_private` opens every address there is, `allow_loopback` only this machine's."""
+    """`timeout_s` is for a whole fetch with its retries, `read_timeout_s` for a single read.
+    `allow_private` allows every address, `allow_loopback` only those of this machine."""
 
     allow_private: bool = False
     allow_loopback: bool = False
@@ -48,7 +48,7 @@ class HttpSourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class NoSecrets:
-    """See `Secrets`. There are none."""
+    """See `Secrets`. Has no secrets."""
 
     def require(self, name: str) -> None:
         raise SecretNotFound(f"there is no secret '{name[:64]}'", secret=name[:64])
@@ -59,7 +59,7 @@ class NoSecrets:
 
 
 class Interrupted(Exception):
-    """It may work the next time, after `wait_s` seconds if the server said so."""
+    """The request may be retried, after `wait_s` seconds if the server said so."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -69,7 +69,7 @@ class Interrupted(Exception):
 def parsed_url(given: object, kind: str) -> httpx.URL:
     """
     Raises:
-        InvalidSource: it is none that may be fetched.
+        InvalidSource: it is not an HTTP URL.
     """
     if not isinstance(given, str):
         raise InvalidSource(f"a source of kind '{kind}' needs 'url', an http or https URL")
@@ -83,7 +83,7 @@ def parsed_url(given: object, kind: str) -> httpx.URL:
 
 
 def label_of(url: httpx.URL) -> str:
-    """What errors call it: without user, password and query, which may hold secrets."""
+    """The URL in error messages: without user, password and query, which may contain secrets."""
     return f"{url.host}{url.path}"[:200]
 
 
@@ -103,7 +103,7 @@ def checked_headers(given: object, secrets: Secrets) -> Mapping[str, object]:
 
 
 def check_value(value: object, what: str, secrets: Secrets) -> None:
-    """A text as it is, or `{"secret": NAME, "prefix": TEXT}`."""
+    """Accepts a text, or `{"secret": NAME, "prefix": TEXT}`."""
     match value:
         case str() if value.isprintable():
             return
@@ -116,7 +116,7 @@ def check_value(value: object, what: str, secrets: Secrets) -> None:
 
 
 def with_secrets(given: Mapping[str, object], secrets: Secrets, host: str) -> dict[str, str]:
-    """The values as they are sent to `host`."""
+    """The values with their secrets, to be sent to `host`."""
     return {name: _revealed(value, secrets, host) for name, value in given.items()}
 
 
@@ -131,7 +131,7 @@ def _revealed(value: object, secrets: Secrets, host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """An open client. `headers` are what the user wants to be sent, with secrets by name."""
+    """An open client. `headers` are those of the user, with secrets by name."""
 
     client: httpx.AsyncClient
     options: HttpSourceOptions
@@ -148,11 +148,11 @@ class Web:
         headers: Mapping[str, str] | None = None,
         body: object = None,
     ) -> AsyncIterator[httpx.Response]:
-        """The answer, after redirects, its body unread. The user's headers go to the origin of `home`
-        alone (None: of `url`), `headers` wherever the redirects lead.
+        """The response after redirects, with an unread body. The user's headers are only sent to the origin
+        of `home` (None: of `url`); `headers` are sent to all servers.
 
         Raises:
-            Interrupted: it may work the next time.
+            Interrupted: the request may be retried.
             InvalidSource, SourceNotAllowed, SourceUnavailable.
         """
         label = label_of(url)
@@ -201,10 +201,10 @@ class Web:
         return Interrupted(reason, wait_s)
 
     async def persist(self, action: Callable[[], Awaitable[None]], label: str) -> None:
-        """Repeat `action` until it is not interrupted.
+        """Repeat `action` while it raises Interrupted.
 
         Raises:
-            SourceUnavailable: it never was.
+            SourceUnavailable: all attempts were interrupted.
         """
         options = self.options
         retries = stamina.retry_context(
@@ -229,10 +229,10 @@ class Web:
 async def open_web(
     options: HttpSourceOptions, headers: Mapping[str, object], secrets: Secrets, label: str
 ) -> AsyncIterator[Web]:
-    """For all that one fetch asks, within the time there is for it; `label` is what it is called.
+    """A client for all requests of a fetch, which has a time limit. `label` is its name in error messages.
 
     Raises:
-        DeadlineExceeded: it was not enough.
+        DeadlineExceeded: the fetch took too long.
     """
     policy = AddressPolicy(allow_private=options.allow_private, allow_loopback=options.allow_loopback)
     client = build_client(
@@ -249,7 +249,7 @@ async def open_web(
 
 
 def refused(response: httpx.Response, label: str) -> InvalidSource:
-    """The failure for an answer that will not change."""
+    """The error for a response for which a retry is pointless."""
     status = response.status_code
     hint = "send credentials in 'headers'" if status in (401, 403) else "check the URL"
     return InvalidSource(f"{label} answered {status} {response.reason_phrase}; {hint}", status=status)
@@ -266,7 +266,7 @@ def _joined(base: httpx.URL, location: str, label: str) -> httpx.URL:
 
 
 def _bare(given: str) -> str:
-    """Enough of a text that is no URL to recognise it, without what may be a password."""
+    """The beginning of a text that is not a URL, without a possible password."""
     return re.sub(r"//[^/@]*@", "//", given.partition("?")[0])[:200]
 
 

@@ -1,7 +1,7 @@
-"""Traces for a collector that speaks OTLP over HTTP. Needs the extra `otel`.
+"""Tracing with OpenTelemetry, exported by OTLP over HTTP. Needs the extra `otel`.
 
-The variables of OpenTelemetry itself (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS
-and so on) are read by its own libraries.
+The environment variables of OpenTelemetry (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS
+and so on) apply.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from flight_core.application.ports.tracing import Fields
 from flight_core.application.ports.tracing import Span as TracedSpan
 
-_EXPORT_TIMEOUT_S = 3.0  # a stop waits that long for a collector that is not there
+_EXPORT_TIMEOUT_S = 3.0  # a shutdown waits that long for an unreachable collector
 _STANDARD = {"sql": "db.query.text", "error": "error.type"}
 
 
 @dataclass(frozen=True, slots=True)
 class OtlpOptions:
-    """`endpoint` is the collector's URL, without `/v1/traces`. `sql`: whether spans hold statements."""
+    """`endpoint` is the collector's URL, without `/v1/traces`. `sql`: whether spans contain statements."""
 
     endpoint: str
     version: str
@@ -34,8 +34,8 @@ class OtlpOptions:
 
 
 class OtlpTracer:
-    """Sends spans in batches, from a thread of its own, until `close`. What does not fit its queue, or the
-    collector does not take, is lost and logged."""
+    """Sends spans in batches, from a background thread, until `close`. Spans that do not fit into the queue,
+    or that the collector does not accept, are dropped; that is logged."""
 
     def __init__(self, options: OtlpOptions) -> None:
         ours = Resource({"service.name": "skein", "service.version": options.version})
@@ -63,7 +63,7 @@ class OtlpTracer:
         )
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send the pending spans, and stop."""
         self.provider.shutdown()
 
     def _attributes(self, fields: Fields) -> dict[str, str | int | float | bool]:
@@ -94,7 +94,7 @@ class OtlpSpan:
 
 
 class _WithoutValues(SpanProcessor):
-    """Takes the query strings of URLs out, which can hold SQL."""
+    """Removes the query strings of URLs, which may contain SQL."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if span.attributes and "url.query" in span.attributes:
@@ -105,7 +105,8 @@ class _WithoutValues(SpanProcessor):
 
 
 def ids_of_current() -> Mapping[str, str]:
-    """`trace_id` and `span_id` of what is current, as OpenTelemetry names them in logs; empty without."""
+    """`trace_id` and `span_id` of the current span, as OpenTelemetry names them in logs; empty without
+    one."""
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
         return {}
@@ -116,7 +117,8 @@ def ids_of_current() -> Mapping[str, str]:
 
 
 def _attributes(fields: Fields) -> dict[str, str | int | float | bool]:
-    """Names of ours get a prefix, unless there is a standard one for what they say."""
+    """The fields as attributes: with their standard name if there is one, otherwise with the prefix
+    `skein.`."""
     return {
         _STANDARD.get(name, name if "." in name else f"skein.{name}"): value
         for name, value in fields.items()

@@ -1,6 +1,6 @@
-"""Uploads as files: one folder each, with the bytes and a note of what they are.
+"""Uploads in folders: one for each upload, with its bytes and a JSON file that describes them.
 
-The length of the file is the offset, so nothing has to be remembered when the process dies.
+The size of the file is the offset, so nothing is lost when the process dies.
 """
 
 import errno
@@ -126,7 +126,7 @@ class _Writer:
         self._dismissed = False
 
     def dismiss(self) -> None:
-        """Nothing is written from now on."""
+        """Refuse further writes."""
         with self._lock:
             self._dismissed = True
 

@@ -1,1 +1,1 @@
-"""What the rows of a dataset have to be like."""
+"""Contracts of datasets."""

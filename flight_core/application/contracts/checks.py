@@ -1,4 +1,4 @@
-"""Holding the rows of a dataset that are there against a contract, as a job."""
+"""Checking the existing rows of a dataset against a contract, as a job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ _RETRY_AFTER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CheckDataset:
-    """Queue a job that holds the rows that are there against a contract: the one in force now, or one on
-    trial. It changes nothing. One that waits or runs already, by the same contract, is the answer.
+    """Queue a job that checks the existing rows against the current contract, or one to try out. It changes
+    nothing. If a job with the same contract is queued or running, returns that instead.
 
     Raises:
         DatasetNotFound, ContractNotFound, InvalidContract, PermissionDenied.
@@ -69,10 +69,10 @@ class CheckDataset:
 
 @dataclass(frozen=True)
 class RunCheck(MaintenanceRunner):
-    """See `Runner`. Memory is bounded; the rows are those of the version that is current when it begins.
+    """See `Runner`. Checks the version that is current when it starts, with bounded memory.
 
-    The result is what was found (see `CheckReport`), with `version`, and `violation`: why an ingestion of
-    these rows would fail, None if it would not.
+    The result is the report (see `CheckReport`) with the `version`, and with the `violation` for which an
+    ingestion of these rows would fail; None if it would not.
     """
 
     datasets: DatasetRepository

@@ -1,4 +1,4 @@
-"""Contracts of datasets: set, read, described, withdrawn."""
+"""Setting, reading, describing and withdrawing contracts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from flight_core.domain.repositories.contracts import ContractRepository
 
 @dataclass(frozen=True, slots=True)
 class SetContract:
-    """From the next ingestion on, rows are held against this contract. The dataset need not exist yet.
+    """Set the contract that rows are checked against from now on. The dataset need not exist yet.
 
     Raises:
         InvalidContract
-        InvalidDatasetName: rejected rows have no contract.
+        InvalidDatasetName: it is a quarantine, which has no contract.
     """
 
     contracts: ContractRepository
@@ -38,7 +38,7 @@ class SetContract:
 
 @dataclass(frozen=True, slots=True)
 class GetContract:
-    """The contract in force, or the one of that version; raises ContractNotFound."""
+    """The current contract, or that version of it; raises ContractNotFound."""
 
     contracts: ContractRepository
 
@@ -55,7 +55,7 @@ class GetContract:
 
 @dataclass(frozen=True, slots=True)
 class ListContracts:
-    """Those in force of datasets that the actor sees, ordered by name."""
+    """The current contracts of datasets that the actor sees, ordered by name."""
 
     contracts: ContractRepository
 
@@ -66,7 +66,7 @@ class ListContracts:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawContract:
-    """Rows are not checked any more; what was rejected stays. Raises ContractNotFound."""
+    """Remove the contract. Rows that were rejected stay in the quarantine. Raises ContractNotFound."""
 
     contracts: ContractRepository
     clock: Clock
@@ -79,7 +79,7 @@ class WithdrawContract:
 
 @dataclass(frozen=True, slots=True)
 class ContractStanding:
-    """`newest` is None where nothing tells how old the data is; `rejects` where nothing was rejected."""
+    """`newest` and `age_s` are None if the age of the data is unknown, `rejects` if no rows were rejected."""
 
     stored: StoredContract
     newest: datetime | None
@@ -89,7 +89,7 @@ class ContractStanding:
 
 @dataclass(frozen=True, slots=True)
 class DescribeContract:
-    """The contract, how fresh the data is, and where its rejected rows are. Raises as `GetContract`."""
+    """The contract, the age of the data, and the quarantine. Raises as `GetContract`."""
 
     get_contract: GetContract
     prepare: PrepareCheck

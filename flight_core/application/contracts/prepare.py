@@ -1,4 +1,4 @@
-"""What the rows of a job are to be held against."""
+"""Preparing the check of a job's rows."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from flight_core.domain.repositories.contracts import ContractRepository
 from flight_core.domain.repositories.datasets import DatasetRepository
 
 _NOWHERE = DatasetName("preview")
-# The stored types that a contract can name.
+# The storage types that contracts can express.
 _TYPES = re.compile(
     r"bool|int(8|16|32|64)|float|double|string|date32\[day\]|timestamp\[us(, tz=UTC)?\]"
     r"|decimal128\(\d+, \d+\)"
@@ -36,9 +36,10 @@ _TYPES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PreparedCheck:
-    """`base_version` is the version that the check counts on, -1: there is none; None: any will do.
+    """`base_version` is the version that the check depends on (-1: the dataset has none); None: it depends on
+    none.
 
-    `stored` are the columns that the rows are to go into, None where they bring their own."""
+    `stored` is the schema of the dataset that the rows are added to; None if they define the schema."""
 
     check: Check | None
     base_version: int | None = None
@@ -47,7 +48,7 @@ class PreparedCheck:
 
 @dataclass(frozen=True, slots=True)
 class PrepareCheck:
-    """What the rows of a job are to be held against; nothing where there is no contract."""
+    """Prepares the check of a job's rows; without a contract there is none."""
 
     contracts: ContractRepository
     datasets: DatasetRepository
@@ -81,8 +82,8 @@ class PrepareCheck:
         return PreparedCheck(check, -1 if stays is None else stays.ref.version, columns)
 
     def tried(self, name: DatasetName | None, trial: Contract | None) -> PreparedCheck:
-        """For rows that are only looked at, before they go into `name`: by the contract on trial, or else by
-        that of the dataset. Not asked: how new they are, and which keys are there already."""
+        """The check for a preview of rows for `name`, against the contract `trial`, or else that of the
+        dataset. Freshness and existing keys are not checked."""
         stays = None if name is None else self._stays(name)
         columns = None if stays is None else stays.schema
         known = None if name is None or trial is not None else self.contracts.find(name)
@@ -96,7 +97,7 @@ class PrepareCheck:
 
     @staticmethod
     def _completed(stored: StoredContract, stays: DatasetVersion | None) -> StoredContract:
-        """With the types that columns have in the dataset: what is replayed is all text."""
+        """The contract, completed by the types of the dataset's columns, since replayed rows are all text."""
         if stays is None:
             return stored
         known = {column.name.lower(): column for column in stored.contract.columns}
@@ -114,7 +115,7 @@ class PrepareCheck:
         return replace(stored, contract=contract)
 
     def newest(self, contract: Contract, version: DatasetVersion | None) -> datetime | None:
-        """The latest value of the freshness column; None where the files do not tell."""
+        """The latest value of the freshness column, from the file statistics; None if unknown."""
         if version is None or contract.freshness is None or contract.freshness.column is None:
             return None
         wanted = contract.freshness.column.lower()
@@ -144,19 +145,19 @@ def for_changed_rows(contract: Contract) -> Contract:
 
 
 def guiding(stored: pa.Schema, policy: SchemaPolicy) -> pa.Schema:
-    """The columns that say how new values are to be read: not numbers that may become wider by them."""
+    """The columns whose types new values are parsed with: all but numbers that may be widened."""
     if policy is not SchemaPolicy.WIDEN:
         return stored
     return pa.schema([field for field in stored if not is_number(field.type)])
 
 
 def contract_type(name: str) -> str | None:
-    """The type of a stored column as a contract names it; None for those that it cannot."""
+    """The name of a storage type in a contract; None if contracts cannot express it."""
     return name if _TYPES.fullmatch(name) else None
 
 
 def moment_of(value: object) -> datetime | None:
-    """A date is its first moment; a moment without a zone is taken to be in UTC."""
+    """A date or timestamp as a datetime. Dates start at midnight; without a time zone it is UTC."""
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):
@@ -165,6 +166,6 @@ def moment_of(value: object) -> datetime | None:
 
 
 def _replayed_missing(contract: Contract) -> MissingColumns:
-    """Rows of several sources are replayed together: one may lack what another has."""
+    """Rows of several sources are replayed together, so some may lack columns that others have."""
     refuses = contract.missing_columns is MissingColumns.REFUSE
     return MissingColumns.NULL if refuses else contract.missing_columns

@@ -1,4 +1,4 @@
-"""A contract that the current rows keep, proposed from what their columns are like."""
+"""Proposing a contract that the current rows satisfy, from their column profiles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,12 +24,12 @@ from flight_core.domain.profile import ColumnProfile
 from flight_core.domain.query import quoted
 from flight_core.domain.repositories.datasets import DatasetRepository
 
-_ROWS_A_MEMBER = 10  # that an enum is proposed for, on average
-_NEARLY = 0.9  # of the rows: so many distinct values, by estimate, may be all of them
-_MAX_KEYS = 3  # that are tried
-_KEY_ROWS = 20_000_000  # beyond that, somebody has to know
+_ROWS_A_MEMBER = 10  # on average, for which an enum is proposed
+_NEARLY = 0.9  # with that share of distinct values, by estimate, a column may be unique
+_MAX_KEYS = 3  # columns that are tried as a key
+_KEY_ROWS = 20_000_000  # no key is searched in larger versions
 _PATTERN_ROWS = 1_000_000
-# What texts often are; said in what all engines understand alike.
+# Common patterns, in the syntax that all regular expression engines share.
 _FORMS = (
     "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
     "^[^@ ]+@[^@ ]+[.][^@ ]+$",
@@ -39,7 +39,7 @@ _FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class ProposeContract:
-    """A draft to go on from: what holds for the rows of a version need not hold for all.
+    """A draft of a contract, from the rows of one version.
 
     Raises as `ComputeProfile`.
     """
@@ -74,7 +74,7 @@ class ProposeContract:
 
 @dataclass(frozen=True, slots=True)
 class InferContract:
-    """A contract proposed from the current rows, if they are few; else the job that proposes it.
+    """A contract proposed from the current rows if they are few; otherwise the job that proposes it.
 
     Raises:
         DatasetNotFound, PermissionDenied, and as `ProposeContract`.
@@ -89,7 +89,7 @@ class InferContract:
         dataset = get_seen(self.datasets, name, actor)
         version = dataset.current
         if is_quick(version):
-            with suppress(TooManyStreams):  # the job waits for one
+            with suppress(TooManyStreams):  # a job can wait for a stream
                 return self.propose(dataset.name, version)
         options = {"version": version.ref.version}
         return self.start.queue(dataset.name, Task.INFER, actor=actor, options=options)
@@ -97,7 +97,7 @@ class InferContract:
 
 @dataclass(frozen=True)
 class RunInference(LookAtVersion):
-    """The result is the `contract`, and the `version` that it is proposed from."""
+    """The result is the proposed `contract` and the `version` it was made from."""
 
     propose: ProposeContract
 
@@ -112,7 +112,7 @@ class RunInference(LookAtVersion):
 def _patterns(
     read: VersionQueries, profiles: Sequence[ColumnProfile], columns: Sequence[ColumnContract]
 ) -> Mapping[str, str]:
-    """By column, the first of the forms that its values have, as far as they are looked at."""
+    """For each column, the first pattern that its values match, in the rows that are examined."""
     asked = [
         (profile.name, form)
         for profile, column in zip(profiles, columns, strict=True)
@@ -129,7 +129,7 @@ def _patterns(
 
 
 def _keys(read: VersionQueries, profiles: Sequence[ColumnProfile]) -> Iterator[str]:
-    """The first column whose values are all different, if there is one."""
+    """The first column with unique values, if there is one."""
     rows = read.version.row_count
     likely = [
         profile.name
@@ -174,7 +174,7 @@ def _proposed(profile: ColumnProfile, rows: int) -> ColumnContract:
 
 
 def _bounds(profile: ColumnProfile) -> tuple[Decimal | None, Decimal | None]:
-    """Of numbers, where no value is NaN."""
+    """Minimum and maximum, of numeric columns without NaN."""
     numeric = profile.type.startswith(("int", "uint", "float", "double", "decimal"))
     if not numeric or profile.nans or profile.minimum is None or profile.maximum is None:
         return None, None
@@ -182,7 +182,7 @@ def _bounds(profile: ColumnProfile) -> tuple[Decimal | None, Decimal | None]:
 
 
 def _members(profile: ColumnProfile, values: int) -> tuple[str, ...]:
-    """All values, where they are few and come often."""
+    """All values, if they are few and frequent; otherwise empty."""
     top = profile.top
     whole = sum(member.count for member in top) == values
     if not whole or len(top) < 2 or values < _ROWS_A_MEMBER * len(top):

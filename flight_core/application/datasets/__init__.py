@@ -1,1 +1,1 @@
-"""Datasets and their versions: looked at, described, named, dropped."""
+"""Datasets and their versions: listing, describing, comparing, tagging, restoring and dropping them."""

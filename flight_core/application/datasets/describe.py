@@ -37,12 +37,12 @@ class GetDataset:
 
 @dataclass(frozen=True, slots=True)
 class DatasetDescription:
-    """What there is to know about one version, and which versions there are."""
+    """The details of one version, and the list of all versions."""
 
     dataset: Dataset
     version: DatasetVersion  # the one described: rows, bytes, schema
     columns: Sequence[ColumnStatistics]  # of that version, in order
-    distinct: Mapping[str, int]  # estimates by column; empty as long as the version has no profile
+    distinct: Mapping[str, int]  # estimates by column; empty unless the version has a profile
     versions: Sequence[DatasetVersion]  # newest first
 
 

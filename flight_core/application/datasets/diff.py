@@ -1,4 +1,4 @@
-"""What is different between two versions of a dataset."""
+"""Comparing two versions of a dataset."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from flight_core.domain.versions import VersionName
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """`changed`, `unchanged` and `by_column` (changed rows by column) are known with a key only: without one
-    a row that changed is one removed and one added."""
+    """The numbers of rows. `changed`, `unchanged` and `by_column` (changed rows by column) need a key:
+    without one, a changed row counts as removed and added."""
 
     added: int
     removed: int
@@ -48,13 +48,13 @@ class VersionDiff:
 
 @dataclass(frozen=True, slots=True)
 class DiffVersions:
-    """Compare two versions of a dataset: columns, counts, and rows by `key`, or as multisets without one.
+    """Compare two versions of a dataset: their columns, and their rows by `key`, or as multisets without one.
 
-    Rows are compared by the columns that both versions have. A `key` is compared with nulls as equal; None
-    stands for the unique key of the dataset's contract, if both versions have it and it holds for them.
+    Only the columns of both versions are compared. In keys, null equals null. If `key` is None, the unique
+    key of the dataset's contract is used, if both versions have these columns and they are unique in both.
 
     Raises:
-        InvalidRequest: the key is no column of both versions, or names more than one row.
+        InvalidRequest: the key is not a column of both versions, or not unique.
         and as `FindVersion` and `OpenQuery`.
     """
 
@@ -117,7 +117,7 @@ class DiffVersions:
                 )
 
     def _twice(self, plan: DiffPlan, actor: Actor, door: str) -> Sequence[int]:
-        """How many keys more than one row has, in each of the versions."""
+        """The number of duplicate keys in each of the versions."""
         assert plan.duplicates is not None
         return [row["twice"] for row in self._table(plan.duplicates, actor, door).to_pylist()]
 

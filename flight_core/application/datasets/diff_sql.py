@@ -1,8 +1,7 @@
 """The SQL that compares two versions of a dataset.
 
-It reads `name@vA` and `name@vB`, so that the engine's memory limit holds for it: joins and aggregates that
-outgrow it go to disk. Columns are renamed by position within the SQL, so that no name of the user's can
-collide with ours.
+It reads `name@vA` and `name@vB` in the engine, whose joins and aggregates respect the memory limit and spill
+to disk. Within the SQL, columns are renamed by position, so that their names cannot collide with ours.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ class RetypedColumn:
 
 @dataclass(frozen=True, slots=True)
 class SchemaChanges:
-    """Columns are compared by name without case."""
+    """Columns are matched by name, ignoring case."""
 
     added: Sequence[pa.Field]  # type: ignore[type-arg]  # the type does not matter
     removed: Sequence[pa.Field]  # type: ignore[type-arg]
@@ -40,19 +39,19 @@ class DiffPlan:
     after: DatasetVersion
     key: Sequence[str]
     columns: SchemaChanges
-    duplicates: str | None  # per version the number of keys that more than one row has; None without a key
+    duplicates: str | None  # counts the duplicate keys of each version; None without a key
     counts: str
     rows: str
-    """One row a difference: `change` (added, removed, changed), with a key `key`, `before` and `after` as
-    structs; without one `rows`, how many there are of it, and `row`."""
+    """Returns one row per difference: `change` (added, removed, changed), and with a key the structs `key`,
+    `before` and `after`; without a key the struct `row`, and the number of such `rows`."""
     compared: Sequence[str]  # columns, without the key
 
 
 def diff_plan(name: DatasetName, old: DatasetVersion, new: DatasetVersion, key: Sequence[str]) -> DiffPlan:
-    """Without a key as multisets: a row that changed is one removed and one added.
+    """The SQL for a comparison by `key`, or as multisets if it is empty.
 
     Raises:
-        InvalidRequest: the key is no column of both versions.
+        InvalidRequest: the key is not a column of both versions.
     """
     columns = list(_common(old.schema, new.schema))
     by_key = {column.name.lower(): column for column in columns}
@@ -81,7 +80,7 @@ def diff_plan(name: DatasetName, old: DatasetVersion, new: DatasetVersion, key: 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of both versions, and how its values are made comparable."""
+    """A column of both versions, with the expressions that make its values comparable."""
 
     name: str
     expressions: tuple[str, str]  # in the older version, in the newer one

@@ -1,4 +1,4 @@
-"""Which version is meant."""
+"""Finding a version by number, time or tag."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from flight_core.domain.versions import TagName, VersionName, tag_not_found
 
 @dataclass(frozen=True, slots=True)
 class FindVersion:
-    """The version that a name means.
+    """The version of a dataset with that name; the current one for None.
 
     Raises:
         VersionNotFound, TagNotFound, VersionExpired

@@ -1,4 +1,4 @@
-"""Where a version comes from, and what was made from it."""
+"""Tracing lineage: what a version was made from, and what was made from it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from flight_core.domain.versions import VersionName
 
 MAX_NODES = 10_000
 
-# Operations whose version still holds rows of the one before.
+# Operations after which the version still has rows of the one before.
 _ADDING = frozenset({"append", "upsert", "update", "delete", "replace_partitions", "compact"})
 
 
@@ -30,7 +30,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LineageNode:
-    """`version` is None where the dataset was dropped: the name is the one that it had then."""
+    """`version` is None if the dataset was dropped; `name` is then the one it had."""
 
     name: DatasetName
     ref: VersionRef
@@ -52,7 +52,7 @@ class Lineage:
 
 
 def parents(version: DatasetVersion, name: DatasetName, actor: Actor) -> Iterable[tuple[Input, Kind]]:
-    """What a version of the dataset of that name was made from, as far as the actor may know."""
+    """What a version of the dataset was made from, as far as the actor may see it."""
     for each in from_info(version.commit_info):
         if actor.sees(each.name):
             yield each, "input"
@@ -63,7 +63,8 @@ def parents(version: DatasetVersion, name: DatasetName, actor: Actor) -> Iterabl
 
 @dataclass(frozen=True, slots=True)
 class TraceLineage:
-    """The graph of versions around one, up to `depth` steps away, the nearest first.
+    """The graph of versions from which a version was made, or that were made from it, up to `depth` steps
+    away; the nearest come first.
 
     Raises:
         DatasetNotFound, VersionNotFound, PermissionDenied.
@@ -106,7 +107,7 @@ class TraceLineage:
 
 
 class _Known:
-    """The versions of all datasets that the actor sees, read as far as they are needed."""
+    """The versions of all datasets that the actor sees, loaded on demand."""
 
     def __init__(self, datasets: DatasetRepository, store: TableStore, actor: Actor) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The users' own tables stand in front of datasets of their names, also where another process has them."""
+"""Sharing the names of the users' own tables with other processes: in SQL they hide datasets of that name."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from flight_core.domain.repositories.own_tables import OwnTableRepository
 
 @dataclass(slots=True)
 class TellOwnTables:
-    """Have the catalog know the names of the tables that this process has. Cheap; call it often."""
+    """Store the names of this process's tables in the catalog, if they have changed. Cheap; call it often."""
 
     engine: QueryEngine
     tables: OwnTableRepository

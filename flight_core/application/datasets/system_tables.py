@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ReadSystemTable:
-    """All rows of a system table that are about datasets in the actor's sight, as they are now."""
+    """The current rows of a system table, for datasets that the actor sees."""
 
     datasets: DatasetRepository
     history: ReadHistory
@@ -104,7 +104,7 @@ def _version(entry: HistoryEntry) -> Row:
 
 
 def _job(job: Job) -> Row:
-    """Without the fields of the source: they may hold secrets."""
+    """Without the fields of the source, which may contain secrets."""
     row = {
         "job_id": job.id,
         "task": job.task.value,

@@ -1,4 +1,4 @@
-"""Knowing how much datasets are asked for, from the queries that end in this process."""
+"""Usage statistics: counting the queries that read each dataset."""
 
 import logging
 import threading
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 class UsageLedger:
-    """Gathers what ended queries have read, to be stored many at a time. Thread-safe.
+    """Counts the queries of this process by dataset and actor, and stores the counts in batches. Thread-safe.
 
-    What is not stored yet when the process is killed is lost.
+    Counts that are not stored yet are lost if the process is killed.
     """
 
     def __init__(self, usage: UsageRepository) -> None:
@@ -37,7 +37,7 @@ class UsageLedger:
                 self._add(ref.dataset_id, Use(record.actor, 1, at))
 
     def flush(self) -> None:
-        """Store what was noted. Where that fails it is kept for the next time."""
+        """Store the pending counts. If that fails they stay pending."""
         with self._lock:
             noted, self._noted = self._noted, {}
         if not noted:
@@ -58,14 +58,14 @@ class UsageLedger:
 
 @dataclass(frozen=True, slots=True)
 class GetUsage:
-    """Of one dataset: in all, and of those identities that the actor oversees, the most eager first.
+    """The usage of a dataset: in total, and by each actor that the caller oversees, most queries first.
 
     Raises DatasetNotFound.
     """
 
     datasets: DatasetRepository
     usage: UsageRepository
-    flush: Callable[[], None]  # so that queries of this process that have just ended count
+    flush: Callable[[], None]  # stores pending counts, so that the latest queries are included
 
     def __call__(self, name: DatasetName, *, actor: Actor) -> tuple[Usage, Sequence[Use]]:
         require(actor, Scope.READ)
@@ -76,12 +76,12 @@ class GetUsage:
         return usage_of(uses), sorted(seen, key=lambda use: (-use.queries, use.actor))
 
     def of_all(self) -> Mapping[str, Usage]:
-        """By the ids of those datasets that were ever asked for."""
+        """The usage of all datasets that were ever queried, by id."""
         self._count_latest()
         return self.usage.totals()
 
     def _count_latest(self) -> None:
         try:
             self.flush()
-        except FlightCoreError:  # on a full disk what can be read is read
+        except FlightCoreError:  # reading must still work if the disk is full
             logger.warning("the latest use of datasets could not be stored", exc_info=True)

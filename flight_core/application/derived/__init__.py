@@ -1,1 +1,1 @@
-"""Datasets that are made from others."""
+"""Derived datasets, which are made from others."""

@@ -1,4 +1,4 @@
-"""Making derived datasets anew by themselves, once what they are made from has changed."""
+"""Refreshing derived datasets automatically when their inputs have changed."""
 
 import logging
 import time
@@ -27,9 +27,9 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class RefreshDue:
-    """Start the runs that are due: once the inputs have been quiet for `delay_s` seconds, or after ten
-    times that long. Any number of processes may do this on one catalog. Called again and again. What its
-    owner may not do any more is paused instead."""
+    """Start the runs that are due: when the inputs have not changed for `delay_s` seconds, or at the latest
+    after ten times that. Called periodically, in any number of processes. A derivation whose owner has lost
+    the rights it needs is paused instead."""
 
     refresh: Refresh
     act_as_owner: ActAsOwner

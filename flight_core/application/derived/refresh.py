@@ -1,4 +1,4 @@
-"""Bringing a dataset up to date: ingesting again what made it what it is."""
+"""Refreshing any dataset: running its derivation, or ingesting its sources again."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,13 +22,13 @@ _STARTING_OVER = (WriteMode.CREATE, WriteMode.REPLACE)
 
 @dataclass(frozen=True, slots=True)
 class RefreshDataset:
-    """Make a derived dataset anew; of any other one, ingest each of its sources again, in their order:
-    those of the jobs that succeeded since the last one that replaced everything. Sources that have
-    nothing new change nothing.
+    """Run the derivation of a derived dataset. For any other dataset, ingest each of its sources again, in
+    order: those of the successful jobs since the latest one that replaced all rows. Sources with nothing new
+    change nothing.
 
     Raises:
         DatasetNotFound
-        InvalidRequest: no source of it is known.
+        InvalidRequest: none of its sources is known.
         and whatever `StartIngestion` refuses.
     """
 
@@ -51,7 +51,7 @@ class RefreshDataset:
         return [self.start(request, actor=actor) for request in requests]
 
     def _requests(self, name: DatasetName) -> Iterator[IngestionRequest]:
-        """Newest first, each source once."""
+        """The requests to repeat, newest first, one for each source."""
         wanted = JobFilter(name, frozenset({JobState.SUCCEEDED}), frozenset({Task.INGEST}))
         seen: set[str] = set()
         for job in self.jobs.list(wanted, limit=_LATEST):

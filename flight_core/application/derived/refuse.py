@@ -1,4 +1,4 @@
-"""Keeping everybody but its runs from writing to a derived dataset."""
+"""Protecting derived datasets: only runs of their derivation may write to them."""
 
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import DatasetDerived

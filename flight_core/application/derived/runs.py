@@ -1,4 +1,4 @@
-"""Making derived datasets anew, as ingestions."""
+"""Running derivations, as ingestions."""
 
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,7 @@ KIND, STEP_KIND = "derived", "step"  # of the source of a run
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Queue a run of a derivation, with the versions that its inputs have now.
+    """Queue a run of a derivation, with the current versions of its inputs.
 
     Raises:
         DerivationNotFound
@@ -43,7 +43,7 @@ class Refresh:
     store: TableStore
 
     def __call__(self, target: DatasetName, *, actor: Actor) -> Ingestion:
-        """The run that was queued, or the one that has not ended: it is not asked for twice."""
+        """The new run, or the current one if it has not ended."""
         require(actor, Scope.INGEST)
         require_granted(target, actor)
         for _ in range(5):
@@ -65,7 +65,7 @@ class Refresh:
         raise Conflict(f"the derivation of '{target}' is being changed; try again")
 
     def start(self, derivation: Derivation, *, actor: str) -> Ingestion | None:
-        """None if somebody else was faster."""
+        """None if somebody else started a run at the same time."""
         pins = current_inputs(derivation, current_versions(self.datasets))
         if pins is None:
             raise self._input_missing(derivation)
@@ -83,7 +83,8 @@ class Refresh:
         return run
 
     def _added(self, derivation: Derivation, pins: Pins) -> Pins | None:
-        """What to read where the target lacks nothing but what comes from the new rows of its input."""
+        """What to read if the run only has to process new rows of the input; None if it has to read all
+        rows."""
         target = self.datasets.find(derivation.target) if derivation.incremental else None
         if target is None:
             return None
@@ -97,7 +98,7 @@ class Refresh:
         return None if added is None else {key: added}
 
     def _made_by(self, version: DatasetVersion, derivation: Derivation) -> bool:
-        """Whether a run of what the derivation says now committed the version."""
+        """Whether the version was committed by a run of the current definition."""
         try:
             run = self.ingestions.get(version.job_id or "")
         except IngestionNotFound:  # long ago

@@ -1,4 +1,4 @@
-"""How fresh derived datasets are."""
+"""The status of derived datasets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from flight_core.domain.repositories.ingestions import IngestionRepository
 
 @dataclass(frozen=True, slots=True)
 class DerivationStatus:
-    """`used` are the versions that the target's current version was made from, `current` those there are.
+    """`used` are the versions that the target was made from, `current` are the current versions of the
+    inputs.
 
-    `missing` are inputs that do not exist (any more); `stale`: they changed since the latest run.
+    `missing` are inputs that do not exist. `stale`: the inputs have changed since the latest run.
     """
 
     derivation: Derivation
@@ -34,7 +35,7 @@ class DerivationStatus:
 
 @dataclass(frozen=True, slots=True)
 class InspectDerivations:
-    """How fresh derived datasets are, ordered by name; of `target` alone if it is given.
+    """The status of derived datasets, ordered by name; only that of `target` if it is given.
 
     Raises:
         DerivationNotFound
@@ -70,7 +71,7 @@ class InspectDerivations:
 
 
 def _seen(derivation: Derivation, actor: Actor) -> bool:
-    """Whether all that it tells of is in sight: what its statement names, and what it makes."""
+    """Whether the actor sees the target and all datasets that it reads."""
     return all(map(actor.sees, (derivation.target, *derivation.reads)))
 
 

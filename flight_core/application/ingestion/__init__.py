@@ -1,1 +1,1 @@
-"""From sources to datasets."""
+"""Ingestion: from sources to datasets."""

@@ -1,16 +1,17 @@
-"""What the history says of the bytes that a version was made from."""
+"""Checksums of ingested files, for the history of the dataset."""
 
 import hashlib
 from collections.abc import Sequence
 
 from flight_core.application.ports.sources import FetchedFile
 
-# Larger files that did not pass by are not read once more for it.
+# Larger files are not read again only for the checksum.
 _MAX_BYTES = 256 << 20
 
 
 def checksum_of(files: Sequence[FetchedFile]) -> str | None:
-    """`sha256:` and the digest of the file, or of the digests of several, one a line; None: not known."""
+    """`sha256:` and the digest of the file, or of the digests of several files (one per line); None if
+    unknown."""
     if not files or sum(file.size_bytes for file in files if file.sha256 is None) > _MAX_BYTES:
         return None
     digests = [file.sha256 or _digest(file) for file in files]

@@ -1,4 +1,4 @@
-"""Asking for ingestions. What holds for jobs of every kind is in `jobs.jobs`."""
+"""Starting ingestions. Operations on jobs of every kind are in `jobs.jobs`."""
 
 import json
 from collections.abc import Mapping
@@ -28,16 +28,16 @@ RowSources = Mapping[str, RowSource]
 
 @dataclass(frozen=True, slots=True)
 class StartIngestion:
-    """Queue a job. What can be refused without touching the source is refused here.
+    """Queue a job. Requests that can never work are refused, without accessing the source.
 
-    With an `idempotency_key` that came with the same request before, within a day and from the same
-    actor, the answer is the job of that time.
+    If the actor has sent the same request with the same `idempotency_key` within a day, the job of that
+    request is returned.
 
     Raises:
-        IdempotencyKeyReused: the key came with another request before.
-        InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption: the request cannot work.
-        InvalidSql, StatementNotAllowed, ...: likewise, where the source is a query.
-        DatasetExists: mode CREATE and the name is taken.
+        IdempotencyKeyReused: the key was used for another request.
+        InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption: the request can never work.
+        InvalidSql, StatementNotAllowed, ...: likewise, if the source is a query.
+        DatasetExists: the mode is CREATE and the dataset exists.
         DatasetDerived
         PermissionDenied
     """
@@ -80,12 +80,12 @@ class StartIngestion:
         return ingestion
 
     def check_all(self, request: IngestionRequest, *, actor: Actor) -> frozenset[DatasetName]:
-        """What can be refused without touching the source; which datasets that reads."""
+        """Refuse requests that can never work; returns the datasets that the source reads."""
         self.check(request, actor=actor)
         return self._check_source(request, actor)
 
     def check(self, request: IngestionRequest, *, actor: Actor) -> None:
-        """What can be refused without a look at the source, which may not be complete yet."""
+        """The same without a check of the source, which may not be complete yet."""
         require(actor, Scope.INGEST)
         require_granted(request.dataset, actor)
         _ = request.rule
@@ -121,12 +121,12 @@ class GetIngestion:
 
 @dataclass(frozen=True, slots=True)
 class RetryIngestion:
-    """Queue a job that failed or was cancelled once more, as a new job with the same request.
+    """Queue a failed or cancelled job again, as a new job with the same request.
 
     Raises:
         IngestionNotFound
-        NotRetryable: it has not ended, or it succeeded.
-        PermissionDenied: it is somebody else's.
+        NotRetryable: it has not ended, or has succeeded.
+        PermissionDenied: it belongs to another user.
         As `StartIngestion`.
     """
 
@@ -162,7 +162,7 @@ def source_of(sources: Sources, spec: SourceSpec) -> Source:
 
 
 def check_row_options(request: IngestionRequest) -> None:
-    """Rows need no reading: of all the options of formats, `allow_lossy` alone means anything.
+    """Check the options for a source of rows: only `allow_lossy`, since there is no format to parse.
 
     Raises:
         InvalidOption

@@ -1,4 +1,4 @@
-"""Looking at a source before anything is written."""
+"""Previewing a source without writing anything."""
 
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,7 +35,7 @@ from flight_core.domain.ingestion import Reading, SourceSpec
 
 _PEEK_BYTES = 8 << 20
 
-_Look = Callable[..., Awaitable[Preview]]  # at fetched files, with a folder for scratch
+_Look = Callable[..., Awaitable[Preview]]  # takes fetched files, and a folder for temporary files
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class PreviewRequest:
     format: str | None
     options: Mapping[str, object]
     rows: int = 20
-    dataset: DatasetName | None = None  # that the rows are to be added to
-    contract: Contract | None = None  # on trial, instead of that of the dataset
+    dataset: DatasetName | None = None  # that the rows would be added to
+    contract: Contract | None = None  # to try out, instead of that of the dataset
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewIngestion:
-    """What an ingestion would make of a source: its format, options and types, and the first rows; where
-    there is a contract, those that it would reject.
+    """Shows how an ingestion would read a source: format, options, types and the first rows, and which of
+    them the contract would reject, if there is one.
 
-    Fetches no more than is needed, where the source can tell. Takes `timeout_s` seconds at most.
+    Fetches no more than necessary, if the source supports that. Takes at most `timeout_s` seconds.
 
     Raises:
         InvalidContract, InvalidSource, SourceNotAllowed, UnknownFormat, InvalidOption, PermissionDenied,

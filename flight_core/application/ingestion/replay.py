@@ -1,4 +1,4 @@
-"""Holding rejected rows against a contract once more."""
+"""Replaying rejected rows: checking them again."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from flight_core.domain.repositories.datasets import DatasetRepository
 
 @dataclass(frozen=True, slots=True)
 class ReplayRejects:
-    """Queue a job that checks the rejected rows of a dataset by the contract as it is then.
+    """Queue a job that checks the rejected rows of a dataset against its current contract.
 
-    Good ones are appended and leave the quarantine; the others stay, with what they break now. The job
-    runs alone on its dataset. Of two that were asked for at the same time the second fails.
+    Rows that pass are appended to the dataset and removed from the quarantine. The others stay there, with
+    the rules that they break now. The job is exclusive; the second of two concurrent replays fails.
 
     Raises:
-        DatasetNotFound: nothing was rejected.
+        DatasetNotFound: no rows were rejected.
         PermissionDenied
     """
 

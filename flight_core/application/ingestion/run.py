@@ -1,4 +1,4 @@
-"""One ingestion from its source to a committed version: fetch, parse, commit, publish."""
+"""Running an ingestion: fetch, parse, commit, publish."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +28,10 @@ from flight_core.domain.source_state import SourceState
 
 @dataclass(frozen=True, slots=True)
 class IngestionOutcome:
-    """How a job that succeeded ended.
+    """The outcome of a successful job.
 
-    `version` is None if the source had nothing new, `reading` also if an earlier attempt committed.
+    `version` is None if the source had nothing new. `reading` is None then, and if an earlier attempt
+    committed.
     """
 
     version: DatasetVersion | None
@@ -38,7 +39,7 @@ class IngestionOutcome:
 
     @property
     def check(self) -> CheckReport | None:
-        """What the commit says of the rows that were not in it."""
+        """The report on the check of the rows, from the commit."""
         return None if self.version is None else report_in(self.version.commit_info)
 
     def onto(self, ingestion: Ingestion) -> Ingestion:
@@ -47,10 +48,10 @@ class IngestionOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RunIngestion:
-    """Fetch, parse, commit and publish one job, using `folder` for scratch.
+    """Fetch, parse, commit and publish the data of one job. `folder` is for temporary files.
 
-    Safe to repeat: a job that has committed already answers with that version. Cancelling it leaves
-    the dataset as it was, up to the moment the commit begins.
+    Safe to repeat: if an earlier attempt has committed, its version is returned. If it is cancelled before
+    the commit begins, the dataset is unchanged.
     """
 
     commit: CheckedCommit
@@ -72,7 +73,7 @@ class RunIngestion:
             checked = await self.commit.check(ingestion, taken, folder / f"parsed-{attempt}", report)
             size_bytes = sum(file.size_bytes for file in taken.fetched.files)
             await report(Progress(Phase.COMMITTING, size_bytes, size_bytes, checked.parsed.row_count))
-            # A thread that has begun is waited for, cancelled or not: it commits all or nothing.
+            # The thread is not abandoned on cancellation: it commits everything or nothing.
             version = await anyio.to_thread.run_sync(self._finish, checked, known)
             if version is not None:
                 await anyio.to_thread.run_sync(self._let_go, ingestion.request)
@@ -96,10 +97,10 @@ class RunIngestion:
             source.spent(request.source)
 
     def committed_before(self, ingestion: Ingestion) -> IngestionOutcome | None:
-        """What an earlier attempt committed, published by now.
+        """The outcome of an earlier attempt that has committed, which is published now; None without one.
 
         Raises:
-            DatasetExists: what the commit would refuse as well.
+            DatasetExists: the commit would fail with it, too.
         """
         with self.commit.open(ingestion) as write:
             version = write.commit() if write.committed else None
@@ -109,12 +110,12 @@ class RunIngestion:
         return IngestionOutcome(version)
 
     def explained(self, ingestion: Ingestion, error: FlightCoreError) -> Ingestion:
-        """The record of a job that failed, with what a check has found."""
+        """The record of a failed job, with the report of the check, if there is one."""
         report = error.details.get("report")
         return replace(ingestion, check=report_of(report)) if isinstance(report, Mapping) else ingestion
 
     def _finish(self, checked: CheckedRows, known: Recollection) -> DatasetVersion | None:
-        """Commit the rows, and with them the state of their source; None: the check has to be repeated."""
+        """Commit the rows and the state of their source; None: the check has to be repeated."""
         self.commit.judge(checked)
         ingestion, state = checked.ingestion, checked.taken.fetched.state
         memory = self.memory.prepare(known, state, ingestion) if state != SourceState() else None

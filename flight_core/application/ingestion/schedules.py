@@ -1,4 +1,4 @@
-"""Ingestions that repeat: making, changing and running schedules."""
+"""Managing and running schedules."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ from flight_core.domain.schedule import Cron, Interval, Schedule, Timing
 
 logger = logging.getLogger(__name__)
 
-# When a cron expression comes up next after a moment; raises InvalidOption where it is none, or never does.
+# The next time of a cron expression after a given time; raises InvalidOption if it is invalid or has none.
 CronTimes = Callable[[Cron, datetime], datetime]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,127}")
@@ -31,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class ScheduleDesk:
-    """What all use cases around schedules need."""
+    """What the use cases about schedules share."""
 
     schedules: ScheduleRepository
     start: StartIngestion
@@ -44,7 +44,7 @@ class ScheduleDesk:
         """
         Raises:
             ScheduleNotFound
-            PermissionDenied: it is somebody else's, and the actor is no administrator.
+            PermissionDenied: it belongs to another user, and the actor is not an administrator.
         """
         require(actor, Scope.INGEST)
         schedule = seen_schedule(self.schedules.get(name), actor)
@@ -53,14 +53,13 @@ class ScheduleDesk:
         return schedule
 
     def next_at(self, timing: Timing, created_at: datetime) -> datetime:
-        """When it is due next, from now."""
+        """When the schedule is due next."""
         if isinstance(timing, Interval):
             return timing.next_after(self.clock(), anchor=created_at)
         return self.cron_times(timing, self.clock())
 
     def check(self, request: IngestionRequest, actor: Actor) -> frozenset[DatasetName]:
-        """Which datasets its source reads. Raises as `StartIngestion`: what could not be started once cannot
-        be repeated."""
+        """Check the request; returns the datasets that its source reads. Raises as `StartIngestion`."""
         if request.mode is WriteMode.CREATE:
             raise InvalidOption("a schedule repeats, so its mode cannot be 'create'; use another one")
         return self.start.check_all(request, actor=actor)
@@ -90,12 +89,12 @@ class ScheduleDesk:
 
 @dataclass(frozen=True, slots=True)
 class AddSchedule:
-    """One by interval is due at once, one by cron when its time comes; neither if it starts paused.
+    """Add a schedule. An interval is due at once, a cron expression at its next time. It may start paused.
 
     Raises:
         ScheduleExists: the name is taken.
-        InvalidOption: the timing is not one, or the mode is 'create'.
-        and whatever `StartIngestion` refuses.
+        InvalidOption: the timing is invalid, or the mode is 'create'.
+        and as `StartIngestion`.
     """
 
     desk: ScheduleDesk
@@ -119,13 +118,13 @@ class AddSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSchedule:
-    """What is None stays. Resuming counts from now: nothing was missed while it was paused.
+    """Change a schedule; None leaves a value as it is. Runs missed during a pause are not made up for.
 
-    Who says what else it ingests, or resumes what was paused because its owner had lost the rights, has it
-    from then on, and needs the rights: nobody has others' rights do what they themselves may not.
+    Whoever changes the request, or resumes a schedule that was paused because its owner had lost the rights
+    it needs, becomes its owner, and needs these rights: nobody may use the rights of others.
 
     Raises:
-        ScheduleNotFound, PermissionDenied, InvalidOption; and whatever `StartIngestion` refuses.
+        ScheduleNotFound, PermissionDenied, InvalidOption; and as `StartIngestion`.
     """
 
     desk: ScheduleDesk
@@ -154,7 +153,7 @@ class ChangeSchedule:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSchedule:
-    """Its jobs stay. Raises ScheduleNotFound, PermissionDenied."""
+    """Remove a schedule, but not its jobs. Raises ScheduleNotFound, PermissionDenied."""
 
     desk: ScheduleDesk
 
@@ -176,7 +175,7 @@ class GetSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ListSchedules:
-    """Those of datasets that the actor sees, by name."""
+    """The schedules for datasets that the actor sees, ordered by name."""
 
     schedules: ScheduleRepository
 
@@ -187,7 +186,7 @@ class ListSchedules:
 
 @dataclass(frozen=True, slots=True)
 class RunSchedule:
-    """Queue a job now, paused or not; when it is due next stays as it is.
+    """Queue a job now, even if the schedule is paused. The time when it is due next does not change.
 
     Raises:
         ScheduleNotFound, PermissionDenied.
@@ -207,10 +206,11 @@ class RunSchedule:
 
 @dataclass(frozen=True, slots=True)
 class FireDueSchedules:
-    """Queue a job for each schedule that is due; how many. Call it often, from any number of processes.
+    """Queue a job for each schedule that is due; returns their number. Call it often, in any number of
+    processes.
 
-    Each due time is taken by one of them. Times that passed while nobody looked make one run. What its
-    owner may not do any more is paused instead.
+    Only one process takes each due time. Missed times are made up for by a single run. A schedule whose owner
+    has lost the rights it needs is paused instead.
     """
 
     desk: ScheduleDesk

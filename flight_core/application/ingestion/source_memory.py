@@ -1,4 +1,4 @@
-"""Recalling what a source told the last time, and keeping what it tells now, in step with commits."""
+"""Keeping the state of sources consistent with what was committed."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,13 +13,13 @@ from flight_core.domain.repositories.ingestions import IngestionRepository
 from flight_core.domain.repositories.source_memories import SourceMemoryRepository
 from flight_core.domain.source_state import Remembered, SourceMemory, SourceState, fingerprint_of, reading_of
 
-# Operations after which rows that were there before are gone.
+# Operations that remove all earlier rows.
 _OVERWRITING = frozenset({"create", "replace", "restore"})
 
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """What a job goes by: the source's `state`, if there is one, and where it was read."""
+    """The stored memory, and the state in it that applies to the job; None: everything is to be fetched."""
 
     memory: SourceMemory
     state: SourceState | None
@@ -27,10 +27,10 @@ class Recollection:
 
 @dataclass(frozen=True, slots=True)
 class RememberSources:
-    """The memory of all sources. `recall`, then `prepare` before the commit, then `settle` after it.
+    """Call `recall` before the fetch, `prepare` before the commit, and `settle` after it.
 
-    A job that dies between `prepare` and `settle` is looked up in storage by the next `recall`: the
-    state counts if the job has committed, and never if it has not.
+    If a job dies between `prepare` and `settle`, the next `recall` looks in storage whether it has committed,
+    and uses its state only then.
     """
 
     memories: SourceMemoryRepository
@@ -41,7 +41,7 @@ class RememberSources:
     def recall(self, ingestion: Ingestion) -> Recollection:
         """
         Raises:
-            SourceBusy: another job is about to commit what it got from the same source.
+            SourceBusy: another job is about to commit data of the same source.
         """
         request = ingestion.request
         memory = self.memories.find(request.dataset, fingerprint_of(request.source))
@@ -57,10 +57,10 @@ class RememberSources:
         return Recollection(memory, SourceState(seen, {} if replacing else last.state.cursor))
 
     def prepare(self, recollection: Recollection, state: SourceState, ingestion: Ingestion) -> SourceMemory:
-        """Note what will be true once the job has committed.
+        """Store the state that will apply after the commit.
 
         Raises:
-            SourceBusy: another job of the same source was faster.
+            SourceBusy: another job with the same source was faster.
         """
         memory = recollection.memory
         pending = Remembered(ingestion.id, state, reading_of(ingestion.request))
@@ -76,12 +76,12 @@ class RememberSources:
             ) from None
 
     def settle(self, memory: SourceMemory, version: DatasetVersion) -> None:
-        """The job that prepared has committed. Harmless to leave out."""
+        """Confirm the prepared state after the commit. The next `recall` can do without it."""
         with suppress(Conflict):  # somebody else saw the commit and has settled it
             self.memories.save(_settled(memory, version))
 
     def _resolved(self, memory: SourceMemory, dataset: Dataset | None, job: str) -> SourceMemory:
-        """Without a pending state that can be decided by now."""
+        """Confirm the pending state of another job if that has committed."""
         pending = memory.pending
         if pending is None or pending.job == job:
             return memory

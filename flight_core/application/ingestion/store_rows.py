@@ -1,4 +1,4 @@
-"""The first half of an ingestion whose source has rows rather than files: read them, store them."""
+"""Reading the rows of a source into Parquet files: the first half of an ingestion from a `RowSource`."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ from flight_core.domain.job import Phase, Progress
 from flight_core.domain.lineage import inputs_of
 from flight_core.domain.query import Pins
 
-ROWS_FORMAT = "parquet"  # that rows are stored in
+ROWS_FORMAT = "parquet"  # the format of the stored rows
 
 Tell = Callable[[Progress], object]
 
@@ -36,7 +36,7 @@ _STOP_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Parquet files in the storage types, and the versions that the rows were made from."""
+    """Parquet files with the storage types, and the versions that the rows were made from."""
 
     files: Sequence[FetchedFile]
     row_count: int
@@ -48,8 +48,8 @@ class StoredRows:
 class StoreRows:
     """Read the rows of a source into Parquet files in `folder`.
 
-    Memory is bounded. A run takes one stream, and waits for it for as long as others have them all:
-    nobody waits for a run, so that it cannot be what they wait for.
+    Memory is bounded. A query takes one of the server's streams, and waits until one is free: however long
+    that takes, since no client waits for a job.
 
     Raises as `ActAsOwner`, `RowSource.open`, `RowStore.open_rows`, `RowWriter.write`; and DeadlineExceeded.
     """
@@ -107,7 +107,7 @@ class _Run:
             pass
 
     def _open(self) -> Rows:
-        """As the first of the actors that sees what is to be read."""
+        """Open the source as the first of the actors that may read it."""
         *some, last = self.actors
         for actor in some:
             with suppress(DatasetNotFound, PermissionDenied):

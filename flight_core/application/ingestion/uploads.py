@@ -1,4 +1,4 @@
-"""Receiving uploads: made, continued where they broke off, checked, and forgotten."""
+"""Receiving uploads, which can be resumed, and checking their digests."""
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from flight_core.domain.errors import (
 )
 from flight_core.domain.upload import Upload
 
-# Digests by the names that `hashlib` has for the algorithms.
+# Digests by the name of the algorithm in `hashlib`.
 Digests = Mapping[str, bytes]
 
 DEFAULT_NAME = "upload"
@@ -34,12 +34,12 @@ _WRITE_BYTES = 1 << 20
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
     max_bytes: int = 64 << 30
-    ttl: timedelta = timedelta(days=1)  # without a new byte
+    ttl: timedelta = timedelta(days=1)  # since the last byte was received
 
 
 @dataclass(frozen=True, slots=True)
 class CreateUpload:
-    """Begin an upload of `size_bytes` bytes, if that is known.
+    """Begin an upload. `size_bytes` is None if the size is unknown.
 
     Raises:
         LimitExceeded, OutOfDisk, PermissionDenied
@@ -64,7 +64,7 @@ class GetUpload:
     """
     Raises:
         UploadNotFound
-        PermissionDenied: it is somebody else's.
+        PermissionDenied: it belongs to another user.
     """
 
     uploads: UploadStore
@@ -99,10 +99,10 @@ class DeleteUpload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a request says of the bytes that it brings.
+    """What a request says about the bytes that it sends.
 
-    `offset` is where they belong. `last`: nothing follows; None: nothing follows if the size that was
-    announced is reached. `digests` are of the part, `whole_digests` of the whole upload.
+    `offset` is their place in the upload. `last`: the upload ends with them; None: it ends if the announced
+    size is reached. `digests` are those of the part, `whole_digests` those of the whole upload.
     """
 
     offset: int
@@ -116,13 +116,13 @@ class Part:
 class ReceivePart:
     """Append `chunks` to an upload as they arrive.
 
-    What has arrived stays, however the request ends; only a part whose digest is wrong is dropped.
+    Received bytes are kept, however the request ends, except for a part with a wrong digest.
 
     Raises:
         UploadNotFound, OffsetMismatch, OutOfDisk, PermissionDenied.
-        UploadFinished: it is complete.
-        LimitExceeded: it is larger than allowed.
-        InvalidRequest: it has another size than was announced.
+        UploadFinished: the upload is complete.
+        LimitExceeded: the upload is larger than allowed.
+        InvalidRequest: the upload has another size than was announced.
         ChecksumMismatch: a digest is wrong.
     """
 
@@ -163,7 +163,7 @@ class ReceivePart:
     async def _receive(
         self, writer: UploadWriter, upload: Upload, part: Part, chunks: AsyncIterator[bytes]
     ) -> Upload:
-        """The upload with the part."""
+        """The upload after the part was received."""
         hashes = {name: hashlib.new(name) for name in part.digests}
         end = await self._write_all(writer, upload, part.offset, chunks, list(hashes.values()))
         if any(hashes[name].digest() != digest for name, digest in part.digests.items()):
@@ -227,7 +227,7 @@ class ReceivePart:
 
 @dataclass(frozen=True, slots=True)
 class SweepUploads:
-    """Forget uploads to which nothing has come for longer than they are kept."""
+    """Delete uploads that have received nothing for longer than they are kept."""
 
     uploads: UploadStore
     limits: UploadLimits

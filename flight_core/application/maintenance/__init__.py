@@ -1,1 +1,1 @@
-"""Keeping tables fast and small, without taking files from those who read them."""
+"""Maintenance of tables: compaction and vacuum."""

@@ -1,4 +1,4 @@
-"""Putting the rows of small files into large ones. It blocks, and can be stopped at any moment."""
+"""Compaction: merging small files. It blocks, and can be cancelled at any moment."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -40,15 +40,15 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class CompactDataset:
-    """Put the rows of small files into few large ones, as a new version with the same rows; the current
-    version where there is nothing to do.
+    """Merge small files into few large ones, as a new version with the same rows. Returns the current version
+    if there is nothing to do.
 
-    The order of rows stays, unless `sort_by` names columns to sort by, nulls last: filters on them then
-    skip most of the table. `everything` rewrites large files, too. What is appended meanwhile comes
-    after the rows that were there. One `job_id` commits at most once.
+    The order of rows is kept, unless `sort_by` names columns to sort by (nulls last), so that filters on
+    these skip most of the table. `everything` rewrites large files, too. Rows that are appended meanwhile
+    come last. A `job_id` commits at most once.
 
     Raises:
-        CommitConflict: rows were replaced meanwhile.
+        CommitConflict: rows were rewritten meanwhile.
         InvalidRequest: the dataset has no such column to sort by.
         Cancelled, OutOfDisk
     """
@@ -124,7 +124,7 @@ def require_columns(dataset: Dataset, sort_by: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class RunCompaction(MaintenanceRunner):
-    """See `Runner`. Rows that were replaced meanwhile make it begin again, a few times."""
+    """See `Runner`. If rows are rewritten meanwhile it starts again, a few times."""
 
     compact: CompactDataset
     datasets: DatasetRepository
@@ -151,7 +151,7 @@ class RunCompaction(MaintenanceRunner):
             job_id=job.id,
             report=tell,
             cancellation=stop,
-            **job.options,  # checked at the door
+            **job.options,  # validated when the job was queued
         )
         if version.ref.version == before.version:
             return MaintenanceOutcome()

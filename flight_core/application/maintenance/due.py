@@ -1,4 +1,4 @@
-"""Maintenance that is due by itself."""
+"""Automatic maintenance."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ from flight_core.domain.job import Job, JobFilter, Maintenance, Task
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceOptions:
-    """`compact_files`: how many small files are too many; `vacuum_every` None: never by itself."""
+    """Datasets with `compact_files` small files are compacted; all are vacuumed every `vacuum_every`. None:
+    never automatically."""
 
     compact_files: int | None = 100
     vacuum_every: timedelta | None = timedelta(days=1)
@@ -24,7 +25,7 @@ class MaintenanceOptions:
 def due(
     options: MaintenanceOptions, *, small_files: int, last_vacuum_at: datetime, now: datetime
 ) -> Iterator[Task]:
-    """What a dataset needs now. `small_files` as `TableStore.small_files` counts them."""
+    """The maintenance that a dataset needs now. `small_files` as `TableStore.small_files` counts them."""
     if options.compact_files is not None and small_files >= options.compact_files:
         yield Task.COMPACT
     if options.vacuum_every is not None and now - last_vacuum_at >= options.vacuum_every:
@@ -32,9 +33,9 @@ def due(
 
 
 class RequestDueMaintenance:
-    """Queue the maintenance that is due; the number of jobs. Called every now and then.
+    """Queue the maintenance that is due; returns the number of jobs. Called periodically.
 
-    Datasets with many small files are compacted once they have changed; all are vacuumed at intervals.
+    Small files are only counted after a dataset has changed.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class RequestDueMaintenance:
         return len(tasks)
 
     def _last_vacuum_at(self, dataset: Dataset) -> datetime:
-        """Of a new dataset when it was made."""
+        """The time of the last vacuum, or of the dataset's creation."""
         wanted = JobFilter(dataset=dataset.name, tasks=frozenset({Task.VACUUM}))
         done = (job for job in self._start.jobs.list(wanted) if not _is_dry(job))
         return next((job.created_at for job in done), dataset.created_at)

@@ -1,8 +1,8 @@
-"""Telling other processes what this one reads, so that they do not delete the files.
+"""Reporting the open reads of this process, so that no other process deletes files that are being read.
 
-Every read is known before it looks at the catalog. Each process says every few seconds when the oldest
-of its reads began. So whatever a process began to read before its last word is in that word, and
-what it began later reads what can still be asked for then, or what a valid ticket names.
+Reads are registered before they look at the catalog, and each process reports every few seconds when its
+oldest open reads began. So a report includes all reads that began before it, and reads that began later only
+use versions that had not expired by then, or that a valid ticket names.
 """
 
 import logging
@@ -37,7 +37,7 @@ class OpenReads:
 
     @contextmanager
     def holding(self, dataset_id: str) -> Iterator[None]:
-        """A read of the dataset that is no query."""
+        """Register a read of the dataset, other than a query, for the block."""
         key = object()
         with self._lock:
             self._held[key] = (dataset_id, self._clock())
@@ -48,8 +48,8 @@ class OpenReads:
                 del self._held[key]
 
     def oldest(self) -> Mapping[str, datetime]:
-        """As `OpenReadRepository.beat` takes it. A transaction may read any dataset, and so may a query that
-        has not been planned."""
+        """The argument of `OpenReadRepository.beat`. A transaction may read any dataset, and so may a query
+        that is not planned yet."""
         oldest: dict[str, datetime] = {}
         for dataset_id, moment in self._all():
             oldest[dataset_id] = min(moment, oldest.get(dataset_id, moment))
@@ -68,8 +68,8 @@ class OpenReads:
 
 
 class ReadBeacon:
-    """Says what this process reads, from now until `close`, in a thread of its own, and stores who has
-    read what."""
+    """Reports the open reads of this process and stores the usage statistics, periodically, from a background
+    thread until `close`."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class ReadBeacon:
         self._thread.start()
 
     def beat(self) -> None:
-        now = self._clock()  # before looking: what begins meanwhile began later
+        now = self._clock()  # first: reads that begin meanwhile are later than that
         self._told.beat(self._process, now, self._reads.oldest())
         self._usage.flush()
 
@@ -101,12 +101,12 @@ class ReadBeacon:
         try:
             self._told.leave(self._process)
             self._usage.flush()
-        except Exception:  # it is taken for dead after a while
+        except Exception:  # after a while the process is considered dead
             logger.exception("the catalog was not told that this process has ended")
 
     def _run(self) -> None:
         while not self._closing.wait(_BEAT_S):
             try:
                 self.beat()
-            except Exception:  # nothing is deleted that was read since the last beat
+            except Exception:  # reads since the last report stay protected
                 logger.exception("the catalog was not told what is being read")

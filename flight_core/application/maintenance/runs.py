@@ -1,4 +1,4 @@
-"""What runs of maintenance have in common: how they tell of their steps, are stopped, and end."""
+"""What all maintenance jobs share: progress, cancellation, and outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a piece of maintenance has come, in rows or files; `total` None: unknown."""
+    """The progress of a maintenance job, in rows or files. `total` is None if unknown."""
 
     done: int
     total: int | None = None
 
     def share_of(self, size_bytes: int) -> int:
-        """As many of the bytes as there are steps done of all."""
+        """The part of `size_bytes` that corresponds to the steps done."""
         return int(size_bytes * self.done / self.total) if self.total else 0
 
 
@@ -38,7 +38,7 @@ def say_nothing(_step: Step) -> None: ...
 
 
 class StepCounter:
-    """Counts steps, tells of them, and stops where that was asked for."""
+    """Counts and reports steps, and raises Cancelled if that was requested."""
 
     def __init__(self, total: int | None, report: TellStep, stop: Cancellation) -> None:
         self._step = Step(0, total)
@@ -53,7 +53,7 @@ class StepCounter:
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceOutcome:
-    """How maintenance ended well. `version` None: nothing was committed."""
+    """The outcome of a successful maintenance job. `version` None: nothing was committed."""
 
     version: DatasetVersion | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class MaintenanceOutcome:
 
 
 class MaintenanceRunner:
-    """What a `Runner` of maintenance does unless it says otherwise: it commits nothing, and its failures know
-    nothing but why."""
+    """The defaults for a `Runner` of maintenance: it commits nothing, and adds nothing to the record of a
+    failure."""
 
     def committed_before(self, _job: Maintenance) -> MaintenanceOutcome | None:
         return None
@@ -78,7 +78,7 @@ class MaintenanceRunner:
 async def stoppable(
     work: Callable[[TellStep, Cancellation], T], progress: Callable[[Step], Progress], report: Report
 ) -> T:
-    """The result of `work`, which runs in a thread. Being cancelled asks it to stop, and waits for that."""
+    """The result of `work`, which runs in a thread. On cancellation it is asked to stop, and waited for."""
     stop = Cancellation()
     latest = Step(0)
 
@@ -100,8 +100,8 @@ async def stoppable(
         try:
             result = await anyio.to_thread.run_sync(work, tell, stop)
             await report(progress(latest))
-        except Exception as error:  # raised below: the group would wrap it
-            await anyio.lowlevel.checkpoint_if_cancelled()  # by us: what is to be heard of is our own end
+        except Exception as error:  # raised below, since the task group would wrap it
+            await anyio.lowlevel.checkpoint_if_cancelled()  # cancellation takes precedence over the error
             failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:

@@ -1,4 +1,4 @@
-"""Asking for maintenance, and for looks at whole datasets: jobs, as ingestions are."""
+"""Queueing jobs for maintenance and for the analysis of whole datasets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from flight_core.domain.repositories.jobs import JobRepository
 
 @dataclass(frozen=True, slots=True)
 class StartMaintenance:
-    """Queue a compaction, a vacuum or a check; one that is alike, and waits or runs already, is the answer.
+    """Queue a compaction, a vacuum or a check. If an equal job is queued or running, returns that instead.
 
     Raises:
         DatasetNotFound
-        InvalidRequest: `options` name a column that there is not.
+        InvalidRequest: a column in `options` does not exist.
         PermissionDenied
     """
 
@@ -49,7 +49,7 @@ class StartMaintenance:
     def queue(
         self, name: DatasetName, task: Task, *, actor: Actor, options: Mapping[str, object]
     ) -> Maintenance:
-        """The same, for what has been checked."""
+        """The same without the checks."""
         job = Maintenance(
             id=self.new_id(),
             maintains=name,

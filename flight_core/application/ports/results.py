@@ -43,8 +43,8 @@ class ResultCache(Protocol):
     """
 
     def find(self, key: str) -> pa.RecordBatchReader | None:
-        """A reader of the result; None if it is not cached. It can be read to its end even if it is evicted.
-        """
+        """A reader of the result; None if it is not cached. It can be read to its end even if it is
+        evicted."""
 
     def wait(self, key: str, check: Callable[[], None]) -> bool:
         """Wait until a recording of the key has ended, as long as the engine is computing. If it waits for a

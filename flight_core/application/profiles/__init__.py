@@ -1,1 +1,1 @@
-"""What the columns of a version are like."""
+"""Column profiles of versions."""

@@ -1,4 +1,4 @@
-"""Profiles that take long, as jobs, and what else has to look at a whole version."""
+"""Jobs that read a whole version, such as profiles that take long."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from flight_core.domain.repositories.datasets import DatasetRepository
 
 @dataclass(frozen=True)
 class LookAtVersion(MaintenanceRunner, ABC):
-    """A `Runner` that reads a version for as long as it takes. The option `version` says which one."""
+    """A `Runner` that reads a whole version, the one in the option `version`."""
 
     datasets: DatasetRepository
     find: FindVersion

@@ -1,4 +1,4 @@
-"""What the columns of a version are like, found out once: versions never change."""
+"""Computing column profiles, once for each version, since versions never change."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.repositories.profiles import ProfileRepository
 from flight_core.domain.versions import VersionName
 
-_QUICK_CELLS = 2_000_000  # half a second or so
+_QUICK_CELLS = 2_000_000  # takes about half a second
 _COLUMNS_AT_ONCE = 32
 _CELLS_AT_ONCE = 200_000_000  # in one query, which has a deadline
 _SAMPLED_ROWS = 2_000_000  # for quantiles
@@ -49,11 +49,11 @@ class VersionProfile:
 
 @dataclass(frozen=True, slots=True)
 class ComputeProfile:
-    """What the columns of a version are like, as it is known; else read the version, and keep it.
+    """The stored profile of a version; if there is none, computes and stores it.
 
-    What the statistics of its files tell exactly is not computed. The rest is read twice or three times,
-    and once or twice more for each column with top values: one query after another, each of which takes a
-    stream, in an engine process that has bounded memory and holds nothing but this dataset.
+    Values that are exact in the file statistics are not computed. The rest takes two or three scans, and one
+    or two more for each column with top values. The queries run one after another, each with a stream of its
+    own, in an isolated engine process with bounded memory that sees only this dataset.
 
     Raises as `OpenQuery`, and Cancelled.
     """
@@ -71,7 +71,7 @@ class ComputeProfile:
         stop: Cancellation | None = None,
         patient: bool = False,
     ) -> Sequence[ColumnProfile]:
-        """`patient`: wait for a stream for as long as others have them all."""
+        """`patient`: wait until a stream is free, however long that takes."""
         known = self.profiles.find(version.ref)
         if known is not None:
             return known
@@ -91,11 +91,11 @@ class ComputeProfile:
 
 @dataclass(frozen=True, slots=True)
 class ProfileDataset:
-    """The profile of a version's columns, or of those that are named, if it is known or quick to compute;
-    else the job that computes it.
+    """The profile of a version's columns, or of the given ones, if it is stored or quick to compute;
+    otherwise the job that computes it.
 
     Raises:
-        InvalidRequest: it has no such column.
+        InvalidRequest: there is no such column.
         and as `FindVersion` and `ComputeProfile`.
     """
 
@@ -119,7 +119,7 @@ class ProfileDataset:
         wanted = _wanted(version.schema, columns, name)
         known = self.profiles.find(version.ref)
         if known is None and is_quick(version):
-            with suppress(TooManyStreams):  # the job waits for one
+            with suppress(TooManyStreams):  # a job can wait for a stream
                 known = self.compute(dataset.name, version)
         if known is None:
             options = {"version": version.ref.version}
@@ -128,7 +128,7 @@ class ProfileDataset:
 
 
 def is_quick(version: DatasetVersion) -> bool:
-    """Whether looking at all its values takes so little time that a request may wait for it."""
+    """Whether the version is so small that a request can wait until all its values were read."""
     return version.row_count * len(version.schema) <= _QUICK_CELLS
 
 
@@ -174,7 +174,7 @@ class _Computation:
             yield _profile(column, own, bins.get(column.key), self._top(column, own["distinct"]))
 
     def _share(self, column: Profiled) -> float:
-        """Of the rows that quantiles are estimated from."""
+        """The share of the rows from which quantiles are estimated."""
         values = self.row_count - column.known["nulls"] if "nulls" in column.known else 0
         return _SAMPLED_ROWS / values if values > _SAMPLED_ROWS else 1.0
 

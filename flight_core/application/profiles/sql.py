@@ -1,4 +1,5 @@
-"""The SQL of column profiles. Columns are renamed by position, so that no name can collide with ours."""
+"""The SQL of column profiles. Columns are renamed by position, so that their names cannot collide with
+ours."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (columns have no zone)
 
 @dataclass(frozen=True, slots=True)
 class Profiled:
-    """A column, and how each number of its profile is asked for; what is `known` is not."""
+    """A column, with the SQL for each value of its profile that is not `known` already."""
 
     field: "pa.Field[pa.DataType]"
     place: int
@@ -81,13 +82,13 @@ class Profiled:
 
     @property
     def scale(self) -> float | None:
-        """What its values are divided by, so that their sums stay finite; None: ask for its bounds first."""
+        """The divisor that keeps sums of the values finite; None: the bounds have to be computed first."""
         if "low" in self.known:
             return scale_of(self.known["low"], self.known["high"])
         return None if pat.is_float64(self.field.type) else 1.0
 
     def first_pass(self, share: float) -> str:
-        """Quantiles are those of about this `share` of the rows."""
+        """The aggregates of the first scan. Quantiles are estimated from about that `share` of the rows."""
         key, floating = self.key, pat.is_floating(self.field.type)
         fields = {"nulls": f"count(*) - count({key})", "distinct": f"approx_count_distinct({key})"}
         if floating:
@@ -119,8 +120,8 @@ class Profiled:
         return f"(({self.number}) / {_double(scale)})"
 
     def histogram(self, bins: "Bins") -> str:
-        """The bins that are not empty. In a query of its own: next to other aggregates DuckDB needs ten
-        times the memory for it."""
+        """The bins that are not empty. Use a separate query: together with other aggregates DuckDB needs ten
+        times the memory."""
         value = self._scaled(bins.scale)
         low, width = bins.low / bins.scale, bins.high / bins.scale - bins.low / bins.scale
         place = f"floor(({value} - {_double(low)}) / {_double(width)} * {bins.count})" if width else "0"
@@ -128,7 +129,8 @@ class Profiled:
         return _struct(self.key, {"bins": f"histogram({bin}) FILTER (WHERE {value} IS NOT NULL)"})
 
     def top_values(self, table: str, distinct: int) -> str:
-        """`value`, `count`; among very many values the candidates are estimates."""
+        """The most frequent values, as `value` and `count`. With very many values the candidates are
+        estimates."""
         rows = select(table, [self])
         among = ""
         if self.top_is_estimated(distinct):
@@ -143,7 +145,7 @@ class Profiled:
         return distinct > _EXACT_GROUPS
 
     def point(self, value: float | None) -> Point | None:
-        """What a finite number stands for; None for what Python cannot say."""
+        """The value that a number of `number` stands for; None if Python cannot represent it."""
         if value is None or not math.isfinite(value):
             return None
         if not self.is_moment:
@@ -161,7 +163,7 @@ class Profiled:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Equal parts of the range of a column; a `scale` keeps sums of very large numbers finite."""
+    """The bins of a histogram: equal parts of the column's range."""
 
     low: float
     high: float
@@ -182,7 +184,7 @@ def scale_of(low: float, high: float) -> float:
 
 
 def known_of(statistics: ColumnStatistics) -> Mapping[str, Any]:
-    """What the files tell exactly of a column, under the names of `Profiled.first_pass`."""
+    """The exact values in the file statistics, with the names of `Profiled.first_pass`."""
     least, most = statistics.minimum, statistics.maximum
     found: dict[str, Any] = {"nulls": statistics.null_count, "minimum": _text(least), "maximum": _text(most)}
     low, high = _number(least), _number(most)
@@ -192,7 +194,7 @@ def known_of(statistics: ColumnStatistics) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    """As SQL writes it; None where that is not plain."""
+    """The value as SQL writes it; None if that is not obvious."""
     match value:
         case bool():
             return str(value).lower()
@@ -206,7 +208,7 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    """As `Profiled.number`, if it is finite."""
+    """The value as `Profiled.number`, if it is finite."""
     match value:
         case bool():
             return None

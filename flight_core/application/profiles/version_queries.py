@@ -1,4 +1,4 @@
-"""Queries of one version, whatever is current."""
+"""Running queries over a single version."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ _READER = "skein/profile"
 
 @dataclass(frozen=True, slots=True)
 class VersionQueries:
-    """Queries of one version."""
+    """Runs queries over one version of a dataset, as an actor that sees nothing else."""
 
     name: DatasetName
     version: DatasetVersion

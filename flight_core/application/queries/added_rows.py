@@ -1,4 +1,4 @@
-"""What has come on top of a version."""
+"""Finding the rows that were added since a version."""
 
 from flight_core.application.ports.storage import TableStore
 from flight_core.domain.dataset import AddedRows, VersionRef
@@ -6,8 +6,8 @@ from flight_core.domain.errors import NotFound
 
 
 def added_rows(store: TableStore, before: VersionRef, now: VersionRef) -> AddedRows | None:
-    """The rows of `now` that `before` lacks, if they are all that is different; None if more is, or if that
-    cannot be told."""
+    """The rows that `now` has and `before` has not, if nothing else is different; None if something is, or if
+    that is unknown."""
     if before.dataset_id != now.dataset_id:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Query parameters as bytes, for tickets and other processes: one row of Arrow, exactly what came in."""
+"""Serializing query parameters for tickets and other processes, as one row of an Arrow IPC stream."""
 
 import json
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from flight_core.domain.query import Parameters
 
 Metadata = dict[bytes | str, bytes | str]
 
-# Field metadata that tells what a value was before it became Arrow; without it, a Python object.
+# Field metadata with the original kind of a value; without it, the value was a Python object.
 _KIND = b"skein"
 _SCALAR: Metadata = {_KIND: b"scalar"}
-_JSON: Metadata = {_KIND: b"json"}  # as text: Arrow has no lists of several types, and no integers of 65 bits
+_JSON: Metadata = {_KIND: b"json"}  # as text, since Arrow has no lists of mixed types and no larger integers
 _NAMED: Metadata = {_KIND: b"named"}  # of the schema: the parameters have names
 
 
@@ -37,7 +37,7 @@ def pack(parameters: Parameters) -> bytes:
 
 
 def unpack(data: bytes | memoryview) -> Parameters:
-    """The parameters that `pack` was given. Of our own bytes: from a sealed ticket, or another process."""
+    """The inverse of `pack`. Only for trusted bytes: from a sealed ticket, or another process of ours."""
     if not data:
         return ()
     batch = pa.ipc.open_stream(pa.py_buffer(data)).read_next_batch()
@@ -68,7 +68,7 @@ def _column(name: str, value: object) -> "tuple[pa.Field[Any], pa.Array[Any]]":
 
 
 def _json(value: object) -> str | None:
-    """None for what JSON does not hold."""
+    """The value as JSON; None if that is not possible."""
     try:
         return json.dumps(value, ensure_ascii=False)
     except TypeError:

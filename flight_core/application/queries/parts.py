@@ -1,4 +1,4 @@
-"""Splitting a read into parts that can be fetched side by side, here or on other replicas."""
+"""Splitting a read into parts, which clients can fetch in parallel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +11,9 @@ MAX_PARTS = 64
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """The parts of a plan in order, `wanted` at most; the plan itself where it cannot be split.
+    """The parts of a plan in order, at most `wanted`; only the plan itself if it cannot be split.
 
-    Every part reads the versions that the plan pinned, and has a query id of its own.
+    All parts read the versions that the plan has pinned. Each has a query id of its own.
     """
 
     engine: PartitionedEngine
