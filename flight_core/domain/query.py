@@ -161,11 +161,11 @@ class DatasetVerb(StrEnum):
 class DatasetStatement:
     """SQL that writes to a dataset. The engine cannot run it: there datasets are views.
 
-    `source` is a SELECT of the rows, with the parameters of the statement. For an UPDATE it selects the changed
-    rows, and the places of the old ones in PLACE_COLUMNS; for a DELETE only PLACE_COLUMNS, see
+    `source` is a SELECT of the rows, with the parameters of the statement. For an UPDATE it selects the
+    changed rows, and the places of the old ones in PLACE_COLUMNS; for a DELETE only PLACE_COLUMNS, see
     `StagedWrite.remove`. Its first `head_lines` lines are not the author's; after them, lines and columns are
-    those of the statement. `condition` is the text for the history. `lenient` stands for the IF EXISTS of a DROP
-    and the IF NOT EXISTS of a CREATE.
+    those of the statement. `condition` is the text for the history. `lenient` stands for the IF EXISTS of a
+    DROP and the IF NOT EXISTS of a CREATE.
     """
 
     verb: DatasetVerb

@@ -1,6 +1,6 @@
-"""DuckDB's failures, translated where they enter.
+"""Translating DuckDB's errors.
 
-Every DuckDB error text opens with its kind ("Catalog Error: ..."), whether it arrives as a
+Every error text of DuckDB starts with its kind ("Catalog Error: ..."), whether it arrives as a
 `duckdb.Error` or, in the middle of a stream, as a plain `OSError`. One table serves both.
 """
 
@@ -80,7 +80,7 @@ FAILURES: dict[str, type[FlightCoreError]] = {
     "Internal": EngineUnavailable,
 }
 
-# What those are told whose failures DuckDB says too little or too much about.
+# Messages for failures about which DuckDB says too little or too much.
 _MESSAGES: dict[type[FlightCoreError], str] = {
     EngineUnavailable: "the engine had to restart; try again, and report the statement if it repeats",
     Cancelled: "the query was cancelled",
@@ -92,7 +92,7 @@ _MESSAGES: dict[type[FlightCoreError], str] = {
 _MEANWHILE = (
     "another transaction changed the same table or rows meanwhile; this one has no effect, so start again"
 )
-# Kind ("": any), a part of the text, and what is meant by it.
+# Kind of error ("": any), a part of its text, and the failure and message for it.
 _BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
     (
         "",
@@ -137,10 +137,10 @@ _MAX_TEXT = 1200
 
 
 class Failures:
-    """Translates the failures of one instance.
+    """Translates the errors of one instance.
 
-    `folders` maps folders of this server to the harmless words that stand for them in messages;
-    `on_fatal` is told when the instance has become invalid, from whatever thread notices.
+    `folders` maps folders of this server to the words that replace them in messages. `on_fatal` is called,
+    from any thread, when the instance has become invalid.
     """
 
     def __init__(self, folders: Mapping[str, str], on_fatal: Callable[[], None]) -> None:
@@ -149,9 +149,9 @@ class Failures:
 
     @contextmanager
     def translated(self, sql: str = "") -> Iterator[None]:
-        """Let nothing of DuckDB's out: neither its exceptions nor the OSErrors its readers raise.
+        """Translate all exceptions of DuckDB, and the OSErrors of its readers.
 
-        `sql` is the text that positions in messages belong to.
+        Positions in messages refer to `sql`.
         """
         try:
             yield
@@ -172,7 +172,7 @@ class Failures:
 
 
 def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
-    """The failure that callers see, for the text of an error of DuckDB's about `sql`."""
+    """The failure for the text of a DuckDB error about `sql`."""
     match = _KIND.match(text)
     kind = match.group(1) if match else class_name.removesuffix("Exception").removesuffix("Error")
     body = text[match.end() :].strip() if match else text.strip()
@@ -191,9 +191,9 @@ def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
 
 
 def _without_position(body: str, sql: str) -> tuple[str, dict[str, object]]:
-    """The text without DuckDB's drawing of the line at fault, and the position it pointed at.
+    """The text without DuckDB's excerpt of the line with the error, and the position that it marks.
 
-    Of a long line DuckDB draws a piece only, which is looked up in the statement.
+    Of a long line DuckDB only shows a part, which is searched in the statement.
     """
     found = _POSITION.search(body)
     if found is None:

@@ -1,4 +1,4 @@
-"""What there is to query, from DuckDB's own catalog. Internals stay out of sight."""
+"""Metadata from DuckDB's catalog, without internal tables."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from flight_core.adapters.engines.duckdb.types import ArrowFields, identifier
 from flight_core.application.ports.metadata import TableFilter, TableName
 from flight_core.domain.dataset import LAKE, LakeState
 
-# Runs a piece of work on a connection that sees what the caller may see.
+# Runs some work on a connection that sees what the caller may see.
 Work = Callable[[duckdb.DuckDBPyConnection], Any]
 Use = Callable[[Work], Any]
 
@@ -62,7 +62,7 @@ _COLUMNS = """
            CASE WHEN numeric_precision_radix = 10 THEN numeric_scale END, comment
     FROM duckdb_columns() WHERE table_name IN (SELECT unnest($tables)) ORDER BY column_index
 """
-# Those of users: what they select from may have changed since, or gone.
+# The users' views: the tables that they select from may have been changed or dropped since.
 _VIEWS = f"""
     SELECT database_name, schema_name, view_name FROM duckdb_views()
     WHERE NOT internal AND database_name <> '{LAKE}'
@@ -163,7 +163,7 @@ class DuckDbMetadata:
 def _as_bound(
     connection: duckdb.DuckDBPyConnection, view: TableName, columns: Sequence[_Column]
 ) -> list[_Column]:
-    """The columns that a view has now; none where it is broken."""
+    """The current columns of a view; none if it cannot be bound."""
     parts = (view.catalog or "", view.schema or "", view.table)
     try:
         relation = connection.sql(f"FROM {'.'.join(map(identifier, parts))}")

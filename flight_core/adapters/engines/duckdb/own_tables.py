@@ -1,5 +1,5 @@
-"""Tables, views and macros of the users' own: which names they take, without asking DuckDB each time, and
-which versions of datasets they read."""
+"""The users' own tables, views and macros: a cache of their names, and the dataset versions that they
+read."""
 
 import threading
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def versions_read(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
 
 
 class OwnTables:
-    """Thread-safe. Whatever may make or drop such a table has to run within `changing`."""
+    """Thread-safe. Statements that may create or drop such a table must run within `changing`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,13 +47,13 @@ class OwnTables:
                 self._ended += 1
 
     def mark(self) -> int | None:
-        """The same number as long as nothing changes; None while something does. Take it before the
-        transaction begins that `names` shall be about."""
+        """A number that stays the same as long as nothing changes; None during a change. Take it before the
+        transaction for `names` begins."""
         with self._lock:
             return self._begun if self._begun == self._ended else None
 
     def names(self, cursor: duckdb.DuckDBPyConnection, mark: int | None) -> frozenset[str]:
-        """In lower case, as the transaction of `cursor` sees them."""
+        """The names in lower case, as the transaction of `cursor` sees them."""
         known_mark, known = self._known
         steady = mark is not None and mark == self.mark()
         if steady and mark == known_mark:

@@ -1,7 +1,7 @@
-"""Which results can be read in parts, and which rows make a part.
+"""Which results can be read in parts, and which rows belong to a part.
 
-A scan keeps or drops each row of one dataset for itself, so that any split of the dataset's rows
-splits the result. Parts are cut where row groups end: DuckDB then reads the groups of its part only.
+In a scan, each row of the result comes from one row of the only dataset, so splitting the dataset's rows
+splits the result. Parts begin at row groups, since DuckDB then only reads the row groups of a part.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from flight_core.domain.query import Part, Window
 
 NUMBER_COLUMN = "file_row_number"  # DuckDB's name for it
 
-ROW_GROUP = 61_440  # as storage writes them; elsewhere parts are right as well, and slower
+ROW_GROUP = 61_440  # as the table store writes them; with other sizes parts are correct, but slower
 
 _EMPTY = ("modifiers", "group_expressions", "group_sets", "having", "qualify", "sample")
 _FORBIDDEN = ("WINDOW", "SUBQUERY", "UNNEST")
 
 
 def is_scan(parsed: ParsedStatement, row_functions: frozenset[str]) -> bool:
-    """Whether it is a SELECT of columns and expressions over one table, perhaps filtered.
+    """Whether it is a SELECT of columns and expressions from one table, with an optional filter.
 
-    `row_functions` are those that look at one row alone.
+    `row_functions` are the functions that only depend on one row.
     """
     tree = parsed.tree
     if tree is None or tree.get("type") != "SELECT_NODE" or any(tree.get(key) for key in _EMPTY):
@@ -37,8 +37,8 @@ def is_scan(parsed: ParsedStatement, row_functions: frozenset[str]) -> bool:
 
 
 def names_only_columns(parsed: ParsedStatement, columns: Sequence[str]) -> bool:
-    """Whether what looks like a column is one of `columns`: `current_date` is a function, if there is
-    no column of that name."""
+    """Whether all column references are among `columns`: without such a column, `current_date` is a
+    function."""
     known = {name.lower() for name in columns}
     for node, _ in walk(parsed.tree or {}):
         if node.get("type") == "COLUMN_REF":
@@ -49,12 +49,12 @@ def names_only_columns(parsed: ParsedStatement, columns: Sequence[str]) -> bool:
 
 
 def most_parts(row_counts: Sequence[int]) -> int:
-    """As many as there are row groups."""
+    """The number of row groups, which is the largest useful number of parts."""
     return max(1, sum(-(-rows // ROW_GROUP) for rows in row_counts))
 
 
 def rows_of_part(row_counts: Sequence[int], part: Part) -> list[range]:
-    """For each file the rows that belong to the part; empty ranges for those it has none of."""
+    """The rows of each file that belong to the part, which may be none."""
     groups = [-(-rows // ROW_GROUP) for rows in row_counts]
     total = sum(groups)
     first, last = total * part.index // part.count, total * (part.index + 1) // part.count
@@ -68,7 +68,7 @@ def rows_of_part(row_counts: Sequence[int], part: Part) -> list[range]:
 
 
 def rows_of_window(row_counts: Sequence[int], window: Window) -> list[range]:
-    """Likewise of a window."""
+    """The rows of each file that belong to the window, which may be none."""
     first, last = window.offset, window.offset + window.limit
     return [
         range(min(max(first - (end - rows), 0), rows), min(max(last - (end - rows), 0), rows))

@@ -1,8 +1,8 @@
-"""Reading older versions under the names a statement uses.
+"""Reading pinned versions.
 
-Usually the versions a ticket pins are still current and the statement runs as it is. When a
-dataset has moved on, or the statement names a version, the tables in the statement's syntax tree are
-renamed to views that show the pinned versions.
+Usually the versions that a ticket pins are still current, and the statement runs unchanged. If a dataset has
+a newer version, or the statement names a version, the tables in the statement's syntax tree are replaced by
+views of the pinned versions.
 """
 
 import copy
@@ -15,12 +15,12 @@ from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS
 
 
 def names_version(key: str) -> bool:
-    """Whether a name says which version it means. A tag may mean another one later."""
+    """Whether a name includes a version. If that is a tag, it may refer to another one later."""
     return "@" in key
 
 
 def to_rename(pins: Pins, live: Mapping[str, VersionRef], lake: LakeState) -> dict[str, VersionRef]:
-    """The pins that the names of the statement do not lead to by themselves, or not for certain.
+    """The pins that differ from what the names in the statement refer to, or may do so.
 
     Raises:
         DatasetNotFound: a pinned dataset was dropped, even if another one took its name.
@@ -43,11 +43,11 @@ def renamed(
     is_shadowed: Callable[[str], bool],
     text_of: Callable[[Json], str],
 ) -> Json:
-    """A copy of `tree` in which each dataset of `views` is read through the view given for it. The columns of
-    its result are called as they were.
+    """A copy of `tree` that reads each dataset of `views` through the given view. The result columns keep
+    their names.
 
-    `is_shadowed` tells whether an unqualified name means a user's own table instead, `text_of` the text of an
-    expression.
+    `is_shadowed` says whether an unqualified name refers to a user's own table instead; `text_of` returns the
+    text of an expression.
     """
     changed = copy.deepcopy(tree)
     before, after = list(walk(tree)), list(walk(changed))
@@ -71,7 +71,8 @@ def renamed(
 
 
 def _without_schema(names: Sequence[str], views: Mapping[str, str]) -> Sequence[str]:
-    """Of a column: `datasets.birds.name` is `birds.name` where the table is read through a view."""
+    """A column reference for a table that is read through a view: `datasets.birds.name` becomes
+    `birds.name`."""
     for place, name in enumerate(names[:-1]):
         if name.lower() in views:
             return names[place:]

@@ -1,4 +1,4 @@
-"""Which statements give the same result whenever they read the same versions of the same datasets."""
+"""Deterministic statements: those whose result only depends on the dataset versions that they read."""
 
 import hashlib
 import json
@@ -22,18 +22,18 @@ _OWN_CODE = """
 """
 _CODE = frozenset({"macro", "function", "type", "domain"})
 _WORD = re.compile(r"\w+")
-# Which DuckDB's catalogue takes for consistent; `age` of one argument looks at the clock.
+# DuckDB lists them as consistent, but they are not: `age` with one argument uses the clock.
 _UNSTEADY = frozenset({"reservoir_quantile", "age"})
 _TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"})
 _PLACES = frozenset({"query_location", "query_location_length"})
-# Written like columns, without parentheses.
+# Functions that are written without parentheses, like columns.
 _MOMENTS = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "current_schema"}
 )
 
 
 def steady_functions(cursor: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """The built-in functions of a row or a group that depend on their arguments alone."""
+    """The built-in scalar and aggregate functions that only depend on their arguments."""
     rows = cursor.execute(_FUNCTIONS).fetchall()
     unsteady = {name for name, type_, stability, _ in rows if type_ != "macro" and stability != "CONSISTENT"}
     unsteady |= _UNSTEADY
@@ -45,10 +45,9 @@ def steady_functions(cursor: duckdb.DuckDBPyConnection) -> frozenset[str]:
 
 @lru_cache(maxsize=512)
 def normal_form(parsed: ParsedStatement, steady: frozenset[str]) -> str | None:
-    """A digest of the statement without white space, comments and spelling of keywords; literals are as
-    written.
+    """A digest of the statement, ignoring white space, comments and the case of keywords.
 
-    None: it may give another result each time, or one that depends on more than tables.
+    None: the result may be different each time, or depends on more than tables.
     """
     if parsed.tree is None or not all(_is_steady(node, steady) for node, _ in walk(parsed.tree)):
         return None
@@ -61,7 +60,7 @@ def reads_datasets_alone(parsed: ParsedStatement, pins: Pins) -> bool:
 
 
 def makes_code(parsed: ParsedStatement) -> bool:
-    """Whether it may make a function or a type, which can have the name of one that is built in."""
+    """Whether it may create a function or a type, which could have the name of a built-in one."""
     words = {token.word for token in parsed.tokens}
     return parsed.type in (StatementType.CREATE, StatementType.PREPARE) and not words.isdisjoint(_CODE)
 

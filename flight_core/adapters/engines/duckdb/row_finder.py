@@ -1,4 +1,4 @@
-"""Rows of Parquet files, found by their keys in a DuckDB of its own."""
+"""Finding rows of Parquet files by key, in a separate DuckDB instance."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ _BATCH_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class DuckDbRowFinder:
-    """Implements `RowFinder`. Each search has an instance to itself: what it takes is given back."""
+    """Implements `RowFinder`. Each search has an instance of its own, so that all its memory is freed."""
 
     options: DuckDbOptions
 

@@ -1,4 +1,4 @@
-"""The rest of a result, kept aside so that its connection is free for the next statement."""
+"""Keeping the rest of a result, so that its connection is free for the next statement."""
 
 import errno
 import tempfile
@@ -15,7 +15,7 @@ DISK_BYTES = 20 << 30
 
 
 class Spool:
-    """Takes what `reader` still has: in memory up to a limit, then in a file without a name.
+    """Reads the rest of `reader`: into memory up to a limit, then into an unnamed file.
 
     Raises:
         OutOfDisk: on construction.

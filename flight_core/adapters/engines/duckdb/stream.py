@@ -1,4 +1,4 @@
-"""A bound query, its run, and how it is stopped."""
+"""Running a bound query, and cancelling it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 class DuckDbQuery:
-    """Implements `Query` over a lazy relation. See the port for the rules of threads.
+    """Implements `Query` with a lazy relation. See the port for thread safety.
 
-    `release` takes the cursor back, once, when no result is open on it any more.
+    `release` is called once with the cursor, when it has no open result any more.
     """
 
     def __init__(
@@ -40,25 +40,17 @@ class DuckDbQuery:
         self._cursor = cursor
         self._relation: duckdb.DuckDBPyRelation | None = relation
         self._reader: pa.RecordBatchReader | Spool | None = None
-        self._schema = schema
-        self._pins = pins
+        self.schema = schema
+        self.pins = pins
         self._batch_rows = rows_per_batch(schema, batch_bytes)
         self._failures = failures
         self._release = release
         self.fingerprint = fingerprint
-        self._failure: FlightCoreError | None = None  # met while nobody read
-        self._busy = threading.Lock()  # held while DuckDB works for us
+        self._failure: FlightCoreError | None = None  # from `make_way`, for whoever reads on
+        self._busy = threading.Lock()  # held while DuckDB works on the query
         self._state = threading.Lock()
         self._cancelled = False
         self._closed = False
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self._schema
-
-    @property
-    def pins(self) -> Pins:
-        return self._pins
 
     def progress(self) -> float | None:
         """See `Measured`."""
@@ -92,10 +84,9 @@ class DuckDbQuery:
             self._release(self._cursor)
 
     def make_way(self, folder: Path) -> None:
-        """Free the connection now: run what is left and keep it, in `folder` where it is much.
+        """Free the connection: read the rest of the result and keep it, in a file in `folder` if it is large.
 
-        A query that was stopped is ended instead. Failures are kept for whoever reads on: they are none
-        of those who wait.
+        A cancelled query is ended instead. Failures are kept for whoever reads on, and not raised here.
         """
         with self._busy:
             if isinstance(self._reader, Spool):
@@ -147,7 +138,7 @@ class DuckDbQuery:
             return None
 
     def _interrupt(self) -> None:
-        """Until DuckDB lets go: an interrupt just before execution starts is lost."""
+        """Interrupt repeatedly until DuckDB returns, since an interrupt just before the execution is lost."""
         while not self._busy.acquire(timeout=_REPEAT_S):
             self._cursor.interrupt()
         self._busy.release()

@@ -1,7 +1,7 @@
-"""The system tables as views of one DuckDB instance, over Arrow streams that are made when they are read.
+"""The system tables, as views over Arrow streams that are only produced when they are read.
 
-So a statement that names one binds without a look at the catalog, reads what is true when it runs, and
-all others pay nothing.
+So binding a statement does not read the catalog, running it returns current rows, and statements without
+system tables cost nothing.
 """
 
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def show_system_tables(root: duckdb.DuckDBPyConnection, read: SystemTable) -> None:
-    """Make the views. `read` is called by any thread, once for each time that a statement scans a table."""
+    """Create the views. `read` is called from any thread, once for each scan of a table."""
     root.execute(f"ATTACH ':memory:' AS {SYSTEM}")
     with root.cursor() as cursor:
         cursor.execute(f"USE {SYSTEM}")
@@ -26,7 +26,7 @@ def show_system_tables(root: duckdb.DuckDBPyConnection, read: SystemTable) -> No
 
 
 class _Rows:
-    """What DuckDB asks for Arrow data: for the columns when it binds, for the rows when it runs."""
+    """An Arrow PyCapsule object: DuckDB asks for its schema when it binds, and for its rows when it runs."""
 
     def __init__(self, table: str, read: SystemTable) -> None:
         self._table = table

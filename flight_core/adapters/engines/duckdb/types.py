@@ -1,4 +1,4 @@
-"""Types between Arrow and DuckDB."""
+"""Mapping types between Arrow and DuckDB."""
 
 import threading
 from typing import Any
@@ -7,6 +7,9 @@ import duckdb
 import pyarrow as pa
 
 from flight_core.domain.errors import UnsupportedType
+from flight_core.domain.query import quoted
+
+identifier = quoted
 
 _NAMES: tuple[tuple[pa.DataType, str], ...] = (
     (pa.bool_(), "BOOLEAN"),
@@ -44,7 +47,7 @@ _BY_TYPE = dict(_NAMES)
 
 
 def duckdb_type(type_: pa.DataType) -> str:
-    """The DuckDB type that holds every value of an Arrow type.
+    """The DuckDB type that can hold all values of an Arrow type.
 
     Raises:
         UnsupportedType: there is none.
@@ -78,13 +81,13 @@ def _nested(type_: pa.DataType) -> str:
     raise UnsupportedType(f"values of the Arrow type {type_} cannot be used in SQL; cast them first")
 
 
-_VECTOR = 2048  # rows DuckDB handles at a time; batches are whole vectors
+_VECTOR = 2048  # rows of a vector in DuckDB; batches consist of whole vectors
 _MAX_BATCH_ROWS = 65_536
 _GUESSED_BITS = 24 * 8  # of values whose size varies
 
 
 def rows_per_batch(schema: pa.Schema, batch_bytes: int) -> int:
-    """Rows that make a record batch of about `batch_bytes`: whole vectors, at most 65,536 rows."""
+    """The number of rows for a record batch of about `batch_bytes`: whole vectors, at most 65,536 rows."""
     row_bytes = max(sum(_bits(field.type) for field in schema) // 8, 1)
     vectors = batch_bytes // row_bytes // _VECTOR
     return min(max(vectors, 1) * _VECTOR, _MAX_BATCH_ROWS)
@@ -99,18 +102,14 @@ def _bits(type_: pa.DataType) -> int:
         return _GUESSED_BITS
 
 
-def identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
 class ArrowFields:
-    """DuckDB's own mapping to Arrow, asked once a type and remembered. Thread-safe.
+    """DuckDB's own mapping of types to Arrow, cached. Thread-safe.
 
-    This gives the schema of a query that has been bound and not run.
+    With it the result schema of a query is known without running it.
     """
 
     def __init__(self) -> None:
@@ -122,7 +121,7 @@ class ArrowFields:
         return pa.schema([self.field(name, str(type_), cursor) for name, type_ in columns])
 
     def field(self, name: str, type_: str, cursor: duckdb.DuckDBPyConnection) -> "pa.Field[Any]":
-        """Of a column of the SQL type `type_`."""
+        """The Arrow field for a column of the SQL type `type_`."""
         return self._field(type_, cursor).with_name(name)
 
     def _field(self, type_: str, cursor: duckdb.DuckDBPyConnection) -> "pa.Field[Any]":

@@ -1,4 +1,4 @@
-"""The words and functions of the SQL that this version of DuckDB speaks."""
+"""The keywords and functions of this version of DuckDB."""
 
 import duckdb
 
@@ -6,8 +6,7 @@ from flight_core.application.ports.metadata import SqlVocabulary
 
 _KEYWORDS = "SELECT DISTINCT keyword_name FROM duckdb_keywords() ORDER BY ALL"
 
-# Functions by what they work on. Operators, macros of PostgreSQL's catalog and DuckDB's own internal
-# functions are left out.
+# Functions, without operators, macros of PostgreSQL's catalog and internal functions of DuckDB.
 _FUNCTIONS = r"""
     SELECT DISTINCT function_name FROM duckdb_functions()
     WHERE function_type IN ('scalar', 'macro') AND regexp_full_match(function_name, '[a-z][a-z0-9_]*')
@@ -32,7 +31,7 @@ _SYSTEM = r"""
         || '|session_user|user|version|txid_current|in_search_path|getvariable|nextval|currval|typeof|uuid')
 """
 
-# A value of each type: whether there is a cast shows only when one is tried.
+# A value of each type: whether a cast exists is only known by trying it.
 _CASTABLE = {
     "BIGINT": "1",
     "BLOB": "'a'",
@@ -75,5 +74,5 @@ def _casts(cursor: duckdb.DuckDBPyConnection, source: str, target: str) -> bool:
     try:
         cursor.execute(f"SELECT CAST(CAST({_CASTABLE[source]} AS {source}) AS {target})").fetchall()
     except duckdb.Error as error:
-        return "Unimplemented" not in str(error)  # else it is this value that does not fit
+        return "Unimplemented" not in str(error)  # otherwise the cast exists, but not for this value
     return True

@@ -1,1 +1,1 @@
-"""Reads of those who may only read: in processes of their own, one a principal, with what they may see."""
+"""Guarded reads: those of actors who may only read, in an isolated process for each actor."""

@@ -1,7 +1,7 @@
-"""What those who may only read can say: a SELECT whose syntax tree holds nothing but what is listed here.
+"""The SQL that actors who may only read can use: a SELECT whose syntax tree consists of what is listed here.
 
-An allow-list, so that what a new version of DuckDB brings is refused until somebody has looked at it.
-`functions.txt` names the functions of a row and of a group.
+It is an allow-list, so that features of a new DuckDB version are refused until they were reviewed.
+`functions.txt` lists the scalar and aggregate functions.
 """
 
 from importlib.resources import files
@@ -52,8 +52,8 @@ def tables_of(statements: tuple[ParsedStatement, ...]) -> frozenset[TableName]:
     """The tables that a text reads.
 
     Raises:
-        PermissionDenied: it is no SELECT.
-        StatementNotAllowed, InvalidSql: it is more than one, or holds what is not listed.
+        PermissionDenied: it is not a SELECT. StatementNotAllowed, InvalidSql: it is more than one statement,
+        or contains something that is not listed.
     """
     if len(statements) > 1:
         raise InvalidSql(f"expected one statement, got {len(statements)}; send them one by one")

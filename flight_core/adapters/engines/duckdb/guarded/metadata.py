@@ -1,4 +1,4 @@
-"""What those who may only read can see of the catalog: their datasets, and the system tables."""
+"""The metadata for actors who may only read: their datasets, and the system tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +12,7 @@ from flight_core.domain.system import SYSTEM
 
 
 class GuardedMetadata:
-    """Implements `Metadata` over another one, of which it lets through the datasets of `lake` and the
-    system tables."""
+    """Implements `Metadata` by filtering another one: only the datasets of `lake` and the system tables."""
 
     def __init__(self, whole: Metadata, lake: LakeState) -> None:
         self._whole = whole

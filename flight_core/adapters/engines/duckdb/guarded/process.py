@@ -1,4 +1,4 @@
-"""Guarded processes: one a principal, started ahead of need, ended when they are idle or stuck."""
+"""Guarded processes: one for each principal, started in advance, and ended when they are idle or stuck."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _MODULE = "flight_core.adapters.engines.duckdb.guarded.worker"
 _ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "MALLOC_ARENA_MAX": "2",
-    # Arrow's own allocator sets a GiB of addresses aside, most of what a process may have.
+    # Arrow's own allocator reserves a GiB of addresses, which is most of what a process may map.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 _START_S = 60.0
@@ -32,9 +32,9 @@ _IDLE_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class GuardedOptions:
-    """Of each process: `memory_bytes` for DuckDB's buffers, about twice that in all. `timeout_s` counts
-    the time DuckDB works on a query. `folders` maps folders of the server to the words that stand for
-    them in messages."""
+    """The limits of each process. `memory_bytes` is for DuckDB's buffers; the whole process gets about twice
+    that. `timeout_s` limits the time that DuckDB works on a query. `folders` maps folders of the server to
+    the words that replace them in messages."""
 
     temp: Path
     folders: dict[str, str]
@@ -47,12 +47,12 @@ class GuardedOptions:
 
     @property
     def address_bytes(self) -> int:
-        """What a process may map: half a gigabyte more, for stacks and what allocators set aside."""
+        """The limit of the address space: half a gigabyte more, for stacks and reserves of allocators."""
         return 2 * self.memory_bytes + (512 << 20)
 
 
 class GuardedProcess:
-    """Ends when it is killed, or when this one ends."""
+    """A guarded process, which ends when it is killed, or when the server ends."""
 
     def __init__(self, options: GuardedOptions) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="guarded-", dir=options.temp))
@@ -74,14 +74,14 @@ class GuardedProcess:
         self._ready = False
         self._address_bytes = options.address_bytes
         self.open_queries = 0
-        self.spent = False  # gets no query more
+        self.spent = False  # gets no further queries
         self.used_at = time.monotonic()
 
     def connect(self) -> Channel:
         """A connection for one query.
 
         Raises:
-            EngineUnavailable: the process did not start, or has died.
+            EngineUnavailable: the process did not start, or has ended.
         """
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
@@ -108,7 +108,8 @@ class GuardedProcess:
 
     @property
     def is_short_of_memory(self) -> bool:
-        """Whether half of what it may map is gone, though it rests: allocators do not give all back.
+        """Whether more than half of the address space is used although it is idle: allocators do not return
+        all.
 
         Linux only, as the limit is.
         """
@@ -119,7 +120,7 @@ class GuardedProcess:
         return False
 
     def kill(self) -> None:
-        """Harmless when it has ended."""
+        """Kill the process, if it has not ended, and delete its folder."""
         with self._lock:
             if self.alive:
                 with suppress(ProcessLookupError):
@@ -136,15 +137,15 @@ class GuardedProcesses:
         self._options = options
         self._lock = threading.Lock()
         self._of: dict[Principal, GuardedProcess] = {}
-        self._leaving: list[GuardedProcess] = []  # spent, with queries that have not ended
+        self._leaving: list[GuardedProcess] = []  # spent or dead, with queries that have not ended
         self._spare: GuardedProcess | None = None
         self._closed = False
 
     def take(self, principal: Principal) -> GuardedProcess:
-        """The principal's process, for one query more; `give_back` it.
+        """The principal's process, for one query; call `give_back` afterwards.
 
         Raises:
-            TooManyStreams: there are as many as there may be, and all are busy.
+            TooManyStreams: the maximal number of processes is running, and all are busy.
         """
         with self._lock:
             self._part_with_unfit()
@@ -180,7 +181,7 @@ class GuardedProcesses:
             return GuardedProcess(replace(self._options, memory_bytes=principal.memory_bytes))
         spare, self._spare = self._spare, None
         process = spare if spare is not None and spare.alive else GuardedProcess(self._options)
-        self._spare = GuardedProcess(self._options)  # for whoever comes next
+        self._spare = GuardedProcess(self._options)  # for the next principal
         return process
 
     def _make_room(self) -> None:
@@ -194,7 +195,7 @@ class GuardedProcesses:
             self._of.pop(min(idle, key=lambda name: self._of[name].used_at)).kill()
 
     def _part_with_unfit(self) -> None:
-        """Of those that are dead, spent or long idle nobody gets a query; their folders go with them."""
+        """Retire processes that are dead, spent or idle for long; kill them when their queries have ended."""
         horizon = time.monotonic() - _IDLE_S
         for name, process in list(self._of.items()):
             idle = not process.open_queries and process.used_at < horizon

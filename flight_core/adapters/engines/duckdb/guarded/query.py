@@ -1,4 +1,4 @@
-"""A query that runs in a guarded process, as the server sees it."""
+"""The server's side of a query that runs in a guarded process."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ from flight_core.domain.errors import (
 )
 from flight_core.domain.query import Pins
 
-# A query that does not stop in that time takes its process down with it.
+# If a query does not stop within that time, its process is killed.
 _GRACE_S = 1.0
 
 T = TypeVar("T")
@@ -106,29 +106,17 @@ class GuardedQuery:
     ) -> None:
         self._running = running
         self._conversation = conversation
-        self._schema = schema
-        self._pins = pins
-        self._fingerprint = fingerprint
+        self.schema = schema
+        self.pins = pins
+        self.fingerprint = fingerprint
         self._release = release
         self._lock = threading.Lock()
         self._cancelled = False
         self._closed = False
         self._frames = _Frames(conversation.channel)
 
-    @property
-    def schema(self) -> pa.Schema:
-        return self._schema
-
-    @property
-    def pins(self) -> Pins:
-        return self._pins
-
-    @property
-    def fingerprint(self) -> str | None:
-        return self._fingerprint
-
     def progress(self) -> float | None:
-        """See `Measured`; as the process told when it was last listened to."""
+        """See `Measured`; the latest value that was received from the process."""
         return None if self._closed else self._frames.progress
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -170,7 +158,7 @@ class GuardedQuery:
 
 
 class _Frames(io.RawIOBase):
-    """The Arrow stream in the frames of a channel, as a file."""
+    """A file with the Arrow stream in the frames of a channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -179,7 +167,7 @@ class _Frames(io.RawIOBase):
         self._failure: Exception | None = None
 
     def use(self, work: Callable[[], T]) -> T:
-        """What fails in `read` comes out as it was, whatever Arrow makes of it on its way."""
+        """Call `work`; if `read` fails within it, its exception is raised, and not what Arrow makes of it."""
         try:
             return work()
         except Exception:

@@ -1,6 +1,6 @@
-"""What a server and its guarded processes say to each other: frames on a Unix socket.
+"""The protocol between the server and its guarded processes: frames on a Unix socket.
 
-A frame is one byte that tells its kind, eight bytes of length (big endian), and that many bytes.
+A frame is one byte for its kind, eight bytes for its length (big endian), and the content.
 """
 
 import json
@@ -17,7 +17,7 @@ from flight_core.domain.errors import FlightCoreError
 JSON = b"J"
 ARROW = b"A"  # a piece of an Arrow IPC stream
 ERROR = b"E"
-PROGRESS = b"P"  # a double, see `Measured`; not a number where it is not known
+PROGRESS = b"P"  # a double, see `Measured`; NaN if unknown
 END = b"Z"
 
 _HEADER = struct.Struct(">cQ")
@@ -37,14 +37,14 @@ class Gone(Exception):
 
 
 class Channel:
-    """One end of a connection. A frame is sent and received whole. Threads may send at the same time."""
+    """One end of a connection. Several threads may send at the same time."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self._sending = threading.Lock()
 
     def send_frames(self, *frames: bytes) -> None:
-        """What is small in one go: each time wakes the other side."""
+        """Send small frames together, since each send wakes the other side."""
         with self._sending:
             try:
                 self.connection.sendall(b"".join(frames))
@@ -52,12 +52,12 @@ class Channel:
                 raise Gone from error
 
     def send_pieces(self, kind: bytes, pieces: Sequence[bytes | memoryview]) -> None:
-        """One frame, without putting its pieces together first."""
+        """Send one frame without joining its pieces first."""
         with self._sending:
             self._send(kind, pieces)
 
     def mention(self, progress: float | None) -> bool:
-        """Send a short frame, unless somebody else sends or is slow to read; whether it was sent."""
+        """Send the progress, unless that would block; whether it was sent."""
         if not self._sending.acquire(blocking=False):
             return False
         try:
@@ -84,16 +84,16 @@ class Channel:
         """The next message.
 
         Raises:
-            FlightCoreError: what the other side failed with.
+            FlightCoreError: the failure of the other side.
         """
         message: dict[str, Any] = json.loads(bytes(self.expect(JSON)))
         return message
 
     def expect(self, kind: bytes) -> memoryview:
-        """The next frame, which is of that kind.
+        """The content of the next frame, which must be of that kind.
 
         Raises:
-            FlightCoreError: what the other side failed with.
+            FlightCoreError: the failure of the other side.
         """
         found, payload = self.receive()
         if found == ERROR:
@@ -125,13 +125,13 @@ class Channel:
 
 
 def progress_of(payload: memoryview) -> float | None:
-    """What is in a PROGRESS frame."""
+    """The content of a PROGRESS frame."""
     (progress,) = _PROGRESS.unpack(payload)
     return None if math.isnan(progress) else progress
 
 
 def failure_of(payload: memoryview) -> FlightCoreError:
-    """The failure that was put into an ERROR frame."""
+    """The failure in an ERROR frame."""
     message = json.loads(bytes(payload))
     return _BY_CODE[message["code"]](message["message"], **message["details"])
 
