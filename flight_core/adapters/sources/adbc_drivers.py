@@ -144,8 +144,8 @@ def sqlite_options(path: Path) -> Options:
 
 
 def check_reads(sql: str) -> None:
-    """Refuse SQLite statements that may write files or attach others, by their first word, and those that would
-    reveal where on the server the file is (`_WHERE`).
+    """Refuse SQLite statements that may write files or attach others, by their first word, and those that
+    would reveal where on the server the file is (`_WHERE`).
 
     Raises:
         InvalidSource
