@@ -79,6 +79,16 @@ def test_fractions_become_decimals_with_all_their_digits(template, fractions):
     assert set(table["y"]) == {0.1234567890123456789}
 
 
+def test_numbers_become_text_as_they_are_written():
+    versions = ["1.0", "2.10", "3.14", "1e3", "0.12345678901234567890", "7", '"8-beta"']
+    content = "\n".join(f'{{"version": {version}}}' for version in versions).encode()
+    expected = [version.strip('"') for version in versions]
+    assert parsed(content)["version"].to_pylist() == expected
+    asked = {"types": {"version": "string"}}
+    for some in (content.rpartition(b"\n")[0], b"[" + content.replace(b"\n", b",") + b"]"):
+        assert parsed(some, **asked)["version"].to_pylist() == expected[: some.count(b"version")]
+
+
 def test_a_single_object_is_a_single_row():
     assert parsed(b'{"a": 1, "b": [1, 2]}').to_pydict() == {"a": [1], "b": [[1, 2]]}
 

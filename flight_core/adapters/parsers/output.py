@@ -105,13 +105,11 @@ class Target:
             given.update(self.inspection.typed_columns(columns))
         return given
 
-    @property
-    def exact_fractions(self) -> Callable[[str], bool] | None:
-        """Tells the columns that are to be decimals; None if there are none for sure."""
-        contracted = {} if self.inspection is None else self.inspection.types
-        given = {name: each.type for name, each in {**self.types.stored, **self.types.asked}.items()}
-        names = {name.lower() for name, type in {**given, **contracted}.items() if type.is_decimal()}
-        return (lambda column: column.lower() in names) if names else None
+    def type_of(self, column: str) -> pl.DataType | None:
+        """That a column is to have, if it is not to be found out."""
+        given = self.types.get(column)
+        contracted = {} if self.inspection is None else self.inspection.typed_columns([column])
+        return contracted.get(column, None if given is None else given.type)
 
     def marked(self, frame: pl.LazyFrame, label: str) -> pl.LazyFrame:
         """`frame`, whose rows know where they are from if that may have to be said of them."""

@@ -10,8 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from struct import pack
 from typing import TypeVar
 from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
 
 from flight_core.domain.errors import UnreadableData
 
@@ -48,6 +52,13 @@ def line_chunks(path: Path, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[memoryv
         end = enough + MAX_LINE_BYTES if line_end < 0 else line_end + 1
         yield memoryview(text)[start:end]
         start = end
+
+
+def as_series(lines: memoryview) -> pl.Series:
+    """Without a copy, which Polars makes of a value that stands alone."""
+    ends = pa.py_buffer(pack("=3q", 0, len(lines), len(lines)))
+    values = pa.Array.from_buffers(pa.large_binary(), 2, [None, ends, pa.py_buffer(lines)])
+    return pl.Series(values).cast(pl.String)
 
 
 def end_of_lines(text: bytes, quote: bytes | None, *, inside: bool = False) -> int:

@@ -89,6 +89,9 @@ class GivenTypes:
     asked: Mapping[str, GivenType] = field(default_factory=dict)
     stored: Mapping[str, GivenType] = field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        return bool(self.asked or self.stored)
+
     def of(self, columns: Sequence[str]) -> dict[str, GivenType]:
         """
         Raises:

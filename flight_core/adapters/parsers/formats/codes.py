@@ -2,13 +2,9 @@
 
 import re
 from collections.abc import Callable
-from struct import pack
-
-import polars as pl
-import pyarrow as pa
 
 from flight_core.adapters.parsers.formats.dialects import Table
-from flight_core.adapters.parsers.text import in_parallel, line_chunks
+from flight_core.adapters.parsers.text import as_series, in_parallel, line_chunks
 
 _CHUNK_BYTES = 8 << 20
 # How they begin. Short texts of one length are found as fast as memory is read, a few dozen at a time.
@@ -26,7 +22,7 @@ def may_hold_points(table: Table) -> bool:
     if table.decimal != ",":
         return False
     chunks = line_chunks(table.path, _CHUNK_BYTES)
-    return any(in_parallel(lambda lines: _as_text(lines).str.contains(r"\.[0-9]").any(), chunks))
+    return any(in_parallel(lambda lines: as_series(lines).str.contains(r"\.[0-9]").any(), chunks))
 
 
 def _search(table: Table) -> Callable[[memoryview], bool]:
@@ -38,14 +34,7 @@ def _search(table: Table) -> Callable[[memoryview], bool]:
     def found(lines: memoryview) -> bool:
         if first.match(lines):
             return True
-        text = _as_text(lines)
+        text = as_series(lines)
         return any(text.str.contains(pattern).any() for pattern in patterns)
 
     return found
-
-
-def _as_text(lines: memoryview) -> pl.Series:
-    """Without a copy, which Polars makes of a value that stands alone."""
-    ends = pa.py_buffer(pack("=3q", 0, len(lines), len(lines)))
-    values = pa.Array.from_buffers(pa.large_binary(), 2, [None, ends, pa.py_buffer(lines)])
-    return pl.Series(values).cast(pl.String)

@@ -21,7 +21,6 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 Record = dict[str, Any]
 OnPath = Callable[[str], object]
-Exact = Callable[[str], bool]  # whether fractions in a field are to be text, with all their digits
 
 
 class WrittenFloat(float):
@@ -29,27 +28,35 @@ class WrittenFloat(float):
 
     text: str
 
-    @property
-    def digits(self) -> str:
-        """Without an exponent, if that takes no more of them than a decimal has."""
-        decimal = Decimal(self.text)
-        return format(decimal, "f") if abs(decimal.adjusted()) <= _MAX_DIGITS else self.text
+
+# How fractions in a field become text, if they are to be that.
+TextOf = Callable[[str], Callable[[WrittenFloat], str] | None]
+
+
+def as_written(number: WrittenFloat) -> str:
+    return number.text
+
+
+def all_digits(number: WrittenFloat) -> str:
+    """Without an exponent, if that takes no more of them than a decimal has."""
+    decimal = Decimal(number.text)
+    return format(decimal, "f") if abs(decimal.adjusted()) <= _MAX_DIGITS else number.text
 
 
 class _Reader:
     """A window onto JSON text that moves forward value by value."""
 
-    def __init__(self, source: io.TextIOBase, label: str, exact: Exact | None) -> None:
+    def __init__(self, source: io.TextIOBase, label: str, text_of: TextOf | None) -> None:
         self._source = source
         self._label = label
-        self._exact = exact
+        self._text_of = text_of
         self._text = ""
         self._at = 0
         self._line = 1  # of the beginning of the window
         self._ended = False
         # NaN and infinities are null.
         self._decoder = json.JSONDecoder(
-            parse_constant=lambda _: None, parse_float=_float if exact is None else _written
+            parse_constant=lambda _: None, parse_float=_float if text_of is None else _written
         )
 
     def peek(self) -> str:
@@ -106,10 +113,10 @@ class _Reader:
                 f" {json.dumps(value)[:60]}; set the option 'record_path' to where the records are",
                 line=self.line,
             )
-        if self._exact is not None:
+        if self._text_of is not None:
             for name, number in value.items():
-                if isinstance(number, WrittenFloat) and self._exact(name):
-                    value[name] = number.digits
+                if isinstance(number, WrittenFloat) and (text := self._text_of(name)) is not None:
+                    value[name] = text(number)
         return value
 
     @property
@@ -135,12 +142,12 @@ def _written(number: str) -> float | str:
     return written
 
 
-def lines(path: Path, label: str, exact: Exact | None = None) -> Iterator[Record]:
+def lines(path: Path, label: str, text_of: TextOf | None = None) -> Iterator[Record]:
     """The records of NDJSON in UTF-8: every object is one, and so are the elements of an array.
 
     Raises as `records`.
     """
-    with _opened(path, label, "utf-8", exact) as reader:
+    with _opened(path, label, "utf-8", text_of) as reader:
         while start := reader.peek():
             for value in _elements(reader) if start == "[" else (reader.value(),):
                 yield reader.record(value)
@@ -152,7 +159,7 @@ def records(
     encoding: str,
     record_path: str | None,
     on_path: OnPath = bool,
-    exact: Exact | None = None,
+    text_of: TextOf | None = None,
 ) -> Iterator[Record]:
     """The records of a JSON document, or of a sequence of them.
 
@@ -165,7 +172,7 @@ def records(
         InvalidOption: there is no array at `record_path`.
         LimitExceeded: a record of more than 64 MiB.
     """
-    with _opened(path, label, encoding, exact) as reader:
+    with _opened(path, label, encoding, text_of) as reader:
         while reader.peek():
             keys = record_path.split(".") if record_path else []
             for value in _found(reader, keys, label, record_path, on_path):
@@ -173,10 +180,10 @@ def records(
 
 
 @contextmanager
-def _opened(path: Path, label: str, encoding: str, exact: Exact | None) -> Iterator[_Reader]:
+def _opened(path: Path, label: str, encoding: str, text_of: TextOf | None) -> Iterator[_Reader]:
     try:
         with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding) as source:
-            yield _Reader(source, label, exact)
+            yield _Reader(source, label, text_of)
     except UnicodeError:
         raise UnreadableData(f"{label} is not {encoding} text; set the option 'encoding'") from None
 

@@ -7,8 +7,9 @@ which line is at fault. JSON documents become NDJSON first.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,16 @@ from typing import Any
 import polars as pl
 
 from flight_core.adapters.parsers.column_types.floats import watched
-from flight_core.adapters.parsers.formats.json_records import Exact, OnPath, Record, lines, records
+from flight_core.adapters.parsers.formats.json_records import (
+    OnPath,
+    Record,
+    TextOf,
+    WrittenFloat,
+    all_digits,
+    as_written,
+    lines,
+    records,
+)
 from flight_core.adapters.parsers.formats.json_types import (
     MAX_DEPTH,
     TooDeep,
@@ -30,7 +40,7 @@ from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import JsonOptions, NdjsonOptions
 from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.adapters.parsers.sniffing import head
-from flight_core.adapters.parsers.text import TextFile, as_utf8, in_parallel, line_chunks
+from flight_core.adapters.parsers.text import TextFile, as_series, as_utf8, in_parallel, line_chunks
 from flight_core.domain.errors import LimitExceeded, UnreadableData
 
 MAX_COLUMNS = 10_000
@@ -40,7 +50,8 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _HALF_ESCAPED = re.compile(
     rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F]..(?<!\\u[dD][89abAB]..\\u[dD]...))"
 )
-_SAFE_DIGITS = 15  # that floats keep
+_ROUNDED = "[0-9.]{17,}"  # more than the 15 digits that floats keep, and a point
+_REWRITTEN = r"[0-9]+\.[0-9]*0[,}\s]|[0-9.]+[eE]"
 _PREPARED = 0.5  # the part of the work that is done when reading proper begins
 
 Types = Mapping[str, pl.DataType]
@@ -71,7 +82,7 @@ def parse_json(
     path that was found out."""
     path = scratch / "records.ndjson"
     found: list[str] = []
-    _dump(_records(files, options.record_path, found.append, target.exact_fractions), path, files[0].label)
+    _dump(_records(files, options.record_path, found.append, _text_of(target)), path, files[0].label)
     _parse([path], [_all([file.label for file in files])], target, scratch, meter)
     return with_path(options, found) if len(found) == len(files) else options
 
@@ -92,11 +103,11 @@ def _parse(paths: Sequence[Path], labels: Sequence[str], target: Target, scratch
             schema = _schema(types, label, target)
             _read(paths, labels, schema, target, meter, exact=False)
         except _Difficult:
-            exact = target.exact_fractions
-            schema = _schema(types_of(_lines(paths, labels, exact)), label, target)
+            text_of = _text_of(target) or (lambda _: None)
+            schema = _schema(types_of(_lines(paths, labels, text_of)), label, target)
             path = scratch / "conforming.ndjson"
             shape = pl.Struct(schema)
-            _dump((conformed(record, shape) for record in _lines(paths, labels, exact)), path, label)
+            _dump((conformed(record, shape) for record in _lines(paths, labels, text_of)), path, label)
             _read([path], [_all(labels)], schema, target, meter)
     except _Difficult as error:
         raise UnreadableData(f"{label} cannot be read as JSON records") from error
@@ -108,16 +119,16 @@ def _all(labels: Sequence[str]) -> str:
     return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
 
 
-def _lines(paths: Sequence[Path], labels: Sequence[str], exact: Exact | None) -> Iterator[Record]:
+def _lines(paths: Sequence[Path], labels: Sequence[str], text_of: TextOf | None) -> Iterator[Record]:
     for path, label in zip(paths, labels, strict=True):
-        yield from lines(path, label, exact)
+        yield from lines(path, label, text_of)
 
 
 def _records(
-    files: Sequence[TextFile], record_path: str | None, on_path: OnPath, exact: Exact | None
+    files: Sequence[TextFile], record_path: str | None, on_path: OnPath, text_of: TextOf | None
 ) -> Iterator[Record]:
     for file in files:
-        yield from records(file.path, file.label, file.encoding, record_path, on_path, exact)
+        yield from records(file.path, file.label, file.encoding, record_path, on_path, text_of)
 
 
 def _dump(found: Iterator[Record], path: Path, label: str) -> None:
@@ -157,26 +168,47 @@ def _types_of_chunk(chunk: memoryview) -> tuple[Types, int]:
     return {name: instance(type) for name, type in schema.items()}, len(lines)
 
 
+def _text_of(target: Target) -> TextOf | None:
+    if target.inspection is None and not target.types:
+        return None
+
+    @cache
+    def text_of(name: str) -> Callable[[WrittenFloat], str] | None:
+        type = target.type_of(name)
+        if type is None:
+            return None
+        return all_digits if type.is_decimal() else as_written if type == pl.String else None
+
+    return text_of
+
+
 def _check_fractions(paths: Sequence[Path], types: Types, target: Target) -> None:
-    """Raises _Difficult where Polars would round fractions that are to be exact: it reads floats first."""
-    exact = target.exact_fractions
-    if exact is None:
+    """Raises _Difficult where Polars would make other text of fractions: it reads floats first."""
+    texts = _texts_of_numbers(types, target)
+    decimals = {name for name in texts if (type := target.type_of(name)) is not None and type.is_decimal()}
+    patterns = [
+        rf"(?:{'|'.join(map(_key, names))})\s*:\s*-?(?:{fraction})"
+        for names, fraction in ((texts, _ROUNDED), (texts - decimals, _REWRITTEN))
+        if names
+    ]
+    pattern = "|".join(patterns)
+    if not pattern:
         return
-    names = [name for name, type in types.items() if type == pl.Float64 and exact(name)]
-    if not names:
-        return
-    listed = b"|".join(re.escape(json.dumps(name, ensure_ascii=False).encode()) for name in names)
-    long = re.compile(rb"(?:" + listed + rb")\s*:\s*-?[0-9.]{%d}" % (_SAFE_DIGITS + 1))
-    found = in_parallel(lambda chunk: long.search(chunk), chain.from_iterable(map(line_chunks, paths)))
-    if any(found):
+    chunks = chain.from_iterable(map(line_chunks, paths))
+    with _translated():
+        found = any(in_parallel(lambda chunk: as_series(chunk).str.contains(pattern).any(), chunks))
+    if found:
         raise _Difficult
+
+
+def _key(name: str) -> str:
+    """The pattern of a field's name in a record."""
+    return re.escape(json.dumps(name, ensure_ascii=False))
 
 
 def _nested_texts(schema: Mapping[str, Any], lines: bytes) -> bool:
     """Whether arrays or objects become text: fields are that, and somewhere one of their name is not."""
-    names = b"|".join(
-        re.escape(json.dumps(name, ensure_ascii=False).encode()) for name in set(_texts(schema))
-    )
+    names = b"|".join(_key(name).encode() for name in set(_texts(schema)))
     nested = rb"(?:" + names + rb")\s*:\s*(?:\{|\[(?:[^]\"]|\"(?:[^\"\\]|\\.)*\")*?[\[{])"
     return bool(names) and re.search(nested, lines) is not None
 
@@ -202,15 +234,20 @@ def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:
             f"{label} has {len(types)} different fields; a table has at most {MAX_COLUMNS} columns",
             limit=MAX_COLUMNS,
         )
-    texts = {
-        name
-        for name, type in target.typed_columns(list(types)).items()
-        if type == pl.String or (type.is_decimal() and types[name] == pl.Float64)
-    }
-    return {
-        name: pl.String() if name in texts and not type.is_nested() else storable(type)
-        for name, type in types.items()
-    }
+    target.types.of(list(types))  # all that are named are there
+    texts = _texts_of_numbers(types, target)
+    return {name: pl.String() if name in texts else storable(type) for name, type in types.items()}
+
+
+def _texts_of_numbers(types: Types, target: Target) -> set[str]:
+    """The fields that are read as text, numbers as well."""
+    found = set()
+    for name, type in types.items():
+        wanted = target.type_of(name)
+        decimal = wanted is not None and wanted.is_decimal() and type == pl.Float64
+        if type == pl.String or decimal or (wanted == pl.String and not type.is_nested()):
+            found.add(name)
+    return found
 
 
 def _read(

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from flight_core.adapters.parsers.column_types.floats import WHOLE
-from flight_core.adapters.parsers.formats.json_records import WrittenFloat
+from flight_core.adapters.parsers.formats.json_records import WrittenFloat, as_written
 
 MAX_DEPTH = 32  # Parquet readers give up not far beyond
 
@@ -79,6 +79,8 @@ def conformed(value: Any, type: pl.DataType) -> Any:
         return [conformed(element, instance(type.inner)) for element in value]
     if isinstance(type, pl.Struct):
         return {name: conformed(value.get(name), field) for name, field in _fields(type).items()}
+    if type == pl.String and isinstance(value, WrittenFloat):
+        return as_written(value)
     if type == pl.String and not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return value
