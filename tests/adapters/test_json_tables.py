@@ -89,6 +89,11 @@ def test_numbers_become_text_as_they_are_written():
         assert parsed(some, **asked)["version"].to_pylist() == expected[: some.count(b"version")]
 
 
+def test_of_a_field_that_a_record_has_twice_the_last_value_counts_in_documents():
+    content = b'{"a": 1, "b": {"x": 1, "x": 2}, "a": 3}\n{"a": null, "a": "z"}\n'
+    assert parsed(content, format="json").to_pydict() == {"a": ["3", "z"], "b": [{"x": 2}, None]}
+
+
 def test_a_single_object_is_a_single_row():
     assert parsed(b'{"a": 1, "b": [1, 2]}').to_pydict() == {"a": [1], "b": [[1, 2]]}
 
