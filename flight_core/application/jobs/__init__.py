@@ -1,1 +1,1 @@
-"""Work that outlives the request it was asked for by."""
+"""Jobs: work that goes on after the request that started it."""

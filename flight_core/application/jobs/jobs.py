@@ -1,4 +1,4 @@
-"""Watching jobs of every kind, and stopping them. `worker` claims and runs them."""
+"""Listing, watching and cancelling jobs of every kind. `worker` runs them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,24 +18,25 @@ from flight_core.domain.repositories.jobs import EVERY_JOB, JobRepository
 
 
 class Wakeup:
-    """Tells this process's worker that there may be something to do. `notify` works from any thread."""
+    """Wakes the worker of this process when there may be a job. `notify` works from any thread."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event = asyncio.Event()
 
     def listen(self) -> None:
-        """Called by the worker, once, in its event loop, before it looks for work."""
+        """Called once by the worker, in its event loop, before it looks for jobs."""
         self._loop = asyncio.get_running_loop()
 
     def notify(self) -> None:
-        """Harmless when nobody listens."""
+        """Wake the worker; does nothing if there is none."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._event.set)
 
     async def wait(self, timeout_s: float) -> None:
-        """Until the next notice (or the last one that nobody waited for), or `timeout_s` seconds."""
+        """Wait for the next `notify` (or an earlier one during which nobody waited), at most `timeout_s`
+        seconds."""
         with anyio.move_on_after(timeout_s):
             await self._event.wait()
         self._event.clear()
@@ -74,7 +75,7 @@ class ListJobs:
 
 @dataclass(frozen=True, slots=True)
 class ReadJobLog:
-    """What a job had to say, oldest first. Raises as `JobRepository.read_log`."""
+    """The log of a job, oldest lines first. Raises as `JobRepository.read_log`."""
 
     jobs: JobRepository
 
@@ -122,9 +123,9 @@ def require_owner(job: Job, actor: Actor) -> None:
 
 
 def event_of(happened: str, job: Job, clock: Clock) -> Event:
-    """What subscribers learn about a job: the same fields in every event, None where unknown.
+    """An event about a job. All have the same fields, which are None if unknown.
 
-    `happened` is what follows the dot in the kinds of event.
+    `happened` is the part of the event's kind after the dot.
     """
     progress, dataset = job.progress, job.dataset.value
     more: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""A job in the hands of a worker: how far it is, how fast, what it has to say."""
+"""A job that a worker has claimed: its progress, its rates, and its log."""
 
 import time
 from collections import deque
@@ -15,14 +15,14 @@ _MIN_SPAN_S = 0.2
 
 
 class Pace:
-    """The rates of the last seconds of a phase, from looks at its progress."""
+    """Computes the rates of the last seconds of a phase from its progress."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._looks: deque[tuple[float, Progress]] = deque()
 
     def __call__(self, progress: Progress) -> Progress:
-        """The progress, with its rates as soon as they can be told."""
+        """The progress, with its rates as soon as they are known."""
         now = self._now()
         if self._looks and self._looks[-1][1].phase != progress.phase:
             self._looks.clear()

@@ -1,4 +1,4 @@
-"""What a job has to say, from wherever in its work: `note(...)`."""
+"""The logs of jobs. Any code that runs within a job can call `note(...)`."""
 
 import re
 import threading
@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.job import LogLevel, LogLine, Phase
 
-MAX_LINES = 1000  # of one attempt; failures still get in
+MAX_LINES = 1000  # per attempt; errors are always logged
 MAX_MESSAGE_CHARS = 2000
 
 # A path with at least one folder, but not that of a URL.
@@ -17,7 +17,7 @@ _PATH = re.compile(r"(?<![\w:/.])/(?:[^\s/'\":,]+/)+([^\s/'\":,]*)")
 
 
 class JobLog:
-    """Lines of one attempt that wait to be stored. Thread-safe."""
+    """The lines of an attempt that are not stored yet. Thread-safe."""
 
     def __init__(self, clock: Clock, *, attempt: int) -> None:
         self.phase: Phase | None = None
@@ -37,14 +37,14 @@ class JobLog:
                 self._waiting.append(LogLine(self._clock(), text, level, self.phase, self._attempt))
 
     def take(self) -> list[LogLine]:
-        """What has been added since the last time."""
+        """The lines since the last call."""
         with self._lock:
             lines, self._waiting = self._waiting, []
         return lines
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear what is noted within the block, also in its tasks and worker threads."""
+        """Collect what is noted within the block, including its tasks and worker threads."""
         token = _current.set(self)
         try:
             yield
@@ -56,9 +56,9 @@ _current: ContextVar[JobLog | None] = ContextVar("job_log", default=None)
 
 
 def note(message: str, level: LogLevel = LogLevel.INFO) -> None:
-    """Tell the log of the job that this is part of; outside of jobs nobody listens.
+    """Add a line to the log of the current job; does nothing outside of jobs.
 
-    For people: no secrets. Folders of paths are left out.
+    Users read it, so it must not contain secrets. Folders are removed from paths.
     """
     log = _current.get()
     if log is not None:
@@ -66,5 +66,5 @@ def note(message: str, level: LogLevel = LogLevel.INFO) -> None:
 
 
 def without_paths(text: str) -> str:
-    """The text with the file names of absolute paths only."""
+    """The text, with absolute paths reduced to their file names."""
     return _PATH.sub(r"\1", text)

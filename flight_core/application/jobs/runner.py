@@ -1,4 +1,4 @@
-"""What does one kind of job."""
+"""The interface of what runs one kind of job."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,24 +10,24 @@ from flight_core.domain.job import Job
 
 
 class JobOutcome(Protocol):
-    """How a job that succeeded ended."""
+    """The outcome of a successful job."""
 
     @property
     def version(self) -> DatasetVersion | None:
         """What it committed; None if there was nothing to commit."""
 
     def onto(self, job: Any, /) -> Job:
-        """The record of the job, with what else came out of it."""
+        """The record of the job, completed by the outcome."""
 
 
 class Runner(Protocol):
-    """Does one kind of job, using `folder` for scratch. Safe to repeat: what an attempt committed is
-    found by the next one. Cancelling it leaves the dataset as it was, or commits."""
+    """Runs one kind of job; `folder` is for temporary files. Safe to repeat: an attempt finds what an earlier
+    one has committed. If it is cancelled, the dataset is either unchanged or the job has committed."""
 
     async def __call__(self, job: Any, folder: Path, report: Report, /) -> JobOutcome: ...
 
     def committed_before(self, job: Any, /) -> JobOutcome | None:
-        """What an earlier attempt committed."""
+        """The outcome of an earlier attempt that has committed; None if there is none."""
 
     def explained(self, job: Any, error: FlightCoreError, /) -> Job:
-        """The record of a job that failed with `error`, with what else that knows."""
+        """The record of a job that failed with `error`, completed by the details of the error."""

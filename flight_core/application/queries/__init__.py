@@ -1,1 +1,1 @@
-"""Reading with SQL."""
+"""Planning and running reads."""

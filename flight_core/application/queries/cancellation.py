@@ -1,4 +1,4 @@
-"""Stopping one particular run, whatever else its connection does before and after."""
+"""Cancelling one particular run on a connection, but not what runs before and after it."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -42,15 +42,15 @@ class Cancellation:
             raise Cancelled("the query was cancelled")
 
     def heeded(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items, for as long as it is not requested. Raises Cancelled."""
+        """The same items; raises Cancelled if that is requested meanwhile."""
         for item in items:
             self.check()
             yield item
 
     @contextmanager
     def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:
-        """While the block runs, a request calls `interrupt`, again and again: one may come a moment early
-        and be lost.
+        """If cancellation is requested while the block runs, `interrupt` is called repeatedly, since an
+        interrupt that comes too early is lost.
 
         Raises:
             Cancelled: it was requested before.

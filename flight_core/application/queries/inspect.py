@@ -1,4 +1,4 @@
-"""What a statement is, before it runs."""
+"""Inspecting statements without running them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from flight_core.domain.query import Statement, StatementInfo, StatementKind
 
 @dataclass(frozen=True, slots=True)
 class InspectStatement:
-    """What a statement is and returns, without running it. Raises as `QueryEngine.inspect`."""
+    """The kind, result schema and parameters of a statement. Raises as `QueryEngine.inspect`."""
 
     reader: Reader
 
@@ -21,7 +21,7 @@ class InspectStatement:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyStatement:
-    """How a statement has to be handled. Cheap. Raises as `QueryEngine.classify`."""
+    """How a statement has to be executed. Cheap. Raises as `QueryEngine.classify`."""
 
     reader: Reader
 

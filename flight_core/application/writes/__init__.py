@@ -1,1 +1,1 @@
-"""Rows into datasets, and out of them."""
+"""Writing to datasets."""

@@ -1,6 +1,6 @@
-"""From rows in reach to a committed version: held against the contract of their dataset, if it has one.
+"""Committing rows after checking them against the contract of their dataset, if it has one.
 
-Every door that rows come in by leads here: ingestions, DoPut, bulk ingest, SQL.
+All writes end here: ingestions, DoPut, bulk ingest, SQL.
 """
 
 import json
@@ -27,7 +27,7 @@ from flight_core.domain.errors import CommitConflict, ContractViolated
 from flight_core.domain.ingestion import Ingestion, Reading
 from flight_core.domain.query import Pins
 
-CHECKS = 10  # how often rows are checked because others commit meanwhile
+CHECKS = 10  # the number of checks, repeated if others commit meanwhile
 _COMMIT_ATTEMPTS = 5
 
 
@@ -49,7 +49,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRows:
-    """Parsed, and held against the contract: all that a commit needs."""
+    """Parsed and checked rows, with all that their commit needs."""
 
     ingestion: Ingestion
     taken: Taken
@@ -60,7 +60,7 @@ class CheckedRows:
 
 @dataclass(frozen=True, slots=True)
 class CheckedCommit:
-    """`check`, `judge`, and then call it to commit; `quarantine.settle` what the commit carries."""
+    """Call `check`, `judge`, the object itself to commit, and then `quarantine.settle`."""
 
     open_write: OpenWrite
     parser: Parser
@@ -91,7 +91,7 @@ class CheckedCommit:
     def judge(self, rows: CheckedRows) -> None:
         """
         Raises:
-            ContractViolated: nothing may be committed. What was rejected is kept.
+            ContractViolated: nothing may be committed. Rejected rows are stored in the quarantine.
         """
         checked = rows.parsed.checked
         if checked is not None and checked.violation is not None:
@@ -101,7 +101,8 @@ class CheckedCommit:
             raise ContractViolated(message, report=report_document(checked.report))
 
     def __call__(self, rows: CheckedRows, *, on_rows: OnStep = lambda _: None) -> DatasetVersion | None:
-        """None: others committed, and the check counts on what was there before; it has to be repeated."""
+        """Commit the rows; None if another commit has invalidated the check, so that it has to be
+        repeated."""
         if rows.prepared.base_version is not None:
             with suppress(CommitConflict):
                 return self._commit(rows, on_rows)
@@ -139,7 +140,7 @@ class CheckedCommit:
 
 
 def _checksum(taken: Taken) -> Future[str | None]:
-    """Is found while the files are parsed: reading them for it takes as long as a tenth of that."""
+    """Computes the checksum while the files are parsed; that takes about a tenth of the time."""
     pool = ThreadPoolExecutor(1)
     checksum = pool.submit(checksum_of, taken.fetched.files if taken.written is None else ())
     pool.shutdown(wait=False)

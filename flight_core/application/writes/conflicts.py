@@ -1,4 +1,4 @@
-"""Trying again where others committed first."""
+"""Retrying after commit conflicts."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +10,8 @@ T = TypeVar("T")
 
 
 def despite_conflicts(attempt: Callable[[], T], *, attempts: int) -> T:
-    """What `attempt` returns, the first time that it meets no CommitConflict; the last one's is raised."""
+    """Call `attempt` until it raises no CommitConflict, at most `attempts` times; raises that of the last
+    one."""
     for _ in range(attempts - 1):
         with suppress(CommitConflict):
             return attempt()

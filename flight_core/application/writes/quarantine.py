@@ -1,7 +1,7 @@
-"""Rejected rows: on their way with the commit of the good ones, and then in a dataset of their own.
+"""The quarantine: datasets of rejected rows.
 
-The rows that a job rejects travel in the folder of its commit, so that whoever runs the job again
-after a crash finds exactly those, and puts them into the quarantine once.
+Rejected rows are attached to the commit of the good ones, and then appended to the quarantine. So after a
+crash the next attempt of the job finds exactly these rows, and appends them once.
 """
 
 import os
@@ -26,13 +26,13 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Keeps rejected rows. Each call is harmless to repeat. Raises as `OpenWrite` and `StagedWrite`."""
+    """Stores rejected rows. All calls are safe to repeat. Raises as `OpenWrite` and `StagedWrite`."""
 
     open_write: OpenWrite
     store: TableStore
 
     def settle(self, ingestion: Ingestion, version: DatasetVersion) -> None:
-        """Keep what the commit of `version` carries, if it carries something."""
+        """Store the rows that are attached to the commit of `version`, if there are any."""
         carried = self.store.attachment(version.ref)
         if ingestion.request.source.kind == REJECTS_KIND:
             self._replace(ingestion, carried)
@@ -42,7 +42,7 @@ class Quarantine:
             carried.unlink(missing_ok=True)
 
     def refuse(self, ingestion: Ingestion, rejects: Path) -> None:
-        """Keep what a job rejected that is to commit nothing."""
+        """Store the rejected rows of a job that commits nothing."""
         self._keep(ingestion.dataset, rejects, ingestion.id, "/refused", actor=ingestion.actor)
 
     def recover(self) -> None:
@@ -61,7 +61,7 @@ class Quarantine:
                     carried.unlink(missing_ok=True)
 
     def _replace(self, ingestion: Ingestion, still_bad: Path | None) -> None:
-        """Put what is still bad in the place of what was replayed. Rows that came meanwhile stay."""
+        """Replace the replayed rows by those that are still rejected. Rows that were added meanwhile stay."""
         fields = ingestion.request.source.fields
         replayed = VersionRef(str(fields["dataset_id"]), int(str(fields["version"])))
         despite_conflicts(lambda: self._replace_once(ingestion, replayed, still_bad), attempts=_ATTEMPTS)
@@ -90,7 +90,7 @@ class Quarantine:
             write.commit(base_version=latest.ref.version)
 
     def _committed_jobs(self, replayed: VersionRef) -> "pa.Array[Any]":
-        """The jobs whose rows were replayed. A job rejects its rows in one commit, so all of them were."""
+        """The jobs whose rows were replayed: all rows of a job, since it rejects them in a single commit."""
         jobs: pa.Array[Any] = pa.array([], pa.string())
         for batch in self.store.scan(replayed):
             found = batch.filter(batch.column("committed")).column("job")
@@ -113,13 +113,13 @@ class Quarantine:
 
 
 def _without(batch: pa.RecordBatch, jobs: "pa.Array[Any]") -> pa.RecordBatch:
-    """The rows of other jobs, and of those that committed nothing."""
+    """The rows of other jobs, and of jobs that committed nothing."""
     replayed = pc.and_(pc.is_in(batch.column("job"), value_set=jobs), batch.column("committed"))
     return batch.filter(pc.invert(replayed))
 
 
 def placed(file: Path, folder: Path) -> Path:
-    """Put a parsed file where storage can take it, so that a lost race for the commit can be re-run."""
+    """Link a parsed file into the folder of the write. The original stays, for another attempt to commit."""
     target = folder / file.name
     try:
         os.link(file, target)

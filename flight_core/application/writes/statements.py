@@ -1,4 +1,4 @@
-"""Statements that change something: run at once, exactly once."""
+"""Running statements that change something: at once, and exactly once."""
 
 from collections.abc import Callable
 from contextlib import closing
