@@ -105,7 +105,7 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RejectLimits:
     """How many rows may be rejected before the job fails; None: any number. 0 is strict."""
 
     max_rejected_rows: int | None = None
@@ -130,7 +130,7 @@ class Contract:
     freshness: Freshness | None = None
     extra_columns: ExtraColumns = ExtraColumns.KEEP
     missing_columns: MissingColumns = MissingColumns.REFUSE
-    limits: Limits = Limits()
+    limits: RejectLimits = RejectLimits()
     description: str = ""
 
     @property
@@ -226,7 +226,7 @@ def contract_of(document: Mapping[str, Any]) -> Contract:
         freshness=Freshness(**_with_severity(freshness)) if freshness else None,
         extra_columns=ExtraColumns(document["extra_columns"]),
         missing_columns=MissingColumns(document["missing_columns"]),
-        limits=Limits(**document.get("limits") or {}),
+        limits=RejectLimits(**document.get("limits") or {}),
         description=document.get("description", ""),
     )
 

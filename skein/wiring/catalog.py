@@ -10,12 +10,12 @@ from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
+from flight_core.adapters.catalog.issuer_users import SqlIssuerUserRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.open_reads import SqlOpenReadRepository
 from flight_core.adapters.catalog.own_tables import SqlOwnTableRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
-from flight_core.adapters.catalog.seen import SqlSeenRepository
 from flight_core.adapters.catalog.source_memories import SqlSourceMemoryRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
@@ -29,12 +29,12 @@ from flight_core.domain.repositories.derivations import DerivationRepository
 from flight_core.domain.repositories.events import EventRepository
 from flight_core.domain.repositories.idempotency import IdempotencyRepository
 from flight_core.domain.repositories.ingestions import IngestionRepository
+from flight_core.domain.repositories.issuer_users import IssuerUserRepository
 from flight_core.domain.repositories.jobs import JobRepository
 from flight_core.domain.repositories.open_reads import OpenReadRepository
 from flight_core.domain.repositories.own_tables import OwnTableRepository
 from flight_core.domain.repositories.profiles import ProfileRepository
 from flight_core.domain.repositories.schedules import ScheduleRepository
-from flight_core.domain.repositories.seen import SeenRepository
 from flight_core.domain.repositories.source_memories import SourceMemoryRepository
 from flight_core.domain.repositories.tokens import TokenRepository
 from flight_core.domain.repositories.usage import UsageRepository
@@ -62,7 +62,7 @@ class Catalog:
         self.profiles: ProfileRepository = SqlProfileRepository(database)
         self.open_reads: OpenReadRepository = SqlOpenReadRepository(database)
         self.schedules: ScheduleRepository = SqlScheduleRepository(database)
-        self.seen: SeenRepository = SqlSeenRepository(database)
+        self.issuer_users: IssuerUserRepository = SqlIssuerUserRepository(database)
         self.source_memories: SourceMemoryRepository = SqlSourceMemoryRepository(database)
         self.tokens: TokenRepository = SqlTokenRepository(database)
         self.usage: UsageRepository = SqlUsageRepository(database)

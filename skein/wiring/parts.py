@@ -21,8 +21,8 @@ from flight_core.application.queries.reader import Reader
 from flight_core.application.writes.open_write import OpenWrite, Publish
 from flight_core.domain.access import LOCAL
 from flight_core.domain.errors import InvalidOption
+from flight_core.domain.repositories.issuer_users import IssuerUserRepository
 from flight_core.domain.repositories.own_tables import OwnTableRepository
-from flight_core.domain.repositories.seen import SeenRepository
 from skein.directory import DataDirectory, Role
 from skein.settings import Settings
 from skein.wiring.catalog import Catalog, open_catalog
@@ -87,7 +87,7 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
         telemetry=traces,
         catalog=catalog,
         audit=audit,
-        oidc=_oidc(settings, catalog.seen, stack),
+        oidc=_oidc(settings, catalog.issuer_users, stack),
         store=store,
         engine=engine,
         queries=queries,
@@ -113,7 +113,7 @@ def find_version(parts: Parts) -> FindVersion:
     return FindVersion(parts.store, parts.catalog.versions)
 
 
-def _oidc(settings: Settings, seen: SeenRepository, stack: ExitStack) -> OidcTokens | None:
+def _oidc(settings: Settings, users: IssuerUserRepository, stack: ExitStack) -> OidcTokens | None:
     if settings.oidc_issuer is None or settings.oidc_audience is None:
         return None
     keys = stack.enter_context(closing(IssuerKeys(settings.oidc_issuer, settings.oidc_jwks_url)))
@@ -125,7 +125,7 @@ def _oidc(settings: Settings, seen: SeenRepository, stack: ExitStack) -> OidcTok
         grants=settings.claim_grants,
         remember_s=settings.session_ttl_s,
     )
-    return OidcTokens(options, keys, seen, utc_now)
+    return OidcTokens(options, keys, users, utc_now)
 
 
 def _require_credentials(settings: Settings, catalog: Catalog) -> None:

@@ -16,8 +16,8 @@ from flight_core.domain.contract import (
     Contract,
     ExtraColumns,
     Freshness,
-    Limits,
     MissingColumns,
+    RejectLimits,
     RowRule,
     RuleCount,
     Severity,
@@ -118,7 +118,7 @@ async def test_clean_data_makes_no_quarantine(stack):
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("limits", [Limits(0), Limits(3), Limits(None, 0.5)])
+@pytest.mark.parametrize("limits", [RejectLimits(0), RejectLimits(3), RejectLimits(None, 0.5)])
 async def test_too_many_bad_rows_fail_the_job_and_are_kept(stack, limits):
     put(stack, Contract(columns=ORDERS.columns, limits=limits))
     job = await ended(stack)
@@ -353,7 +353,7 @@ async def test_lines_that_are_no_rows_are_set_apart_with_their_text_and_stay_so_
 
 @pytest.mark.anyio
 async def test_lines_that_are_no_rows_go_to_the_quarantine_on_request_and_count_for_the_limits(stack):
-    put(stack, Contract(limits=Limits(1)))
+    put(stack, Contract(limits=RejectLimits(1)))
     job = await ended(stack, RAGGED)
     assert (job.state, job.error_code) == (JobState.FAILED, "contract_violated")
     job = await ended(stack, RAGGED, options={"ragged": "error"})

@@ -11,8 +11,8 @@ from flight_core.domain.contract import (
     Contract,
     ExtraColumns,
     Freshness,
-    Limits,
     MissingColumns,
+    RejectLimits,
     RowRule,
     Severity,
     UniqueKey,
@@ -33,7 +33,7 @@ CONTRACT = Contract(
     freshness=Freshness(3600.0, "day", Severity.FAIL),
     extra_columns=ExtraColumns.REFUSE,
     missing_columns=MissingColumns.DEFAULT,
-    limits=Limits(0, 0.25),
+    limits=RejectLimits(0, 0.25),
     description="what orders are",
 )
 

@@ -9,10 +9,10 @@ import pytest
 
 from flight_core.adapters.catalog.audit import SqlAuditRepository
 from flight_core.adapters.catalog.datasets import SqlDatasetRepository
+from flight_core.adapters.catalog.issuer_users import SqlIssuerUserRepository
 from flight_core.adapters.catalog.open_reads import SqlOpenReadRepository
 from flight_core.adapters.catalog.own_tables import SqlOwnTableRepository
 from flight_core.adapters.catalog.profiles import SqlProfileRepository
-from flight_core.adapters.catalog.seen import SqlSeenRepository
 from flight_core.adapters.catalog.tokens import SqlTokenRepository
 from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.catalog.users import SqlUserRepository
@@ -21,9 +21,9 @@ from flight_core.domain.audit import AuditEntry, AuditFilter, Decision
 from flight_core.domain.dataset import DatasetName, DatasetVersion, VersionRef
 from flight_core.domain.errors import TokenNotFound, UserExists, UserNotFound
 from flight_core.domain.events import Event, EventKind
+from flight_core.domain.issuer_users import IssuerUser
 from flight_core.domain.limits import Limits
 from flight_core.domain.profile import ColumnProfile
-from flight_core.domain.seen import Seen
 from flight_core.domain.tokens import ApiToken
 from flight_core.domain.usage import Usage, Use
 from flight_core.domain.users import User
@@ -72,16 +72,16 @@ def test_a_users_name_is_taken_until_they_are_removed(database):
     assert other.by_name() == {"ann": ann}
 
 
-def test_who_was_seen_counts_until_their_time_is_over(database):
-    seen = SqlSeenRepository(database)
-    ann = Seen("ann", "https://issuer", "read", NOON + HOUR)
-    at_once(lambda _: seen.put(ann, NOON))
-    assert seen.find("ann") == ann
-    seen.put(Seen("bob", "https://issuer", "write", NOON + 3 * HOUR), NOON + 2 * HOUR)
-    assert seen.find("ann") is None
-    seen.remove("bob")
-    seen.remove("bob")
-    assert seen.find("bob") is None
+def test_a_user_of_an_issuer_counts_until_their_time_is_over(database):
+    users = SqlIssuerUserRepository(database)
+    ann = IssuerUser("ann", "https://issuer", "read", NOON + HOUR)
+    at_once(lambda _: users.put(ann, NOON))
+    assert users.find("ann") == ann
+    users.put(IssuerUser("bob", "https://issuer", "write", NOON + 3 * HOUR), NOON + 2 * HOUR)
+    assert users.find("ann") is None
+    users.remove("bob")
+    users.remove("bob")
+    assert users.find("bob") is None
 
 
 def test_calls_are_found_by_what_is_known_of_them_and_forgotten_the_oldest_first(database):

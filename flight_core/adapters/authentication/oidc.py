@@ -15,8 +15,8 @@ from flight_core.adapters.authentication.static import ClaimGrant
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import OIDC_PREFIX, Actor, Origin
 from flight_core.domain.errors import FlightCoreError, PermissionDenied, Unauthenticated
-from flight_core.domain.repositories.seen import SeenRepository
-from flight_core.domain.seen import Seen
+from flight_core.domain.issuer_users import IssuerUser
+from flight_core.domain.repositories.issuer_users import IssuerUserRepository
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,12 @@ class OidcOptions:
 class OidcTokens:
     """Verifies signature, issuer, audience and times of bearer tokens. Thread-safe; may fetch keys."""
 
-    def __init__(self, options: OidcOptions, keys: IssuerKeys, seen: SeenRepository, clock: Clock) -> None:
+    def __init__(
+        self, options: OidcOptions, keys: IssuerKeys, users: IssuerUserRepository, clock: Clock
+    ) -> None:
         self._options = options
         self._keys = keys
-        self._seen = seen
+        self._users = users
         self._clock = clock
         self._lock = threading.Lock()
         self._noted: OrderedDict[str, tuple[str, datetime]] = OrderedDict()
@@ -78,10 +80,10 @@ class OidcTokens:
     def holders(self, name: str) -> Sequence[Actor]:
         """The user with the rights that the settings grant now for their latest valid token, shown to any
         process, if that was not too long ago."""
-        seen = self._seen.find(name)
-        if seen is None or seen.issuer != self._options.issuer or seen.until <= self._clock():
+        user = self._users.find(name)
+        if user is None or user.issuer != self._options.issuer or user.until <= self._clock():
             return []
-        grant = next((each for each in self._options.grants if each.value == seen.grant), None)
+        grant = next((each for each in self._options.grants if each.value == user.grant), None)
         return [] if grant is None else [Actor(name, grant.scopes, grant.datasets)]
 
     def _claims(self, token: str) -> Mapping[str, Any]:
@@ -122,15 +124,15 @@ class OidcTokens:
                 self._noted.popitem(last=False)
         until = now + timedelta(seconds=self._options.remember_s)
         try:
-            self._seen.put(Seen(name, self._options.issuer, grant.value, until), now)
+            self._users.put(IssuerUser(name, self._options.issuer, grant.value, until), now)
         except FlightCoreError:  # the request goes on nevertheless
-            logger.warning("who was seen was not noted", extra={"actor": name})
+            logger.warning("a user of the issuer was not stored", extra={"actor": name})
 
     def _forget(self, name: str) -> None:
         with self._lock:
             self._noted.pop(name, None)
-        if self._seen.find(name) is not None:
-            self._seen.remove(name)
+        if self._users.find(name) is not None:
+            self._users.remove(name)
 
 
 def _values(claims: Mapping[str, Any], path: str) -> list[str]:

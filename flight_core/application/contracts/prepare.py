@@ -17,8 +17,8 @@ from flight_core.domain.contract import (
     ColumnContract,
     Contract,
     ExtraColumns,
-    Limits,
     MissingColumns,
+    RejectLimits,
     StoredContract,
 )
 from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
@@ -138,7 +138,7 @@ def for_changed_rows(contract: Contract) -> Contract:
     return replace(
         contract,
         unique=(),
-        limits=Limits(max_rejected_rows=0),
+        limits=RejectLimits(max_rejected_rows=0),
         extra_columns=ExtraColumns.KEEP,
         missing_columns=MissingColumns.NULL,
     )

@@ -5,7 +5,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class IssuerUser:
     """`name` is the name of the actor. `grant` is the claim value that decided on the rights; the settings
     say which rights it stands for. `until` is how long jobs and schedules of the user go on with these
     rights."""
