@@ -1,4 +1,4 @@
-"""Talking with one parsing process: a request, its progress, and a result or a failure."""
+"""The conversation with a parsing process: a request, its progress, and a result or a failure."""
 
 import asyncio
 import json
@@ -43,11 +43,11 @@ MAX_LINE_BYTES = 1 << 20
 
 
 class NotStarted(Exception):
-    """There was nobody to talk to."""
+    """The parsing process did not start."""
 
 
 class Conversation:
-    """One request to a parsing process, with an eye on its memory."""
+    """Sends one request to a parsing process, and watches its memory."""
 
     def __init__(
         self,
@@ -79,11 +79,10 @@ class Conversation:
             raise NotStarted if self._pid is None else self._crash(-signal.SIGKILL) from None
 
     async def end(self) -> None:
-        """The process has ended when this returns, whatever it was doing, unless the machine is too busy to
-        let it."""
+        """Close the connection, and wait until the process has ended, for a few seconds at most."""
         with anyio.move_on_after(_END_S, shield=True):
             with suppress(OSError):
-                if not self._writer.is_closing():  # it is where the connection broke: uvloop minds
+                if not self._writer.is_closing():  # after the connection broke, uvloop would raise
                     self._writer.write_eof()
                 while await self._reader.read(MAX_LINE_BYTES):
                     pass
@@ -112,7 +111,7 @@ class Conversation:
             await self._report(Progress(phase=Phase.PARSING, **message))
 
     def _check_memory(self) -> None:
-        """Of its own: pages of mapped files can be dropped at any time."""
+        """Check the private memory: pages of mapped files do not count, since they can be dropped."""
         if self._pid is None:
             return
         with suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""The beginnings of files, as files of their own: enough to see what is in them."""
+"""Copies of the beginnings of files, for previews."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ _FIRST_ROWS: Mapping[Format, _FirstRows] = {"arrow": first_batch, "avro": first_
 
 
 class Heads:
-    """Makes them in `scratch`. `cut` tells whether anything was left out."""
+    """Writes them to the folder `scratch`. `cut` says whether anything was left out."""
 
     def __init__(self, scratch: Path, limits: UnpackLimits, members: str | None) -> None:
         self.cut = False
@@ -39,11 +39,11 @@ class Heads:
         self._paths: list[str] = []  # of records, in documents
 
     def told(self, options: FormatOptions) -> FormatOptions:
-        """With what was found out on the way."""
+        """The options, completed by what was detected."""
         return with_path(options, self._paths) if isinstance(options, JsonOptions) else options
 
     def unpacked(self, files: Sequence[Unpacked], *, whole: bool) -> list[Unpacked]:
-        """The first files, of archives the first members, decompressed as far as is needed."""
+        """The first files, or the first members of archives, decompressed as far as necessary."""
         self.cut |= len(files) > HEAD_FILES or not whole
         found: list[Unpacked] = []
         for file in files[:HEAD_FILES]:
@@ -71,7 +71,7 @@ class Heads:
     def shortened(
         self, file: Unpacked, content: Content, options: FormatOptions, rows: int
     ) -> tuple[Unpacked, Content]:
-        """A file that has the first rows, and what it is now."""
+        """A file with the first rows, and its content type."""
         match content.format:
             case "excel":
                 return file, content
@@ -131,7 +131,7 @@ class Heads:
 
 
 def _text_of(path: Path, content: Content) -> bytes:
-    """The beginning of the file, in UTF-8 or something like it."""
+    """The beginning of the file, in UTF-8 if it can be decoded."""
     with path.open("rb") as file:
         text = file.read(HEAD_BYTES)
     encoding = content.encoding or "utf-8"
@@ -139,7 +139,7 @@ def _text_of(path: Path, content: Content) -> bytes:
 
 
 def _whole_lines(text: bytes, quote: str | None) -> bytes:
-    """Up to the last end of a line that is not inside of quotes; of any, if a quote stays open."""
+    """The text up to the last end of a line outside of quotes, or of any line if a quote is not closed."""
     end = end_of_lines(text, quote.encode() if quote else None) or end_of_lines(text, None)
     if not end:
         raise LimitExceeded(

@@ -1,4 +1,4 @@
-"""What the parsing process tells the server while it works: one JSON object a line."""
+"""Messages of the parsing process to the server: one JSON object per line."""
 
 import json
 import threading
@@ -10,8 +10,8 @@ _INTERVAL_S = 0.2
 class Meter:
     """Counts bytes read and rows written. Thread-safe; never goes backwards.
 
-    Bytes are estimates where a library reads the file by itself. `working_on` names the file that a
-    crash is to be blamed on.
+    Bytes are estimates if a library reads the file itself. `working_on` names the current file, for the
+    message after a crash.
     """
 
     def __init__(self, out: TextIO, total_bytes: int = 0) -> None:
@@ -30,7 +30,7 @@ class Meter:
         self.say(label=label)
 
     def reached(self, done_bytes: float, rows: int = 0) -> None:
-        """`done_bytes` of the total are behind us, and `rows` rows."""
+        """`done_bytes` of the total, and `rows` rows, have been processed."""
         with self._lock:
             self._done_bytes = max(self._done_bytes, min(int(done_bytes), self._total_bytes))
             self._rows = max(self._rows, rows)
@@ -42,13 +42,13 @@ class Meter:
             self._out.flush()
 
     def tell(self) -> None:
-        """The progress, unless it has been told."""
+        """Send the progress if it has changed."""
         now = (self._done_bytes, self._rows)
         if now != self._told:
             self._told = now
             self.say(done_bytes=now[0], total_bytes=self._total_bytes, rows=now[1])
 
     def tell_until(self, ended: threading.Event) -> None:
-        """Tell the progress a few times a second. Blocks until `ended`."""
+        """Send the progress a few times per second. Blocks until `ended`."""
         while not ended.wait(_INTERVAL_S):
             self.tell()

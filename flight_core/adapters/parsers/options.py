@@ -1,4 +1,4 @@
-"""The formats a file can have, and what each lets the caller set."""
+"""The file formats and their options."""
 
 import codecs
 from collections.abc import Mapping
@@ -46,9 +46,9 @@ def _known_type(name: str | TypeOption) -> str | TypeOption:
 
 
 class FormatOptions(BaseModel):
-    """`allow_lossy` is for storage: keep what fits of types that cannot be stored exactly. `types` are
-    those of columns, by name, that are not to be found out. `members` is a pattern for the members of zip
-    archives that are read."""
+    """`allow_lossy` is for storage: values that cannot be stored exactly may lose precision. `types` are the
+    types of columns, by name, that are not to be detected. `members` is a pattern for the members of zip
+    archives to read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -65,14 +65,14 @@ class FormatOptions(BaseModel):
 
 
 class TableOptions(FormatOptions):
-    """Of formats whose files have columns. `columns` is about several files: those of each are the same,
-    or null where a file lacks them. Their order does not matter."""
+    """Options of formats with columns. `columns` says whether all files must have the same columns, in any
+    order, or whether a column that a file lacks is null."""
 
     columns: Columns = "same"
 
 
 class DelimitedOptions(TableOptions):
-    """CSV and TSV. None means: found out from the content."""
+    """CSV and TSV. None means that the option is detected from the content."""
 
     delimiter: _Character | None = None
     quote: _Character | None = '"'
@@ -96,7 +96,7 @@ class JsonOptions(NdjsonOptions):
 
 
 class ColumnarOptions(TableOptions):
-    """Parquet, Arrow IPC and Avro say everything themselves."""
+    """Parquet, Arrow IPC and Avro need no further options."""
 
 
 class ExcelOptions(TableOptions):

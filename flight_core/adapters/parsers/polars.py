@@ -1,4 +1,5 @@
-"""Parsing with Polars, in a process of its own: a file that crashes or explodes takes only that down."""
+"""Parsing with Polars in a separate process, so that a file that crashes it or needs too much memory harms
+nothing."""
 
 import asyncio
 import base64
@@ -43,7 +44,7 @@ _LOG_TAIL_LINES = 100
 
 @dataclass(frozen=True, slots=True)
 class ParserOptions:
-    """Limits of one parsing process. `max_bytes` and `max_ratio` bound what decompresses."""
+    """The limits of a parsing process. `max_bytes` and `max_ratio` limit the size of decompressed data."""
 
     memory_bytes: int = 3 << 30
     timeout_s: float = 3600.0
@@ -108,7 +109,7 @@ class PolarsParser:
         return Preview(table, Reading(**answer["reading"]), answer["sampled"], answer["warnings"], trial)
 
     def _message(self, request: ParseRequest) -> Mapping[str, object]:
-        """What the parsing process is sent."""
+        """The request for the parsing process."""
         return {
             "files": [(str(file.path), file.label) for file in request.files],
             "folder": str(request.folder),
@@ -167,7 +168,8 @@ def _read_arrow(path: Path) -> pa.Table:
 
 
 def _log_tail(request: ParseRequest) -> None:
-    """To the server's log, and to the job's, which calls files by their labels."""
+    """Copy the end of the process's log to the server's log and to that of the job, where labels replace
+    paths."""
     with suppress(OSError), (request.folder / LOG).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
         text = file.read().decode(errors="replace").strip()

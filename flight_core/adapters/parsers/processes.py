@@ -1,4 +1,4 @@
-"""Parsing processes, one a job, forked from one that is ready: see `template`."""
+"""Parsing processes: one for each job, forked from a template process, see `template`."""
 
 import socket
 import subprocess
@@ -6,19 +6,19 @@ import sys
 import threading
 from contextlib import suppress
 
-LOG = "parser.log"  # what a process says besides, in the folder of its job
+LOG = "parser.log"  # the other output of a process, in the folder of its job
 
 _COMMAND = (sys.executable, "-P", "-m", "flight_core.adapters.parsers.template")
 ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",  # a process that forks has one thread
-    # Polars' allocator keeps pages for 5 s instead of 0.5 s: fresh ones cost a tenth of the time.
+    # Polars' allocator keeps freed pages for 5 s instead of 0.5 s, which saves a tenth of the time.
     "_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:-1",
 }
 
 
 class ParsingProcesses:
-    """Thread-safe. The first job starts the template, and so does the next one after its death."""
+    """Thread-safe. The first job starts the template, and so does the next one if it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,9 +26,9 @@ class ParsingProcesses:
         self._requests: socket.socket | None = None
 
     def start(self) -> socket.socket:
-        """A connection to a new process, which takes one request and ends when the connection does.
+        """A connection to a new process, which takes one request and ends with the connection.
 
-        If nothing comes over it but its end, the process did not start."""
+        If the connection ends without any message, the process did not start."""
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             if self._template is None or self._template.poll() is not None:
@@ -39,7 +39,7 @@ class ParsingProcesses:
         return ours
 
     def close(self) -> None:
-        """Harmless when repeated. The processes of jobs end with their connections."""
+        """End the template. Idempotent. The processes of jobs end with their connections."""
         with self._lock:
             if self._requests is not None:
                 self._requests.close()

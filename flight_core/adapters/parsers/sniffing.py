@@ -1,4 +1,4 @@
-"""Telling what a file is from its first bytes, never from its name."""
+"""Detecting the format of a file from its first bytes, never from its name."""
 
 import codecs
 import json
@@ -48,7 +48,8 @@ _JSON_FORMATS = ("json", "ndjson")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`encoding` is of text, None for binary formats; a guess from the beginning of the file."""
+    """The format of a file. `encoding` is that of text, guessed from its beginning; None for binary
+    formats."""
 
     format: Format
     encoding: str | None = None
@@ -60,7 +61,7 @@ def head(path: Path) -> bytes:
 
 
 def needs_whole_file(path: Path) -> bool:
-    """Whether the beginning of the file tells too little."""
+    """Whether the format cannot be read from the beginning of the file alone."""
     with path.open("rb") as file:
         return file.read(8).startswith((b"PAR1", b"ARROW1", b"PK", b"\xd0\xcf\x11\xe0"))
 
@@ -70,11 +71,11 @@ def compression_of(sample: bytes) -> Compression | None:
 
 
 def content_of(sample: bytes, label: str, *, given: Format | None, encoding: str | None) -> Content:
-    """What the file is, which has to agree with the format that the caller gave.
+    """The content type of the file, which must match the format that the caller has given.
 
     Raises:
-        UnreadableData: empty, or not what the caller said.
-        UnknownFormat: nothing that can be read.
+        UnreadableData: the file is empty, or has another format than the given one.
+        UnknownFormat: the format is not supported.
     """
     if not sample.strip():
         raise UnreadableData(f"{label} is empty")

@@ -1,9 +1,9 @@
-"""The process that parsing processes are forked from: `python -P -m flight_core.adapters.parsers.template`.
+"""The template of parsing processes: `python -P -m flight_core.adapters.parsers.template`.
 
-It has imported everything and done nothing, so that a fork of it works at once, and has one thread,
-so that forks are safe. Standard input is a socket over which come the sockets of jobs. For each job
-there are two forks: one that keeps watch, and the one that works. The keeper ends the worker when the
-server lets go of the job's socket, so that no parsing process outlives its server, its job, or a hang.
+It has imported all modules, so that a fork can work at once, and has a single thread, so that forking is
+safe. Standard input is a socket over which it receives the sockets of jobs. For each job there are two forks:
+a keeper and a worker. The keeper kills the worker when the server closes the job's socket, so that no worker
+outlives its server or its job, even if it hangs.
 """
 
 import gc
@@ -23,8 +23,8 @@ from flight_core.adapters.parsers.worker import answer
 
 def main() -> None:
     gc.collect()
-    gc.freeze()  # what is here stays shared with the forks
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+    gc.freeze()  # keeps the pages of existing objects shared with the forks
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
     with socket.socket(fileno=0) as requests:
         while True:
             _, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
@@ -40,13 +40,13 @@ def main() -> None:
 
 
 def _keep(job: socket.socket) -> None:
-    """Have the job done that comes over its socket; say at last how its process ended."""
+    """Run the job in a worker process, and report at the end how that has exited."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with job.makefile("rb") as lines:
         line = lines.readline()
     if not line:
         return
-    ended, end = os.pipe()  # is closed when the worker ends, whatever of
+    ended, end = os.pipe()  # closed when the worker ends for any reason
     worker = os.fork()
     if worker == 0:
         try:
@@ -77,7 +77,7 @@ def _work(request: dict[str, Any], job: socket.socket) -> None:
 
 
 def _yield_to_others() -> None:
-    """Queries come first, and when memory runs out this process goes first."""
+    """Give queries priority, and let this process be killed first if the machine runs out of memory."""
     os.nice(5)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # Linux only

@@ -1,4 +1,4 @@
-"""Decompressing, with a bound on what comes out."""
+"""Decompressing files, with a limit on the size of the result."""
 
 import bz2
 import gzip
@@ -19,7 +19,7 @@ _ODS = b"application/vnd.oasis.opendocument.spreadsheet"
 _CHUNK_BYTES = 1 << 20
 _MAGIC_BYTES = 8
 _SHOWN_MEMBERS = 20
-_RATIO_MATTERS_BYTES = 64 << 20  # small files may be as repetitive as they like
+_RATIO_MATTERS_BYTES = 64 << 20  # the ratio is not limited for smaller results
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ def unpack(
     members: str | None = None,
     enough_bytes: int | None = None,
 ) -> list[Unpacked]:
-    """Write what `path` holds into `folder`: one file, or one for each member of a zip archive that the
-    pattern `members` matches. With `enough_bytes` only so much of each, and no failure where `path` itself
-    ends too early.
+    """Decompress `path` into `folder`: to one file, or to one for each member of a zip archive that matches
+    the pattern `members`. With `enough_bytes`, only so much of each is written, and a truncated file is no
+    failure.
 
     Raises:
-        UnreadableData: truncated or damaged.
-        LimitExceeded: more comes out than is allowed.
+        UnreadableData: the file is truncated or damaged.
+        LimitExceeded: the result is larger than allowed.
         UnknownFormat: a zip archive that is really an office document, or is encrypted, or what is packed
             is so once more.
         InvalidOption: no member matches.
