@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flight_core.adapters.parsers.checks.contract_rules import check_contract
 from flight_core.adapters.parsers.output import FILE_ROWS
 from flight_core.application.ingestion.replay import ReplayRejects
 from flight_core.application.ports.clock import utc_now
@@ -24,7 +25,7 @@ from flight_core.domain.contract import (
     UniqueKey,
 )
 from flight_core.domain.dataset import DatasetName, WriteMode
-from flight_core.domain.errors import DatasetNotFound
+from flight_core.domain.errors import DatasetNotFound, InvalidContract
 from flight_core.domain.job import JobState
 
 ID = ColumnContract("id", "int64", nullable=False)
@@ -97,6 +98,11 @@ async def test_numbers_with_a_decimal_comma_are_checked_as_numbers(stack):
         {"id": 3, "price": Decimal("5.00"), "weight": 0.25},
     ]
     assert [row["rules"] for row in rejects(stack)] == [["id.type", "price.ge"]]
+
+
+def test_a_format_by_which_nothing_can_be_read_is_refused():
+    with pytest.raises(InvalidContract, match=r"'day': .* both hour and minute"):
+        check_contract(Contract(columns=(ColumnContract("day", "timestamp", format="%Y-%m-%d %H"),)))
 
 
 @pytest.mark.anyio

@@ -125,6 +125,11 @@ def test_a_type_that_there_is_not_is_refused(wrong):
         parsed(PEOPLE, types={"n": wrong})
 
 
+def test_a_format_by_which_nothing_can_be_read_is_told():
+    with pytest.raises(InvalidOption, match=r"'types\.n' .* both hour and minute"):
+        parsed(PEOPLE, types={"n": {"type": "timestamp", "format": "%Y-%m-%d %H"}})
+
+
 def test_decimal_commas_are_found_out():
     table = parsed(b"name;price\nA;1,5\nB;-1234,25\nC;3\n")
     assert table["price"].to_pylist() == [1.5, -1234.25, 3.0]

@@ -172,7 +172,11 @@ def check_for_any(options: Mapping[str, object]) -> None:
 
 
 def _invalid(error: ValidationError) -> InvalidOption:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "value_error"), errors[0])
+    depth = (
+        2 if first["loc"][0] == "types" else None
+    )  # what comes then is where a type may be given in two ways
+    name = ".".join(str(part) for part in first["loc"][:depth])
     reason = first["msg"].removeprefix("Value error, ")
     return InvalidOption(f"the option '{name}' cannot be {first['input']!r:.80}: {reason}", option=name)

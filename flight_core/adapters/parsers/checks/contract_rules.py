@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from flight_core.adapters.parsers.checks.rules import compiled, may_overflow
-from flight_core.adapters.parsers.column_types.contract import type_of, value_of
+from flight_core.adapters.parsers.column_types.contract import check_format, type_of, value_of
 from flight_core.domain.contract import RAGGED_RULE, ColumnContract, Contract, RuleCount, Severity
 from flight_core.domain.errors import InvalidContract
 from flight_core.domain.rule_language import parse_rule
@@ -65,6 +65,7 @@ def check_contract(contract: Contract) -> None:
     """
     rules = rules_of(contract)
     _check_names(contract)
+    _check_formats(contract)
     types = column_types(contract)
     frame = pl.DataFrame({name: [None] for name in types}, schema=types)
     for rule in rules:
@@ -190,6 +191,15 @@ def _check_names(contract: Contract) -> None:
     if len(set(rule_names)) < len(rule_names):
         raise InvalidContract("two rules have the same name; name each once")
     _check_references(contract)
+
+
+def _check_formats(contract: Contract) -> None:
+    for column in contract.columns:
+        try:
+            if column.format is not None:
+                check_format(column.format)
+        except ValueError as error:
+            raise InvalidContract(f"column '{column.name}': {error}", column=column.name) from None
 
 
 def _check_references(contract: Contract) -> None:

@@ -111,6 +111,18 @@ def _value_of(value: object, type: pl.DataType) -> Any:
     return value
 
 
+def check_format(format: str) -> None:
+    """
+    Raises:
+        ValueError: nothing is a date or a timestamp by it.
+    """
+    try:
+        pl.select(pl.lit("x").str.to_datetime(format, strict=False))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0].partition(": ")[2] or "it is none of strftime"
+        raise ValueError(f"nothing can be read by the format {format!r:.60}: {reason}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Coercion:
     """How a column becomes one of the contract's type: `typed` is null where `raw` is not if that fails.

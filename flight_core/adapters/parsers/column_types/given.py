@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 import polars as pl
 import pyarrow as pa
 
-from flight_core.adapters.parsers.column_types.contract import Coercion, coercion, type_of
+from flight_core.adapters.parsers.column_types.contract import Coercion, check_format, coercion, type_of
 from flight_core.adapters.parsers.column_types.nested import nested_coercion, nested_type
 from flight_core.domain.errors import InvalidContract, SchemaMismatch, UnreadableData
 
@@ -38,8 +38,11 @@ class GivenType:
 def given_type(name: str, format: str | None = None) -> GivenType:
     """
     Raises:
-        ValueError: it is not the name of a type, or one without a format has a format.
+        ValueError: it is not the name of a type, one without a format has a format, or nothing can be read
+            by that.
     """
+    if format is not None:
+        check_format(format)
     name = _ALIASES.get(name, name)
     match = _MOMENT.fullmatch(name)
     if match is not None:
