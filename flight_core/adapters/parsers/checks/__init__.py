@@ -1,1 +1,1 @@
-"""Rows held against a contract: the good ones pass, the others are set apart."""
+"""Checking rows against a contract: good ones pass, others are rejected."""

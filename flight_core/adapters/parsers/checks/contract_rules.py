@@ -1,4 +1,4 @@
-"""The rules of a contract as expressions over columns that have the contract's types."""
+"""The rules of a contract as Polars expressions over columns with the contract's types."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _FEW = 8  # members of an enum that are compared one by one faster than looked u
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`good` is false where a row breaks the rule; where it is null it does not."""
+    """`good` is false for rows that break the rule; null counts as good."""
 
     name: str
     column: str  # empty where it is about several
@@ -74,7 +74,7 @@ def check_contract(contract: Contract) -> None:
 
 
 def default_of(column: ColumnContract, type: pl.DataType | None) -> pl.Expr:
-    """Of a column that the data lacks."""
+    """The value of a column that the data lacks: its default, or null."""
     if type is None:
         return pl.lit(column.default)
     value = None if column.default is None else value_of(column.default, type, f"{column.name}.default")
@@ -127,7 +127,7 @@ def _given(column: ColumnContract, name: str, value: object, type: pl.DataType |
 
 
 def _within(values: pl.Expr, name: str, bound: Any, type: pl.DataType | None) -> pl.Expr:
-    """NaN is within no bounds."""
+    """Whether the value is within the bounds; NaN never is."""
     literal = pl.lit(bound)
     if type is not None and type.is_integer():
         literal, values = pl.lit(bound, dtype=pl.Int128), values
@@ -151,7 +151,7 @@ def _within(values: pl.Expr, name: str, bound: Any, type: pl.DataType | None) ->
 
 
 def _member(values: pl.Expr, members: Sequence[Any], type: pl.DataType | None) -> pl.Expr:
-    """NaN is a member of nothing, as it equals nothing."""
+    """Whether the value is a member; NaN never is, since it equals nothing."""
     if type is not None and type.is_float():
         values = values.cast(pl.Float64)
     elif type is not None and type.is_integer():

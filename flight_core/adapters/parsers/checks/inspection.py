@@ -1,4 +1,4 @@
-"""What one job holds its rows against, and the gate that they pass."""
+"""The check of a job's rows, over several attempts to read them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from flight_core.domain.contract import Contract
 
 
 class Inspection:
-    """What one job holds its rows against. `begin` anew for each attempt to read them."""
+    """The check of a job's rows. Call `begin` for each attempt to read them."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Inspection:
         keeps_rows: bool = True,
         stored: Mapping[str, pl.DataType] = MappingProxyType({}),
     ) -> None:
-        """`stored` are the types of the dataset's columns: replayed values come as text."""
+        """`stored` are the types of the dataset's columns, which replayed texts are converted to."""
         self.contract = contract
         self._stored = {name.lower(): type for name, type in stored.items()}
         self.keeps_rows = keeps_rows
@@ -48,7 +48,7 @@ class Inspection:
 
     @property
     def gate(self) -> Gate:
-        """That of the attempt that succeeded."""
+        """The gate of the attempt that succeeded."""
         assert self._gate is not None
         return self._gate
 
@@ -65,7 +65,7 @@ class Inspection:
         return self._gate
 
     def needed(self, columns: Sequence[str]) -> list[str]:
-        """The columns of the result that are to be written: all, or those that are looked at again."""
+        """The columns to write: all, or only those that are needed for checks of the whole."""
         if self.keeps_rows:
             return list(columns)
         again = {name.lower() for key in self.contract.unique for name in key.columns}
@@ -74,6 +74,6 @@ class Inspection:
         return [name for name in columns if name.lower() in again] or list(columns[:1])
 
     def typed_columns(self, columns: Sequence[str]) -> dict[str, pl.DataType]:
-        """Those of the data's columns that the contract gives a type."""
+        """The columns of the data for which the contract has a type."""
         names = {column.lower(): column for column in columns}
         return {names[name.lower()]: type for name, type in self.types.items() if name.lower() in names}

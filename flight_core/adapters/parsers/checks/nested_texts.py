@@ -18,7 +18,7 @@ from flight_core.adapters.parsers.column_types.contract import Coercion
 
 
 def as_text(values: pl.Series) -> pl.Series:
-    """Values of any type as text that can be read back."""
+    """Values of any type as text, which can be converted back."""
     if not values.dtype.is_nested() and values.dtype != pl.Binary:
         return values.cast(pl.String)
     if values.dtype == pl.Binary:
@@ -35,7 +35,7 @@ def as_text(values: pl.Series) -> pl.Series:
 
 
 def restoring(column: str, type: pl.DataType) -> Coercion | None:
-    """How a column of such texts becomes one of `type`; None where that is neither binary nor nested."""
+    """The conversion of such texts to `type`; None if that is neither binary nor nested."""
     if type != pl.Binary and not type.is_nested():
         return None
     raw = pl.col(column)
@@ -45,7 +45,7 @@ def restoring(column: str, type: pl.DataType) -> Coercion | None:
 
 
 def from_text(texts: pl.Series, type: pl.DataType) -> pl.Series:
-    """Null where it is no text of the type."""
+    """The value of the text; null if it is not a text of the type."""
     if type == pl.Binary:
         return texts.str.decode("base64", strict=False)
     if _listed(type) != type:
@@ -60,7 +60,7 @@ def from_text(texts: pl.Series, type: pl.DataType) -> pl.Series:
 
 
 def _listed(type: Any) -> Any:
-    """The same with lists of entries instead of maps."""
+    """The type with lists of entries instead of maps."""
     if isinstance(type, pl.Map):
         return pl.List(pl.Struct({"key": _listed(type.key), "value": _listed(type.value)}))
     if isinstance(type, pl.List):
@@ -71,7 +71,7 @@ def _listed(type: Any) -> Any:
 
 
 def _is_json(values: pl.Series) -> bool:
-    """Whether there is JSON for all the values: not for bytes, not for NaN."""
+    """Whether all values can be written as JSON, which excludes bytes and NaN."""
     type = values.dtype
     if type.is_float():
         return values.is_finite().all()

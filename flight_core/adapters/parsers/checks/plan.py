@@ -1,4 +1,4 @@
-"""How columns of the data become columns of a dataset with a contract."""
+"""Planning how columns of the data become columns of a dataset with a contract."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ MARKS = SOURCE, ROW, JOB = REJECT_MARKS
 
 @dataclass(frozen=True, slots=True)
 class PlannedColumn:
-    """`coercion` is None for columns that stay as they are. `source` is None where the data lacks it."""
+    """`coercion` is None for columns that are left as they are; `source` is None if the data lacks the
+    column."""
 
     name: str
     source: str | None

@@ -38,7 +38,7 @@ _GROUP_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class RejectsNote:
-    """What is the same for all rows that a job rejects."""
+    """What all rejected rows of a job have in common."""
 
     job: str
     contract_version: int
@@ -46,7 +46,7 @@ class RejectsNote:
 
 
 class RejectsFile:
-    """Parquet, made when the first row comes. Thread-safe."""
+    """Writes rejected rows to a Parquet file, which is created with the first one. Thread-safe."""
 
     def __init__(self, path: Path, note: RejectsNote) -> None:
         self._path = path
@@ -56,7 +56,7 @@ class RejectsFile:
         self._waiting: list[pa.RecordBatch] = []
 
     def write(self, rows: pl.DataFrame) -> None:
-        """Source, row, job, rules, and then the values as text, in columns of their names."""
+        """`rows` has the columns source, row, job and rules, and one for each column of the data, as text."""
         batch = self._batch(rows)
         with self._lock:
             self._waiting.append(batch)
@@ -107,7 +107,7 @@ def _as_map(columns: list[pl.Series], rows: int) -> Any:
 
 
 def refused(path: Path) -> None:
-    """Say of all rows of the file that their job committed nothing."""
+    """Mark all rows of the file as those of a job that committed nothing."""
     draft = path.with_suffix(".draft")
     with (
         pq.ParquetFile(path) as file,

@@ -43,7 +43,7 @@ def compiled(node: Node, types: Mapping[str, pl.DataType]) -> pl.Expr:
 
 
 def may_overflow(node: Node, types: Mapping[str, pl.DataType]) -> bool:
-    """Whether `compiled` calculates with decimals, which fails where they have too many digits."""
+    """Whether `compiled` calculates with decimals, which fails if these have too many digits."""
     if not isinstance(node, Call):
         return False
     kinds = {_typed(argument, types).kind for argument in node.arguments}

@@ -19,7 +19,7 @@ _SEED = 0x5E1E
 
 @dataclass(frozen=True, slots=True)
 class KeySearch:
-    """`columns` of new rows in `files`, and the files of rows that are there already."""
+    """The key `columns` of new rows in `files`, and of existing rows in other files."""
 
     files: list[Path]
     columns: Sequence[str]
@@ -59,7 +59,7 @@ class KeySearch:
         return self._keys(pl.scan_parquet(self.files, glob=False).with_row_index(_NUMBER))
 
     def _old(self) -> list[pl.LazyFrame]:
-        """With the types of the new files: what is stored may be wider, or from an older schema."""
+        """The existing rows, cast to the types of the new files."""
         types = pl.scan_parquet(self.files, glob=False).collect_schema()
         frames = []
         for path in self.present:
@@ -82,7 +82,7 @@ class KeySearch:
 
 
 def _suspects(new: pl.LazyFrame, old: Sequence[pl.LazyFrame]) -> pl.Series:
-    """Hashes that more than one row has, one of them new."""
+    """Hashes of more than one row, at least one of which is new."""
     hashes = _collected(new.select(_HASH))[_HASH].sort()
     repeated = hashes.filter(hashes == hashes.shift(1)).unique()
     found = [repeated]

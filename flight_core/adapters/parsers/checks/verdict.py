@@ -1,4 +1,5 @@
-"""What is to be said of all rows together, once they are in a file: keys, age, and how many were bad."""
+"""The final part of a check, after all rows were written: unique keys, freshness, and the number of
+rejects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ _NUMBER = "\x1fnumber"
 
 @dataclass(frozen=True, slots=True)
 class CheckRequest:
-    """A `Check` as it comes to the parsing process."""
+    """The parsing process's form of a `Check`."""
 
     inspection: Inspection
     at: datetime
@@ -60,7 +61,7 @@ class CheckRequest:
 
 
 def finish(check: CheckRequest, target: Target) -> dict[str, object]:
-    """Take rows with repeated keys out of the files, and say what there is to say."""
+    """Remove rows with duplicate keys from the files, and make the report."""
     gate, contract = check.inspection.gate, check.inspection.contract
     repeated = [
         (key, KeySearch(target.files, key.columns, check.present).repeated()) for key in contract.unique
@@ -88,7 +89,7 @@ def finish(check: CheckRequest, target: Target) -> dict[str, object]:
 def _set_apart(
     inspection: Inspection, target: Target, repeated: Sequence[tuple[UniqueKey, pl.Series]]
 ) -> int:
-    """Move the rows with repeated keys to the rejects; how many there are."""
+    """Move rows with duplicate keys to the rejects; returns their number."""
     bad = [(key, hit) for key, hit in repeated if key.severity is not Severity.WARN and hit.len()]
     if not bad:
         return 0

@@ -1,1 +1,1 @@
-"""Which type a column has: found out, given by the request, or by a contract."""
+"""The types of columns: detected, given by the request, or given by a contract."""

@@ -1,4 +1,4 @@
-"""The types that a contract can give a column: how values of others become one, if nothing is lost."""
+"""The types in contracts, and lossless conversions of other types to these."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -140,7 +140,7 @@ class Coercion:
 
 
 def coercion(column: str, source: pl.DataType, target: pl.DataType, format: str | None) -> Coercion | None:
-    """None: no value of the one type is one of the other."""
+    """The conversion between two types; None if no value of one is a value of the other."""
     raw = pl.col(column)
     if source == target:
         return Coercion(raw, raw)
@@ -185,7 +185,7 @@ def _related(source: pl.DataType, target: pl.DataType) -> bool:
 
 
 def _moment_as(raw: pl.Expr, source: pl.Datetime, target: pl.Datetime) -> pl.Expr:
-    """Moments without a zone are taken to be in UTC."""
+    """Timestamps in UTC, which is the default for those without a time zone."""
     in_utc = raw.dt.replace_time_zone("UTC") if source.time_zone is None else raw.dt.convert_time_zone("UTC")
     typed = in_utc.dt.cast_time_unit("us")
     exact = pl.when(typed.dt.cast_time_unit(source.time_unit) == in_utc).then(typed)
@@ -231,7 +231,8 @@ def _parsed_moment(text: pl.Expr, target: pl.Datetime, format: str | None) -> pl
 
 
 def _read_moments(formats: Sequence[str], text: pl.Series) -> pl.Series:
-    """By the first format that fits, in UTC. Most columns have one format, so most are read once."""
+    """Parse each value by the first format that fits, in UTC. Most columns have a single one, and are parsed
+    once."""
     moments = _in_utc(text, formats[0])
     for format in formats[1:]:
         if moments.null_count() == text.null_count():

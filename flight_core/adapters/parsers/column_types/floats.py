@@ -1,4 +1,4 @@
-"""Floats: where they may be other numbers than those that were written."""
+"""Finding floats that may differ from the numbers that were written."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,17 +27,17 @@ def watched(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def is_whole(text: pl.Expr) -> pl.Expr:
-    """Of numbers: whether they are written as integers."""
+    """Whether the numbers are written as integers."""
     return ~text.str.contains("[.eEnN]")
 
 
 def beyond_floats(text: pl.Expr, value: pl.Expr) -> pl.Expr:
-    """Where `value`, read from `text`, is infinite, and the text is a number."""
+    """Whether `value`, parsed from `text`, is infinite although the text is a number."""
     return value.is_infinite() & ~text.str.contains("[nN]")
 
 
 def rounded(text: pl.Expr, value: pl.Expr) -> pl.Expr:
-    """Where `value`, read from `text`, is a float, and the text another integer."""
+    """Whether `value`, parsed from `text`, is a float that differs from the integer in the text."""
     whole = value.cast(pl.Int128, strict=False)
     return is_whole(text) & text.cast(pl.Int128, strict=False).ne_missing(whole)
 
@@ -51,7 +51,7 @@ def _holds_floats(type: Any) -> bool:
 
 
 def _floats(values: pl.Series) -> Iterator[pl.Series]:
-    """Those inside of lists and structs, too."""
+    """All floats, including those in lists and structs."""
     if isinstance(values.dtype, pl.List):
         yield from _floats(values.explode())
     elif isinstance(values.dtype, pl.Struct):

@@ -1,4 +1,4 @@
-"""Types that the request or the dataset gives to columns, instead of those that would be found out."""
+"""Types that the request or the dataset gives to columns, so that they need not be detected."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,8 @@ _STORED = "it has in the dataset; mend it, or say with the option 'types' how th
 
 @dataclass(frozen=True, slots=True)
 class GivenType:
-    """`format` is how dates and times are written; `unit` what numbers count since 1970 that become times."""
+    """`format` is the format of dates and times; `unit` is the unit of numbers since 1970 that become
+    timestamps."""
 
     name: str
     type: pl.DataType
@@ -174,7 +175,7 @@ def coerced(frame: pl.LazyFrame, ways: Mapping[str, Coercion]) -> pl.LazyFrame:
 
 
 def quickly_coerced(frame: pl.LazyFrame, ways: Mapping[str, Coercion]) -> pl.LazyFrame:
-    """For `converted`: as far as that is easy, with the values as they were read besides."""
+    """The input for `converted`: simple conversions, and the original values."""
     read = [pl.col(name).alias(_READ + name) for name in ways]
     quick = [(way.typed if way.quick is None else way.quick).alias(name) for name, way in ways.items()]
     return frame.with_columns(*quick, *read)
@@ -198,7 +199,7 @@ def converted(batch: pl.DataFrame, ways: Mapping[str, Coercion]) -> pl.DataFrame
 def misfit(
     frame: pl.LazyFrame, ways: Mapping[str, Coercion], types: Mapping[str, GivenType]
 ) -> UnreadableData:
-    """Where the first value is that does not fit."""
+    """The failure for the first value that does not fit."""
     columns = list(ways)
     failed = pl.any_horizontal(way.failed for way in ways.values())
     flags = [ways[name].failed.alias(f"{_ROW}_{number}") for number, name in enumerate(columns)]

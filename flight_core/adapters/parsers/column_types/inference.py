@@ -34,7 +34,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The kind that a column has, and whether null words have to be blanked first."""
+    """The kind of a column, and whether words for null have to be removed first."""
 
     kind: Kind
     blank: bool = False
@@ -44,7 +44,7 @@ class Reading:
         return pl.String if self.blank else self.kind.native
 
     def typed(self, column: str) -> pl.Expr:
-        """The column, parsed; running it fails on the first value that does not fit."""
+        """The parsed column. Running it fails at the first value that does not fit."""
         text = pl.col(column)
         if self.blank:
             text = _blanked(text)
@@ -61,7 +61,7 @@ def _plain_number(text: pl.Expr) -> pl.Expr:
 
 
 def _plain_float(text: pl.Expr) -> pl.Expr:
-    """Also no long integer, whose last digits a float would lose, and nothing beyond all floats."""
+    """The same, and neither integers that a float would round nor numbers beyond the range of floats."""
     value = text.cast(pl.Float64, strict=False)
     rounds = (value.abs() >= WHOLE) & is_whole(text)
     return _plain_number(text) & ~rounds & ~beyond_floats(text, value)
@@ -72,7 +72,7 @@ def _number(name: str, type: type[pl.DataType], guard: Callable[[pl.Expr], pl.Ex
 
 
 def _boolean(text: pl.Expr, strict: bool) -> pl.Expr:
-    """As a number on the way, which is what can fail. To replace words takes whole columns into memory."""
+    """Parsed as a number first, which may fail. Replacing words would load whole columns into memory."""
     word = text.str.to_lowercase()
     digit = pl.when(word == "true").then(pl.lit("1")).when(word == "false").then(pl.lit("0"))
     other = pl.when(word.is_not_null()).then(pl.lit(_UNPARSEABLE))
@@ -110,7 +110,7 @@ _KINDS = (
 
 
 def kinds_of(decimal: str, thousands: str | None) -> tuple[Kind, ...]:
-    """Where numbers are written with that decimal mark, and that mark between thousands."""
+    """The kinds, for numbers with these marks for decimals and thousands."""
     if decimal == "." and thousands is None:
         return _KINDS
 
@@ -131,7 +131,7 @@ def kinds_of(decimal: str, thousands: str | None) -> tuple[Kind, ...]:
 
 
 def plain_number_text(text: pl.Expr, decimal: str, thousands: str | None) -> pl.Expr:
-    """Numbers as programs write them; other text is no number afterwards, either."""
+    """The numbers in the usual notation. Text that is not a number does not become one."""
     if thousands is not None:
         mark, point = re.escape(thousands), re.escape(decimal)
         grouped = text.str.contains(rf"^[+-]?\d{{1,3}}({mark}\d{{3}})+({point}\d+)?$")
@@ -144,7 +144,7 @@ def plain_number_text(text: pl.Expr, decimal: str, thousands: str | None) -> pl.
 
 @dataclass(frozen=True, slots=True)
 class _Fitting:
-    """What the values of a column that were looked at have in common."""
+    """What the examined values of a column have in common."""
 
     kinds: tuple[Kind, ...] = _KINDS  # that fit all of them
     empty: bool = True  # there were none
@@ -165,7 +165,7 @@ class _Fitting:
 
 
 class Inference:
-    """Finds types that fit all rows it is shown; the columns are text."""
+    """Detects types that fit all rows it was given, whose columns are text."""
 
     def __init__(self, columns: Sequence[str], kinds: Sequence[Kind] = _KINDS) -> None:
         self._found = dict.fromkeys(columns, _Fitting(tuple(kinds)))
@@ -177,7 +177,7 @@ class Inference:
             self._found[values.name] = few.with_values(values)
 
     def look_at_all(self, frame: pl.LazyFrame, columns: Sequence[str]) -> None:
-        """In bounded memory."""
+        """Detect the types in bounded memory."""
         for batch in frame.select(columns).collect_batches(engine="streaming", maintain_order=False):
             self.look(batch)
 
@@ -187,12 +187,12 @@ class Inference:
 
     @property
     def empty(self) -> list[str]:
-        """The columns without any value so far."""
+        """The columns that had no value so far."""
         return [column for column, fitting in self._found.items() if fitting.empty]
 
     @property
     def typed(self) -> list[str]:
-        """The columns that may be something else than text."""
+        """The columns that may have another type than text."""
         return [column for column, fitting in self._found.items() if fitting.kinds]
 
 

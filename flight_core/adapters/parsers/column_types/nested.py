@@ -1,4 +1,4 @@
-"""Lists and structs that the request gives a column: their names, and how values become one."""
+"""List and struct types that the request gives to columns: parsing their names, and conversions."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def nested_type(name: str, simple: Callable[[str], pl.DataType], depth: int = 0)
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Between the commas that are in no brackets."""
+    """The parts between commas outside of brackets."""
     depth = start = 0
     for place, character in enumerate(text):
         depth += (character in "<([") - (character in ">)]")
@@ -52,7 +52,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def nested_coercion(column: str, source: pl.DataType, target: pl.DataType) -> Coercion | None:
-    """A value fits if casting it back gives the same; text has to be JSON of the type."""
+    """The conversion to a nested type. Values fit if casting them back gives the same; text must be JSON."""
     raw = pl.col(column)
     if source == target or source == pl.Null:
         return Coercion(raw, raw.cast(target))

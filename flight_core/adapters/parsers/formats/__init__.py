@@ -1,1 +1,1 @@
-"""One module for each kind of file, and what it needs."""
+"""The parsers of the file formats."""

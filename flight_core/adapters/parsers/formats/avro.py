@@ -45,7 +45,7 @@ def parse_avro(files: Sequence[ColumnarFile], options: ColumnarOptions, target: 
 
 
 def first_rows(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:
-    """The schema, and the rows of the first block."""
+    """The schema and the rows of the first block."""
     with damage_of(file, _WHAT), file.path.open("rb") as source:
         container = Container(source, file.label)
         return container.schema, next(container.batches(group_bytes=1), None)
@@ -134,7 +134,7 @@ class Container:
         return found
 
     def _long(self) -> int:
-        """Seven bits a byte, the lowest first; zigzag."""
+        """Reads a variable-length zigzag integer: seven bits per byte, the lowest first."""
         value = shift = 0
         while True:
             byte = self._exactly(1)[0]
@@ -184,7 +184,7 @@ def _read(content: bytes) -> pa.Table:
 
 
 def _header(schema: bytes) -> bytes:
-    """Of a file without compression."""
+    """The header of an uncompressed file with that schema."""
     name = b"avro.schema"
     return b"".join(
         (
@@ -208,7 +208,7 @@ def _written(value: int) -> bytes:
 
 
 def _lacking(type: Any) -> str | None:
-    """What there is in an Avro type that has no reader."""
+    """What an Avro type contains that cannot be read."""
     if isinstance(type, list):
         choices = [choice for choice in type if choice != "null"]
         if len(choices) != 1 or len(type) > 2:

@@ -1,4 +1,4 @@
-"""Fields such as `00501`, which are no numbers, looked for in the bytes of a whole file."""
+"""Searching a whole file for fields such as `00501`, which must not be read as numbers."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def may_hold_codes(table: Table) -> bool:
 
 
 def may_hold_points(table: Table) -> bool:
-    """Whether there is a point before a digit though the comma is decimal. Polars takes both for that."""
+    """Whether a point precedes a digit although the comma is the decimal mark: Polars accepts both."""
     if table.decimal != ",":
         return False
     chunks = line_chunks(table.path, _CHUNK_BYTES)

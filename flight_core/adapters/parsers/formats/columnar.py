@@ -80,7 +80,7 @@ def parse_parquet(
 def parse_arrow(
     files: Sequence[ColumnarFile], options: ColumnarOptions, target: Target, meter: Meter
 ) -> None:
-    """As `parse_parquet`, for IPC files and streams."""
+    """As `parse_parquet`, for Arrow IPC files and streams."""
     with ExitStack() as opened, damage_of(files[0], "Arrow IPC data"):
         schemas, parts = [], []
         start_bytes = 0
@@ -102,14 +102,14 @@ def write_batches(
     target: Target,
     meter: Meter,
 ) -> None:
-    """Those of all files, one after the other; the meter is moved by whoever reads them."""
+    """Write the record batches of all files, in order. The iterator `batches` has to move the meter."""
     schema = _common(files, schemas, options)
     _check_types(files, schemas, operator.eq)
     _write(batches, schema, _label(files), target, RowCounter(meter, bytes_per_row=0))
 
 
 def first_batch(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:
-    """Of Arrow IPC data, validated; the batch owns its memory."""
+    """The first record batch of Arrow IPC data, validated; it owns its memory."""
     with damage_of(file, "Arrow IPC data"), pa.OSFile(str(file.path), "r") as source:
         schema, batches = _open_arrow(source)
         batch = next(batches, None)
@@ -138,7 +138,7 @@ def _scanned(
 
 
 def _read(file: ColumnarFile, schema: pa.Schema, shared: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-    """Polars makes moments of what was a date64 before it was Parquet."""
+    """Polars reads a date64 that was written to Parquet as a timestamp."""
     days = [field.name for field in schema if pat.is_date32(field.type)]
     frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
     exact = [
@@ -150,7 +150,7 @@ def _read(file: ColumnarFile, schema: pa.Schema, shared: Mapping[str, pl.DataTyp
 
 
 def _exactly(column: pl.Expr, own: pa.DataType, type: pl.DataType) -> pl.Expr:
-    """Fails, when it runs, where the type cannot hold a value."""
+    """A cast that fails when it runs if a value does not fit the type."""
     if type == pl.Float64 and pat.is_int64(own):
         fits = column.is_between(-WHOLE, WHOLE) | column.is_null()
         column = column + pl.when(fits).then(0).otherwise(column).cast(pl.Int8)
@@ -201,7 +201,7 @@ def _validated(
 def _write(
     batches: Iterator[pa.RecordBatch], schema: pa.Schema, label: str, target: Target, counter: RowCounter
 ) -> None:
-    """Through Polars, which encodes on all cores, with the types it lacks replaced."""
+    """Write through Polars, which encodes on all cores; types that it lacks are replaced."""
     kept = pa.schema([pa.field(field.name, _kept_type(field.type, field.name)) for field in schema])
     replaced = (
         pa.RecordBatch.from_arrays(
@@ -262,7 +262,7 @@ def _kept_nested(type: Any, column: str) -> pa.DataType:
 
 
 def _kept_decimal(type: Any, column: str) -> pa.DataType:
-    """With a scale between 0 and the precision."""
+    """An equivalent decimal type with a scale between 0 and the precision."""
     scale = max(type.scale, 0)
     precision = max(type.precision + scale - type.scale, scale)
     if precision > _MAX_PRECISION:
@@ -272,7 +272,7 @@ def _kept_decimal(type: Any, column: str) -> pa.DataType:
 
 
 def _kept_child(field: "pa.Field[Any]", column: str) -> "pa.Field[Any]":
-    """Of something nested, which is cast as a whole."""
+    """The replacement for a field of a nested type, which is cast as a whole."""
     if (
         pat.is_run_end_encoded(field.type)
         or pat.is_list_view(field.type)
@@ -302,7 +302,7 @@ def _replaced(array: Any, type: pa.DataType) -> "pa.Array[Any]":
 
 
 def _from_view(array: Any, type: Any) -> "pa.Array[Any]":
-    """Arrow's own cast leaves offsets that fall where there are nulls."""
+    """Arrow's own cast leaves decreasing offsets at nulls."""
     lengths: Any = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), 0)
     offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
     values = _replaced(pc.list_flatten(array), type.value_type)
@@ -312,7 +312,7 @@ def _from_view(array: Any, type: Any) -> "pa.Array[Any]":
 def _common(
     files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], options: ColumnarOptions
 ) -> pa.Schema:
-    """The columns of the table, each in the type of the first file that has it."""
+    """The columns of the table, each with the type of the first file that has it."""
     for file, schema in zip(files, schemas, strict=True):
         if not schema.names:
             raise UnreadableData(f"{file.label} has no columns")
@@ -342,7 +342,7 @@ def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], al
 
 
 def _usual(type: Any) -> pa.DataType:
-    """Of types that differ in how long a column can be, the shortest."""
+    """Of types that only differ in the size of their offsets, the one with the smallest."""
     if pat.is_large_string(type):
         return pa.string()
     if pat.is_large_binary(type):
@@ -355,7 +355,8 @@ def _usual(type: Any) -> pa.DataType:
 
 
 def _widen(one: pa.DataType, other: pa.DataType) -> bool:
-    """Numbers of several widths, or times of several units: there is a type for both."""
+    """Whether the types are numbers of different widths, or times of different units, so that there is a
+    common type."""
     if pat.is_timestamp(one) and pat.is_timestamp(other):
         return bool(one.tz == other.tz)
     if pat.is_uint64(one) or pat.is_uint64(other):
@@ -369,7 +370,7 @@ def _is_number(type: pa.DataType) -> bool:
 
 @contextmanager
 def damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
-    """Whatever a library says about it, the file is at fault."""
+    """Translate all errors of the libraries: the file is at fault."""
     try:
         yield
     except (pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError) as error:

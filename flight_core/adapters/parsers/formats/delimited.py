@@ -36,11 +36,11 @@ _SAMPLE_FILES = 20
 
 
 class _Malformed(Exception):
-    """The fast way does not get along with the structure of the file."""
+    """The fast reader does not support the structure of the file."""
 
 
 class _Misfit(Exception):
-    """A value is not of the type that the sample promised."""
+    """A value does not have the type that was detected from the sample."""
 
 
 def parse_delimited(
@@ -155,7 +155,7 @@ def _all_are(text: pl.Series, type: pl.DataType) -> bool:
 
 
 def _typed(frame: pl.LazyFrame, readings: Mapping[str, Reading], *, native: bool = False) -> pl.LazyFrame:
-    """With the columns that were read as text parsed; the others stay as they are."""
+    """Parse the columns that were read as text; leave the others as they are."""
     return frame.with_columns(
         reading.typed(column)
         for column, reading in readings.items()
@@ -188,7 +188,7 @@ def _nulled(table: Table, options: DelimitedOptions) -> pl.LazyFrame:
 def _plain_numbers(
     frame: pl.LazyFrame, columns: Sequence[str], table: Table, options: DelimitedOptions
 ) -> pl.LazyFrame:
-    """With the numbers of these columns written as usual."""
+    """Rewrite the numbers of these columns in the usual notation."""
     if table.decimal == "." and options.thousands is None:
         return frame
     return frame.with_columns(

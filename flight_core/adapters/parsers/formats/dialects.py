@@ -1,4 +1,4 @@
-"""How a CSV file is written: delimiter, quotes, header, line ends, encoding."""
+"""Detecting the dialect of a CSV file: delimiter, quotes, header, line ends, encoding."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ _POINT_FRACTION = re.compile(r"[-+]?(?![1-9]\d{0,2}\.\d{3}$)\d+\.\d+")  # not 2.
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One UTF-8 file and how it is to be read."""
+    """A UTF-8 file, and how to read it."""
 
     path: Path
     label: str
@@ -109,7 +109,7 @@ def open_table(file: TextFile, options: DelimitedOptions, scratch: Path) -> Tabl
 
 
 def used_options(tables: Sequence[Table], options: DelimitedOptions) -> DelimitedOptions:
-    """`options`, with what was found out where they left it open."""
+    """`options`, completed by what was detected."""
     table = tables[0]
     found: dict[str, object] = {
         "delimiter": table.delimiter,
@@ -140,7 +140,7 @@ def _sample(path: Path, label: str) -> bytes:
 
 
 def transcoded(path: Path, label: str, options: DelimitedOptions, scratch: Path) -> tuple[Path, str]:
-    """A UTF-8 copy, and the encoding that the file turned out to have."""
+    """A UTF-8 copy of the file, and the encoding of the original."""
     encoding = encoding_that_fits(path, label, guess=options.encoding is None)
     return as_utf8(TextFile(path, label, encoding), scratch), encoding
 
@@ -154,7 +154,7 @@ def _is_utf8(sample: bytes) -> bool:
 
 
 def _rows(text: str, delimiter: str, quote: str | None, *, spaced: bool = False) -> list[list[str]]:
-    """The first rows that are not blank; the last may be cut short."""
+    """The first rows that are not blank. The last one may be incomplete."""
     reader = reader_of(io.StringIO(text, newline=""), delimiter, quote, strict=False, spaced=spaced)
     return list(islice((row for row in reader if row), _SAMPLE_ROWS))
 
@@ -174,7 +174,7 @@ def reader_of(
 
 
 def _returns(text: str, quote: str | None) -> bool:
-    """Whether lines end in a carriage return alone, outside of quotes."""
+    """Whether lines outside of quotes end with a single carriage return."""
     if quote is not None:
         mark = re.escape(quote)
         text = re.sub(f"{mark}[^{mark}]*{mark}", "", text)
@@ -182,7 +182,7 @@ def _returns(text: str, quote: str | None) -> bool:
 
 
 def _delimiter(text: str, quote: str | None) -> str:
-    """The one that cuts most rows into as many fields as the first, and that more than one."""
+    """The delimiter that splits most rows into as many fields as the first one, at least two."""
 
     def score(delimiter: str) -> tuple[float, int]:
         rows = _rows(text, delimiter, quote)
@@ -204,7 +204,7 @@ def _decimal(rows: Sequence[Sequence[str]], delimiter: str) -> str:
 
 
 def _is_header(row: Sequence[str]) -> bool:
-    """Not a header: a row of nothing but numbers, dates and blanks."""
+    """Whether the row is a header, which does not only consist of numbers, dates and blanks."""
     return not all(_VALUE.fullmatch(cell) for cell in row)
 
 

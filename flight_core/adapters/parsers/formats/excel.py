@@ -1,4 +1,4 @@
-"""Workbooks of Excel and LibreOffice: one sheet becomes a table."""
+"""Excel and LibreOffice workbooks: one sheet becomes a table."""
 
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -99,7 +99,7 @@ def _read(path: Path, label: str, options: ExcelOptions, target: Target) -> _She
 
 
 def _of_no_type(load: Callable[..., fastexcel.ExcelSheet]) -> list[str]:
-    """The columns whose cells are of kinds for which there is no common one."""
+    """The columns whose cells have no common type."""
     mixed = []
     for column in load(dtypes="string").available_columns():
         try:
@@ -110,7 +110,7 @@ def _of_no_type(load: Callable[..., fastexcel.ExcelSheet]) -> list[str]:
 
 
 def _named(frame: pl.DataFrame, header: Sequence[str | None], label: str) -> pl.DataFrame:
-    """Cells of the header that are no text do not become names by themselves."""
+    """Convert header cells that are not text to names."""
     names = []
     for number, (column, cell) in enumerate(zip_longest(frame.columns, header), start=1):
         name = (cell or "") if column.startswith(_UNNAMED) else column

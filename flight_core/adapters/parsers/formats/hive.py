@@ -1,4 +1,4 @@
-"""Columns that folders are named after: `year=2026/month=01/part-0.parquet`."""
+"""Hive partitioning: columns in the names of folders, such as `year=2026/month=01/part-0.parquet`."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def _pairs(label: str) -> dict[str, str | None]:
 
 
 def _column(values: Sequence[str | None], name: str) -> list[pl.Expr]:
-    """Integers or dates where all values are that, and written without leading zeros; else text."""
+    """Integers without leading zeros, or dates, if all values are; otherwise text."""
     given = [value for value in values if value is not None]
     type: pl.DataType = pl.String()
     read: Callable[[str], object] = str

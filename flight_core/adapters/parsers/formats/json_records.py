@@ -1,4 +1,4 @@
-"""Finding the records in JSON text of any size, one at a time."""
+"""Reading the records in JSON text of any size, one at a time."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def all_digits(number: WrittenFloat) -> str:
 
 
 class _Reader:
-    """A window onto JSON text that moves forward value by value."""
+    """A sliding window over JSON text, which moves forward value by value."""
 
     def __init__(self, source: io.TextIOBase, label: str, text_of: TextOf | None) -> None:
         self._source = source
@@ -74,7 +74,7 @@ class _Reader:
         return found
 
     def value(self) -> Any:
-        """Decode the next value, however many reads that takes."""
+        """Decode the next value, reading more text as necessary."""
         self.peek()
         while True:
             try:
@@ -128,7 +128,7 @@ class _Reader:
 
 
 def _float(number: str) -> float | str:
-    """Text, where no float can hold it."""
+    """The number as text if a float cannot represent it."""
     value = float(number)
     return value if isfinite(value) else number
 
@@ -211,7 +211,7 @@ def _elements(reader: _Reader) -> Iterator[Any]:
 
 
 def _members(reader: _Reader) -> Iterator[str]:
-    """The keys of an object; the caller reads each value."""
+    """The keys of an object. The caller has to read each value."""
     reader.expect("{")
     if reader.peek() == "}":
         reader.expect("}")
@@ -225,7 +225,7 @@ def _members(reader: _Reader) -> Iterator[str]:
 
 
 def _of_object(reader: _Reader, on_path: OnPath) -> Iterator[Any]:
-    """The elements of its first array of objects, which may be huge; else the object itself."""
+    """The elements of the object's first array of objects, which may be huge; otherwise the object itself."""
     rest: Record = {}
     streamed = False
     if reader.peek() != "{":
@@ -272,7 +272,7 @@ def is_feature(record: Record) -> bool:
 
 
 def _feature(record: Record) -> Record:
-    """A GeoJSON feature as a row: its id, its properties, its geometry."""
+    """A GeoJSON feature as a row: id, properties, and geometry."""
     if not is_feature(record):
         return record
     row = {"id": record["id"]} if "id" in record else {}

@@ -58,7 +58,7 @@ Types = Mapping[str, pl.DataType]
 
 
 class _Difficult(Exception):
-    """Polars does not get along with it."""
+    """Polars cannot read the file correctly."""
 
 
 def parse_ndjson(
@@ -88,7 +88,7 @@ def parse_json(
 
 
 def with_path(options: JsonOptions, found: Sequence[str]) -> JsonOptions:
-    """With the path that all documents have, if it can be said as an option."""
+    """The options with the record path of all documents, if it can be given as an option."""
     one = len(set(found)) == 1 and "." not in found[0]
     return options.model_copy(update={"record_path": found[0]}) if one else options
 
@@ -143,7 +143,7 @@ def _dump(found: Iterator[Record], path: Path, label: str) -> None:
 
 
 def _types(paths: Sequence[Path], meter: Meter) -> Types:
-    """The types of all fields, as Polars sees them."""
+    """The types of all fields, as Polars infers them."""
     types: Types = {}
     seen_bytes = 0
     total_bytes = max(1, sum(path.stat().st_size for path in paths))
@@ -207,14 +207,15 @@ def _key(name: str) -> str:
 
 
 def _nested_texts(schema: Mapping[str, Any], lines: bytes) -> bool:
-    """Whether arrays or objects become text: fields are that, and somewhere one of their name is not."""
+    """Whether arrays or objects have to become text, since a field of their name is something else
+    elsewhere."""
     names = b"|".join(_key(name).encode() for name in set(_texts(schema)))
     nested = rb"(?:" + names + rb")\s*:\s*(?:\{|\[(?:[^]\"]|\"(?:[^\"\\]|\\.)*\")*?[\[{])"
     return bool(names) and re.search(nested, lines) is not None
 
 
 def _texts(fields: Mapping[str, Any]) -> Iterator[str]:
-    """The names of what is text, at any depth, or a list of text."""
+    """The names of fields that are text or lists of text, at any depth."""
     for name, type in fields.items():
         while isinstance(type, pl.List):
             type = type.inner
@@ -240,7 +241,7 @@ def _schema(types: Types, label: str, target: Target) -> dict[str, pl.DataType]:
 
 
 def _texts_of_numbers(types: Types, target: Target) -> set[str]:
-    """The fields that are read as text, numbers as well."""
+    """The fields that are read as text, including numbers."""
     found = set()
     for name, type in types.items():
         wanted = target.type_of(name)

@@ -1,4 +1,4 @@
-"""The type that holds all values a JSON field has: the narrowest that loses nothing, else text."""
+"""The types of JSON fields: the narrowest that holds all values exactly, otherwise text."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ Shape = pl.DataType | tuple[str, tuple[Any, ...]]
 
 
 class TooDeep(Exception):
-    """Nested deeper than a column can be."""
+    """The value is nested more deeply than a column can be."""
 
 
 def merged(left: pl.DataType, right: pl.DataType) -> pl.DataType:
@@ -45,7 +45,7 @@ def merged(left: pl.DataType, right: pl.DataType) -> pl.DataType:
 def merged_fields(
     left: Mapping[str, pl.DataType], right: Mapping[str, pl.DataType]
 ) -> dict[str, pl.DataType]:
-    """The union of both, in order of appearance."""
+    """The fields of both, in order of appearance."""
     both = dict(left)
     for name, type in right.items():
         both[name] = merged(both[name], type) if name in both else type
@@ -72,7 +72,7 @@ def storable(type: pl.DataType, depth: int = MAX_DEPTH) -> pl.DataType:
 
 
 def conformed(value: Any, type: pl.DataType) -> Any:
-    """`value` as JSON of that type; what is not text already becomes JSON text where text is wanted."""
+    """`value` as JSON of that type. If that is text, values that are not text become JSON text."""
     if value is None:
         return None
     if isinstance(type, pl.List):
@@ -142,6 +142,6 @@ def _fields(type: pl.Struct) -> dict[str, pl.DataType]:
 
 
 def instance(type: Any) -> pl.DataType:
-    """Polars lets classes stand for types without parameters."""
+    """Normalize a type: Polars also accepts classes for types without parameters."""
     found: pl.DataType = type() if isinstance(type, pl.datatypes.DataTypeClass) else type
     return found

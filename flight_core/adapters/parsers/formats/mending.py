@@ -1,4 +1,4 @@
-"""What Polars does not notice or does not forgive in CSV: ragged rows, blank lines, odd quoting."""
+"""Repairing CSV that Polars rejects or misreads: ragged rows, blank lines, unusual quoting."""
 
 import csv
 import mmap
@@ -65,7 +65,7 @@ def _count(table: Table) -> int:
 
 
 def _are_missing(tables: Sequence[Table], rows: int, values: pl.LazyFrame) -> bool:
-    """Of tables with the same columns, which have so many rows of these values."""
+    """Whether rows of the tables are shorter than the first, if `rows` rows with these `values` were read."""
     last = len(tables[0].columns) - 1
     if last == 0:
         return True  # blank lines are not rows
@@ -73,7 +73,7 @@ def _are_missing(tables: Sequence[Table], rows: int, values: pl.LazyFrame) -> bo
 
 
 def _rows_if_missing(target: Target) -> int | None:
-    """How many rows were read; None if the last column holds no nulls."""
+    """The number of rows read; None if the last column has no nulls."""
     if target.inspection is not None:
         gate = target.inspection.gate
         return gate.rows if gate.last_column_nulls else None
@@ -212,13 +212,13 @@ class _Lines:
         return line
 
     def settle(self) -> None:
-        """What was read is a row."""
+        """The lines read so far are a complete row."""
         self.settled += self._length
         self._length = 0
         self.read.clear()
 
     def go_back(self) -> None:
-        """To the line after the first of those that were read."""
+        """Go back to the line after the first of those that were read."""
         self._again.extendleft(reversed(self.read[1:]))
         self.settled += len(self.read[0])
         self.wasted += self._length - len(self.read[0])
@@ -227,7 +227,7 @@ class _Lines:
 
 
 def _broken(table: Table, line: int, lines: Sequence[str]) -> UnreadableData | LimitExceeded:
-    """What is wrong with a row that begins on that line and goes on to the last of `lines` at least."""
+    """The failure for a row that begins on that line and does not end within `lines`."""
     text = "".join(lines)
     place, closed = _last_quote(text, table.delimiter, table.quote or "")
     if place is None:
@@ -248,7 +248,7 @@ def _broken(table: Table, line: int, lines: Sequence[str]) -> UnreadableData | L
 
 
 def _last_quote(text: str, delimiter: str, quote: str) -> tuple[int | None, int | None]:
-    """Where the quote is that begins a field and does not end it, and where it is closed nevertheless."""
+    """The position of a quote that begins a field without ending it, and of the quote that closes it."""
     mark, end = re.escape(quote), rf"(?=[{re.escape(delimiter)}\r\n]|$)"
     quoted = re.compile(rf"{mark}[^{mark}]*+(?:{mark}{mark}[^{mark}]*+)*+{mark}")
     plain = re.compile(rf"(?!{mark})[^{re.escape(delimiter)}\r\n]*+{end}")
