@@ -16,7 +16,7 @@ from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
 from flight_core.application.sessions.session import DOOR as FLIGHT_SQL_DOOR
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Unauthenticated
-from flight_server.calls import CallScope, Watcher
+from flight_server.calls import CallScope, Watcher, keep_thread_state
 from flight_server.errors import flight_errors
 
 DOOR = "flight"
@@ -84,6 +84,7 @@ class AuthMiddleware(fl.ServerMiddlewareFactory):
             if isinstance(shown, Password):
                 self._note_login(scope, handshake=info.method == fl.FlightMethod.HANDSHAKE)
             scope.on_end(self._gate.hold(shown, actor, scope.refuse))
+            scope.on_end(keep_thread_state())
             return scope
 
     def _note_login(self, scope: CallScope, *, handshake: bool) -> None:

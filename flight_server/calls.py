@@ -1,10 +1,12 @@
 """The life of one RPC: noticing that its client has gone, and releasing what it held."""
 
+import ctypes
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import pyarrow.flight as fl
 
@@ -116,6 +118,15 @@ class CallScope(fl.ServerMiddleware):
             _harmless(release)
         if self._watcher is not None:
             self._watcher.leave(self)
+
+
+def keep_thread_state() -> Callable[[], None]:
+    """Have Python remember this thread until what this returns is called, on the same thread.
+
+    Flight calls Python a dozen times for each RPC, always on one thread. Each time Python would make its
+    state of the thread anew, map memory for its frames and unmap it: a tenth of what a small call costs.
+    """
+    return partial(ctypes.pythonapi.PyGILState_Release, ctypes.pythonapi.PyGILState_Ensure())
 
 
 def _harmless(callback: Callable[..., None], *arguments: object) -> None:

@@ -2,12 +2,14 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
+from flight_server.auth import MIDDLEWARE, AuthMiddleware
 from flight_server.options import TlsOptions
 from tests.protocol import certificates
 from tests.protocol.flight_stack import command, flight_stack, path, read, ticket_of
@@ -131,6 +133,30 @@ def test_basic_credentials_are_good_on_any_call_and_are_answered_with_a_token(st
 def test_only_the_first_authorization_header_counts(client):
     headers = [(b"authorization", b"Bearer t0ken"), (b"authorization", b"Bearer wrong")]
     assert list(client.do_action(("health", b""), fl.FlightCallOptions(headers=headers)))
+
+
+def test_what_a_thread_knows_lasts_for_one_call(stack):
+    calls = threading.local()
+
+    class Counting(AuthMiddleware):
+        def start_call(self, info, headers):
+            scope = super().start_call(info, headers)
+            calls.begun = getattr(calls, "begun", 0) + 1
+            return scope
+
+    class Server(fl.FlightServerBase):
+        def list_actions(self, context):
+            return [("begun", str(getattr(calls, "begun", 0)))]
+
+    middleware = {MIDDLEWARE: Counting(stack.use_cases.gate)}
+    with (
+        Server("grpc://127.0.0.1:0", middleware=middleware) as server,
+        fl.connect(("127.0.0.1", server.port)) as client,
+    ):
+        for _ in range(20):
+            with pytest.raises(fl.FlightUnauthenticatedError):
+                list(client.list_actions(bearer("wrong")))
+            assert [action.description for action in client.list_actions(bearer("t0ken"))] == ["1"]
 
 
 @pytest.mark.parametrize(
