@@ -56,13 +56,23 @@ class Database:
         self._closed = False
         self._watch: sa.PoolProxiedConnection | None = None
         self._watch_lock = threading.Lock()
+        self._looks = 0  # for commits, so far
+        self._stamp: int | None = None
 
     def stamp(self) -> int | None:
         """Another number once anybody has committed anything, for a hundredth of the cost of a read; None
         where the database does not tell."""
         if not self._sqlite:
             return None
-        with self._watch_lock, suppress(DBAPIError, sqlite3.Error):
+        looks = self._looks
+        with self._watch_lock:
+            if self._looks == looks:  # else somebody has looked since we came
+                self._looks += 1
+                self._stamp = self._look()
+            return self._stamp
+
+    def _look(self) -> int | None:
+        with suppress(DBAPIError, sqlite3.Error):
             self._watch = self._watch or self._engine.raw_connection()
             ((number,),) = self._watch.execute("PRAGMA data_version").fetchall()
             return int(number)
