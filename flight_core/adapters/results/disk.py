@@ -39,8 +39,10 @@ class ResultCacheOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    content: pa.Buffer  # an Arrow IPC stream
+    schema: pa.Schema
+    batches: tuple[pa.RecordBatch, ...]  # in the mapped file
     rows: int
+    size_bytes: int
     expires_at: float
 
 
@@ -66,7 +68,7 @@ class DiskResultCache:
             if entry is None:
                 return None
             self._entries.move_to_end(key)
-        return pa.ipc.open_stream(entry.content)
+        return pa.RecordBatchReader.from_batches(entry.schema, entry.batches)
 
     def rows(self, key: str) -> int | None:
         with self._lock:
@@ -117,11 +119,14 @@ class DiskResultCache:
             return True
 
     def keep(self, key: str, content: pa.Buffer, rows: int) -> None:
-        """Add a result, for which room was reserved."""
+        """Add a result, an Arrow IPC stream, for which room was reserved."""
+        with pa.ipc.open_stream(content) as stream:
+            schema, batches = stream.schema, tuple(stream)
         with self._lock:
             if key in self._entries:
                 self._drop(key)
-            self._entries[key] = _Entry(content, rows, self._clock() + self.options.ttl_s)
+            expires_at = self._clock() + self.options.ttl_s
+            self._entries[key] = _Entry(schema, batches, rows, content.size, expires_at)
             while len(self._entries) > _MAX_ENTRIES:
                 self._drop(next(iter(self._entries)))
 
@@ -140,7 +145,7 @@ class DiskResultCache:
 
     def _drop(self, key: str) -> None:
         """Remove the entry. Its file is freed with the last reader."""
-        self._size_bytes -= self._entries.pop(key).content.size
+        self._size_bytes -= self._entries.pop(key).size_bytes
 
 
 class _Recording:
