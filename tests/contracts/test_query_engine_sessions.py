@@ -1,7 +1,9 @@
 """What every query engine promises of sessions: tables of their own, transactions, options."""
 
 import threading
+from contextlib import closing
 
+import pyarrow as pa
 import pytest
 
 from flight_core.domain.errors import (
@@ -9,6 +11,7 @@ from flight_core.domain.errors import (
     DatasetNotFound,
     InvalidOption,
     InvalidSql,
+    QueryFailed,
     StatementNotAllowed,
     TransactionFailed,
 )
@@ -79,6 +82,18 @@ def test_a_transaction_that_has_begun_to_read_finds_older_versions_too(engine, l
         sql = f'SELECT count(*) AS n FROM "birds@v{first}"'
         assert session.execute(Statement(sql), lake.state).table.to_pylist() == [{"n": 3}]
         end()
+    session.close()
+
+
+def test_a_transaction_in_which_a_query_failed_can_be_rolled_back_whatever_its_parameters(engine, lake):
+    session = engine.open_session()
+    session.begin()
+    sql = "SELECT CAST('x' || i AS INTEGER) FROM range(3) r(i) WHERE ? IS NOT NULL"
+    moment = pa.scalar(0, pa.timestamp("us", "UTC"))
+    with pytest.raises(QueryFailed), closing(session.plan(Statement(sql, (moment,)), lake.state)) as query:
+        list(query)
+    session.rollback()
+    assert session.execute(Statement("SELECT count(*) AS n FROM birds"), lake.state).table.num_rows == 1
     session.close()
 
 

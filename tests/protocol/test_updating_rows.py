@@ -104,6 +104,12 @@ def test_parameters_go_with_it_through_http_and_prepared_statements(client, curs
         cursor.executemany(f"UPDATE {birds} SET name = ? WHERE id = ?", [("a", 1), ("b", 2)])
 
 
+@pytest.mark.parametrize("sql", ['UPDATE "{}@v0" SET id = 1', 'INSERT INTO "{}@v0" (id) VALUES (1)'])
+def test_an_older_version_stays_as_it_is(client, birds, sql):
+    reply = client.post("/api/v1/queries", json={"sql": sql.format(birds)}).json()
+    assert reply["code"] == "invalid_dataset_name"
+
+
 @pytest.mark.parametrize(
     ("sql", "code", "told"),
     [

@@ -34,6 +34,7 @@ from flight_core.domain.repositories.datasets import DatasetRepository
 from flight_core.domain.repositories.derivations import DerivationRepository
 
 _MAX_CONDITION = 1000  # characters that the history tells
+_PLACES = pa.schema([(name, pa.uint32()) for name in PLACE_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Replaced:
     def without_places(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """New rows, which come with PLACE_COLUMNS of the old ones."""
         for batch in batches:
-            self.places.append(batch.select([*PLACE_COLUMNS]))
+            self.places.append(batch.select([*PLACE_COLUMNS]).cast(_PLACES))
             yield batch.drop_columns([*PLACE_COLUMNS])
 
 

@@ -226,7 +226,7 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
     prefix = scanner.skip_to("insert")
     if not scanner.accept("into"):
         return None  # INSERT OR REPLACE, INSERT OR IGNORE: datasets have no keys
-    name = scanner.name()
+    dataset = DatasetName(scanner.name()[-1])
     columns = scanner.names_in_parentheses()
     by_name = scanner.accept("by", "name")
     scanner.accept("by", "position")
@@ -237,12 +237,12 @@ def _insert(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
     place, rows = scanner.place(), scanner.rest()
     if by_name:
         columns = connection.sql(f"{prefix}{rows}").columns
-    filled = _columns(connection, name[-1], columns)
+    filled = _columns(connection, dataset, columns)
     names = ", ".join(identifier(column) for column, _ in filled)
     head = f"SELECT * REPLACE ({_casts(filled)}) FROM ({prefix}"
     return DatasetStatement(
         DatasetVerb.INSERT,
-        DatasetName(name[-1]),
+        dataset,
         f"{head}\n{place}{rows}\n) AS __rows({names})",
         columns=tuple(column for column, _ in filled),
         head_lines=_lines(head),
@@ -288,7 +288,8 @@ def _update(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
     scanner.accept("set")
     place = scanner.place()
     columns, others, values, condition = scanner.assignments()
-    changed = _columns(connection, name, columns)
+    dataset = DatasetName(name)
+    changed = _columns(connection, dataset, columns)
     names = ", ".join(identifier(column) for column, _ in changed)
     rows = f"{PLACED} AS {identifier(alias)}{others and f', {others}'}"
     head = (
@@ -297,7 +298,7 @@ def _update(scanner: _Scanner, connection: duckdb.DuckDBPyConnection) -> Dataset
     )
     return DatasetStatement(
         DatasetVerb.UPDATE,
-        DatasetName(name),
+        dataset,
         f"{head}\n{place}{values}\n)",
         condition=condition,
         columns=tuple(column for column, _ in changed),
@@ -310,10 +311,10 @@ def _lines(text: str) -> int:
 
 
 def _columns(
-    connection: duckdb.DuckDBPyConnection, dataset: str, wanted: Sequence[str] | None = None
+    connection: duckdb.DuckDBPyConnection, dataset: DatasetName, wanted: Sequence[str] | None = None
 ) -> list[tuple[str, DuckDBPyType]]:
     """Names and types of the columns wanted, as the dataset has them; None: of all."""
-    table = connection.sql(f"FROM {LAKE}.{LAKE_SCHEMA}.{identifier(dataset)}")
+    table = connection.sql(f"FROM {LAKE}.{LAKE_SCHEMA}.{identifier(dataset.value)}")
     known = {name.lower(): (name, type_) for name, type_ in zip(table.columns, table.types, strict=True)}
     keys = [*known] if wanted is None else [name.lower() for name in wanted]
     for key in keys:
