@@ -5,6 +5,8 @@ from datetime import date
 import polars as pl
 import pytest
 
+from flight_core.adapters.parsers.formats.hive import untold
+
 FRAME = pl.DataFrame({"n": [1, 2]})
 
 
@@ -46,3 +48,16 @@ async def test_a_column_of_the_files_stays(stack):
 async def test_folders_of_different_names_mean_nothing(stack):
     table = await ingested(stack, "a=1", "b=2")
     assert table.column_names == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "warned"),
+    [
+        (["k=1/a.csv", "k=2/a.csv"], ["n"], True),
+        (["k=1/a.parquet", "k=2/a.parquet"], ["n", "K"], False),
+        (["k=1/a.parquet", "j=2/a.parquet"], ["n"], True),
+        (["plain/a.csv"], ["n"], False),
+    ],
+)
+def test_folders_that_become_no_columns_are_told(labels, columns, warned):
+    assert ["'k=1'" in warning for warning in untold(labels, columns)] == [True] * warned

@@ -101,6 +101,17 @@ def test_a_log_warns_of_an_encoding_that_was_guessed(http, files):
         assert ["read as Windows-1252" in message for message in warned] == told
 
 
+def test_a_log_warns_of_folders_that_became_no_columns(http, files):
+    folder = files / "by" / "k=1"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text("name\nx\n")
+    request = {"dataset": "by", "source": {"kind": "file", "path": str(files / "by")}}
+    job = http.post("/api/v1/ingestions", json=request, headers=WAIT).json()
+    lines = http.get(f"{job['href']}/log").json()["items"]
+    warned = [line["message"] for line in lines if line["level"] == "warning"]
+    assert ["'k=1' did not become a column" in message for message in warned] == [True]
+
+
 def test_a_log_has_pages_and_is_read_on_from_a_number(http, files):
     job = ingested(http, files, "long")
     whole = http.get(f"{job['href']}/log").json()["items"]

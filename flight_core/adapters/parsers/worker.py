@@ -22,6 +22,7 @@ from flight_core.adapters.parsers.formats.avro import parse_avro
 from flight_core.adapters.parsers.formats.columnar import ColumnarFile, parse_arrow, parse_parquet
 from flight_core.adapters.parsers.formats.delimited import SAMPLE_ROWS, parse_delimited
 from flight_core.adapters.parsers.formats.excel import parse_excel
+from flight_core.adapters.parsers.formats.hive import untold
 from flight_core.adapters.parsers.formats.json_tables import parse_json, parse_ndjson
 from flight_core.adapters.parsers.heads import Heads
 from flight_core.adapters.parsers.hints import guesses, hints
@@ -90,12 +91,13 @@ def parse(request: Request, meter: Meter) -> dict[str, object]:
     row_count = sum(pq.read_metadata(file).num_rows for file in target.files)
     meter.reached(meter.total_bytes, row_count)
     reading = {"format": format, "options": used.model_dump(mode="json", exclude_unset=True)}
+    columns = pq.read_schema(target.files[0]).names
     return {
         "files": [str(file.relative_to(request.folder)) for file in target.files],
         "row_count": row_count,
         "nan_columns": sorted(target.nan_columns),
         "reading": reading,
-        "warnings": list(guesses(options, used)),
+        "warnings": [*guesses(options, used), *untold([file.label for file in request.files], columns)],
         "checked": checked,
     }
 
@@ -135,7 +137,11 @@ def preview(request: Request, wanted: PreviewOf, meter: Meter) -> dict[str, obje
         "rows": rows.name,
         "reading": {"format": format, "options": told},
         "sampled": heads.cut,
-        "warnings": [*guesses(options, used), *hints(guessed)],
+        "warnings": [
+            *guesses(options, used),
+            *untold([file.label for file in request.files], first.columns),
+            *hints(guessed),
+        ],
         "checked": checked,
     }
 

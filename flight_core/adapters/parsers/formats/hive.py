@@ -1,7 +1,7 @@
 """Hive partitioning: columns in the names of folders, such as `year=2026/month=01/part-0.parquet`."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from urllib.parse import unquote
 
@@ -24,6 +24,18 @@ def partitions(labels: Sequence[str], present: Sequence[str]) -> list[Constants]
         return [{} for _ in labels]
     columns = {name: _column([pairs[name] for pairs in told], name) for name in names}
     return [{name: columns[name][number] for name in names} for number in range(len(labels))]
+
+
+def untold(labels: Sequence[str], columns: Sequence[str]) -> Iterator[str]:
+    """A warning of what folders tell and no column holds."""
+    there = {column.lower() for column in columns}
+    told = {f"{name}={value}": name for label in labels for name, value in _pairs(label).items()}
+    lost = [pair for pair, name in told.items() if name.lower() not in there]
+    if lost:
+        yield (
+            f"the folder '{lost[0][:100]}' did not become a column; those of Parquet files do, if all are in"
+            " folders of the same names"
+        )
 
 
 def _pairs(label: str) -> dict[str, str | None]:
