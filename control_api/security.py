@@ -38,6 +38,8 @@ _STREAMED_PATHS = re.compile(r"/api/v1/(uploads(/[^/]+)?|datasets/[^/]+/upload)"
 _HOST = re.compile(r"(\[[^]]*\]|[^:]*)(?::\d*)?")
 
 _POLICY_VIOLATION = 1008
+_BODY_S = 30.0
+_BODY_BYTES_PER_S = 1000  # that extend it
 _ADMITTING = 16  # at the same time; a password takes a moment and memory
 _MAX_REASON = 120  # bytes of a close frame
 
@@ -112,7 +114,10 @@ class Guard:
         except (FlightCoreError, HttpProblem) as refusal:
             await problem_response(scope, refusal)(scope, receive, send)
             return
-        await self._serve(scope, _limited(receive, self._max_body_bytes(scope)), send)
+        limit = self._max_body_bytes(scope)
+        if limit != math.inf:
+            receive = _limited(receive, limit)
+        await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Until the application ends, or what the client showed is worthless."""
@@ -243,19 +248,38 @@ def _check_length(headers: Mapping[str, str], limit: float) -> None:
 
 
 def _limited(receive: Receive, limit: float) -> Receive:
-    """Bodies that do not tell their length are counted."""
+    """Bodies that do not tell their length are counted, and all of them have to keep coming."""
     size = 0
+    waited_s = 0.0
+    ended = False
 
     async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        if message["type"] == "http.request":
-            size += len(message.get("body", b""))
-            if size > limit:
-                raise _too_large(limit)
+        nonlocal size, waited_s, ended
+        patience_s = math.inf if ended else _BODY_S + size / _BODY_BYTES_PER_S - waited_s
+        began_at = anyio.current_time()
+        try:
+            with anyio.fail_after(patience_s):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow() from None
+        waited_s += anyio.current_time() - began_at
+        ended = not message.get("more_body", False)
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise _too_large(limit)
         return message
 
     return counted
+
+
+def _too_slow() -> HttpProblem:
+    return HttpProblem(
+        408,
+        "deadline_exceeded",
+        f"the body does not arrive; it has {_BODY_S:g} s, and one more for each {_BODY_BYTES_PER_S} bytes;"
+        " send it faster, or use /api/v1/uploads",
+        headers={"Connection": "close"},
+    )
 
 
 def _too_large(limit: float) -> HttpProblem:

@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from control_api import security
 from flight_core.domain.errors import NotFound, OutOfDisk
 from schemas.errors import PROBLEM_TYPES
 from skein import http_server
@@ -297,6 +298,22 @@ def test_who_does_not_send_a_head_is_cut_off(stack, monkeypatch, begun):
     with connected(stack) as client:
         client.sendall(begun)
         assert b"HTTP/1.1 408 " in answer_of(client)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/v1/query", b"408"), ("/nowhere", b"404")], ids=["awaited", "not awaited"]
+)
+def test_who_does_not_send_the_whole_body_is_cut_off(stack, monkeypatch, path, status):
+    monkeypatch.setattr(security, "_BODY_S", 0.1)
+    monkeypatch.setattr(http_server, "_HEAD_S", 0.1)
+    with connected(stack) as client:
+        client.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            "Content-Length: 100\r\n\r\n{".encode()
+        )
+        answer = answer_of(client)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert (b"deadline_exceeded" in answer) == (status == b"408")
 
 
 def test_a_head_that_came_in_time_can_wait_for_its_body(stack, monkeypatch):
