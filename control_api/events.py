@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from uuid import uuid4
 
 import anyio
 from anyio import to_thread
@@ -24,7 +26,11 @@ from flight_core.domain.events import EventKind, StoredEvent
 from flight_core.domain.repositories.events import EventRepository
 from schemas.events import RESUMABLE, TYPE_PREFIX, ControlKind, EventMessage
 
+logger = logging.getLogger(__name__)
+
 CLOSE_TIMEOUT_S = 1.0
+FAILED = 1011
+_MAX_REASON = 120  # bytes of a close frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class Subscription:
                 yield _message(stored)
 
     def error(self, position: int, failure: FlightCoreError) -> Message:
-        """What the client said makes no sense; the stream goes on as it was."""
+        """What the client said makes no sense, and the stream goes on as it was; or the stream ends here."""
         return self._control(ControlKind.ERROR, position, code=failure.code, detail=str(failure))
 
     def _control(self, kind: ControlKind, position: int, **data: object) -> Message:
@@ -136,6 +142,26 @@ def _message(stored: StoredEvent) -> Message:
 
 # From what the client said and where the stream is, another subscription. Raises InvalidRequest.
 Resubscribe = Callable[[object], Subscription]
+
+
+def failure_of(error: Exception) -> FlightCoreError:
+    """What clients are told of a failure that came out of a group of tasks."""
+    cause: BaseException = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if isinstance(cause, FlightCoreError):
+        logger.warning("a stream failed", extra={"error": str(cause)})
+        return cause
+    reference = uuid4().hex[:12]
+    logger.error("unexpected failure", exc_info=cause, extra={"reference": reference})
+    return FlightCoreError(f"internal error; the server's log tells more under {reference}")
+
+
+async def close(socket: WebSocket, code: int, reason: str) -> None:
+    """Unless it is closed already."""
+    cut = reason.encode()[:_MAX_REASON].decode(errors="ignore")
+    with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
+        await socket.close(code, cut)
 
 
 class SocketFollower:
@@ -166,14 +192,17 @@ class SocketFollower:
 
     async def run(self) -> None:
         slow = False
-        while not (slow or self._gone):
-            slow = await self._follow()
-            if self._next is None:
-                break
-            self._subscription, self._next = self._next, None
+        try:
+            while not (slow or self._gone):
+                slow = await self._follow()
+                if self._next is None:
+                    break
+                self._subscription, self._next = self._next, None
+        except Exception as error:
+            await close(self._socket, FAILED, str(failure_of(error)))
+            return
         reason = f"too slow; resume with after={self._position}" if slow else "the server stops"
-        with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
-            await self._socket.close(RESUMABLE, reason)
+        await close(self._socket, RESUMABLE, reason)
 
     async def _follow(self) -> bool:
         """The present subscription, until it ends; whether the client was too slow for it."""
@@ -230,12 +259,19 @@ class EventStreamResponse(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
 
+        position = 0
+
         async def take(message: Message) -> None:
+            nonlocal position
+            position = message.id
             text = f"id: {message.id}\nevent: {message.type}\ndata: {message.json}\n\n"
             await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await _deliver(self._subscription, take, (gone, self._stopping.wait), self._timeout_s)
+        try:
+            await _deliver(self._subscription, take, (gone, self._stopping.wait), self._timeout_s)
+        except Exception as error:
+            await take(self._subscription.error(position, failure_of(error)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -4,9 +4,7 @@ Each subscription is a task that reads a result, sends it, and waits for the log
 dataset that it reads. It holds a slot and a cursor only while a result is on its way.
 """
 
-import logging
 from contextlib import suppress
-from uuid import uuid4
 
 import anyio
 from anyio import to_thread
@@ -14,7 +12,7 @@ from anyio.abc import TaskGroup
 from pydantic import BaseModel, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from control_api.events import CLOSE_TIMEOUT_S
+from control_api.events import FAILED, close, failure_of
 from control_api.live_subscription import Live, Reading
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.streaming import Streaming
@@ -30,8 +28,6 @@ from flight_core.domain.lineage import versions_read
 from flight_core.domain.query import Statement, as_parameters
 from schemas import live as wire
 from schemas.events import RESUMABLE
-
-logger = logging.getLogger(__name__)
 
 DOOR = "websocket"
 MAX_SUBSCRIPTIONS = 64
@@ -60,6 +56,12 @@ class LiveSocket:
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
+        try:
+            await self._run()
+        except Exception as error:
+            await close(self._socket, FAILED, str(failure_of(error)))
+
+    async def _run(self) -> None:
         _, newest = await to_thread.run_sync(self._use_cases.events.log.bounds)
         with self._scope:
             async with anyio.create_task_group() as tasks:
@@ -69,8 +71,7 @@ class LiveSocket:
                 finally:
                     self._end()
         if self._slow:
-            with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(RuntimeError, WebSocketDisconnect):
-                await self._socket.close(RESUMABLE, "too slow; subscribe again")
+            await close(self._socket, RESUMABLE, "too slow; subscribe again")
 
     async def _follow_log(self, newest: int) -> None:
         while True:
@@ -154,10 +155,8 @@ class LiveSocket:
                 await self._results(live)
         except FlightCoreError as error:
             failure = error
-        except Exception:
-            reference = uuid4().hex[:12]
-            logger.exception("unexpected failure", extra={"reference": reference})
-            failure = FlightCoreError(f"internal error; the server's log tells more under {reference}")
+        except Exception as error:
+            failure = failure_of(error)
         return None if live.scope.cancel_called else failure  # the query failed because it was stopped
 
     async def _results(self, live: Live) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -334,3 +335,32 @@ def test_sockets_are_closed_as_resumable_when_the_server_stops(stack):
         with pytest.raises(ConnectionClosed) as closing:
             receive(connection)
     assert closing.value.rcvd.code == 1012
+
+
+@pytest.mark.parametrize("path", ["events", "live"])
+def test_sockets_are_told_why_when_the_log_cannot_be_read(stack, path):
+    url = url_of(stack.http_url).replace("/events", f"/{path}")
+    with connect(url, close_timeout=1) as connection:
+        if path == "events":
+            receive(connection)
+        lose_the_log(stack)
+        with pytest.raises(ConnectionClosed) as closing:
+            receive(connection)
+    assert closing.value.rcvd.code == 1011
+    assert closing.value.rcvd.reason.startswith("[dependency_failed] the catalog")
+
+
+def test_server_sent_events_end_with_the_reason_when_the_log_cannot_be_read(stack):
+    with stack.http() as http, http.stream("GET", "/api/v1/events/stream") as response:
+        messages = sse(response)
+        hello = next(messages)
+        lose_the_log(stack)
+        last = next(messages)
+        assert list(messages) == []
+    assert (last["event"], last["id"]) == ("skein.error", hello["id"])
+    assert json.loads(last["data"])["data"]["code"] == "dependency_failed"
+
+
+def lose_the_log(stack: Stack) -> None:
+    with contextlib.closing(sqlite3.connect(stack.data / "catalog.sqlite", isolation_level=None)) as catalog:
+        catalog.execute("ALTER TABLE events RENAME TO lost")
