@@ -155,6 +155,11 @@ PROBLEM_TYPES = _types(
     ("engine_unavailable", "The engine is not available", "Try again in a moment."),
     ("deadline_exceeded", "The time allowed is over", "Ask for less, or allow more time."),
     ("unsupported", "This is not implemented", "The detail may name another way."),
+    (
+        "attempts_exhausted",
+        "The server ended each time it ran",
+        "See the server's log and the machine's memory, then try the job again.",
+    ),
     ("cancelled", "It was cancelled", "Somebody asked for it to stop; send it again if it was not you."),
     ("method_not_allowed", "The method is not allowed here", "Use a method of the header 'Allow'."),
     ("not_acceptable", "No format asked for is available", "Accept JSON, Arrow, NDJSON or CSV."),

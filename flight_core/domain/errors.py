@@ -26,7 +26,7 @@
     │   └── TooManyStreams, TooManySessions, TooManyRequests, TooManyQueries,
     │       OutOfMemory, OutOfDisk, LimitExceeded
     ├── DependencyFailed        something outside Skein failed
-    │   └── SourceUnavailable, EngineUnavailable
+    │   └── SourceUnavailable, EngineUnavailable, AttemptsExhausted
     ├── DeadlineExceeded        the time allowed is over
     ├── Unsupported             a valid request that this server does not implement
     └── Cancelled               somebody asked for it to stop
@@ -382,6 +382,12 @@ class SourceUnavailable(DependencyFailed):
 
 class EngineUnavailable(DependencyFailed):
     code = "engine_unavailable"
+
+
+class AttemptsExhausted(DependencyFailed):
+    """The server ended, or was killed, each time that a job ran."""
+
+    code = "attempts_exhausted"
 
 
 class DeadlineExceeded(FlightCoreError):

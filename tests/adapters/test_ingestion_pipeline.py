@@ -369,8 +369,8 @@ async def test_a_job_that_ends_the_server_every_time_is_given_up(stack):
     claimed_by_a_dead_worker(stack, job, attempts=3)
     async with stack.working(max_attempts=3):
         failed = await stack.until(job)
-    assert (failed.state, failed.error_code) == (JobState.FAILED, "internal_error")
-    assert "3 attempts" in failed.error_message
+    assert (failed.state, failed.error_code) == (JobState.FAILED, "attempts_exhausted")
+    assert "3 times" in failed.error_message
     assert stack.leftovers() == []
     assert stack.datasets.find(DatasetName("codes")) is None
 

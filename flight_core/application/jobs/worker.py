@@ -21,6 +21,7 @@ from flight_core.application.jobs.runner import JobOutcome, Runner
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.tracing import UNTRACED, Fields, Span, Tracer
 from flight_core.domain.errors import (
+    AttemptsExhausted,
     Conflict,
     DependencyFailed,
     FlightCoreError,
@@ -49,7 +50,10 @@ _SYSTEM: Mapping[int | None, tuple[str, str]] = {
     errno.EROFS: _READ_ONLY,
 }
 _UNTOLD = 0.2  # the part of a job's time, at most, of which nobody knows yet
-_GIVEN_UP = "given up after {} attempts: the server ended each time while this job ran"
+_GIVEN_UP = (
+    "the server ended {} times while this job ran, which may be why; see its log and whether the machine has"
+    " memory left, then retry the job"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,7 @@ class JobWorker:
             return self._succeeded(lease, outcome)
         if lease.cancelled:
             return self._ended(lease, JobState.CANCELLED)
-        return self._failed(lease, FlightCoreError.code, _GIVEN_UP.format(self._options.max_attempts))
+        return self._failed(lease, AttemptsExhausted.code, _GIVEN_UP.format(self._options.max_attempts))
 
     async def _outcome(self, lease: Lease, folder: Path) -> JobOutcome | None:
         """How the job succeeded, now or earlier; None if it did not and is not to be tried again."""
