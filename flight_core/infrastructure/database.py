@@ -200,12 +200,17 @@ def _translated() -> Iterator[None]:
                 " directory belong to, and whether its disk is writable"
             ) from error
         if isinstance(error, DataError):  # PostgreSQL's, where SQLite takes anything
-            raise InvalidOption(
-                "there is a NUL character in a text, which the catalog cannot hold"
-            ) from error
+            raise InvalidOption(f"the catalog cannot hold {_unheld(error)}") from error
         if isinstance(error, OperationalError):
             raise DependencyFailed("the catalog does not answer; try again") from error
         raise
+
+
+def _unheld(error: DataError) -> str:
+    told = str(error.orig)
+    if "NUL" in told or "\\u0000" in told:
+        return "a NUL character, which is in a text"
+    return f"a value: {told.splitlines()[0]}; send another one"
 
 
 def _may_pass(error: Exception) -> bool:

@@ -67,3 +67,19 @@ def test_a_text_is_stored_as_it_is_or_refused(database):
         assert events.after(0)[-1].event.subject == "a\0b"
     events.append(Event(EventKind.DATASET_COMMITTED, "Zürich \u2028 🦆", {}, NOW))
     assert events.after(0)[-1].event.subject == "Zürich \u2028 🦆"
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "said"),
+    [
+        ("text", "a\0b", "a NUL character"),
+        ("jsonb", '"a\\u0000b"', "a NUL character"),
+        ("integer", 1 << 40, "a value: integer out of range"),
+    ],
+)
+def test_what_postgresql_cannot_hold_is_told_exactly(postgresql_url, type, value, said):
+    with closing(Database(postgresql_url)) as database:
+        with database.write() as connection:
+            connection.exec_driver_sql(f"CREATE TABLE held (value {type})")
+        with pytest.raises(InvalidOption, match=said), database.write() as connection:
+            connection.exec_driver_sql("INSERT INTO held VALUES (%s)", (value,))
