@@ -59,7 +59,7 @@ class Stack:
             yield made
 
     def http(self, **options) -> httpx.Client:
-        return httpx.Client(**{"base_url": self.http_url, "verify": _NOBODY, **options})
+        return httpx.Client(**{"base_url": self.http_url, "verify": _NOBODY, "timeout": 60, **options})
 
     def write(self, name: str, table: pa.Table, mode: WriteMode = WriteMode.APPEND) -> DatasetVersion:
         return self.skein.flight.write_dataset(
