@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_core.adapters.parsers.formats.codes import may_hold_codes
@@ -24,7 +24,6 @@ def holds_codes(text: str, **dialect) -> bool:
         return may_hold_codes(table(path, **dialect))
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(
         [(",", '"', "\n"), (";", "'", "\r"), ("\t", None, "\n"), ("|", '"', "\n"), ("^", "]", "\n")]

@@ -30,7 +30,7 @@ from flight_core.domain.contract import ColumnContract, Contract, RowRule, contr
 from flight_core.domain.rule_language import COMPARISONS, Call, ColumnName, Literal, parse_rule
 from tests.adapters.parsing import LIMITS
 
-FAST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 NOTE = RejectsNote("job", 1, datetime(2026, 1, 31, tzinfo=UTC))
 MOMENT = datetime.fromisoformat("2026-01-31T12:00:00.000001")
 BOUNDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}

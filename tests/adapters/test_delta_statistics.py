@@ -141,7 +141,7 @@ def test_columns_are_told_in_order_with_type_and_size(store):
         max_size=3,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_bounds_of_numbers_are_exact_or_unknown(tmp_path_factory, parts):
     store = DeltaTableStore(tmp_path_factory.mktemp("lake"))
     version = write(store, *(pa.table({"c": pa.array(part, pa.float32())}) for part in parts))

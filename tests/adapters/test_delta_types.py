@@ -361,7 +361,7 @@ def tables(draw):
 
 
 @given(tables())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_stored_casts_back_to_what_came_in(original):
     with TemporaryDirectory() as folder, duckdb.connect() as connection:
         store = DeltaTableStore(Path(folder) / "lake")

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_core.domain.errors import InvalidOption, SchemaMismatch, UnreadableData
@@ -185,7 +185,6 @@ def test_a_group_of_the_wrong_size_is_no_number():
     assert table["v"].to_pylist() == ["1,23", "12,345"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=30))
 def test_numbers_with_decimal_commas_are_the_numbers_with_points(numbers):
     texts = [f"{number:.4f}" for number in numbers]

@@ -184,7 +184,7 @@ def values_of(type: pl.DataType) -> st.SearchStrategy:
     return st.none() | SCALARS[type]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(TYPES.flatmap(lambda each: st.tuples(st.just(each), st.lists(values_of(each), max_size=4))))
 def test_what_is_kept_as_text_is_read_back_whatever_it_was(drawn):
     type, values = drawn

@@ -201,7 +201,7 @@ class World:
         assert there == needed
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(Steps)
 def test_kept_versions_keep_their_rows_and_nothing_else_stays(steps):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

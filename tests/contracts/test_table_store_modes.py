@@ -259,7 +259,7 @@ def applied(model, mode, given):
             return [row for row in model if row[0] % 5 != given % 5]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, min_size=1, max_size=7))
 def test_any_sequence_of_writes_arrives_at_what_a_list_of_rows_would(
     open_store, tmp_path_factory, connection, steps

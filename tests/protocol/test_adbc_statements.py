@@ -1,6 +1,7 @@
 """Statements that are neither plain SELECTs nor plain updates, through ADBC. Expected values are DuckDB's."""
 
 import datetime as dt
+import sys
 import threading
 
 import adbc_driver_manager
@@ -188,8 +189,9 @@ def test_no_table_is_kept_where_a_restart_would_lose_it(cursor, sql):
 
 
 def test_deep_expressions_are_accepted_as_far_as_duckdb_goes(cursor):
-    cursor.execute(f"SELECT {'+'.join(['1'] * 900)} AS x")
-    assert cursor.fetchall() == [(900,)]
+    deep = 480 if sys.version_info[:2] == (3, 12) else 900  # as security.md says
+    cursor.execute(f"SELECT {'+'.join(['1'] * deep)} AS x")
+    assert cursor.fetchall() == [(deep,)]
     with pytest.raises(adbc_driver_manager.ProgrammingError, match="invalid_sql"):
         cursor.execute(f"SELECT {'+'.join(['1'] * 5000)} AS x")
 

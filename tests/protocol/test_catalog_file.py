@@ -125,7 +125,7 @@ def files(draw):
 
 
 @given(files())
-@settings(max_examples=5, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_what_is_exported_here_and_imported_there_is_exported_there(two, file):
     emptied(two.here)
     emptied(two.there)

@@ -161,7 +161,7 @@ def doors(tmp_path_factory) -> Iterator[Doors]:
     first=st.tuples(ROWS, ROWS, ROWS),
     token=st.sampled_from([READER, WRITER]),
 )
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 def test_every_door_answers_as_duckdb_does_whatever_is_written_between(doors, steps, first, token):
     for name, rows in zip("ttu", first, strict=True):
         doors.write(name, rows, WriteMode.REPLACE)

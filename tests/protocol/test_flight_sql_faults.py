@@ -140,7 +140,6 @@ def damaged(draw) -> bytes:
 
 @settings(
     max_examples=150,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -79,7 +79,7 @@ def place(item):
     path=st.sampled_from(sorted({*Lists(None, None).add})),
     limit=st.integers(1, 4),
 )
-@settings(max_examples=24, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=24, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_what_was_there_is_shown_once_while_others_add(lists, grows, path, limit):
     whole = lists.client.get(f"/api/v1/{path}", params={"limit": 1000}).json()["items"]
     shown, following = [], f"/api/v1/{path}?limit={limit}"

@@ -56,7 +56,7 @@ def kept_runs(stack: Stack) -> list[QueryRecord]:
     ),
     limit=st.sampled_from([0, 1, 2, 100, 2000, 62_000, TOTAL]),
 )
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 def test_a_window_is_a_slice_of_the_rows_as_they_are_stored(stack, offset, limit):
     expected = list(range(TOTAL))[offset : offset + limit]
     assert window(stack, offset=offset, limit=limit, columns="n")["n"].to_pylist() == expected
@@ -106,7 +106,7 @@ def test_a_window_of_a_filtered_view_has_the_rows_for_which_the_condition_holds(
         st.tuples(st.integers(1, TOTAL + 10), st.sampled_from([0, 1, 2_000, TOTAL])), min_size=1, max_size=3
     ),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 def test_windows_are_the_same_computed_and_out_of_a_kept_view(
     stack, order_by, where, columns, headers, windows
 ):

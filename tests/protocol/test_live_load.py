@@ -154,7 +154,7 @@ def test_a_day_of_events_with_pruning_is_followed_without_a_gap_that_is_not_told
 
 
 @given(cuts=st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=5))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_however_a_client_is_cut_off_it_hears_each_event_once_and_in_order(stack, http, log_of_forty, cuts):
     sent = log_of_forty
     heard: list[int] = []

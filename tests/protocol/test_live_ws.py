@@ -389,7 +389,7 @@ def test_readers_see_their_datasets_and_no_others(stack, name):
 
 
 @given(values=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=6))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_results_and_changes_add_up_to_the_dataset(stack, values):
     name = f"p{abs(hash(json.dumps(values)))}"
     stack.write(name, numbers(0), WriteMode.REPLACE)

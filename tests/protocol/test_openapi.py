@@ -50,7 +50,6 @@ def _try_out(operation):
     @given(operation.as_strategy())
     @settings(
         max_examples=2,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

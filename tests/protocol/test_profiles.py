@@ -37,7 +37,7 @@ def profile(stack, table, **params):
     return {column["name"]: column for column in answer.json()["columns"]}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=st.lists(st.none() | st.floats(width=64), max_size=60),
     integers=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=60),

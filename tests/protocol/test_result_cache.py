@@ -166,7 +166,7 @@ WRITES = st.tuples(st.sampled_from([WriteMode.APPEND, WriteMode.REPLACE]), st.in
 
 
 @given(steps=st.lists(st.one_of(st.sampled_from(QUERIES), WRITES), min_size=3, max_size=12))
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 def test_a_cached_answer_is_the_one_the_engine_gives_whatever_is_written_between(stack, steps):
     cached = stack.skein.flight.open_query  # within its audit
     uncached = replace(cached._use_case, results=None)

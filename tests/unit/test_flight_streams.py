@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_server.streams import FIRST_BYTES, cut, with_a_large_one
@@ -81,7 +81,6 @@ def test_rows_without_columns_are_kept():
     assert sum(piece.num_rows for piece in cut([batch], LIMIT)) == 7
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=300), max_size=40), max_size=6), st.integers(1, 4000))
 def test_no_row_is_lost_or_moved(columns, limit):
     batches = [pa.record_batch({"s": pa.array(texts, pa.string())}) for texts in columns]

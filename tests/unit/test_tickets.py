@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_core.application.queries.parameters import pack, unpack
@@ -134,7 +134,6 @@ plain_values = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(plain_values, min_size=1).map(tuple) | st.dictionaries(texts, plain_values, min_size=1))
 def test_parameters_survive_exactly(parameters):
     restored = unpack(pack(parameters))
