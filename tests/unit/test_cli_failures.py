@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from skein.cli import main
+from skein.cli import app
 from skein.cli.remote.failures import CliError, one_line, printable
 from skein.cli.remote.flight import failure_of
 
@@ -74,6 +74,6 @@ def test_disks_and_files_that_cannot_be_used_are_no_bug(monkeypatch, capsys, err
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(main, "app", fail)
-    assert main._status(["serve"]) == 1
+    monkeypatch.setattr(app, "app", fail)
+    assert app._status(["serve"]) == 1
     assert capsys.readouterr().err.startswith(told)
