@@ -123,11 +123,16 @@ const largestOf = (rows, name) => Math.max(0, ...rows.map((row) => Number(row[na
 // Numbers have a bar behind them, as long as they are large.
 function cell(value, type, largest) {
   if (value === null) return made("td", "null", "null");
-  if (!isNumber(type)) return made("td", typeof value === "object" ? JSON.stringify(value) : String(value));
+  if (!isNumber(type)) return made("td", textOf(value, type));
   const number = made("td", String(value), "number");
   const share = largest ? Math.max(0, (100 * Number(value)) / largest) : 0;
   if (share) number.style.background = `linear-gradient(to left, var(--bar) ${share}%, transparent ${share}%)`;
   return number;
+}
+
+function textOf(value, type) {
+  if (typeof value === "object") return JSON.stringify(value);
+  return type.startsWith("time") ? value.replace(/\.0+(?!\d)/, "") : String(value);
 }
 
 // The page

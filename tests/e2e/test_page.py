@@ -57,6 +57,13 @@ def test_a_click_on_a_dataset_shows_its_rows(page):
     assert lines[1:] == [["1", "a"], [str(2**60), "<b>"], ["null", "c"]]
 
 
+def test_times_are_shown_without_empty_fractions(page):
+    ask(page, "SELECT '2001-01-01 00:04:00'::TIMESTAMP AS a, '2001-01-01 00:04:00.05Z'::TIMESTAMPTZ AS b")
+    assert outcome(page).startswith("1 row, ")
+    shown = page.value("document.querySelector('#result tr:last-child').innerText")
+    assert shown == "2001-01-01T00:04:00\t2001-01-01T00:04:00.050000Z"
+
+
 def test_mistakes_and_changes_are_told(page):
     ask(page, "SELECT * FROM two_words")
     assert "did you mean 'two-words'" in outcome(page)
