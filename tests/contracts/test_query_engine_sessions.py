@@ -52,6 +52,18 @@ def test_the_names_of_the_users_tables_are_told_from_their_commit_to_their_end(e
     session.close()
 
 
+def test_an_at_sign_in_a_text_or_a_comment_names_no_version(engine, lake):
+    session = engine.open_session()
+    session.execute(Statement("CREATE TABLE people (mail VARCHAR) /* ask ann@example.org */"), lake.state)
+    for sql in (
+        "INSERT INTO people VALUES ('ann@example.org') -- not bob@example.org",
+        "UPDATE people SET mail = 'bob@example.org' WHERE mail = $$ann@example.org$$",
+        "DELETE FROM people WHERE mail = 'bob@example.org'",
+    ):
+        assert session.execute(Statement(sql), lake.state).affected_rows == 1
+    session.close()
+
+
 def test_a_transaction_is_seen_by_others_after_its_commit_only(engine, lake):
     one, other = engine.open_session(), engine.open_session()
     one.execute(Statement("CREATE TABLE t (i INTEGER)"), lake.state)

@@ -6,6 +6,7 @@ A SELECT is judged by its syntax tree, anything else by its tokens.
 """
 
 import re
+from collections.abc import Sequence
 
 from duckdb import StatementType
 
@@ -148,7 +149,7 @@ def _check_function(name: str) -> None:
 
 
 def _check_tokens(statement: ParsedStatement) -> None:
-    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    tokens = statement.tokens
     words = [token.word for token in tokens]
     check = _BY_TYPE.get(statement.type)
     if check:
@@ -173,7 +174,7 @@ def _check_tokens(statement: ParsedStatement) -> None:
             raise _refused(f"{token.word.upper()} is not available to clients")
 
 
-def _opens_statement(tokens: list[Token], index: int) -> bool:
+def _opens_statement(tokens: Sequence[Token], index: int) -> bool:
     """Whether the word at `index` begins a statement, rather than being a column of that name."""
     if index + 1 == len(tokens):
         return False
@@ -227,7 +228,7 @@ def _explained(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
 
 def _session_setting(statement: ParsedStatement) -> ParsedStatement:
     """SET and RESET, kept from reaching other sessions: plain SET is global for most settings."""
-    words = [token.word for token in statement.tokens if token.kind != "comment"]
+    words = [token.word for token in statement.tokens]
     if words[0] not in ("set", "reset", "pragma"):
         return statement  # USE
     if words[1:3] == ["time", "zone"]:

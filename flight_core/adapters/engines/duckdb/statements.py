@@ -73,7 +73,8 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ParsedStatement:
-    """One statement. `tree` is the syntax tree of a SELECT, else None."""
+    """One statement. `tree` is the syntax tree of a SELECT, else None; then there are `tokens`, without
+    comments."""
 
     sql: str
     type: StatementType
@@ -123,7 +124,7 @@ class Parser:
             if tree is not None:
                 return _select(sql, tree)
         kind = _KINDS.get(type_, StatementKind.COMMAND)
-        tokens = tuple(tokenize(sql))
+        tokens = tuple(token for token in tokenize(sql) if token.kind != "comment")
         tables = frozenset(_tables_in(tokens, all_named=type_ == StatementType.MULTI))
         return ParsedStatement(sql, type_, kind, tables=tables, tokens=tokens)
 
@@ -173,10 +174,9 @@ def _with_versions_in_place(sql: str) -> str:
 
 
 def _tables_in(tokens: Sequence[Token], *, all_named: bool) -> Iterator[TableName]:
-    """Names of versions; with `all_named` whatever stands behind a word that tables follow."""
+    """Identifiers that name a version; with `all_named`, also those after a word that tables follow."""
     for before, token in pairwise((Token("", "operator"), *tokens)):
-        stands = all_named and token.kind == "identifier" and before.word in _BEFORE_TABLE
-        if stands or "@" in token.text:
+        if token.kind == "identifier" and ("@" in token.text or (all_named and before.word in _BEFORE_TABLE)):
             yield TableName("", "", token.text.strip('"'))
 
 

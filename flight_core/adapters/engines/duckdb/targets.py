@@ -68,7 +68,7 @@ class Target:
 
 def target(statement: ParsedStatement) -> Target | None:
     """The object a statement changes; None for statements that change none by name."""
-    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    tokens = statement.tokens
     start = _main_verb(tokens)
     if start is None:
         return None
@@ -96,7 +96,7 @@ def in_system(name: TableName, here: TableName) -> bool:
 
 def returning(statement: ParsedStatement) -> str | None:
     """A SELECT with the columns that RETURNING would give; None for statements without it."""
-    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    tokens = statement.tokens
     words = [token.word for token in tokens]
     changed = target(statement)
     if changed is None or changed.verb not in _DML or "returning" not in words:
@@ -124,7 +124,7 @@ def counts_rows(statement: ParsedStatement) -> bool:
 
 def attached_name(statement: ParsedStatement) -> str:
     """The name that ATTACH gives, or DETACH takes away."""
-    tokens = [token for token in statement.tokens if token.kind != "comment"]
+    tokens = statement.tokens
     words = [token.word for token in tokens]
     if statement.type == StatementType.ATTACH:
         return _unquoted(tokens[words.index("as") + 1].text).lower() if "as" in words else "memory"
