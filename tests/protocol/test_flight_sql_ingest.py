@@ -302,7 +302,7 @@ def test_a_prepared_insert_into_a_dataset_takes_parameters(client):
         ("INSERT INTO kinds VALUES (1, 'a') ON CONFLICT DO NOTHING", fl.FlightUnauthorizedError),
         ("INSERT INTO kinds VALUES (1, 'a') RETURNING i", fl.FlightUnauthorizedError),
         ("INSERT INTO kinds DEFAULT VALUES", fl.FlightUnauthorizedError),
-        ("UPDATE kinds SET i = 1", fl.FlightUnauthorizedError),
+        ("UPDATE kinds SET i = 1 RETURNING i", fl.FlightUnauthorizedError),
         ("ALTER TABLE kinds ADD COLUMN z INTEGER", fl.FlightUnauthorizedError),
         ("CREATE VIEW datasets.v AS SELECT 1", fl.FlightUnauthorizedError),
         ("DROP TABLE datasets.nowhere", KeyError),

@@ -174,7 +174,7 @@ def test_results_come_in_messages_that_clients_accept(client):
         ("INSERT INTO nowhere VALUES (1)", KeyError, "dataset_not_found"),
         ("SELECT * FROM read_csv('/etc/passwd')", fl.FlightUnauthorizedError, "statement_not_allowed"),
         ("COPY birds TO '/tmp/birds.csv'", fl.FlightUnauthorizedError, "statement_not_allowed"),
-        ("UPDATE birds SET name = 'x'", fl.FlightUnauthorizedError, "statement_not_allowed"),
+        ("UPDATE birds SET name = 'x' RETURNING name", fl.FlightUnauthorizedError, "statement_not_allowed"),
         ("DROP SCHEMA lake.datasets", fl.FlightUnauthorizedError, "statement_not_allowed"),
     ],
 )
