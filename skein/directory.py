@@ -51,8 +51,13 @@ class DataDirectory:
         """Make the folders, for their owner alone; those that are there stay as they are.
 
         Raises:
-            InvalidOption: the folder cannot be made or written to.
+            InvalidOption: the folder cannot be made or written to, or databases would misread its path.
         """
+        if "?" in str(self.root):
+            raise InvalidOption(
+                f"the data directory '{self.root}' has a '?' in its path, after which databases read options;"
+                " choose another with --data"
+            )
         try:
             for folder in (self.root, self.lake, self.jobs, self.uploads):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)

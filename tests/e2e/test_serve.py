@@ -162,6 +162,12 @@ def test_a_data_directory_serves_one_process_at_a_time(tmp_path):
         assert "--data" in line
 
 
+def test_a_path_that_databases_would_misread_is_refused(tmp_path):
+    line = refused("serve", "--data", str(tmp_path / "what?"))
+    assert line.startswith(f"error: [invalid_option] the data directory '{tmp_path}/what?' has a '?'")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("flag", ["--flight-port", "--http-port"])
 def test_a_taken_port_is_told_with_the_flag_that_changes_it(tmp_path, flag):
     with socket.create_server(("127.0.0.1", 0)) as taken:
