@@ -3,6 +3,7 @@
 import base64
 import difflib
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -29,6 +30,8 @@ from flight_core.domain.errors import (
 )
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.query import Pins, datasets_of
+
+logger = logging.getLogger(__name__)
 
 _WORKER = "flight_core.adapters.sources.step_worker"
 _SHOWN = 300
@@ -96,8 +99,8 @@ def _step(parameters: Sequence[Mapping[str, Any]], **fields: Any) -> Step:
 
 
 def _not_loaded(_code: int, told: Mapping[str, str]) -> FlightCoreError:
-    text = told.get("text", "their process crashed")[:_SHOWN]
-    return InvalidOption(f"the installed steps cannot be loaded, see SKEIN_STEPS: {text}")
+    logger.warning("steps cannot be loaded", extra={"error": told.get("text", "their process crashed")})
+    return InvalidOption("the installed steps cannot be loaded; the server's log tells why, see SKEIN_STEPS")
 
 
 @dataclass(frozen=True, slots=True)
