@@ -70,6 +70,7 @@ def test_the_tables_of_a_pivot_over_what_there_is_are_among_those_found(parser, 
         ("BEGIN", StatementKind.LOCAL),
         ("EXPLAIN SELECT 1", StatementKind.READ),
         ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", StatementKind.WRITE),
+        ("EXPLAIN UPDATE t SET i = 1", StatementKind.WRITE),  # is bound where it could be written
     ],
 )
 def test_statements_with_effects_are_told_from_reads(parser, sql, kind):

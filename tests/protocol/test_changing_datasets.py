@@ -167,3 +167,26 @@ def test_comments_may_stand_anywhere(change: Door, client):
     assert change("UPDATE noted -- five\nSET i = i + 1 -- six\nWHERE true -- seven") == 2
     assert change("DELETE /* eight */ FROM noted WHERE i = 2 -- nine") == 1
     assert rows(client, "FROM noted") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["UPDATE plain SET i = 2", "DELETE FROM plain", "INSERT INTO plain VALUES (2)", "DROP TABLE plain"],
+)
+def test_what_changes_a_table_can_be_explained_without_doing_it(client, cursor, sql):
+    cursor.execute("CREATE OR REPLACE TABLE plain AS SELECT 1 AS i")
+    ((kind, plan),) = rows(client, f"EXPLAIN {sql}")
+    assert (kind, "───" in plan) == ("physical_plan", True)
+    cursor.execute(f"EXPLAIN {sql}")
+    assert cursor.fetchall() == [(kind, plan)]
+    assert rows(client, "FROM plain") == [(1,)]
+
+
+@pytest.mark.parametrize("change", ["UPDATE {} SET i = 2", "DELETE FROM {}", "INSERT INTO {} VALUES (2)"])
+def test_views_and_datasets_within_other_statements_are_no_tables_to_change(stack, client, change):
+    stack.write("stays", pa.table({"i": [1]}))
+    client.post("/api/v1/queries", json={"sql": "CREATE OR REPLACE VIEW looks AS FROM stays"})
+    for sql in (change.format("looks"), f"WITH w AS ({change.format('stays')} RETURNING *) FROM w"):
+        reply = client.post("/api/v1/queries", json={"sql": sql}).json()
+        assert (reply["code"], "a statement of its own" in reply["detail"]) == ("invalid_sql", True), reply
+    client.post("/api/v1/queries", json={"sql": "DROP VIEW looks"})

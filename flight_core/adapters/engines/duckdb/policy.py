@@ -13,7 +13,6 @@ from duckdb import StatementType
 from flight_core.adapters.engines.duckdb.statements import Json, ParsedStatement, Parser, Token, walk
 from flight_core.domain.dataset import LAKE
 from flight_core.domain.errors import StatementNotAllowed
-from flight_core.domain.query import StatementKind
 from flight_core.domain.system import SYSTEM
 from flight_core.infrastructure.duckdb_pool import (
     LAKE_VERSIONS,
@@ -81,7 +80,7 @@ _IGNORED = re.compile(
 )
 _NO_OPERATION = "SET VARIABLE __skein_ignored = NULL"
 _BEFORE_KIND = {"or", "replace", "temp", "temporary", "persistent"}  # words between CREATE and what is made
-_EXPLAIN = re.compile(r"\s*explain(\s+analyze)?(\s*\([^()]*\))?\s+", re.IGNORECASE)
+_EXPLAIN = re.compile(r"\s*explain(?:\s+analyze)?(?:\s*\([^()]*\))?\s+", re.IGNORECASE)
 
 
 def approve(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
@@ -221,9 +220,9 @@ def _explained(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
         raise _refused("EXPLAIN must come first, without comments before the statement")
     (inner,) = parser.parse(statement.sql[prefix.end() :])
     approve(inner, parser)
-    runs = prefix.group(1) is not None or "analyze" in (prefix.group(2) or "").lower()
-    kind = inner.kind if runs else StatementKind.READ
-    return ParsedStatement(statement.sql, statement.type, kind, inner.tables, inner.functions, inner.nodes)
+    return ParsedStatement(
+        statement.sql, statement.type, inner.kind, inner.tables, inner.functions, inner.nodes
+    )
 
 
 def _session_setting(statement: ParsedStatement) -> ParsedStatement:
