@@ -3,6 +3,7 @@
 The only place where the environment is read. `docs/reference/settings.md` has a heading for each.
 """
 
+import difflib
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -365,6 +366,17 @@ def load_settings(**flags: object) -> Settings:
 def load_client_settings(**flags: object) -> ClientSettings:
     """Likewise."""
     return _load(ClientSettings, flags)
+
+
+def unknown_variables() -> Mapping[str, str | None]:
+    """Variables that look like settings and are none, each with the name of the setting that comes closest."""
+    known = {f"SKEIN_{name.upper()}" for model in (Settings, ClientSettings) for name in model.model_fields}
+    unknown = {name for name in os.environ if name.startswith("SKEIN_")} - known - {"SKEIN_TEST_DATA"}
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), None)
+        for name in sorted(unknown)
+        if not name.startswith("SKEIN_SECRET_")
+    }
 
 
 def _load(model: type[Model], flags: Mapping[str, object]) -> Model:

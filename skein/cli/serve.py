@@ -1,12 +1,15 @@
 """`skein serve`, `serve-flight` and `serve-control`: read the settings, serve, tell how to connect."""
 
 import gc
+import logging
 import os
 import signal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+
+logger = logging.getLogger(__name__)
 
 # What each flag means, and the setting it overrides, is in docs/reference/settings.md.
 Data = Annotated[Path | None, typer.Option(help="The data directory.", show_default="skein-data")]
@@ -92,7 +95,7 @@ def _serve(roles: set[str], context: typer.Context) -> None:
     from skein.directory import Role
     from skein.lifecycle import run
     from skein.logging import configure_logging
-    from skein.settings import load_settings
+    from skein.settings import load_settings, unknown_variables
     from skein.welcome import load_demo, welcome
 
     flags = context.params
@@ -100,4 +103,6 @@ def _serve(roles: set[str], context: typer.Context) -> None:
         flags["demo"] = True
     settings = load_settings(**flags)
     configure_logging(settings.log_level, settings.log_format)
+    for name, nearest in unknown_variables().items():
+        logger.warning("no such setting", extra={"variable": name, "did_you_mean": nearest})
     run(settings, {Role(role) for role in roles}, prepare=load_demo, announce=welcome)

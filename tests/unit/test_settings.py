@@ -8,7 +8,7 @@ import pytest
 
 from flight_core.domain.access import ALL_SCOPES, Scope
 from flight_core.domain.errors import InvalidOption
-from skein.settings import Settings, load_settings
+from skein.settings import Settings, load_settings, unknown_variables
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +28,12 @@ def test_sizes_and_lists_are_read_as_people_write_them(monkeypatch):
     assert settings.memory_limit == 4 << 30
     assert settings.roots == (Path("/srv/data"), Path("/srv/more"))
     assert settings.hosts[-2:] == ("data.example.org", "data")
+
+
+def test_a_misspelled_setting_is_found_with_the_one_that_was_meant(monkeypatch):
+    for name in ("THREDS", "THREADS", "TOKEN", "SECRET_API", "OF_ANOTHER_PROGRAM"):
+        monkeypatch.setenv(f"SKEIN_{name}", "3")
+    assert unknown_variables() == {"SKEIN_THREDS": "SKEIN_THREADS", "SKEIN_OF_ANOTHER_PROGRAM": None}
 
 
 @pytest.mark.parametrize(
