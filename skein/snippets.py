@@ -6,18 +6,39 @@ from string import Template
 
 from skein.runtime import Endpoints
 
+_ADBC = """\
+import adbc_driver_flightsql.dbapi as flight_sql${import_os}
+connection = flight_sql.connect("${flight}"${adbc_credentials})
+"""
+
 _TEMPLATES = {
     "Polars": """\
 import polars as pl
-import adbc_driver_flightsql.dbapi as flight_sql${import_os}
-connection = flight_sql.connect("${flight}"${adbc_credentials})
-print(pl.read_database("${sql}", connection))
+${adbc}print(pl.read_database("${sql}", connection))
+connection.close()""",
+    "pandas": """\
+import pandas as pd
+${adbc}print(pd.read_sql("${sql}", connection))
+connection.close()""",
+    "ADBC": """\
+${adbc}cursor = connection.cursor()
+cursor.execute("${sql}")
+print(cursor.fetch_arrow_table())
+cursor.close()
 connection.close()""",
     "pyarrow.flight": """\
 import pyarrow.flight as fl${import_os}
 client = fl.connect("${flight}")${flight_credentials}
 info = client.get_flight_info(fl.FlightDescriptor.for_command("${sql}")${options})
 print(client.do_get(info.endpoints[0].ticket${options}).read_all())""",
+    "Python's standard library": """\
+import json, urllib.request${import_os}
+request = urllib.request.Request(
+    "${http}/api/v1/queries",
+    json.dumps({"sql": "${sql}"}).encode(),
+    {"Content-Type": "application/json"${http_credentials}},
+)
+print(json.load(urllib.request.urlopen(request))["rows"])""",
     "curl": """\
 curl -sS ${http}/api/v1/queries -H 'Content-Type: application/json' -H 'Accept: text/csv' \\
    ${curl_credentials} -d '${body}'""",
@@ -30,6 +51,7 @@ _CREDENTIALS = {
     "flight_credentials": '\ntoken = "Bearer " + os.environ["SKEIN_TOKEN"]'
     '\noptions = fl.FlightCallOptions(headers=[(b"authorization", token.encode())])',
     "options": ", options",
+    "http_credentials": ', "Authorization": "Bearer " + os.environ["SKEIN_TOKEN"]',
     "curl_credentials": ' -H "Authorization: Bearer $SKEIN_TOKEN"',
 }
 
@@ -53,6 +75,7 @@ def snippets(endpoints: Endpoints, dataset: str | None, *, credentials: bool) ->
         "body": json.dumps({"sql": sql}),
         **(_CREDENTIALS if credentials else dict.fromkeys(_CREDENTIALS, "")),
     }
+    values["adbc"] = Template(_ADBC).substitute(values)
     return [
         Snippet(client, Template(template).substitute(values))
         for client, template in _TEMPLATES.items()

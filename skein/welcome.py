@@ -68,5 +68,4 @@ def welcome(skein: Skein, endpoints: Endpoints) -> None:
     console.print()
     if endpoints.http:
         console.print(f"Ask on {endpoints.http}, or with 'skein query' in another terminal.")
-    console.print("Other clients: docs/reference/clients.md")
     console.print("Stop it with Ctrl-C.")

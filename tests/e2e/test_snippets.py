@@ -12,7 +12,7 @@ from skein.runtime import Endpoints
 from skein.snippets import snippets
 from tests.stack import skein_stack
 
-CLIENTS = ["Polars", "pyarrow.flight", "curl"]
+CLIENTS = ["Polars", "pandas", "ADBC", "pyarrow.flight", "Python's standard library", "curl"]
 
 
 def run(snippet, **environment):
@@ -65,5 +65,5 @@ def test_there_is_a_snippet_for_every_client_of_the_servers_that_run():
         return [one.client for one in snippets(Endpoints(**uris), "flights", credentials=False)]
 
     assert clients(flight="grpc://x", http="http://x") == CLIENTS
-    assert clients(flight="grpc://x", http=None) == CLIENTS[:2]
-    assert clients(flight=None, http="http://x") == CLIENTS[2:]
+    assert clients(flight="grpc://x", http=None) == CLIENTS[:4]
+    assert clients(flight=None, http="http://x") == CLIENTS[4:]
