@@ -369,7 +369,7 @@ def load_client_settings(**flags: object) -> ClientSettings:
 
 
 def unknown_variables() -> Mapping[str, str | None]:
-    """Variables that look like settings and are none, each with the name of the setting that comes closest."""
+    """Variables that look like settings and are none, each with the setting that comes closest."""
     known = {f"SKEIN_{name.upper()}" for model in (Settings, ClientSettings) for name in model.model_fields}
     unknown = {name for name in os.environ if name.startswith("SKEIN_")} - known - {"SKEIN_TEST_DATA"}
     return {
