@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psutil
 from pydantic import (
+    BeforeValidator,
     ByteSize,
     Field,
     NonNegativeFloat,
@@ -58,7 +59,18 @@ def machine_memory_bytes() -> int:
         return total
 
 
+def _split_at(separator: str) -> BeforeValidator:
+    def split(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(separator) if part.strip())
+
+    return BeforeValidator(split)
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+Names = Annotated[tuple[str, ...], NoDecode, _split_at(",")]
+Folders = Annotated[tuple[Path, ...] | None, NoDecode, _split_at(os.pathsep)]
 
 
 class _FromEnvironment(BaseSettings):
@@ -94,14 +106,14 @@ class Settings(_FromEnvironment):
     oidc_jwks_url: str | None = Field(None, description="Where its keys are; found out if left out.")
     oidc_name_claim: str = Field("sub", description="The claim that tells who somebody is.")
     oidc_grant_claim: str = Field("groups", description="The claim whose values are granted something.")
-    oidc_grants: Annotated[tuple[str, ...], NoDecode] = Field(
+    oidc_grants: Names = Field(
         (), description="What for: `VALUE/SCOPE+SCOPE@DATASET+DATASET`, comma-separated; the first counts."
     )
     session_ttl_s: PositiveFloat = Field(86_400.0, description="How long a login is good.")
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_hosts: Names = Field(
         (), description="Host names that HTTP requests may use besides the usual ones, comma-separated."
     )
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_origins: Names = Field(
         (), description="Origins of web pages elsewhere that may use the HTTP API, comma-separated."
     )
     max_body_bytes: ByteSize = Field(ByteSize(4 << 20), description="What one HTTP request may send.")
@@ -153,11 +165,11 @@ class Settings(_FromEnvironment):
     session_idle_s: PositiveFloat = Field(3600.0, description="When an unused session is closed.")
     transaction_idle_s: PositiveFloat = Field(900.0, description="When an unused transaction is rolled back.")
 
-    ingest_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+    ingest_roots: Folders = Field(
         None, description="Folders that ingestions may read local files from, as a path list."
     )
     ingest_jobs: PositiveInt = Field(2, description="How many jobs run at a time.")
-    steps: Annotated[tuple[str, ...], NoDecode] = Field(
+    steps: Names = Field(
         (), description="Modules, or Python files, with steps that derived datasets may be made by."
     )
     refresh_delay_s: PositiveFloat = Field(
@@ -170,12 +182,12 @@ class Settings(_FromEnvironment):
         None,
         description="Whether ingestions may fetch from this machine; if left out, when only it can connect.",
     )
-    ingest_adbc_drivers: Annotated[tuple[str, ...], NoDecode] = Field(
+    ingest_adbc_drivers: Names = Field(
         ("flightsql", "sqlite", "postgresql"),
         description="Drivers of databases that ingestions may use, comma-separated.",
     )
     secrets_dir: Path | None = Field(None, description="A folder with a file for each secret of sources.")
-    secret_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    secret_hosts: Names = Field(
         (), description="Where secrets may be sent: `NAME=HOST+HOST`, comma-separated."
     )
     ingest_max_bytes: ByteSize = Field(
@@ -215,24 +227,6 @@ class Settings(_FromEnvironment):
     log_format: LogFormat = Field(LogFormat.AUTO, description="How a line looks.")
     otlp_endpoint: str | None = Field(None, description="Collector that traces are sent to, by OTLP/HTTP.")
     otlp_sql: bool = Field(False, description="Whether traces hold SQL and the query strings of URLs.")
-
-    @field_validator("ingest_roots", mode="before")
-    @classmethod
-    def _paths(cls, value: object) -> object:
-        return _parts(value, os.pathsep)
-
-    @field_validator(
-        "allowed_hosts",
-        "allowed_origins",
-        "ingest_adbc_drivers",
-        "steps",
-        "secret_hosts",
-        "oidc_grants",
-        mode="before",
-    )
-    @classmethod
-    def _names(cls, value: object) -> object:
-        return _parts(value, ",")
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -310,12 +304,6 @@ class Settings(_FromEnvironment):
         secret: SecretStr = getattr(self, kind)
         entries = [entry.strip() for entry in secret.get_secret_value().split(",")]
         return tuple(credential(entry, kind) for entry in entries if entry)
-
-
-def _parts(value: object, separator: str) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(separator) if part.strip())
 
 
 def _is_loopback(host: str) -> bool:
