@@ -1,15 +1,22 @@
 """The reference has a heading for each thing there is, and none for a thing there is not."""
 
 import re
+from dataclasses import is_dataclass
+from inspect import isclass, signature
+from typing import get_type_hints
 
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
 from control_api.errors import status_of
+from control_api.options import ControlUseCases
+from flight_core.application.access.audited import action_of
 from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.system import SYSTEM_TABLES
 from flight_server.errors import to_wire
+from flight_server.flight_sql.use_cases import FlightSqlUseCases
+from flight_server.options import FlightUseCases
 from schemas.errors import PROBLEM_TYPES
 from schemas.sources import SOURCES
 from skein.settings import ClientSettings, Settings
@@ -43,6 +50,22 @@ def test_every_system_table_has_a_heading_and_a_line_for_each_column():
     for heading, columns in zip(headings, SYSTEM_TABLES.values(), strict=True):
         cells = re.findall(r"^\| (`[^|]*`) \|", sections[f"`{heading}`"], re.MULTILINE)
         assert re.findall(r"`(\w+)`", " ".join(cells)) == columns.names
+
+
+def audited_actions(bundle):
+    """What the log calls the use cases of a bundle, and of the bundles in it."""
+    for part in get_type_hints(bundle).values():
+        if isclass(part) and "actor" in signature(part.__call__).parameters:
+            yield action_of(part)
+        elif is_dataclass(part):
+            yield from audited_actions(part)
+
+
+def test_the_actions_of_the_audit_log_keep_their_published_names():
+    section = documents.sections(REFERENCE / "http-api.md")["`GET /api/v1/audit`"]
+    published = set(re.findall("`([a-z_]+)`", section.partition("Reads are stored")[2]))
+    bundles = (ControlUseCases, FlightUseCases, FlightSqlUseCases)
+    assert published == {action for bundle in bundles for action in audited_actions(bundle)}
 
 
 def all_failures(root=FlightCoreError):

@@ -25,6 +25,11 @@ _SILENT = frozenset({"classify_statement"})
 _NAME = re.compile(r"[A-Za-z0-9_.@\-]{1,64}")
 
 
+def action_of(use_case: type) -> str:
+    """What the audit log calls a use case: `drop_dataset` for `DropDataset`. These names are published."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", use_case.__name__).lower()
+
+
 def audited(bundle: Bundle, log: AuditLog) -> Bundle:
     """A copy of a bundle of use cases (which may contain bundles) with an auditing proxy for each."""
     stand_ins = {name: _stand_in(part, log) for name, part in _parts(bundle) if is_dataclass(part)}
@@ -47,7 +52,7 @@ class _Audited:
     def __init__(self, use_case: Any, log: AuditLog) -> None:
         self._use_case = use_case
         self._log = log
-        self._action = re.sub(r"(?<!^)(?=[A-Z])", "_", type(use_case).__name__).lower()
+        self._action = action_of(type(use_case))
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self._noted(self._use_case, *arguments, **options)
