@@ -1,8 +1,6 @@
 """Who may talk to the API: host names, web pages' origins, credentials, sizes, and response headers."""
 
 import asyncio
-import base64
-import binascii
 import logging
 import math
 import re
@@ -18,7 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_api.errors import HttpProblem, problem_response
-from flight_core.application.access.gate import Gate, Password, Token
+from flight_core.application.access.authorization import credentials_in, decoded
+from flight_core.application.access.gate import Gate, Shown, Token
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import FlightCoreError, Unauthenticated
 
@@ -43,7 +42,6 @@ _BODY_BYTES_PER_S = 1000  # that extend it
 _ADMITTING = 16  # at the same time; a password takes a moment and memory
 _MAX_REASON = 120  # bytes of a close frame
 
-_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -177,17 +175,12 @@ class Guard:
         return self._gate(_shown(scope, headers), door=scope["type"], address=_address(scope))
 
 
-def _shown(scope: Scope, headers: Headers) -> Token | Password | None:
-    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
-    match scheme.lower():
-        case "bearer":
-            return Token(credentials.strip())
-        case "basic":
-            user, _, password = _decoded(credentials).partition(":")
-            return Password(user, password)
+def _shown(scope: Scope, headers: Headers) -> Shown:
+    if (shown := credentials_in(headers.get("authorization", ""))) is not None:
+        return shown
     for offer in scope.get("subprotocols", ()):
         if offer.startswith(TOKEN_SUBPROTOCOL):
-            return Token(_decoded(offer.removeprefix(TOKEN_SUBPROTOCOL)))
+            return Token(decoded(offer.removeprefix(TOKEN_SUBPROTOCOL)))
     return None
 
 
@@ -290,12 +283,3 @@ def _too_large(limit: float) -> HttpProblem:
         " a file or a URL, or raise SKEIN_MAX_BODY_BYTES",
         headers={"Connection": "close"},
     )
-
-
-def _decoded(credentials: str) -> str:
-    """Base64, of either alphabet, with or without padding."""
-    text = credentials.strip().translate(_STANDARD_ALPHABET)
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        raise Unauthenticated("the credentials are not base64 of UTF-8 text") from None

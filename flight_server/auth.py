@@ -1,7 +1,5 @@
 """Credentials -> Actor, for every RPC there is, the handshake included."""
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,11 +9,11 @@ from urllib.parse import unquote
 
 import pyarrow.flight as fl
 
-from flight_core.application.access.gate import Gate, Password, Token
+from flight_core.application.access.authorization import credentials_in
+from flight_core.application.access.gate import Gate, Password, Shown, Token
 from flight_core.application.ports.authentication import SESSION_TOKEN_PREFIX
 from flight_core.application.sessions.session import DOOR as FLIGHT_SQL_DOOR
 from flight_core.domain.access import Actor
-from flight_core.domain.errors import Unauthenticated
 from flight_server.calls import CallScope, Watcher, keep_thread_state
 from flight_server.errors import flight_errors
 
@@ -113,41 +111,15 @@ def _address(peer: str) -> str:
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
-def _shown(headers: Headers) -> Token | Password | None:
-    scheme, credentials = _authorization(headers)
-    match scheme:
-        case "bearer":
-            return Token(credentials)
-        case "basic":
-            return Password(*_decoded(credentials))
-    return None
-
-
-def _authorization(headers: Headers) -> tuple[str, str]:
-    """Scheme in lower case and credentials; ("", "") without. Go clients repeat all they were ever
-    answered, so only the first value counts."""
-    values = headers.get("authorization")
-    if not values:
-        return "", ""
-    scheme, _, credentials = values[0].strip().partition(" ")
-    return scheme.lower(), credentials.strip()
-
-
-def _decoded(credentials: str) -> tuple[str, str]:
-    padded = credentials + "=" * (-len(credentials) % 4)  # Go leaves the padding out
-    try:
-        user, colon, password = base64.b64decode(padded, validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        colon = ""
-    if not colon:
-        raise Unauthenticated("the Basic credentials are not base64 of 'user:password' in UTF-8")
-    return user, password
+def _shown(headers: Headers) -> Shown:
+    """Of the first value: Go clients repeat all that they were ever answered."""
+    return credentials_in(next(iter(headers.get("authorization", ())), ""))
 
 
 def _session_key(headers: Headers, peer: str) -> str:
-    scheme, token = _authorization(headers)
-    if scheme == "bearer" and token.startswith(SESSION_TOKEN_PREFIX):
-        return f"token/{token}"
+    shown = _shown(headers)
+    if isinstance(shown, Token) and shown.secret.startswith(SESSION_TOKEN_PREFIX):
+        return f"token/{shown.secret}"
     if cookie := _session_cookie(headers):
         return f"cookie/{cookie}"
     return f"peer/{peer}"
