@@ -161,7 +161,7 @@ class SkeinFlightServer(fl.FlightServerBase):
     @flight_errors()
     def do_action(self, context: fl.ServerCallContext, action: fl.Action) -> list[bytes]:
         call = self._call(context)
-        if any(name == action.type for name, _ in self._flight_sql.actions()):
+        if self._flight_sql.has_action(action.type):
             return list(self._flight_sql.do_action(call.over_flight_sql(), action))
         return list(self._plain.do_action(call, action))
 

@@ -108,6 +108,9 @@ class FlightSql:
     def actions(self) -> list[tuple[str, str]]:
         return [(name, action.description) for name, action in self._actions.items()]
 
+    def has_action(self, name: str) -> bool:
+        return name in self._actions
+
     def do_action(self, call: Call, action: fl.Action) -> Iterable[bytes]:
         known = self._actions[action.type]
         return known.run(call, action.body.to_pybytes())
