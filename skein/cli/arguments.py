@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -34,13 +34,24 @@ def named_values(pairs: Iterable[str], *, option: str) -> dict[str, object]:
     Raises:
         InvalidOption: one is not NAME=VALUE.
     """
-    found: dict[str, object] = {}
+    return {name: value_of(value) for name, value in _pairs_in(pairs, f"{option} NAME=VALUE")}
+
+
+def texts_by_name(pairs: Iterable[str], *, option: str) -> dict[str, str]:
+    """
+    Raises:
+        InvalidOption: one is not NAME=TEXT.
+    """
+    return dict(_pairs_in(pairs, f"{option} NAME=TEXT"))
+
+
+def _pairs_in(pairs: Iterable[str], form: str) -> Iterator[tuple[str, str]]:
+    """What is before the first `=`, and what is behind it; `form` is how the option is written."""
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise InvalidOption(f"{option} is '{pair}'; write {option} NAME=VALUE")
-        found[name] = value_of(value)
-    return found
+            raise InvalidOption(f"{form.split()[0]} is '{pair}'; write {form}")
+        yield name, value
 
 
 def options_of(pairs: Iterable[str], *, types: Sequence[str] = ()) -> dict[str, object]:
@@ -57,10 +68,7 @@ def options_of(pairs: Iterable[str], *, types: Sequence[str] = ()) -> dict[str, 
 
 def _types_of(pairs: Iterable[str]) -> dict[str, object]:
     types: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise InvalidOption(f"--type is '{pair}'; write --type COLUMN=TYPE, for example zip=string")
+    for name, value in _pairs_in(pairs, "--type COLUMN=TYPE, for example zip=string"):
         type, colon, format = value.partition(":")
         types[name] = {"type": type, "format": format} if colon else type
     return types

@@ -39,18 +39,12 @@ def show_log(api: Api, job_id: str, *, json: bool) -> None:
     Raises:
         CliError: there is no such job.
     """
-    after = 0
-    while True:
-        page = api.get(JobLog, path_of("jobs", job_id, "log"), after=after)
-        for line in page.items:
-            if json:
-                typer.echo(line.model_dump_json())
-            else:
-                level = "" if line.level == "info" else f" {line.level}"
-                typer.echo(f"{line.time:%H:%M:%S.%f} #{line.attempt}{level} {line.message}")
-        if page.next is None:
-            return
-        after = page.items[-1].number
+    for line in api.items(JobLog, path_of("jobs", job_id, "log")):
+        if json:
+            typer.echo(line.model_dump_json())
+        else:
+            level = "" if line.level == "info" else f" {line.level}"
+            typer.echo(f"{line.time:%H:%M:%S.%f} #{line.attempt}{level} {line.message}")
 
 
 def cancel(api: Api, job_id: str) -> None:

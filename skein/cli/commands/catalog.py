@@ -64,16 +64,11 @@ def edit(
     data: Data = None,
 ) -> None:
     """Say what a dataset is: description, tags, owners, columns."""
-    from flight_core.domain.errors import InvalidOption
+    from skein.cli.arguments import texts_by_name
     from skein.cli.datasets import edit
     from skein.cli.remote.client import connect
 
-    columns = {}
-    for each in column or []:
-        found, equals, text = each.partition("=")
-        if not equals:
-            raise InvalidOption(f"'{each}' is not NAME=TEXT")
-        columns[found] = text
+    columns = texts_by_name(column or [], option="--column")
     with connect(server, data) as api:
         edit(
             api,

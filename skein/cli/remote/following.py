@@ -107,7 +107,7 @@ def _pace(job: Job) -> str:
 
 def _tell_warnings(api: Api, job: Ingestion) -> None:
     """Those in its log."""
-    for line in api.get(JobLog, f"{job.href}/log").items:
+    for line in api.items(JobLog, f"{job.href}/log"):
         if line.level == "warning":
             typer.echo(f"note: {line.message}", err=True)
 
