@@ -1,24 +1,30 @@
 """Models of the hexagon -> what clients are answered."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from control_api.etags import etag_of_dataset
 from control_api.formats import json_value
+from control_api.redaction import redacted
 from flight_core.application.datasets.describe import DatasetDescription
 from flight_core.application.datasets.versions import HistoryEntry
 from flight_core.domain.audit import StoredAuditEntry
 from flight_core.domain.contract import CheckReport, RuleCount
 from flight_core.domain.dataset import Dataset, DatasetName, DatasetVersion
-from flight_core.domain.ingestion import Ingestion
+from flight_core.domain.ingestion import Ingestion, SourceSpec
 from flight_core.domain.job import Job, JobState, Maintenance, Progress, Task
+from flight_core.domain.schedule import Cron, Interval, Timing
+from flight_core.domain.tokens import ApiToken
 from flight_core.domain.usage import Usage, Use
+from flight_core.domain.users import User
 from flight_core.domain.versions import TagName, VersionName
-from schemas import datasets, ingestions, jobs, versions
+from schemas import datasets, ingestions, jobs, users, versions
 from schemas.audit import AuditEntry
 from schemas.http import API, Column
+from schemas.tokens import CreatedToken, Token
 
 _LINKS = (
     "versions",
@@ -234,6 +240,37 @@ def version_text(version: VersionName) -> str:
             return version.isoformat()
         case TagName():
             return version.value
+
+
+def source(source: SourceSpec) -> dict[str, Any]:
+    """As a request names it, but without credentials."""
+    return {"kind": source.kind, **redacted(source.fields)}
+
+
+def timing(timing: Timing) -> dict[str, Any]:
+    """The fields of `schemas.schedules.Timed`."""
+    match timing:
+        case Interval(every_s):
+            return {"every_s": every_s}
+        case Cron(expression, timezone):
+            return {"cron": expression, "timezone": timezone}
+
+
+def token(token: ApiToken) -> Token:
+    return Token(**_token(token))
+
+
+def created_token(token: ApiToken, secret: str | None) -> CreatedToken:
+    return CreatedToken(**_token(token), token=secret)
+
+
+def _token(token: ApiToken) -> dict[str, Any]:
+    """The fields of `schemas.tokens.Token`."""
+    return {**asdict(token), "scopes": sorted(token.scopes)}
+
+
+def user(user: User) -> users.User:
+    return users.User.model_validate({**asdict(user), "scopes": sorted(user.scopes)})
 
 
 def audit_entry(stored: StoredAuditEntry) -> AuditEntry:

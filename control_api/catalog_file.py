@@ -12,17 +12,17 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
-from control_api import requests
+from control_api import answers, requests
 from control_api.errors import problem_of
 from control_api.options import ControlUseCases
-from control_api.redaction import HIDDEN, redacted
+from control_api.redaction import HIDDEN
 from flight_core.domain.access import Actor
-from flight_core.domain.contract import contract_document, contract_of
+from flight_core.domain.contract import contract_document
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.derivation import Derivation
 from flight_core.domain.errors import FlightCoreError, InvalidOption, VersionNotFound
 from flight_core.domain.ingestion import IngestionRequest
-from flight_core.domain.schedule import Cron, Interval, Schedule
+from flight_core.domain.schedule import Schedule
 from flight_core.domain.versions import RetentionPolicy, TagName
 from schemas import catalog as wire
 from schemas import contracts, derivations, ingestions
@@ -106,8 +106,7 @@ class CatalogFiles:
             keep = partial(use_cases.versions.set_retention, name, policy, actor=actor)
             yield _change("retention", name, now.retention, file.retention, keep, exists)
         if file.contract is not None:
-            contract = contract_of(contracts.as_document(file.contract))
-            agree = partial(use_cases.contracts.set, name, contract, actor=actor)
+            agree = partial(use_cases.contracts.set, name, requests.contract(file.contract), actor=actor)
             yield _change("contract", name, now.contract, file.contract, agree)
         if file.derivation is not None:
             request = requests.derivation(name, file.derivation)
@@ -250,12 +249,12 @@ def _derivation(derivation: Derivation) -> derivations.DerivationRequest:
 
 
 def _schedule(schedule: Schedule) -> wire.CatalogSchedule:
-    request, timing = schedule.request, schedule.timing
+    request = schedule.request
     return wire.CatalogSchedule(
         name=schedule.name,
         ingestion=wire.CatalogIngestion(
             dataset=request.dataset.value,
-            source={"kind": request.source.kind, **redacted(request.source.fields)},
+            source=answers.source(request.source),
             mode=cast("ingestions.WriteMode", request.mode.value),  # those of SQL are none of a schedule
             keys=list(request.keys),
             schema_policy=request.schema_policy.value,
@@ -265,8 +264,6 @@ def _schedule(schedule: Schedule) -> wire.CatalogSchedule:
             message=request.message,
             priority=request.priority,
         ),
-        every_s=timing.every_s if isinstance(timing, Interval) else None,
-        cron=timing.expression if isinstance(timing, Cron) else None,
-        timezone=timing.timezone if isinstance(timing, Cron) else None,
         paused=schedule.paused,
+        **answers.timing(schedule.timing),
     )

@@ -4,20 +4,25 @@ Dependencies are coroutines, though none waits: FastAPI would call functions in 
 """
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 
 from control_api.errors import HttpProblem
+from control_api.etags import matching
 from control_api.formats import FORMATS, Format, negotiate
 from control_api.options import ControlOptions, ControlUseCases
-from control_api.streaming import Streaming
+from control_api.streaming import Results, Streaming
 from flight_core.domain.access import Actor
-from flight_core.domain.dataset import DatasetName
+from flight_core.domain.dataset import Dataset, DatasetName
+from flight_core.domain.versions import VersionName, version_named
 
 _WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d+)"?\s*(?:$|[,;])', re.IGNORECASE)
 
@@ -45,6 +50,16 @@ async def _caller(connection: HTTPConnection) -> Actor:
 
 async def _dataset_name(name: str) -> DatasetName:
     return DatasetName(name)
+
+
+async def _version(
+    version: Annotated[
+        str | None,
+        Query(description="A number, `v3`, a moment in ISO 8601, or a tag; the current version if left out."),
+    ] = None,
+) -> VersionName | None:
+    """Raises VersionNotFound: see `version_named`."""
+    return None if version is None else version_named(version)
 
 
 async def _format(request: Request) -> Format:
@@ -97,8 +112,30 @@ async def _wait_s(request: Request, options: Annotated[ControlOptions, Depends(_
 
 UseCases = Annotated[ControlUseCases, Depends(_use_cases)]
 Options = Annotated[ControlOptions, Depends(_options)]
-Responses = Annotated[Streaming, Depends(_streaming)]
+Threads = Annotated[Streaming, Depends(_streaming)]
 Caller = Annotated[Actor, Depends(_caller)]
 Name = Annotated[DatasetName, Depends(_dataset_name)]
-Wanted = Annotated[Format, Depends(_format)]
+Version = Annotated[VersionName | None, Depends(_version)]
 WaitSeconds = Annotated[float, Depends(_wait_s)]
+
+
+async def _results(
+    use_cases: UseCases,
+    caller: Caller,
+    streaming: Threads,
+    format: Annotated[Format, Depends(_format)],
+) -> Results:
+    return Results(use_cases, caller, streaming, format)
+
+
+Answer = Annotated[Results, Depends(_results)]
+
+
+async def _matching(
+    name: Name, request: Request, use_cases: UseCases, caller: Caller
+) -> Callable[[], AbstractContextManager[Dataset | None]]:
+    """See `etags.matching`."""
+    return partial(matching, request, partial(use_cases.datasets.get, name, actor=caller))
+
+
+Matching = Annotated[Callable[[], AbstractContextManager[Dataset | None]], Depends(_matching)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -225,6 +226,12 @@ def _fault(fault: Mapping[str, Any], body: object) -> FieldError:
     if where == "body":
         return FieldError(detail=reason, pointer=_pointer(path, body, missing=fault["type"] == "missing"))
     return FieldError(detail=reason, parameter=".".join(map(str, path)) or str(where))
+
+
+def first_fault(error: ValidationError) -> str:
+    """What is wrong with a message, and where in it."""
+    fault = error.errors()[0]
+    return f"'{'.'.join(map(str, fault['loc']))[:60]}': {fault['msg']}"
 
 
 def _pointer(path: Sequence[str | int], body: Any, *, missing: bool) -> str:

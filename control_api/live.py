@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from pydantic import BaseModel, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from control_api.errors import first_fault
 from control_api.events import FAILED, close, failure_of
 from control_api.live_subscription import Live, Reading
 from control_api.options import ControlOptions, ControlUseCases
@@ -244,9 +245,7 @@ def _request(text: str | None) -> wire.LiveRequest:
     try:
         request = wire.LiveRequest.model_validate_json(text or "")
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"'{where[:60]}': {first['msg']}") from None
+        raise InvalidRequest(first_fault(error)) from None
     if len(request.model_fields_set) != 1 or None in request.model_dump(exclude_unset=True).values():
         known = ", ".join(wire.LiveRequest.model_fields)
         raise InvalidRequest(f"say one thing at a time: an object with one of {known}")

@@ -25,8 +25,8 @@ KeyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="A name for this request, of your choice: 1 to 255 printable ASCII characters. Sent again"
-        " with it, the same request makes nothing new, for 24 hours.",
+        description="A key of your choice for this request, up to 255 printable ASCII characters."
+        " Repeating the request with the same key within 24 hours has no further effect.",
     ),
 ]
 

@@ -10,11 +10,11 @@ from schemas.errors import PROBLEM_MEDIA_TYPE, Problem
 from schemas.queries import QueryResult
 
 DESCRIPTION = """\
-Datasets, ingestions, SQL and events over HTTP. Big results travel faster over Arrow Flight.
+Datasets, ingestions, SQL and events over HTTP. Large results are faster over Arrow Flight.
 
 - Failures are problem details (RFC 9457); each `code` is explained at `/problems/{code}`.
 - `WebSocket /api/v1/events` sends the same events as `GET /api/v1/events/stream`.
-- Exact numbers that a double cannot hold are strings in JSON results.
+- In JSON results, numbers that a double cannot represent exactly are strings.
 """
 
 _INVALID = {
@@ -36,11 +36,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     },
     "default": {"model": Problem, "description": "Any other failure."},
 }
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already."}}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Not modified: the client has the current representation."}
+}
 RESULT: dict[int | str, dict[str, Any]] = {
     200: {
         "model": QueryResult,
-        "description": "The result, as JSON unless `Accept` asks for another form.",
+        "description": "The result, as JSON unless `Accept` asks for another format.",
         "content": {
             ARROW_STREAM: {"schema": {"type": "string", "format": "binary"}},
             PARQUET: {"schema": {"type": "string", "format": "binary"}},
@@ -56,13 +58,13 @@ def _header(name: str, description: str, example: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-_KNOWN = _header(
-    "If-None-Match", "The ETag of what the client has: 304 where that is still so.", '"0f8b6c-3-0"'
-)
+_KNOWN = _header("If-None-Match", "The ETag that the client has: 304 if it is still current.", '"0f8b6c-3-0"')
 _STATE = _header(
-    "If-Match", "The ETag that GET told: 412 where somebody has changed it since.", '"0f8b6c-3-0"'
+    "If-Match", "The ETag that GET returned: 412 if the resource has changed since.", '"0f8b6c-3-0"'
 )
-_PATIENCE = _header("Prefer", "How many seconds to wait for the end, 60 at most.", "wait=10")
+_PATIENCE = _header(
+    "Prefer", "How many seconds to wait for the end of the job or query, at most 60.", "wait=10"
+)
 _JOBS = frozenset({"/api/v1/jobs/{job_id}", "/api/v1/ingestions/{ingestion_id}"})
 
 # Credentials are wanted where some are configured.

@@ -6,7 +6,8 @@ import binascii
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, TypeVar, cast
+from datetime import datetime
+from typing import Annotated, Protocol, TypeVar, cast
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request
@@ -19,8 +20,24 @@ Item = TypeVar("Item")
 Place = tuple[str | int | float, ...]
 LikePlace = TypeVar("LikePlace", bound=Place)
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
-Cursor = Annotated[str | None, Query(max_length=2000, description="From the `next` link of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="The maximum number of items.")]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=2000, description="Where the page starts: taken from the `next` link of the previous page."
+    ),
+]
+
+
+class Created(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+def newest_first(item: Created) -> Place:
+    return -item.created_at.timestamp(), item.id
 
 
 def page_after(
@@ -39,8 +56,9 @@ def cursor_of(place: Place) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def place_of(cursor: str, *, like: LikePlace) -> LikePlace:
-    """
+def place_of(cursor: str, *, like: LikePlace | None) -> LikePlace:
+    """`like` is a place of the list; None: it has none, since it is empty.
+
     Raises:
         InvalidRequest: it was not made by `cursor_of`, or belongs to another list.
     """
@@ -52,7 +70,7 @@ def place_of(cursor: str, *, like: LikePlace) -> LikePlace:
         found = None
     if (
         not isinstance(found, list)
-        or [type(part) for part in found] != [type(part) for part in like]
+        or (like is not None and [type(part) for part in found] != [type(part) for part in like])
         or any(isinstance(part, int) and part.bit_length() > 63 for part in found)
     ):
         raise InvalidRequest(
@@ -70,16 +88,17 @@ class Paging:
         self._response = response
         self._cursor = cursor
 
-    def after(self, *, like: LikePlace) -> LikePlace | None:
+    def after(self, *, like: LikePlace | None) -> LikePlace | None:
         """The place of the last item of the page before; None: there is none. Raises as `place_of`."""
         return place_of(self._cursor, like=like) if self._cursor else None
 
     def page(
-        self, items: Iterable[Item], *, place: Callable[[Item], Place], like: Place = ("",)
+        self, items: Iterable[Item], *, place: Callable[[Item], Place]
     ) -> tuple[Sequence[Item], str | None]:
         """Of all items those of the page, ordered by `place`, and the URL of the next one."""
         ordered = sorted(items, key=place)
-        page, last = page_after(ordered, self.after(like=like), self.limit, place=place)
+        after = self.after(like=place(ordered[0]) if ordered else None)
+        page, last = page_after(ordered, after, self.limit, place=place)
         return page, self._link(last)
 
     def cut(

@@ -26,9 +26,9 @@ Found = TypeVar("Found")
 LOCATION: dict[int | str, dict[str, Any]] = {
     202: {
         "headers": {
-            "Location": {"description": "Where the job is.", "schema": {"type": "string"}},
+            "Location": {"description": "The URL of the job.", "schema": {"type": "string"}},
             "Retry-After": {
-                "description": "In how many seconds to ask again; nothing once it has ended.",
+                "description": "Seconds to wait before polling; absent once the job has ended.",
                 "schema": {"type": "integer"},
             },
         }

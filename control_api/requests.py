@@ -1,16 +1,34 @@
 """What clients ask for -> models of the hexagon."""
 
+from typing import Any
+
 from flight_core.application.derived.definitions import DerivationRequest
 from flight_core.application.ingestion.preview import PreviewRequest
-from flight_core.domain.contract import contract_of
+from flight_core.domain.access import Scope
+from flight_core.domain.contract import Contract, contract_of
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.derivation import RefreshPolicy
 from flight_core.domain.ingestion import IngestionRequest, SourceSpec
+from flight_core.domain.limits import Limits
 from flight_core.domain.schedule import Cron, Interval, Timing
 from flight_core.domain.versions import VersionName, version_named
-from schemas import derivations, ingestions, schedules
-from schemas.contracts import as_document
+from schemas import contracts, derivations, ingestions, schedules
 from schemas.sources import Source
+from schemas.tokens import Granted
+
+
+def contract(request: contracts.Contract) -> Contract:
+    """Raises InvalidContract: see `contract_of`. What is left out has its default."""
+    return contract_of(request.model_dump(mode="json"))
+
+
+def grant(request: Granted) -> dict[str, Any]:
+    """What a new token or user may do, by the parameters of the use cases that make one."""
+    return {
+        "scopes": frozenset(map(Scope, request.scopes)),
+        "datasets": tuple(request.datasets),
+        "limits": Limits(**request.limits.model_dump()),
+    }
 
 
 def ingestion(request: ingestions.IngestionRequest) -> IngestionRequest:
@@ -40,7 +58,7 @@ def preview(request: ingestions.PreviewRequest) -> PreviewRequest:
         request.options,
         request.rows,
         None if request.dataset is None else DatasetName(request.dataset),
-        None if request.contract is None else contract_of(as_document(request.contract)),
+        None if request.contract is None else contract(request.contract),
     )
 
 

@@ -250,6 +250,34 @@ class QueryResponse(Response):
         scope.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Answers one request with the result of a statement, in the format that its client accepts."""
+
+    use_cases: ControlUseCases
+    caller: Actor
+    streaming: Streaming
+    format: Format
+
+    def of(
+        self,
+        statement: Statement,
+        *,
+        reads_only: bool = False,
+        once: Once | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> QueryResponse:
+        run = Run(
+            self.use_cases,
+            statement,
+            actor=self.caller,
+            format=self.format,
+            reads_only=reads_only,
+            once=once,
+        )
+        return QueryResponse(run, self.streaming, headers=headers)
+
+
 def _versioned(name: str, version: int) -> str:
     """As SQL names it; of several versions of one dataset, all but one have such names."""
     return name if "@" in name else f"{name}@v{version}"

@@ -11,18 +11,22 @@ from schemas.http import Page
 class AuditEntry(BaseModel):
     seq: int
     at: datetime
-    actor: str = Field(description="Who it was; empty if nobody could tell.", examples=["dashboard"])
-    credential: str = Field(description="By what they were recognised.", examples=["token/01982f4e7c1b"])
-    door: str = Field(description="`http`, `websocket`, `flight`, `flight_sql` or `cli`.", examples=["http"])
-    address: str = Field(description="Where they were; empty if the door does not know.")
-    action: str = Field(description="What they asked for.", examples=["open_query"])
-    decision: Literal["allowed", "refused", "failed"] = Field(
-        description="`failed`: allowed, and then something else was wrong."
+    actor: str = Field(description="Who asked; empty if not known.", examples=["dashboard"])
+    credential: str = Field(
+        description="The credential that identified the actor.", examples=["token/01982f4e7c1b"]
     )
-    subject: str = Field(description="The id or name of the statement, the job, the token, ...")
-    datasets: list[str] = Field(description="Those named, or read.", examples=[["sales_eu"]])
-    code: str = Field(description="Of the failure, if there was one.", examples=["permission_denied"])
-    count: int = Field(description="How often the same happened within a second.")
+    door: str = Field(description="`http`, `websocket`, `flight`, `flight_sql` or `cli`.", examples=["http"])
+    address: str = Field(description="The network address of the client; empty if not known.")
+    action: str = Field(description="What was asked for.", examples=["open_query"])
+    decision: Literal["allowed", "refused", "failed"] = Field(
+        description="`failed`: allowed, but it did not succeed for another reason."
+    )
+    subject: str = Field(description="The id or name of the statement, job, token and so on.")
+    datasets: list[str] = Field(description="The datasets named or read.", examples=[["sales_eu"]])
+    code: str = Field(
+        description="The code of the failure; empty without one.", examples=["permission_denied"]
+    )
+    count: int = Field(description="How many times the same happened within a second.")
 
 
 class AuditPage(Page):

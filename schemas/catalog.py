@@ -1,4 +1,4 @@
-"""The whole catalog as one file: what people said about datasets, without rows, secrets and tokens."""
+"""The catalog as one file: metadata of datasets and schedules, without rows, secrets and tokens."""
 
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ class Notes(Request):
     description: Text = ""
     tags: list[Word] = Field(default_factory=list, max_length=100)
     owners: list[Word] = Field(default_factory=list, max_length=100)
-    columns: dict[str, Text] = Field(default_factory=dict, description="Descriptions by column name.")
+    columns: dict[str, Text] = Field(default_factory=dict, description="Column descriptions, by column name.")
 
 
 class VersionTag(Request):
@@ -30,8 +30,8 @@ class VersionTag(Request):
 
 
 class CatalogDataset(Request):
-    """A contract or a derivation may be there before the dataset is. `version_tags` are of the dataset with
-    that `id`, or with any where it is null."""
+    """A contract or a derivation can exist before its dataset does. `version_tags` apply only to the dataset
+    with this `id`; without an `id` they apply to any dataset of this name."""
 
     name: str = Field(examples=["flights"])
     id: str | None = Field(default=None, examples=["0f8b6c0a7f0e4a8e8a4f4f7f3e2d1c0b"])
@@ -43,7 +43,9 @@ class CatalogDataset(Request):
 
 
 class CatalogIngestion(IngestionFields):
-    source: dict[str, Any] = Field(description="Credentials within are `***`; names of secrets stay.")
+    source: dict[str, Any] = Field(
+        description="Credentials are replaced by `***`; names of secrets are kept."
+    )
 
 
 class CatalogSchedule(Scheduled):
@@ -51,7 +53,7 @@ class CatalogSchedule(Scheduled):
 
 
 class CatalogFile(Request):
-    """The same catalog is the same file: it has no time of its own, and all is in order."""
+    """Exporting an unchanged catalog again gives the same file: there is no timestamp, all is sorted."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -83,19 +85,19 @@ class CatalogFile(Request):
 
 
 class ImportedPart(BaseModel):
-    """`added`, `changed`: done, or to be done. `conflict`: the server says something else, which stays.
-    `refused`: see `problem`."""
+    """`added` and `changed` are done, or would be in a dry run. `conflict`: the server has something else,
+    which is kept. `refused`: see `problem`."""
 
     part: Part
-    name: str = Field(description="Of the dataset or the schedule.", examples=["flights"])
+    name: str = Field(description="The name of the dataset or schedule.", examples=["flights"])
     outcome: Outcome
-    before: dict[str, Any] | None = Field(None, description="What the server says; null: nothing.")
-    after: dict[str, Any] = Field(description="What the file says.")
+    before: dict[str, Any] | None = Field(None, description="What the server has; null if nothing.")
+    after: dict[str, Any] = Field(description="What the file has.")
     problem: Problem | None = None
 
 
 class ImportReport(BaseModel):
-    """`parts` are those that differ, `same` counts the others."""
+    """`parts` lists the parts that differ, `same` counts the others."""
 
     dry_run: bool
     same: int = Field(examples=[41])

@@ -1,7 +1,7 @@
 """Contracts of datasets as they travel: `PUT /api/v1/datasets/{name}/contract`, and files for the CLI."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,34 +13,40 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class ColumnContract(Request):
-    """What the values of a column have to be. A null breaks no rule but `nullable`."""
+    """The rules for the values of a column. A null violates no rule except `nullable`."""
 
     name: Name = Field(examples=["price"])
     type: str | None = Field(
-        None, description="The name of an Arrow type; any if left out.", examples=["decimal128(10, 2)"]
+        None, description="The name of an Arrow type; any type if left out.", examples=["decimal128(10, 2)"]
     )
     nullable: bool = True
     description: str = ""
     format: str | None = Field(
-        None, description="How text becomes a date or timestamp, as in strftime.", examples=["%d.%m.%Y"]
+        None,
+        description="The strftime format to parse text as a date or timestamp with.",
+        examples=["%d.%m.%Y"],
     )
-    ge: Value | None = Field(None, description="At least.", examples=[0])
-    gt: Value | None = Field(None, description="More than.")
-    le: Value | None = Field(None, description="At most.")
-    lt: Value | None = Field(None, description="Less than.")
-    pattern: str | None = Field(None, description="A regular expression that is found in the text.")
+    ge: Value | None = Field(None, description="The minimum.", examples=[0])
+    gt: Value | None = Field(None, description="An exclusive minimum.")
+    le: Value | None = Field(None, description="The maximum.")
+    lt: Value | None = Field(None, description="An exclusive maximum.")
+    pattern: str | None = Field(
+        None, description="A regular expression that the text has to contain a match of."
+    )
     min_length: Annotated[int, Field(ge=0)] | None = Field(None, description="In characters.")
     max_length: Annotated[int, Field(ge=0)] | None = Field(None, description="In characters.")
-    enum: list[Value] = Field(default_factory=list, max_length=10_000, description="The values there may be.")
-    default: Value | None = Field(None, description="Where the data lacks the column altogether.")
+    enum: list[Value] = Field(default_factory=list, max_length=10_000, description="The allowed values.")
+    default: Value | None = Field(None, description="The value to use where the data lacks the column.")
     severity: Severity = "reject"
     severities: dict[str, Severity] = Field(
-        default_factory=dict, description="Of single rules, by their names.", examples=[{"ge": "warn"}]
+        default_factory=dict,
+        description="Severities that differ for single rules, by rule name.",
+        examples=[{"ge": "warn"}],
     )
 
 
 class RowRule(Request):
-    """A condition on the columns of a row; broken where it is false, not where it is unknown."""
+    """A condition on the columns of a row, violated where it is false, but not where it is null."""
 
     name: Name = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_ \-]*$", examples=["ordered"])
     expression: str = Field(examples=["start <= stop OR kind = 'open'"])
@@ -49,14 +55,14 @@ class RowRule(Request):
 
 
 class UniqueKey(Request):
-    """No two rows have the same values in these columns; a null equals nothing."""
+    """No two rows may have the same values in these columns. Nulls are not equal to each other."""
 
     columns: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(examples=[["id"]])
     severity: Severity = "reject"
 
 
 class Freshness(Request):
-    """How old the newest value of a column, or without one the last commit, may be."""
+    """How old the newest value of a column may be, or the last commit if no column is given."""
 
     max_age_s: float = Field(gt=0, examples=[86400])
     column: str | None = Field(None, examples=["updated_at"])
@@ -64,14 +70,14 @@ class Freshness(Request):
 
 
 class RejectLimits(Request):
-    """How many rows may be rejected before the job fails; null: any number, 0: none."""
+    """How many rows may be rejected before the job fails; null is any number."""
 
     max_rejected_rows: Annotated[int, Field(ge=0)] | None = None
     max_rejected_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Contract(Request):
-    """What the rows of a dataset have to be like."""
+    """The rules that the rows of a dataset have to satisfy."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -96,16 +102,16 @@ class Contract(Request):
     unique: list[UniqueKey] = Field(default_factory=list, max_length=16)
     freshness: Freshness | None = None
     extra_columns: Literal["keep", "drop", "refuse"] = Field(
-        "keep", description="Columns of the data that the contract does not name."
+        "keep", description="What happens to columns that the contract does not name."
     )
     missing_columns: Literal["refuse", "null", "default"] = Field(
-        "refuse", description="Columns of the contract that the data lacks."
+        "refuse", description="What happens if the data lacks columns of the contract."
     )
     limits: RejectLimits = RejectLimits()
 
 
 class FreshnessReport(BaseModel):
-    """`fresh` is null where nothing tells how old the data is."""
+    """`fresh` is null if the age of the data is not known."""
 
     newest: datetime | None = None
     age_s: float | None = None
@@ -113,20 +119,17 @@ class FreshnessReport(BaseModel):
 
 
 class StoredContract(BaseModel):
-    """A contract, and how the dataset stands to it."""
+    """A contract, and whether the dataset satisfies it."""
 
     dataset: str = Field(examples=["orders"])
     version: int = Field(examples=[2])
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     actor: str = Field(examples=["local"])
     contract: Contract
-    freshness: FreshnessReport | None = Field(None, description="Null where the contract asks for none.")
+    freshness: FreshnessReport | None = Field(
+        None, description="Null if the contract does not require freshness."
+    )
     rejects: str | None = Field(
         None, description="The dataset with the rejected rows, if there is one.", examples=["orders_rejects"]
     )
-    rejected_rows: int = Field(0, description="That are in it.")
-
-
-def as_document(contract: Contract) -> dict[str, Any]:
-    """JSON values; what is left out has its default."""
-    return contract.model_dump(mode="json")
+    rejected_rows: int = Field(0, description="The number of rows in it.")

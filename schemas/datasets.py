@@ -11,13 +11,15 @@ from schemas.versions import Version
 
 
 class DescribedColumn(Column):
-    """Statistics are null where the files do not tell them exactly. `minimum` and `maximum` are
-    written as in JSON results."""
+    """Statistics are null if the files do not store them exactly. `minimum` and `maximum` have the form of
+    values in JSON results."""
 
     null_count: int | None = Field(None, examples=[0])
     minimum: Any = Field(None, examples=[-91])
     maximum: Any = Field(None, examples=[1127])
-    distinct: int | None = Field(None, description="An estimate, known once there is a profile.")
+    distinct: int | None = Field(
+        None, description="The estimated number of distinct values, once there is a profile."
+    )
     size_bytes: int = Field(description="Compressed, on disk.", examples=[183211])
 
 
@@ -26,7 +28,7 @@ class DatasetFacts(BaseModel):
     name: str = Field(examples=["flights"])
     href: str = Field(examples=["/api/v1/datasets/flights"])
     links: dict[str, str] = Field(
-        description="What else there is to know about it, by name.",
+        description="URLs of related resources, by name.",
         examples=[{"self": "/api/v1/datasets/flights", "sample": "/api/v1/datasets/flights/sample"}],
     )
     description: str = ""
@@ -39,16 +41,16 @@ class DatasetFacts(BaseModel):
 
 
 class Dataset(DatasetFacts):
-    version: int = Field(description="What readers get who name no other.", examples=[3])
-    etag: str = Field(description="What `If-Match` wants of a change.", examples=['"0f8b6c-3-0"'])
+    version: int = Field(description="The current version, which queries read by default.", examples=[3])
+    etag: str = Field(description="The ETag to send as `If-Match` with a change.", examples=['"0f8b6c-3-0"'])
     columns: list[Column]
 
 
 class UsageSummary(BaseModel):
-    """The queries that read a dataset, through any door."""
+    """The queries that have read a dataset, through any door."""
 
     queries: int = Field(examples=[112])
-    identities: int = Field(description="How many different ones asked.", examples=[4])
+    identities: int = Field(description="How many different users or tokens asked.", examples=[4])
     last_queried_at: datetime | None = Field(None, examples=[EXAMPLE_TIME])
 
 
@@ -67,7 +69,7 @@ class IdentityUsage(BaseModel):
 
 
 class Usage(UsageSummary):
-    """`by` tells of the caller alone, unless they are an administrator of all datasets."""
+    """`by` lists only the caller, unless the caller is an administrator of all datasets."""
 
     dataset: str = Field(examples=["flights"])
     by: list[IdentityUsage]
@@ -80,7 +82,7 @@ Text = Annotated[str, Field(max_length=10_000)]
 
 
 class DatasetChange(Request):
-    """A JSON merge patch: what is left out stays, null empties it."""
+    """A JSON merge patch: fields that are left out stay as they are, null clears a field."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -98,7 +100,7 @@ class DatasetChange(Request):
     description: Text | None = None
     tags: list[Word] | None = Field(None, max_length=100)
     owners: list[Word] | None = Field(None, max_length=100)
-    columns: dict[str, Text | None] | None = Field(None, description="Descriptions by column name.")
+    columns: dict[str, Text | None] | None = Field(None, description="Column descriptions, by column name.")
 
 
 class BulkItem(Request):
@@ -125,31 +127,33 @@ class BulkChange(Request):
 
 
 class BulkOutcome(BaseModel):
-    """`dataset` as it is then, or the `problem` that kept it as it was."""
+    """The changed `dataset`, or the `problem` because of which it was not changed."""
 
     name: str = Field(examples=["flights"])
-    status: int = Field(description="What PATCH of the dataset itself would answer.", examples=[200])
+    status: int = Field(
+        description="The status that PATCH of the dataset itself would return.", examples=[200]
+    )
     dataset: Dataset | None = None
     problem: Problem | None = None
 
 
 class BulkOutcomes(BaseModel):
-    """In the order of the request."""
+    """The outcomes, in the order of the request."""
 
     items: list[BulkOutcome]
 
 
 class DatasetDescription(DatasetFacts):
-    """One version of a dataset, the current one if none was named, and the versions there are."""
+    """One version of a dataset, the current one by default, and its history."""
 
     current_version: int = Field(examples=[3])
-    version: int = Field(description="The one described.", examples=[3])
+    version: int = Field(description="The version described.", examples=[3])
     columns: list[DescribedColumn]
     versions: list[Version] = Field(description="Newest first.")
 
 
 class DeleteRequest(Request):
-    """`params` is a list for `?` and `$1`, an object for `$name`."""
+    """`params` is a list for `?` and `$1`, or an object for `$name`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"where": "id = ?", "params": [7]}]})
 
@@ -158,7 +162,7 @@ class DeleteRequest(Request):
 
 
 class Deleted(BaseModel):
-    """`version` is the current one once the rows were gone; the same as before if there were none."""
+    """`version` is the version without the rows; the current one if no row matched."""
 
     dataset: str = Field(examples=["flights"])
     deleted_rows: int = Field(examples=[112])

@@ -19,24 +19,26 @@ class DerivationRequest(Request):
     )
 
     sql: str | None = Field(
-        None, min_length=1, description="One statement that reads; its datasets are the inputs."
+        None, min_length=1, description="One statement that only reads; the datasets in it are the inputs."
     )
-    step: str | None = Field(None, min_length=1, description="Instead: the name of an installed step.")
+    step: str | None = Field(
+        None, min_length=1, description="The name of an installed step, instead of `sql`."
+    )
     inputs: list[str] = Field(
-        default_factory=list, description="The datasets that the step is given, as `name` or `name@v3`."
+        default_factory=list, description="The datasets passed to the step, as `name` or `name@v3`."
     )
     params: list[Any] | dict[str, Any] = Field(
         default_factory=list,
-        description="For SQL a list for `?` and `$1`, an object for `$name`; for a step an object.",
+        description="For SQL a list for `?` and `$1`, or an object for `$name`; for a step an object.",
     )
     refresh: Literal["auto", "manual"] = Field(
-        "auto", description="`auto`: whenever an input has another version. `manual`: when asked."
+        "auto", description="`auto`: whenever an input has a new version. `manual`: only on request."
     )
 
     incremental: Literal["append"] | None = Field(
         None,
-        description="`append`: where the input has only got more rows, a run reads and appends those alone."
-        " Each row has to come from one row of one dataset.",
+        description="`append`: if rows were only added to the input, a run reads and appends only those. Each"
+        " row of the result has to come from a single row of a single dataset.",
     )
 
     @model_validator(mode="after")
@@ -54,7 +56,7 @@ class DerivationRequest(Request):
 
 class StepParameter(BaseModel):
     name: str = Field(examples=["every"])
-    type: str = Field("", description="As its author wrote it.", examples=["str"])
+    type: str = Field("", description="The type annotation in the source code of the step.", examples=["str"])
     required: bool = True
     default: Any = None
 
@@ -74,8 +76,8 @@ class StepPage(Page):
 
 
 class DerivationInput(BaseModel):
-    """`used` is the version that the dataset's current version was made from, `current` the newest; null
-    where there is none."""
+    """`used` is the version that the current version of the dataset was made from, `current` the newest one;
+    null if there is none."""
 
     name: str = Field(examples=["flights"])
     used: int | None = Field(None, examples=[2])
@@ -83,9 +85,9 @@ class DerivationInput(BaseModel):
 
 
 class Derivation(BaseModel):
-    """`state`: `new` had no run yet, `fresh` is made from the current inputs, `stale` is not, `running` is
-    being made, `failed` says why in `run`, `broken` lacks an input. `paused` says why in `pause_reason`: its
-    owner may not make it any more."""
+    """`state`: `new` before the first run, `fresh` if made from the current inputs, else `stale`; `running`
+    during a run; `failed`, explained by `run`; `broken` if an input is missing; `paused` if the owner has
+    lost the necessary permissions, explained by `pause_reason`."""
 
     dataset: str = Field(examples=["delays"])
     href: str = Field(examples=["/api/v1/datasets/delays/derivation"])
@@ -96,12 +98,12 @@ class Derivation(BaseModel):
     refresh: Literal["auto", "manual"] = "auto"
     state: DerivationState
     pause_reason: str | None = None
-    version: int | None = Field(None, description="Of the dataset; null before the first run.")
+    version: int | None = Field(None, description="The version of the dataset; null before the first run.")
     inputs: list[DerivationInput]
     missing: list[str] = Field(default_factory=list, description="Inputs that do not exist.")
-    will_refresh: bool = Field(description="Whether a run follows without anybody asking.")
-    run: Ingestion | None = Field(None, description="The latest.")
-    actor: str = Field(description="Who defined it; its runs are theirs.", examples=["local"])
+    will_refresh: bool = Field(description="Whether a run is going to start by itself.")
+    run: Ingestion | None = Field(None, description="The latest run.")
+    actor: str = Field(description="The owner, with whose permissions it runs.", examples=["local"])
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
@@ -112,7 +114,7 @@ class DerivationPage(Page):
 
 
 class LineageNode(BaseModel):
-    """One version. What is not known any more, because the dataset was dropped, is null."""
+    """One version. Facts that are lost because the dataset was dropped are null."""
 
     id: str = Field(examples=["0f8b6c0a7f0e4a8e8a4f4f7f3e2d1c0b@3"])
     dataset: str = Field(examples=["flights"])
@@ -130,13 +132,13 @@ class LineageEdge(BaseModel):
     from_: str = Field(alias="from")
     to: str
     kind: Literal["input", "previous"] = Field(
-        description="`input`: read by a statement. `previous`: the version of the same dataset that rows were"
-        " added to."
+        description="`input`: read by a statement. `previous`: the preceding version of the same dataset, to"
+        " which rows were added."
     )
 
 
 class Lineage(BaseModel):
-    """A graph of versions, the one asked for first. `truncated`: there is more beyond `depth`."""
+    """A graph of versions, starting with the requested one. `truncated`: there are more beyond `depth`."""
 
     nodes: list[LineageNode]
     edges: list[LineageEdge]

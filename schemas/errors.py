@@ -8,12 +8,12 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 def problem_uri(code: str) -> str:
-    """Where the server explains a code. Stable; relative, so that it holds under any host name."""
+    """The URI of a problem type. Relative, so that it is valid under any host name."""
     return f"/problems/{code}"
 
 
 class FieldError(BaseModel):
-    """One fault in a request: `pointer` (RFC 6901) into the JSON body, or the `parameter` of the URL."""
+    """A fault at a `pointer` (RFC 6901) into the JSON body, or in a `parameter` of the URL."""
 
     detail: str
     pointer: str | None = None
@@ -21,8 +21,8 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """`code` is stable and never renamed; `detail` is for people. `retryable` says whether the same
-    request may succeed later. `request_id` finds the request in the server's log."""
+    """`code` is stable and never renamed; `detail` is for people. `retryable`: the same request may succeed
+    later. `request_id` identifies the request in the log of the server."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -51,11 +51,11 @@ class Problem(BaseModel):
     instance: str | None = None
     request_id: str | None = None
     errors: list[FieldError] | None = None
-    details: dict[str, Any] | None = Field(None, description="What the failure knows, as JSON values.")
+    details: dict[str, Any] | None = Field(None, description="Facts about the failure.")
 
 
 class ProblemType(BaseModel):
-    """What a code means, the same wherever it appears."""
+    """The meaning of a code."""
 
     type: str = Field(examples=["/problems/dataset_not_found"])
     code: str = Field(examples=["dataset_not_found"])

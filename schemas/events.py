@@ -22,10 +22,10 @@ class ControlKind(StrEnum):
 
 
 class EventMessage(BaseModel):
-    """`id` is where to resume: ask for `after=<id of the last message>`, whatever its type was.
+    """To resume, ask for `after=<id of the last message>`, whatever its type was.
 
-    The ids of events are their numbers in the log, which only grow; a control message bears the
-    number of the event before it.
+    The `id` of an event is its position in the log, which only grows; a control message has the id of the
+    event before it.
     """
 
     model_config = ConfigDict(
@@ -59,7 +59,7 @@ Patterns = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_leng
 
 
 class EventSelection(BaseModel):
-    """Empty lists let everything through. `datasets` and `kinds` may be patterns, such as `sales_*`."""
+    """An empty list selects everything. `datasets` and `kinds` can be patterns, such as `sales_*`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -70,7 +70,7 @@ class EventSelection(BaseModel):
 
 
 class SubscribeToEvents(BaseModel):
-    """What a client may say on the WebSocket at any time. Without `after` the stream goes on where it is."""
+    """A message that a client can send at any time. Without `after` the stream continues where it is."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

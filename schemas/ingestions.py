@@ -14,7 +14,7 @@ WriteMode = Literal["create", "append", "replace", "upsert", "replace_partitions
 
 SchemaPolicy = Annotated[
     Literal["refuse", "add", "widen"],
-    Field(description="What rows of other columns may do to those of the dataset."),
+    Field(description="How the dataset's columns may change if those of the rows differ."),
 ]
 
 
@@ -22,8 +22,8 @@ Keys = Annotated[
     list[str],
     Field(
         max_length=100,
-        description="Columns: rows give way to new ones that have the same values in all of them. For the"
-        " modes upsert and replace_partitions.",
+        description="Key columns of the modes upsert and replace_partitions: new rows replace those that have"
+        " the same values in all of them.",
     ),
 ]
 
@@ -35,11 +35,13 @@ class IngestionFields(Request):
     mode: WriteMode = "append"
     keys: Keys = Field(default_factory=list)
     schema_policy: SchemaPolicy = "refuse"
-    format: str | None = Field(None, description="Found out from the content where it is left out.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
-    force: bool = Field(False, description="Fetch everything, even where the source has nothing new.")
-    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
-    message: str = Field("", max_length=1000, description="Why; it stays in the dataset's history.")
+    format: str | None = Field(None, description="The format; detected from the content if left out.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the format.")
+    force: bool = Field(False, description="Fetch everything, even if the source has nothing new.")
+    priority: int = Field(0, ge=-100, le=100, description="Jobs with a higher priority run first.")
+    message: str = Field(
+        "", max_length=1000, description="A message for the history of the dataset, such as the reason."
+    )
 
 
 class IngestionRequest(IngestionFields):
@@ -69,25 +71,29 @@ class IngestionRequest(IngestionFields):
 
 
 class Ingestion(Job):
-    """A job that ingests. The fields of the source are not told: they may hold secrets."""
+    """A job that ingests. The fields of the source are not shown, since they may contain secrets."""
 
-    kind: str = Field(description="Of the source.", examples=["http"])
-    schedule: str | None = Field(None, description="The schedule that asked for it.")
+    kind: str = Field(description="The kind of the source.", examples=["http"])
+    schedule: str | None = Field(None, description="The schedule that started it.")
     mode: str = Field(examples=["replace"])
     format: str | None = Field(
         None,
-        description="As requested; what it was found to be once the job has succeeded.",
+        description="The requested format; once the job has succeeded, the format detected.",
         examples=["csv"],
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="As requested; with those found out once the job has succeeded.",
+        description="The requested options; once the job has succeeded, with those detected.",
         examples=[{"delimiter": ";", "header": True}],
     )
-    contract_version: int | None = Field(None, description="The contract that rows were checked by.")
-    rejected_rows: int = Field(0, description="They are in the quarantine, `<dataset>_rejects`.")
+    contract_version: int | None = Field(
+        None, description="The version of the contract that rows were checked against."
+    )
+    rejected_rows: int = Field(
+        0, description="How many rows were moved to the quarantine, `<dataset>_rejects`."
+    )
     rules: list[RuleCount] = Field(
-        default_factory=list, description="Rules of the contract that rows broke, the most frequent first."
+        default_factory=list, description="The violated rules of the contract, most violations first."
     )
 
 
@@ -111,55 +117,61 @@ class PreviewRequest(Request):
     )
 
     source: Source
-    format: str | None = Field(None, description="Found out from the content where it is left out.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Of the format.")
-    rows: int = Field(20, ge=0, le=1000, description="How many to show.")
+    format: str | None = Field(None, description="The format; detected from the content if left out.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the format.")
+    rows: int = Field(20, ge=0, le=1000, description="The maximum number of rows to show.")
     dataset: str | None = Field(
         None,
-        description="That the rows are to be added to: its types and its contract count.",
+        description="The dataset to preview for: its column types and its contract are applied.",
         examples=["orders"],
     )
-    contract: Contract | None = Field(None, description="On trial, instead of that of the dataset.")
+    contract: Contract | None = Field(None, description="A contract to apply instead of that of the dataset.")
 
 
 class RejectedRow(BaseModel):
-    """As in the quarantine: `raw` are the values as they were read; of lines that are no rows, `line`."""
+    """As in the quarantine: `raw` has the values as read, or `line` for a line that is not a row."""
 
     source: str = Field(examples=["orders.csv"])
-    row: int | None = Field(description="Its number there, from 1.", examples=[17])
-    rules: list[str] = Field(description="That it breaks.", examples=[["price.ge"]])
+    row: int | None = Field(description="The number of the row in the source, from 1.", examples=[17])
+    rules: list[str] = Field(description="The rules that it violates.", examples=[["price.ge"]])
     raw: dict[str, str | None] = Field(examples=[{"id": "17", "price": "-1"}])
 
 
 class PreviewCheck(BaseModel):
-    """What a contract says of the rows that were looked at, which may be more than are shown.
+    """The result of checking the sampled rows, which can be more than those shown, against a contract.
 
-    Whether they are fresh, and whether the dataset has their keys already, is not looked at.
+    Freshness, and keys that exist in the dataset already, are not checked.
     """
 
-    contract_version: int = Field(description="0: the contract that was sent along.", examples=[2])
-    rows: int = Field(description="That were looked at.", examples=[120])
+    contract_version: int = Field(description="0 for a contract in the request.", examples=[2])
+    rows: int = Field(description="How many rows were checked.", examples=[120])
     rejected_rows: int = Field(examples=[1])
     rules: list[RuleCount]
-    violation: str | None = Field(None, description="Why an ingestion of these rows would fail, if it would.")
-    rejected: list[RejectedRow] = Field(description="The first that would be, as many as are to be shown.")
+    violation: str | None = Field(
+        None, description="Why an ingestion of these rows would fail; null if it would not."
+    )
+    rejected: list[RejectedRow] = Field(
+        description="The first rejected rows, as many as `rows` of the request."
+    )
 
 
 class Preview(BaseModel):
-    """What an ingestion would make of a source. `options` are those of the request with those that were
-    found out; `rows` are written as in JSON results."""
+    """The expected result of an ingestion. `options` are those of the request and those detected; values in
+    `rows` have the form of JSON results."""
 
     format: str = Field(examples=["csv"])
     options: dict[str, Any] = Field(examples=[{"delimiter": ";", "header": True, "encoding": "utf-8"}])
     columns: list[Column]
-    rows: list[dict[str, Any]] = Field(description="The first that would be written.")
-    sampled: bool = Field(description="Whether there is more than was looked at, which may change types.")
-    warnings: list[str] = Field(description="Where something may not be what it looks like.")
-    check: PreviewCheck | None = Field(None, description="Null where there is no contract.")
+    rows: list[dict[str, Any]] = Field(description="The first rows that would be written.")
+    sampled: bool = Field(
+        description="Whether only the beginning was read, so that later rows may change the types."
+    )
+    warnings: list[str] = Field(description="What may have been detected wrongly.")
+    check: PreviewCheck | None = Field(None, description="Null if there is no contract.")
 
 
 class SourceKind(BaseModel):
-    """`fields` is the JSON schema of what goes into `source`, next to `kind`."""
+    """`fields` is the JSON schema of the object `source`."""
 
     kind: str = Field(examples=["http"])
     fields: dict[str, Any]

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, RootModel
 
 from schemas.jobs import Job
 
-Point = Annotated[float | str, Field(description="A number; of dates and times the text.", examples=[12.5])]
+Point = Annotated[float | str, Field(description="A number, or text for dates and times.", examples=[12.5])]
 
 
 class Quantile(BaseModel):
@@ -15,7 +15,7 @@ class Quantile(BaseModel):
 
 
 class Bin(BaseModel):
-    """Values from `start` to before `end`; the last bin includes its end."""
+    """The values from `start` up to, but not including, `end`; the last bin includes its end."""
 
     start: Point
     end: Point
@@ -28,7 +28,7 @@ class TopValue(BaseModel):
 
 
 class Lengths(BaseModel):
-    """Of texts in characters, of binary values in bytes."""
+    """The lengths of texts in characters, of binary values in bytes."""
 
     minimum: int = Field(examples=[3])
     maximum: int = Field(examples=[3])
@@ -36,21 +36,27 @@ class Lengths(BaseModel):
 
 
 class ColumnProfile(BaseModel):
-    """`distinct` and `quantiles` are estimates; what else there is, is exact up to rounding."""
+    """`distinct` and `quantiles` are estimates; everything else is exact up to rounding."""
 
     name: str = Field(examples=["delay"])
     type: str = Field(examples=["int16"])
     nulls: int = Field(examples=[0])
-    distinct: int = Field(description="An estimate.", examples=[571])
-    nans: int | None = Field(None, description="Of floats only.")
-    minimum: str | None = Field(None, description="As SQL writes it; NaN is left out.", examples=["-59"])
+    distinct: int = Field(description="The estimated number of distinct values.", examples=[571])
+    nans: int | None = Field(None, description="The number of NaNs, for floats only.")
+    minimum: str | None = Field(None, description="In SQL notation, ignoring NaN.", examples=["-59"])
     maximum: str | None = Field(None, examples=["1380"])
     mean: Point | None = None
-    deviation: float | None = Field(None, description="Standard deviation of a sample.", examples=[31.2])
-    quantiles: list[Quantile] = Field(default_factory=list, description="Estimates, of finite values.")
-    histogram: list[Bin] = Field(default_factory=list, description="Equal parts of the finite values.")
-    top: list[TopValue] = Field(default_factory=list, description="The most frequent values; exact counts.")
-    top_estimated: bool = Field(False, description="Whether another value might belong into `top`.")
+    deviation: float | None = Field(None, description="The sample standard deviation.", examples=[31.2])
+    quantiles: list[Quantile] = Field(
+        default_factory=list, description="Estimated quantiles of the finite values."
+    )
+    histogram: list[Bin] = Field(
+        default_factory=list, description="Bins of equal width over the finite values."
+    )
+    top: list[TopValue] = Field(
+        default_factory=list, description="The most frequent values, with exact counts."
+    )
+    top_estimated: bool = Field(False, description="Whether another value could be among the most frequent.")
     lengths: Lengths | None = None
 
 

@@ -18,8 +18,8 @@ class Timed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_s: Every | None = Field(None, description="Seconds from one run to the next.")
-    cron: Cron | None = Field(None, description="Minute, hour, day, month and weekday.")
-    timezone: Zone | None = Field(None, description="Whose clock `cron` means; UTC if left out.")
+    cron: Cron | None = Field(None, description="A cron expression: minute, hour, day, month and weekday.")
+    timezone: Zone | None = Field(None, description="The time zone of `cron`; UTC if left out.")
 
     @model_validator(mode="after")
     def _one_timing(self) -> Self:
@@ -31,8 +31,8 @@ class Timed(BaseModel):
 
 
 class Scheduled(Timed):
-    name: str = Field(description="Letters, digits, `_` and `-`.", examples=["zipcodes-daily"])
-    paused: bool = Field(False, description="Whether it waits to be resumed.")
+    name: str = Field(description="A name of letters, digits, `_` and `-`.", examples=["zipcodes-daily"])
+    paused: bool = Field(False, description="Whether it is paused until it is resumed.")
 
     @model_validator(mode="after")
     def _timed(self) -> Self:
@@ -78,7 +78,7 @@ class ScheduleRequest(Scheduled):
 
 
 class ScheduleChange(Timed):
-    """What is left out stays."""
+    """Fields that are left out stay as they are."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"paused": True}, {"cron": "30 7 * * *"}]})
 
@@ -99,8 +99,8 @@ class LastRun(BaseModel):
 
 
 class Schedule(BaseModel):
-    """`source` is without credentials. `next_at` is null while it is paused. `pause_reason` tells why Skein
-    itself paused it: its owner may not write to the dataset any more, or not read what its source reads."""
+    """`source` is shown without credentials. `next_at` is null while the schedule is paused. `pause_reason`
+    is set if Skein paused it, because its owner may no longer write to the dataset or read its source."""
 
     name: str = Field(examples=["zipcodes-daily"])
     href: str = Field(examples=["/api/v1/schedules/zipcodes-daily"])

@@ -20,12 +20,12 @@ class _Source(BaseModel):
 
 
 class SecretRef(BaseModel):
-    """A secret that the server has, by its name. It is read when it is sent, and stored nowhere."""
+    """A secret of the server, by name. Its value is read when a request is sent, and never stored."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     secret: Text = Field(examples=["github-token"])
-    prefix: str = Field("", description="What comes before it.", examples=["Bearer "])
+    prefix: str = Field("", description="Text to put before the secret.", examples=["Bearer "])
 
 
 Value = str | SecretRef
@@ -33,8 +33,8 @@ Place = Literal["query", "body"]
 
 
 class FileSource(_Source):
-    """Files that the server can read, under the folders of `SKEIN_INGEST_ROOTS`. They are read in
-    place, and have to be alike: same format, same columns."""
+    """Files that the server can read, under the folders of `SKEIN_INGEST_ROOTS`. Several files need the same
+    format and the same columns."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -53,12 +53,12 @@ class FileSource(_Source):
     )
     only_new: bool = Field(
         False,
-        description="Only files that are new, or have changed, since the last time.",
+        description="Only files that are new or have changed since the last ingestion.",
     )
 
 
 class HttpSource(_Source):
-    """Files behind URLs. Several have to be alike: same format, same columns."""
+    """Files at URLs. Several files need the same format and the same columns."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -79,20 +79,20 @@ class HttpSource(_Source):
 
     kind: Literal["http"] = "http"
     url: Url | Annotated[list[Url], Field(min_length=1, max_length=1000)] = Field(
-        description="http or https; or a list."
+        description="An http or https URL, or a list of them."
     )
     headers: dict[Text, Value] = Field(
         default_factory=dict,
-        description="Sent with the request, and after a redirect only to the same origin."
-        " A value may be a secret of the server; texts are kept with the job.",
+        description="Headers of the request; redirects to other origins do not get them. A value can be a"
+        " secret of the server; plain text is stored with the job.",
     )
     checksum: Checksum | list[Checksum] | None = Field(
-        None, description="What the bytes have to be; with several URLs one for each."
+        None, description="The expected checksum; with several URLs one for each."
     )
 
 
 class UploadSource(_Source):
-    """What was sent to `/api/v1/uploads` before."""
+    """Files that were sent to `/api/v1/uploads`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -105,73 +105,79 @@ class UploadSource(_Source):
 
     kind: Literal["upload"] = "upload"
     id: Text | Annotated[list[Text], Field(min_length=1, max_length=1000)] = Field(
-        description="Of a complete upload, or of several that are alike: same format, same columns."
+        description="The id of a complete upload, or of several with the same format and columns."
     )
-    keep: bool = Field(False, description="Keep the upload when it has been ingested.")
+    keep: bool = Field(False, description="Keep the upload after it has been ingested.")
 
 
 class PagePagination(_Source):
     """Pages by number, until one is empty or missing."""
 
     style: Literal["page"]
-    param: Text = Field("page", description="The parameter that takes the number.")
+    param: Text = Field("page", description="The parameter for the page number.")
     start: int = Field(1, ge=0, description="The number of the first page.")
-    size: int | None = Field(None, ge=1, description="How many records to ask for.")
-    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    size: int | None = Field(None, ge=1, description="How many records to request per page.")
+    size_param: Text | None = Field(None, description="The parameter for the page size.")
     place: Place = Field("query", alias="in")
 
 
 class OffsetPagination(_Source):
-    """Pages by the number of records before them, until one is empty or missing."""
+    """Pages by offset, until one is empty or missing."""
 
     style: Literal["offset"]
-    param: Text = Field("offset", description="The parameter that takes the number of records to skip.")
+    param: Text = Field("offset", description="The parameter for the number of records to skip.")
     start: int = Field(0, ge=0)
-    size: int | None = Field(None, ge=1, description="How many records to ask for.")
-    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    size: int | None = Field(None, ge=1, description="How many records to request per page.")
+    size_param: Text | None = Field(None, description="The parameter for the page size.")
     place: Place = Field("query", alias="in")
 
 
 class CursorPagination(_Source):
-    """Pages by what the one before tells, until it tells nothing."""
+    """Pages by a cursor in the previous response, until there is none."""
 
     style: Literal["cursor"]
-    path: Text = Field(description="Where an answer has the next cursor.", examples=["meta.next"])
-    param: Text = Field("cursor", description="The parameter that takes the cursor.")
-    more: Text | None = Field(None, description="Where an answer says whether there is more.")
-    size: int | None = Field(None, ge=1, description="How many records to ask for.")
-    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    path: Text = Field(description="The path of the next cursor in a response.", examples=["meta.next"])
+    param: Text = Field("cursor", description="The parameter for the cursor.")
+    more: Text | None = Field(
+        None, description="The path of the flag in a response that says whether there is more."
+    )
+    size: int | None = Field(None, ge=1, description="How many records to request per page.")
+    size_param: Text | None = Field(None, description="The parameter for the page size.")
     place: Place = Field("query", alias="in")
 
 
 class LinkPagination(_Source):
-    """Pages by the header `Link` with `rel="next"`, until there is none."""
+    """Pages by the `Link` header with `rel="next"`, until there is none."""
 
     style: Literal["link"]
-    size: int | None = Field(None, ge=1, description="How many records to ask for.")
-    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    size: int | None = Field(None, ge=1, description="How many records to request per page.")
+    size_param: Text | None = Field(None, description="The parameter for the page size.")
 
 
 class NextUrlPagination(_Source):
-    """Pages by a URL in the answer, until there is none."""
+    """Pages by a URL in the response, until there is none."""
 
     style: Literal["next_url"]
-    path: Text = Field(description="Where an answer has the URL of the next page.", examples=["links.next"])
-    size: int | None = Field(None, ge=1, description="How many records to ask for.")
-    size_param: Text | None = Field(None, description="The parameter that takes the size.")
+    path: Text = Field(
+        description="The path of the URL of the next page in a response.", examples=["links.next"]
+    )
+    size: int | None = Field(None, ge=1, description="How many records to request per page.")
+    size_param: Text | None = Field(None, description="The parameter for the page size.")
 
 
 class Incremental(_Source):
-    """Only what is new since the last time, by the largest value of a field."""
+    """Fetch only records that are new since the last ingestion, by the largest value of a field."""
 
-    field: Text = Field(description="Where a record has it: a number or a time.", examples=["updated_at"])
-    param: Text = Field(description="The parameter that takes the largest value seen.", examples=["since"])
-    start: str | int | float | None = Field(None, description="What to send the first time.")
+    field: Text = Field(
+        description="The path of the field in a record: a number or a time.", examples=["updated_at"]
+    )
+    param: Text = Field(description="The parameter for the largest value seen.", examples=["since"])
+    start: str | int | float | None = Field(None, description="The value to send the first time.")
     place: Place = Field("query", alias="in")
 
 
 class ApiSource(_Source):
-    """The records of a JSON API, all pages of them."""
+    """All records of a paged JSON API."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -209,18 +215,21 @@ class ApiSource(_Source):
     )
 
     kind: Literal["api"] = "api"
-    url: Url = Field(description="http or https.")
+    url: Url = Field(description="An http or https URL.")
     method: Literal["GET", "POST"] = "GET"
     params: dict[Text, str | int | float | bool | SecretRef] = Field(
-        default_factory=dict, description="The query of every request. A value may be a secret of the server."
+        default_factory=dict,
+        description="Query parameters of every request. A value can be a secret of the server.",
     )
     headers: dict[Text, Value] = Field(
         default_factory=dict,
-        description="Sent with every request to the URL's own origin. A value may be a secret of the server.",
+        description="Headers of every request to the URL's own origin. A value can be a secret.",
     )
-    body: dict[str, Any] | None = Field(None, description="What POST sends, as JSON.")
+    body: dict[str, Any] | None = Field(None, description="The JSON body of POST requests.")
     record_path: Text | None = Field(
-        None, description="Where the records are in an answer: keys joined by dots.", examples=["data.items"]
+        None,
+        description="The path of the records in a response: keys joined by dots.",
+        examples=["data.items"],
     )
     pagination: (
         Annotated[
@@ -228,15 +237,15 @@ class ApiSource(_Source):
             Field(discriminator="style"),
         ]
         | None
-    ) = Field(None, description="How to get from one page to the next; one request if left out.")
+    ) = Field(None, description="How to get the next page; a single request if left out.")
     incremental: Incremental | None = None
-    requests_per_s: float | None = Field(None, ge=0.001, le=10_000, description="At most so many requests.")
-    max_pages: int = Field(10_000, ge=1, description="More than that is a failure.")
-    max_records: int | None = Field(None, ge=1, description="More than that is a failure.")
+    requests_per_s: float | None = Field(None, ge=0.001, le=10_000, description="The maximum request rate.")
+    max_pages: int = Field(10_000, ge=1, description="Fail if there are more pages.")
+    max_records: int | None = Field(None, ge=1, description="Fail if there are more records.")
 
 
 class SqlSource(_Source):
-    """The result of a statement over the datasets that are here."""
+    """The result of an SQL statement over the datasets of this server."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -248,14 +257,14 @@ class SqlSource(_Source):
     )
 
     kind: Literal["sql"] = "sql"
-    sql: str = Field(min_length=1, description="One statement that reads.")
+    sql: str = Field(min_length=1, description="One statement that only reads.")
     params: list[Any] | dict[str, Any] = Field(
-        default_factory=list, description="A list for `?` and `$1`, an object for `$name`."
+        default_factory=list, description="A list for `?` and `$1`, or an object for `$name`."
     )
 
 
 class FlightSource(_Source):
-    """Rows of another Arrow Flight server. Exactly one of `path` and `command` is given."""
+    """Rows of another Arrow Flight server. Give either `path` or `command`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -272,21 +281,21 @@ class FlightSource(_Source):
     )
 
     kind: Literal["flight"] = "flight"
-    uri: Text = Field(pattern=r"^grpc(\+tcp|\+tls)?://", description="grpc or grpc+tls, with a port.")
+    uri: Text = Field(pattern=r"^grpc(\+tcp|\+tls)?://", description="A grpc or grpc+tls URI with a port.")
     path: Text | Annotated[list[Text], Field(min_length=1, max_length=100)] | None = Field(
-        None, description="The path of the flight, in one or several parts."
+        None, description="The path of the flight, in one or more parts."
     )
     command: str | None = Field(
-        None, min_length=1, description="What the server takes as a command; Skein takes SQL."
+        None, min_length=1, description="A command of that server; Skein accepts SQL."
     )
     headers: dict[Text, Value] = Field(
         default_factory=dict,
-        description="Sent with every call, to this host alone. A value may be a secret of the server.",
+        description="Headers of every call, sent to this host only. A value can be a secret of the server.",
     )
 
 
 class AdbcSource(_Source):
-    """The result of a query of a database, through a driver of ADBC."""
+    """The result of a database query, through an ADBC driver."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -316,11 +325,11 @@ class AdbcSource(_Source):
     )
 
     kind: Literal["adbc"] = "adbc"
-    driver: Text = Field(description="One of `SKEIN_INGEST_ADBC_DRIVERS`.")
-    uri: Text = Field(description="Of the server, without user and password; or the path of a file.")
-    sql: str = Field(min_length=1, description="What the database is asked.")
+    driver: Text = Field(description="One of the drivers in `SKEIN_INGEST_ADBC_DRIVERS`.")
+    uri: Text = Field(description="The URI of the database without user and password, or the path of a file.")
+    sql: str = Field(min_length=1, description="The query to run in the database.")
     options: dict[Text, Value] = Field(
-        default_factory=dict, description="Of the driver. A value may be a secret of the server."
+        default_factory=dict, description="Driver options. A value can be a secret of the server."
     )
 
 

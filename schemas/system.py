@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class About(BaseModel):
-    """What runs here. `flight_uri` is null where this process does not know of a Flight server."""
+    """This server. `flight_uri` is null if this process knows of no Flight server."""
 
     name: Literal["skein"] = "skein"
     version: str = Field(examples=["0.1.0"])
@@ -19,8 +19,8 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`checks` tells of each part whether it works: `ok`, or what is wrong. It is empty for those who show no
-    credentials where some are needed."""
+    """`checks` has the state of each part: `ok`, or what is wrong. It is empty for callers without
+    credentials, if credentials are required."""
 
     status: Literal["ready", "not ready"]
     checks: dict[str, str] = Field(examples=[{"catalog": "ok", "engine": "ok", "disk": "ok"}])

@@ -11,20 +11,40 @@ ScopeName = Literal["read", "ingest", "write", "admin"]
 
 
 class Limits(BaseModel):
-    """What is left out is as the settings have it for everybody."""
+    """For limits that are left out, the settings apply."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"queries": 4, "rows": 1_000_000}]}
     )
 
-    queries: int | None = Field(default=None, gt=0, description="That run at the same time.")
-    rows: int | None = Field(default=None, gt=0, description="Of one result.")
-    result_bytes: int | None = Field(default=None, gt=0, description="Of one result, as Arrow.")
-    memory_bytes: int | None = Field(default=None, ge=64 << 20, description="Of who may only read.")
-    requests_per_s: float | None = Field(default=None, gt=0, description="Each call of Flight is one, too.")
+    queries: int | None = Field(default=None, gt=0, description="Concurrent queries.")
+    rows: int | None = Field(default=None, gt=0, description="Rows of one result.")
+    result_bytes: int | None = Field(default=None, gt=0, description="Bytes of one result, as Arrow.")
+    memory_bytes: int | None = Field(
+        default=None, ge=64 << 20, description="Memory of the SQL engine, for holders that may only read."
+    )
+    requests_per_s: float | None = Field(
+        default=None, gt=0, description="Requests per second; each Flight call counts as one."
+    )
 
 
-class TokenRequest(Request):
+class Granted(Request):
+    """What the holder of a token, or a user, may do."""
+
+    scopes: list[ScopeName] = Field(
+        min_length=1, description="The kinds of operation allowed.", examples=[["read"]]
+    )
+    datasets: list[str] = Field(
+        ["*"],
+        min_length=1,
+        max_length=100,
+        description="The datasets allowed, as names or patterns.",
+        examples=[["sales_*"]],
+    )
+    limits: Limits = Field(Limits(), description="How much may be used.")
+
+
+class TokenRequest(Granted):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -34,13 +54,8 @@ class TokenRequest(Request):
         }
     )
 
-    name: str = Field(description="Who its holder is, in logs and lists.", examples=["dashboard"])
-    scopes: list[ScopeName] = Field(min_length=1, description="What it is good for.", examples=[["read"]])
-    datasets: list[str] = Field(
-        ["*"], min_length=1, max_length=100, description="Patterns of the datasets that it is for."
-    )
-    expires_at: AwareDatetime | None = Field(None, description="Never, if left out.")
-    limits: Limits = Field(Limits(), description="How much it may use.")
+    name: str = Field(description="The name of its holder, in logs and lists.", examples=["dashboard"])
+    expires_at: AwareDatetime | None = Field(None, description="Without it the token never expires.")
 
 
 class Token(BaseModel):
@@ -52,12 +67,12 @@ class Token(BaseModel):
     created_by: str
     expires_at: datetime | None
     revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="To the minute.")
+    last_used_at: datetime | None = Field(description="Accurate to the minute.")
     limits: Limits
 
 
 class CreatedToken(Token):
-    token: str | None = Field(description="The secret; it is not told again.")
+    token: str | None = Field(description="The secret, which is not shown again.")
 
 
 class TokenPage(Page):

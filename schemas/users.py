@@ -5,10 +5,10 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from schemas.http import Page, Request
-from schemas.tokens import Limits, ScopeName
+from schemas.tokens import Granted, Limits, ScopeName
 
 
-class UserRequest(Request):
+class UserRequest(Granted):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -17,19 +17,14 @@ class UserRequest(Request):
         }
     )
 
-    name: str = Field(description="What they log in with.", examples=["ann"])
+    name: str = Field(description="The name to log in with.", examples=["ann"])
     password: SecretStr = Field(description="8 to 1024 characters.", examples=["correct horse"])
-    scopes: list[ScopeName] = Field(min_length=1, description="What they may do.", examples=[["read"]])
-    datasets: list[str] = Field(
-        ["*"], min_length=1, max_length=100, description="Patterns of the datasets that they may touch."
-    )
-    limits: Limits = Field(Limits(), description="How much they may use.")
 
 
 class PasswordRequest(Request):
-    password: SecretStr = Field(description="The new one.", examples=["battery staple"])
+    password: SecretStr = Field(description="The new password.", examples=["battery staple"])
     current: SecretStr | None = Field(
-        None, description="The present one; administrators need not know it.", examples=["correct horse"]
+        None, description="The current password; not required of administrators.", examples=["correct horse"]
     )
 
 

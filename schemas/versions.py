@@ -11,21 +11,21 @@ from schemas.http import EXAMPLE_TIME, Column, Page, Request
 class Version(BaseModel):
     version: int = Field(examples=[3])
     rows: int = Field(examples=[200000])
-    added_rows: int = Field(description="By this commit alone.", examples=[50000])
+    added_rows: int = Field(description="By this commit.", examples=[50000])
     size_bytes: int = Field(description="Compressed, on disk.", examples=[1849211])
     operation: str = Field(examples=["append"])
     committed_at: datetime = Field(examples=[EXAMPLE_TIME])
-    info: dict[str, str] = Field(default_factory=dict, description="What the writer said about it.")
-    removed_rows: int = Field(0, description="By this commit alone.", examples=[0])
-    added_bytes: int = Field(0, description="In new files.", examples=[459211])
+    info: dict[str, str] = Field(default_factory=dict, description="Metadata given by the writer.")
+    removed_rows: int = Field(0, description="By this commit.", examples=[0])
+    added_bytes: int = Field(0, description="The size of the files added by this commit.", examples=[459211])
     actor: str = Field("", description="Who committed it.", examples=["local"])
-    source: str = Field("", description="Where the rows came from.", examples=["flights-3m.parquet"])
-    message: str = Field("", description="Why, in the writer's words.")
-    job_id: str | None = Field(None, description="The ingestion that committed it.")
+    source: str = Field("", description="The source of the rows.", examples=["flights-3m.parquet"])
+    message: str = Field("", description="The commit message.")
+    job_id: str | None = Field(None, description="The job that committed it.")
 
 
 class HistoryEntry(Version):
-    """`expired` versions cannot be asked for any more, and those that are `deleted` have lost files."""
+    """`expired` versions can no longer be read; of `deleted` ones the files are gone as well."""
 
     state: Literal["kept", "expired", "deleted"] = "kept"
     tags: list[str] = Field(default_factory=list, examples=[["golden"]])
@@ -43,7 +43,7 @@ NamedVersion = Annotated[
 
 class RestoreRequest(Request):
     version: NamedVersion = Field(description="3, v3, a moment in ISO 8601, or a tag.", examples=["v3"])
-    message: str = Field("", description="Why; it stays in the history.", max_length=1000)
+    message: str = Field("", description="A message for the history, such as the reason.", max_length=1000)
 
 
 class TagRequest(Request):
@@ -54,7 +54,7 @@ class TagRequest(Request):
     version: NamedVersion | None = Field(
         None, description="3, v3, a moment in ISO 8601, or another tag; the current version if left out."
     )
-    message: str = Field("", description="Why.", max_length=1000)
+    message: str = Field("", description="A message, such as the reason.", max_length=1000)
 
 
 class Tag(BaseModel):
@@ -65,23 +65,23 @@ class Tag(BaseModel):
     message: str = ""
 
 
-class TagList(Page):
+class TagPage(Page):
     """Ordered by name."""
 
     items: list[Tag]
 
 
 class RetentionRequest(Request):
-    """A version stays if either rule keeps it; without any rule all stay."""
+    """A version is kept if either rule keeps it; without any rule all are kept."""
 
     keep_versions: int | None = Field(
-        None, ge=1, lt=2**63, description="So many of the newest stay.", examples=[10]
+        None, ge=1, lt=2**63, description="How many of the newest versions to keep.", examples=[10]
     )
     keep_s: float | None = Field(
         None,
         ge=0,
         le=10_000_000_000,
-        description="Those stay that were current within so many seconds.",
+        description="Keep versions that were current within this many seconds.",
         examples=[604800],
     )
 
@@ -105,20 +105,20 @@ class ColumnChanges(BaseModel):
 
 
 class RowChanges(BaseModel):
-    """Without a key `changed` and what follows are null: a row that changed is one removed and one added."""
+    """Without a key, a changed row counts as one removed and one added, and the other fields are null."""
 
     added: int = Field(examples=[120])
     removed: int = Field(examples=[3])
     changed: int | None = Field(None, examples=[17])
     unchanged: int | None = Field(None, examples=[199860])
     by_column: dict[str, int] | None = Field(
-        None, description="How many rows changed in a column.", examples=[{"delay": 17}]
+        None, description="The number of changed rows, by column.", examples=[{"delay": 17}]
     )
 
 
 class Difference(BaseModel):
-    """One row: what it was, and what it is. `key` is null, and `rows` tells how many there are of
-    it, where rows are compared without a key."""
+    """One row, before and after. If rows are compared without a key, `key` is null and `rows` is the number
+    of equal rows."""
 
     change: Literal["added", "removed", "changed"]
     key: dict[str, Any] | None = Field(None, examples=[{"id": 4711}])
@@ -134,7 +134,7 @@ class VersionSummary(BaseModel):
 
 
 class DatasetDiff(BaseModel):
-    """`sample` is in the order of its fields, and holds so many differences as were asked for."""
+    """`sample` is sorted by its fields, and has at most `limit` differences."""
 
     dataset: str = Field(examples=["flights"])
     before: VersionSummary

@@ -1,4 +1,4 @@
-"""What people say about datasets: one at a time, or many at once."""
+"""Descriptions, tags and owners of datasets, changed one at a time or many at once."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from control_api import answers
-from control_api.dependencies import Caller, Name, UseCases, json_body
+from control_api.dependencies import Caller, Matching, Name, UseCases, json_body
 from control_api.errors import HttpProblem, problem_of
-from control_api.etags import etag_of_dataset, matching, require_condition, require_match
+from control_api.etags import etag_of_dataset, require_condition, require_match
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
@@ -28,11 +28,13 @@ def change_dataset(
     response: Response,
     use_cases: UseCases,
     caller: Caller,
+    matching: Matching,
 ) -> Dataset:
-    """Say what a dataset is: a JSON merge patch. What is left out stays, null empties it, lists are
-    replaced. Needs `If-Match`; rows and versions stay as they are."""
+    """Change the description, tags, owners and column descriptions of a dataset with a JSON merge patch:
+    fields that are left out stay as they are, null clears a field, lists are replaced as a whole. Requires
+    `If-Match`. Rows and versions are not touched."""
     require_condition(request)
-    with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
+    with matching() as seen:
         changed = use_cases.datasets.annotate(name, _fields(change), actor=caller, seen=seen)
     response.headers["ETag"] = etag_of_dataset(changed)
     return answers.dataset(changed)
@@ -42,8 +44,8 @@ def change_dataset(
 def change_datasets(
     changes: BulkChange, request: Request, use_cases: UseCases, caller: Caller
 ) -> BulkOutcomes:
-    """Say what many datasets are, each with a merge patch of its own. Each change is made or refused on
-    its own, whatever becomes of the others; the answer tells of each."""
+    """Change the descriptions, tags and owners of many datasets, each with a merge patch of its own. Each
+    change succeeds or fails independently of the others; the response lists every outcome."""
     outcomes = [_outcome(item, request.scope, use_cases, caller) for item in changes.items]
     return BulkOutcomes(items=outcomes)
 

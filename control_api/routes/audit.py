@@ -1,4 +1,4 @@
-"""The record of who asked for what. For administrators."""
+"""The audit log. For administrators."""
 
 from typing import Annotated
 
@@ -20,13 +20,13 @@ def list_audit(
     use_cases: UseCases,
     caller: Caller,
     paging: Paged,
-    actor: Annotated[str | None, Query(description="Only theirs.")] = None,
-    action: Annotated[str | None, Query(description="Only these, such as `open_query`.")] = None,
-    decision: Annotated[Decision | None, Query(description="Only these.")] = None,
-    dataset: Annotated[str | None, Query(description="Only what names or reads this dataset.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Not what was before.")] = None,
+    actor: Annotated[str | None, Query(description="Only entries of this actor.")] = None,
+    action: Annotated[str | None, Query(description="Only this action, such as `open_query`.")] = None,
+    decision: Annotated[Decision | None, Query(description="Only this decision.")] = None,
+    dataset: Annotated[str | None, Query(description="Only entries that name or read this dataset.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Only entries from this time on.")] = None,
 ) -> wire.AuditPage:
-    """The newest first."""
+    """Who asked for what, from where, and whether it was allowed; newest first."""
     wanted = AuditFilter(actor, action, decision, dataset, since)
     (before,) = paging.after(like=(0,)) or (None,)
     found = use_cases.access.read_audit(wanted, actor=caller, limit=paging.limit + 1, before=before)

@@ -15,8 +15,8 @@ router = APIRouter(prefix=f"{API}/catalog", tags=["catalog"])
 
 @router.get("/export")
 def export_catalog(response: Response, use_cases: UseCases, caller: Caller) -> wire.CatalogFile:
-    """What people said about the datasets that the caller sees: notes, tags of versions, retention,
-    contracts and derivations; and schedules. Never rows, secrets or tokens."""
+    """Export the catalog as one file: descriptions, version tags, retention, contracts and derivations of all
+    datasets that the caller sees, and the schedules. It never contains rows, secrets or tokens."""
     response.headers["Content-Disposition"] = 'attachment; filename="skein-catalog.json"'
     return CatalogFiles(use_cases, caller).exported()
 
@@ -27,12 +27,12 @@ def import_catalog(
     request: Request,
     use_cases: UseCases,
     caller: Caller,
-    dry_run: Annotated[bool, Query(description="Only tell what would change.")] = False,
+    dry_run: Annotated[bool, Query(description="Change nothing; only report what would change.")] = False,
     overwrite: Annotated[
-        bool, Query(description="Change what the server says otherwise; else it stays, and is told.")
+        bool, Query(description="Replace what differs on the server; otherwise it is kept, as a conflict.")
     ] = False,
 ) -> wire.ImportReport:
-    """Say again what an export said, here or on another server. What the file does not name stays. Each part
-    is made or refused on its own; doing it twice changes nothing more."""
+    """Import an exported file, on the same server or on another one. What the file does not name is left
+    alone. Each part succeeds or fails independently; importing a file twice changes nothing more."""
     files = CatalogFiles(use_cases, caller)
     return files.imported(file, request.scope, dry_run=dry_run, overwrite=overwrite)

@@ -7,14 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from control_api import answers, requests
-from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
-from control_api.etags import etag_of, etag_of_dataset, is_fresh, matching, weak
+from control_api import answers
+from control_api.dependencies import Answer, Caller, Matching, Name, UseCases, Version, json_body
+from control_api.etags import etag_of, etag_of_dataset, is_fresh, weak
 from control_api.once import OnceOnly
 from control_api.openapi import NOT_MODIFIED, RESULT
 from control_api.paging import Paged
 from control_api.queued import Queued
-from control_api.streaming import QueryResponse, Run
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.query import PLACE_COLUMNS, Statement, Window, as_parameters, quoted
 from flight_core.domain.usage import Usage
@@ -30,12 +29,9 @@ _NEVER_USED = Usage()
 # A representation may be kept, and is to be checked each time.
 _REVALIDATE = "private, no-cache"
 
-VersionText = Annotated[
-    str | None,
-    Query(description="A number, `v3`, a moment in ISO 8601, or a tag; the current one if left out."),
+Columns = Annotated[
+    list[str] | None, Query(description="The columns to return; all if left out. Repeatable.")
 ]
-
-Columns = Annotated[list[str] | None, Query(description="Repeat it for each column; all if left out.")]
 
 
 @router.get("")
@@ -45,12 +41,17 @@ def list_datasets(
     paging: Paged,
     q: Annotated[
         str | None,
-        Query(max_length=200, description="Words in names, tags, columns, owners and descriptions."),
+        Query(
+            max_length=200,
+            description="Search words, found in names, tags, columns, owners and descriptions.",
+        ),
     ] = None,
-    tag: Annotated[list[str] | None, Query(description="Only with all of these tags.")] = None,
-    owner: Annotated[list[str] | None, Query(description="Only those that all of these own.")] = None,
+    tag: Annotated[list[str] | None, Query(description="Only datasets with all of these tags.")] = None,
+    owner: Annotated[
+        list[str] | None, Query(description="Only datasets that have all of these owners.")
+    ] = None,
 ) -> wire.DatasetPage:
-    """All datasets, ordered by name; with `q` those that have all its words, the best ones first."""
+    """All datasets, ordered by name; with `q` those that match all of its words, the best match first."""
     words = (q or "").split()
     datasets = use_cases.datasets.list(actor=caller)
     ranks = {
@@ -64,7 +65,6 @@ def list_datasets(
     page, following = paging.page(
         found,
         place=lambda each: (ranks[each.name.key], each.name.key),
-        like=(0, ""),
     )
     usage = use_cases.datasets.get_usage.of_all()
     items = [answers.dataset_entry(each, usage.get(each.id, _NEVER_USED)) for each in page]
@@ -82,31 +82,30 @@ def describe_dataset(
     response: Response,
     use_cases: UseCases,
     caller: Caller,
-    version: VersionText = None,
+    version: Version,
 ) -> wire.DatasetDescription | Response:
-    """Columns with statistics, size and history of a dataset, as of one of its versions.
+    """Describe a dataset at one of its versions: columns with statistics, size, and history.
 
-    The ETag of the current version is what `If-Match` of DELETE compares with.
+    `If-Match` of PATCH and DELETE compares with the ETag of the current version.
     """
-    at = requests.version(version)
     dataset = use_cases.datasets.get(name, actor=caller)
-    if at is None and is_fresh(request, etag_of_dataset(dataset)):
+    if version is None and is_fresh(request, etag_of_dataset(dataset)):
         known = {"ETag": etag_of_dataset(dataset), "Cache-Control": _REVALIDATE}
         return Response(status_code=304, headers=known)
-    described = use_cases.datasets.describe(name, actor=caller, at=at)
+    described = use_cases.datasets.describe(name, actor=caller, at=version)
     response.headers["Cache-Control"] = _REVALIDATE
     response.headers["ETag"] = (
         etag_of_dataset(described.dataset)
-        if at is None
+        if version is None
         else etag_of(described.dataset.id, described.dataset.version, described.version.ref.version)
     )
     return answers.description(described)
 
 
 @router.delete("/{name}", status_code=204)
-def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Caller) -> None:
-    """Forget a dataset. Those who are reading it read on. `If-Match` guards against newer versions."""
-    with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
+def drop_dataset(name: Name, use_cases: UseCases, caller: Caller, matching: Matching) -> None:
+    """Drop a dataset. Queries that are reading it can finish. `If-Match` guards against newer versions."""
+    with matching() as seen:
         use_cases.datasets.drop(name, actor=caller, seen=seen)
 
 
@@ -114,17 +113,17 @@ def drop_dataset(name: Name, request: Request, use_cases: UseCases, caller: Call
 async def delete_rows(
     name: Name,
     body: wire.DeleteRequest,
-    request: Request,
     use_cases: UseCases,
     caller: Caller,
+    matching: Matching,
     once: OnceOnly,
 ) -> wire.Deleted:
-    """Delete the rows for which a condition holds: a new version without them. `If-Match` guards
+    """Delete the rows that match a condition, which commits a new version without them. `If-Match` guards
     against newer versions."""
     parameters = as_parameters(body.params)
 
     def delete() -> wire.Deleted:
-        with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
+        with matching() as seen:
             expected = None if seen is None else seen.version
             rows = use_cases.datasets.delete_rows(
                 name, body.where, parameters, actor=caller, door="http", expected=expected
@@ -139,8 +138,8 @@ async def delete_rows(
 
 @router.post("/{name}/refresh", status_code=202)
 async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> IngestionPage:
-    """Make a derived dataset anew; of any other one, ingest its sources again, one job for each, in
-    their order. Sources with nothing new change nothing."""
+    """Recompute a derived dataset; for any other dataset, ingest its sources again, one job for each, in
+    their original order. Sources that have nothing new change nothing."""
     items = await queued.ingestions(partial(use_cases.ingestions.refresh, name, actor=caller))
     return IngestionPage(items=items, next=None)
 
@@ -151,32 +150,31 @@ def read_rows(
     request: Request,
     use_cases: UseCases,
     caller: Caller,
-    streaming: Responses,
-    format: Wanted,
-    version: VersionText = None,
-    offset: Annotated[int, Query(ge=0, lt=2**63, description="How many rows to pass over.")] = 0,
-    limit: Annotated[int, Query(ge=0, lt=2**63, description="How many at most, as many as you like.")] = 1000,
+    answer: Answer,
+    version: Version,
+    offset: Annotated[int, Query(ge=0, lt=2**63, description="How many rows to skip.")] = 0,
+    limit: Annotated[
+        int, Query(ge=0, lt=2**63, description="The maximum number of rows; there is no upper bound.")
+    ] = 1000,
     columns: Columns = None,
     where: Annotated[
-        str | None, Query(max_length=8192, description="A condition in SQL: the rows for which it holds.")
+        str | None, Query(max_length=8192, description="An SQL condition that the rows have to match.")
     ] = None,
     order_by: Annotated[
-        list[str] | None, Query(description="A column, `-` before it: descending. Repeat it for more.")
+        list[str] | None, Query(description="A column to sort by, descending with `-` before it. Repeatable.")
     ] = None,
 ) -> Response:
-    """A window of rows, in the order they are stored unless `order_by` names another. The same URL with
-    a version never changes."""
-    at = requests.version(version)
+    """Read a window of rows, in storage order unless `order_by` is given. A URL that names a version always
+    returns the same rows."""
     dataset = use_cases.datasets.get(name, actor=caller)
-    number = dataset.version if at is None else at
+    number = dataset.version if version is None else version
     headers = {"Cache-Control": _REVALIDATE, "Vary": "Accept"}
     if isinstance(number, int) and where is None:  # a condition may look at other datasets, or at the clock
-        headers["ETag"] = weak(etag_of(dataset.id, number, format.name))
+        headers["ETag"] = weak(etag_of(dataset.id, number, answer.format.name))
         if is_fresh(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
     statement = _view(_at(dataset.name, number), columns, where, order_by or [], Window(offset, limit))
-    run = Run(use_cases, statement, actor=caller, format=format)
-    return QueryResponse(run, streaming, headers=headers)
+    return answer.of(statement, headers=headers)
 
 
 @router.get("/{name}/sample", responses=RESULT, response_class=Response)
@@ -184,24 +182,21 @@ def sample_rows(
     name: Name,
     use_cases: UseCases,
     caller: Caller,
-    streaming: Responses,
-    format: Wanted,
-    rows: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 10,
-    version: VersionText = None,
+    answer: Answer,
+    version: Version,
+    rows: Annotated[int, Query(ge=1, le=1000, description="The maximum number of rows.")] = 10,
     columns: Columns = None,
 ) -> Response:
-    """A few rows from anywhere in the dataset, others each time."""
-    at = requests.version(version)
+    """A random sample of rows, different each time."""
     dataset = use_cases.datasets.get(name, actor=caller)
-    sql = _select(_at(dataset.name, dataset.version if at is None else at), columns)
+    sql = _select(_at(dataset.name, dataset.version if version is None else version), columns)
     statement = Statement(f"{sql} USING SAMPLE reservoir({rows} ROWS)")
-    run = Run(use_cases, statement, actor=caller, format=format, reads_only=True)
-    return QueryResponse(run, streaming, headers={"Cache-Control": "no-store"})
+    return answer.of(statement, reads_only=True, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/{name}/usage")
 def get_usage(name: Name, use_cases: UseCases, caller: Caller) -> wire.Usage:
-    """How many queries of how many identities have read the dataset, and when the last one did."""
+    """How many queries by how many users have read the dataset, and when it was last read."""
     usage, uses = use_cases.datasets.get_usage(name, actor=caller)
     return answers.usage(use_cases.datasets.get(name, actor=caller).name, usage, uses)
 

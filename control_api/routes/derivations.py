@@ -7,10 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from control_api import answers, requests
-from control_api.dependencies import Caller, Name, UseCases, json_body
+from control_api.dependencies import Caller, Name, UseCases, Version, json_body
 from control_api.paging import Paged, Place
 from control_api.queued import LOCATION, Queued
-from control_api.routes.datasets import VersionText
 from flight_core.application.datasets.lineage import Direction, Lineage
 from flight_core.application.derived.status import DerivationStatus
 from flight_core.domain.dataset import VersionRef
@@ -40,7 +39,7 @@ def _place(status: DerivationStatus) -> Place:
 
 @router.get("/steps")
 def list_steps(use_cases: UseCases, _caller: Caller, paging: Paged) -> derivations.StepPage:
-    """The steps that the operator has installed, to derive datasets with."""
+    """The functions that the operator has installed for deriving datasets, ordered by name."""
     page, following = paging.page(use_cases.derivations.steps.list(), place=lambda step: (step.name,))
     return derivations.StepPage(
         next=following,
@@ -59,35 +58,35 @@ def list_steps(use_cases: UseCases, _caller: Caller, paging: Paged) -> derivatio
 def define_derivation(
     name: Name, request: derivations.DerivationRequest, use_cases: UseCases, caller: Caller
 ) -> derivations.Derivation:
-    """Say what makes a dataset, which may be new. With `auto` its first run follows by itself."""
+    """Define how a dataset, new or not, is derived from others. With `auto` the first run starts at once."""
     use_cases.derivations.define(requests.derivation(name, request), actor=caller)
     return get_derivation(name, use_cases, caller)
 
 
 @router.get("/datasets/{name}/derivation")
 def get_derivation(name: Name, use_cases: UseCases, caller: Caller) -> derivations.Derivation:
-    """What makes a dataset, from which versions it was made, and which there are now."""
+    """How a dataset is derived, which versions of its inputs were used, and which are current."""
     (status,) = use_cases.derivations.inspect(name, actor=caller)
     return _derivation(status)
 
 
 @router.delete("/datasets/{name}/derivation", status_code=204)
 def remove_derivation(name: Name, use_cases: UseCases, caller: Caller) -> None:
-    """Leave the dataset as it is from now on."""
+    """Remove the derivation: the dataset stays as it is, and is no longer recomputed."""
     use_cases.derivations.remove(name, actor=caller)
 
 
 @router.post("/datasets/{name}/derivation/refresh", status_code=202, responses=LOCATION)
 async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> Ingestion:
-    """Make a derived dataset anew, from what its inputs are now. While a run has not ended, the answer is
-    that run."""
+    """Recompute a derived dataset from the current versions of its inputs. If a run is under way already, the
+    response is that run."""
     return await queued.ingestion(partial(use_cases.derivations.refresh, name, actor=caller))
 
 
 @router.post("/datasets/{name}/derivation/resume")
 def resume_derivation(name: Name, use_cases: UseCases, caller: Caller) -> derivations.Derivation:
-    """Have it made anew by itself again, after it was paused because its owner had lost the rights. It
-    belongs to the caller from then on."""
+    """Resume automatic runs that were paused because the owner had lost the necessary permissions. The caller
+    becomes the owner."""
     use_cases.derivations.resume(name, actor=caller)
     return get_derivation(name, use_cases, caller)
 
@@ -97,16 +96,14 @@ def trace_lineage(
     name: Name,
     use_cases: UseCases,
     caller: Caller,
-    version: VersionText = None,
-    depth: Annotated[int, Query(ge=0, le=1000, description="At most so many steps away.")] = 10,
+    version: Version,
+    depth: Annotated[int, Query(ge=0, le=1000, description="The maximum distance in the graph.")] = 10,
     direction: Annotated[
-        Direction, Query(description="`up`: what it was made from. `down`: what was made from it.")
+        Direction, Query(description="`up`: its inputs. `down`: what was made from it.")
     ] = Direction.UP,
 ) -> derivations.Lineage:
-    """Where a version comes from, or what was made from it: a graph of versions."""
-    found = use_cases.derivations.lineage(
-        name, requests.version(version), actor=caller, depth=depth, direction=direction
-    )
+    """The lineage of a version: a graph of the versions it was made from, or that were made from it."""
+    found = use_cases.derivations.lineage(name, version, actor=caller, depth=depth, direction=direction)
     return _lineage(found)
 
 

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from control_api.dependencies import Caller, Options, UseCases
-from control_api.errors import problem_response
+from control_api.errors import first_fault, problem_response
 from control_api.events import EventStreamResponse, Filter, SocketFollower, Subscription
 from control_api.options import ControlOptions, ControlUseCases
 from control_api.security import TOKEN_SUBPROTOCOL
@@ -88,14 +88,22 @@ async def stream(
     options: Options,
     caller: Caller,
     connection: HTTPConnection,
-    dataset: Annotated[list[str] | None, Query(description="Only of these, such as `sales_*`.")] = None,
-    kind: Annotated[list[str] | None, Query(description="`dataset.committed` or `dataset.*`.")] = None,
-    job: Annotated[list[str] | None, Query(description="Only of these jobs.")] = None,
-    ingestion: Annotated[list[str] | None, Query(description="The same as `job`.")] = None,
-    after: Annotated[str | None, Query(description="Resume after this id; from now on if left out.")] = None,
-    last_event_id: Annotated[str | None, Header(description="Wins over `after`; browsers send it.")] = None,
+    dataset: Annotated[
+        list[str] | None, Query(description="Only events of these datasets, such as `sales_*`.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, Query(description="Only these kinds, such as `dataset.committed` or `dataset.*`.")
+    ] = None,
+    job: Annotated[list[str] | None, Query(description="Only events of these jobs.")] = None,
+    ingestion: Annotated[list[str] | None, Query(description="An alias of `job`.")] = None,
+    after: Annotated[
+        str | None, Query(description="Resume after this event id; only new events if left out.")
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Takes precedence over `after`; sent by browsers that reconnect.")
+    ] = None,
 ) -> Response:
-    """The same events as over the WebSocket, as server-sent events."""
+    """The events that the WebSocket delivers, as server-sent events."""
     use_cases.events.follow(actor=caller)
     subscription = _subscription(
         use_cases,
@@ -141,10 +149,8 @@ def _selection(said: object) -> EventSelection:
     try:
         return SubscribeToEvents.model_validate(said).subscribe
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise InvalidRequest(
-            f"'{where[:60]}': {first['msg']}; say for example"
+            f"{first_fault(error)}; say for example"
             ' {"subscribe": {"datasets": ["sales_*"], "kinds": ["dataset.committed"], "after": "42"}}'
         ) from None
 

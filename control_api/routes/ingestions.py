@@ -35,9 +35,9 @@ async def start_ingestion(
     waiting: Waited,
     idempotency_key: KeyHeader = None,
 ) -> wire.Ingestion:
-    """Queue a job. Follow `Location`, or the events, to see what becomes of it; `Prefer: wait=10`
-    waits for the end, up to that many seconds. The same request with the same `Idempotency-Key`
-    starts nothing again: it is answered with the job that it started, for 24 hours."""
+    """Queue a job that ingests a source into a dataset. Poll `Location` or follow the events to see its
+    outcome; `Prefer: wait=10` waits up to that many seconds for the job to end. Repeating a request with the
+    same `Idempotency-Key` within 24 hours returns the job that was started before."""
     wanted = requests.ingestion(request)
     start = partial(use_cases.ingestions.start, wanted, actor=caller, idempotency_key=idempotency_key)
     return await waiting.ingestion(await to_thread.run_sync(start))
@@ -47,10 +47,10 @@ async def start_ingestion(
 async def preview_ingestion(
     request: wire.PreviewRequest, use_cases: UseCases, caller: Caller
 ) -> wire.Preview:
-    """What an ingestion would make of a source: its format, its columns and the first rows. Nothing is
-    written, and no more is fetched than is needed.
+    """Preview the ingestion of a source: its detected format, its columns and the first rows. Nothing is
+    written, and no more data is fetched than needed.
 
-    Where `dataset` has a contract, or one is given, `check` tells what that would reject, and why."""
+    If `dataset` has a contract, or one is given, `check` reports which rows it would reject, and why."""
     preview = await use_cases.ingestions.preview(requests.preview(request), actor=caller)
     return await to_thread.run_sync(_preview, preview)
 
@@ -62,7 +62,7 @@ def list_ingestions(
     paging: Paged,
     wanted: Annotated[ListQuery, Depends()],
 ) -> wire.IngestionPage:
-    """Newest first."""
+    """All ingestions, newest first."""
     ingestions = frozenset({Task.INGEST})
     found, following = list_page(use_cases, caller, paging, wanted, tasks=ingestions)
     items = [answers.ingestion(job) for job in found if isinstance(job, Ingestion)]
@@ -73,7 +73,7 @@ def list_ingestions(
 async def get_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited
 ) -> wire.Ingestion:
-    """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds."""
+    """The current state of a job; `Prefer: wait=10` waits up to that many seconds for it to end."""
     look = partial(use_cases.ingestions.get, ingestion_id, actor=caller)
     return await waiting.ingestion(await to_thread.run_sync(look))
 
@@ -82,7 +82,7 @@ async def get_ingestion(
 async def retry_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, queued: Queued
 ) -> wire.Ingestion:
-    """Start a job that failed or was cancelled again: a new job with the same request."""
+    """Retry a job that failed or was cancelled, as a new job with the same request."""
     return await queued.ingestion(partial(use_cases.ingestions.retry, ingestion_id, actor=caller))
 
 
@@ -91,7 +91,7 @@ async def retry_ingestion(
 async def cancel_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited
 ) -> wire.Ingestion:
-    """Ask a job to stop. One that is committing already may still succeed; the record stays."""
+    """Ask a job to stop. A job that is committing already may still succeed. Its record is kept."""
 
     def cancel() -> Ingestion:
         use_cases.ingestions.get(ingestion_id, actor=caller)  # not any other job
@@ -103,7 +103,7 @@ async def cancel_ingestion(
 
 @router.get("/sources")
 def list_sources(use_cases: UseCases, caller: Caller, paging: Paged) -> wire.SourcePage:
-    """The kinds of source there are, ordered by name, with the JSON schema of their fields."""
+    """The supported kinds of source, ordered by name, with the JSON schema of their fields."""
     found = use_cases.ingestions.sources
     page, following = paging.page(found, place=lambda kind: (kind,))
     items = [wire.SourceKind(kind=kind, fields=dict(found[kind])) for kind in page]

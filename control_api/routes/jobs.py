@@ -29,7 +29,7 @@ class ListQuery:
     def __init__(
         self,
         dataset: Annotated[str | None, Query(description="Only jobs for this dataset.")] = None,
-        state: Annotated[list[JobState] | None, Query(description="Only these; repeat it for more.")] = None,
+        state: Annotated[list[JobState] | None, Query(description="Only these. Repeatable.")] = None,
     ) -> None:
         self.dataset = dataset
         self.states = state
@@ -63,9 +63,9 @@ def list_jobs(
     caller: Caller,
     paging: Paged,
     wanted: Annotated[ListQuery, Depends()],
-    task: Annotated[list[Task] | None, Query(description="Only these; repeat it for more.")] = None,
+    task: Annotated[list[Task] | None, Query(description="Only these. Repeatable.")] = None,
 ) -> wire.JobPage:
-    """Ingestions and maintenance, newest first."""
+    """All jobs, ingestions and maintenance, newest first."""
     tasks = frozenset(task) if task else None
     found, following = list_page(use_cases, caller, paging, wanted, tasks=tasks)
     return wire.JobPage(items=[answers.job(job) for job in found], next=following)
@@ -73,15 +73,15 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}")
 async def get_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> wire.Job:
-    """A job as it is now, or, with `Prefer: wait=10`, at its end or after that many seconds. `href` of
-    an ingestion tells more."""
+    """The current state of a job; `Prefer: wait=10` waits up to that many seconds for it to end. For an
+    ingestion, `href` leads to more details."""
     return await waiting.job(await to_thread.run_sync(partial(use_cases.jobs.get, job_id, actor=caller)))
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, responses=LOCATION)
 @router.delete("/jobs/{job_id}", status_code=202, responses=LOCATION)
 async def cancel_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> wire.Job:
-    """Ask a job to stop. One that is committing already may still succeed; the record stays."""
+    """Ask a job to stop. A job that is committing already may still succeed. Its record is kept."""
     return await waiting.job(await to_thread.run_sync(partial(use_cases.jobs.cancel, job_id, actor=caller)))
 
 
@@ -93,11 +93,11 @@ def read_log(
     response: Response,
     use_cases: UseCases,
     caller: Caller,
-    after: Annotated[int, Query(ge=0, lt=2**63, description="Only lines with a larger number.")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="Only lines after this line number.")] = 0,
     limit: Limit = 1000,
     cursor: Cursor = None,
 ) -> wire.JobLog:
-    """What a job had to say, oldest first, with all its attempts."""
+    """The log lines of all attempts of a job, oldest first."""
     paging = Paging(request, response, limit, cursor)
     (seen,) = paging.after(like=(0,)) or (after,)
     lines = use_cases.jobs.read_log(job_id, actor=caller, after=seen, limit=limit + 1)
@@ -113,8 +113,8 @@ async def compact_dataset(
     queued: Queued,
     request: wire.CompactionRequest | None = None,
 ) -> wire.Job:
-    """Queue a job that puts the rows of small files into few large ones, as a new version with the same
-    rows. One that waits or runs already is the answer."""
+    """Queue a job that merges small files into few large ones, as a new version with the same rows. If one is
+    queued or running already, the response is that job."""
     options = {} if request is None else request.model_dump(exclude_unset=True)
     start = use_cases.jobs.start_maintenance
     return await queued.job(partial(start, name, Task.COMPACT, actor=caller, options=options))
@@ -128,9 +128,9 @@ async def vacuum_dataset(
     queued: Queued,
     request: wire.VacuumRequest | None = None,
 ) -> wire.Job:
-    """Queue a job that lets old versions expire by the dataset's policy, and deletes the files that
-    nobody needs any more; or, with `dry_run`, tells what would go. One that waits or runs already is the
-    answer."""
+    """Queue a job that expires old versions according to the retention policy and deletes files that are no
+    longer needed; with `dry_run` it only reports what would be deleted. If one is queued or running already,
+    the response is that job."""
     options = {"dry_run": True} if request is not None and request.dry_run else {}
     start = use_cases.jobs.start_maintenance
     return await queued.job(partial(start, name, Task.VACUUM, actor=caller, options=options))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, WebSocket
 
-from control_api.dependencies import Caller, Options, Responses, UseCases
+from control_api.dependencies import Caller, Options, Threads, UseCases
 from control_api.errors import problem_response
 from control_api.live import LiveSocket
 from control_api.routes.events import accept
@@ -14,7 +14,7 @@ router = APIRouter(prefix=f"{API}/live", tags=["events"])
 
 @router.websocket("")
 async def follow_queries(
-    socket: WebSocket, use_cases: UseCases, options: Options, streaming: Responses, caller: Caller
+    socket: WebSocket, use_cases: UseCases, options: Options, streaming: Threads, caller: Caller
 ) -> None:
     """Say {"subscribe": {"id": "a", "sql": "..."}}; see `schemas.live`."""
     try:

@@ -6,10 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from control_api import requests
-from control_api.dependencies import Caller, Name, UseCases
+from control_api.dependencies import Caller, Name, UseCases, Version
 from control_api.queued import LOCATION, Waited
-from control_api.routes.datasets import VersionText
 from flight_core.application.profiles.profile import VersionProfile
 from flight_core.domain.dataset import DatasetName
 from schemas.http import API
@@ -19,7 +17,7 @@ from schemas.profiles import DatasetProfile
 router = APIRouter(prefix=f"{API}/datasets/{{name}}", tags=["datasets"])
 
 Columns = Annotated[
-    list[str] | None, Query(description="A column to tell of; repeat it for several. All if left out.")
+    list[str] | None, Query(description="The columns to profile; all if left out. Repeatable.")
 ]
 
 
@@ -29,14 +27,13 @@ async def profile_dataset(
     use_cases: UseCases,
     caller: Caller,
     waiting: Waited,
-    version: VersionText = None,
+    version: Version,
     columns: Columns = None,
 ) -> DatasetProfile | Job:
-    """What the values of each column are like: nulls, distinct values, range, distribution, top values.
-    It is computed when a version is first asked for, and kept from then on. Where that takes long a
-    job does it: the answer is 202 with the job, or, with `Prefer: wait=10`, the profile if it is ready."""
-    at = requests.version(version)
-    look = partial(use_cases.datasets.profile, name, at, actor=caller, columns=columns or ())
+    """Profile the columns of a version: nulls, distinct values, range, distribution and most frequent values.
+    The profile of a version is computed on the first request and kept. If that takes long, the response is
+    202 with the job that computes it; with `Prefer: wait=10` it is the profile if that is ready in time."""
+    look = partial(use_cases.datasets.profile, name, version, actor=caller, columns=columns or ())
     found = await waiting.computed(look)
     return _profile(name, found) if isinstance(found, VersionProfile) else found
 

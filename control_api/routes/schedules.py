@@ -12,11 +12,10 @@ from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
 from control_api.paging import Paged
 from control_api.queued import LOCATION, Queued
-from control_api.redaction import redacted
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import IngestionNotFound
 from flight_core.domain.job import Job
-from flight_core.domain.schedule import Cron, Interval, Schedule
+from flight_core.domain.schedule import Schedule
 from schemas import schedules as wire
 from schemas.http import API
 from schemas.ingestions import Ingestion
@@ -28,7 +27,7 @@ router = APIRouter(prefix=f"{API}/schedules", tags=["schedules"])
 async def add_schedule(
     request: wire.ScheduleRequest, response: Response, use_cases: UseCases, caller: Caller, once: OnceOnly
 ) -> wire.Schedule:
-    """Let an ingestion repeat. One with `every_s` runs for the first time at once."""
+    """Schedule an ingestion. With `every_s` the first run starts at once."""
     timing = requests.timing(request)
     assert timing is not None
     wanted = requests.ingestion(request.ingestion)
@@ -49,7 +48,7 @@ def list_schedules(
     caller: Caller,
     paging: Paged,
 ) -> wire.SchedulePage:
-    """By name, each with when it is due and how its last run went."""
+    """All schedules, ordered by name, with their next run and the outcome of the last one."""
     found = use_cases.schedules.list(actor=caller)
     page, following = paging.page(found, place=lambda each: (each.name.lower(),))
     return wire.SchedulePage(items=[_reply(each, use_cases, caller) for each in page], next=following)
@@ -57,7 +56,7 @@ def list_schedules(
 
 @router.get("/{name}")
 def get_schedule(name: str, use_cases: UseCases, caller: Caller) -> wire.Schedule:
-    """One schedule; its source is told without credentials."""
+    """One schedule. Its source is shown without credentials."""
     return _reply(use_cases.schedules.get(name, actor=caller), use_cases, caller)
 
 
@@ -65,8 +64,8 @@ def get_schedule(name: str, use_cases: UseCases, caller: Caller) -> wire.Schedul
 def change_schedule(
     name: str, request: wire.ScheduleChange, use_cases: UseCases, caller: Caller
 ) -> wire.Schedule:
-    """Pause it, resume it, or give it another timing or ingestion. What is left out stays. It belongs to
-    whoever gives it another ingestion, and one that has a `pause_reason` to whoever resumes it."""
+    """Pause or resume a schedule, or change its timing or ingestion; fields that are left out stay as they
+    are. Whoever changes the ingestion, or resumes a schedule that has a `pause_reason`, becomes its owner."""
     changed = use_cases.schedules.change(
         name,
         actor=caller,
@@ -79,35 +78,33 @@ def change_schedule(
 
 @router.delete("/{name}", status_code=204)
 def remove_schedule(name: str, use_cases: UseCases, caller: Caller) -> None:
-    """Its jobs stay, also one that runs."""
+    """Remove a schedule. Its jobs are kept, and a running one goes on."""
     use_cases.schedules.remove(name, actor=caller)
 
 
 @router.post("/{name}/run", status_code=202, responses=LOCATION)
 async def run_schedule(name: str, use_cases: UseCases, caller: Caller, queued: Queued) -> Ingestion:
-    """Run it now, paused or not. Takes `Prefer: wait=10`, as `POST /api/v1/ingestions` does."""
+    """Run a schedule now, even if it is paused. `Prefer: wait=10` waits for the job to end."""
     return await queued.ingestion(partial(use_cases.schedules.run, name, actor=caller))
 
 
 def _reply(schedule: Schedule, use_cases: ControlUseCases, caller: Actor) -> wire.Schedule:
-    request, timing = schedule.request, schedule.timing
+    request = schedule.request
     return wire.Schedule(
         name=schedule.name,
         href=f"{router.prefix}/{schedule.name}",
         dataset=request.dataset.value,
-        source={"kind": request.source.kind, **redacted(request.source.fields)},
+        source=answers.source(request.source),
         mode=request.mode.value,
         format=request.format,
         options=dict(request.options),
-        every_s=timing.every_s if isinstance(timing, Interval) else None,
-        cron=timing.expression if isinstance(timing, Cron) else None,
-        timezone=timing.timezone if isinstance(timing, Cron) else None,
         paused=schedule.paused,
         pause_reason=schedule.pause_reason or None,
         next_at=schedule.next_at,
         last_run=_last_run(schedule, use_cases, caller),
         actor=schedule.actor,
         created_at=schedule.created_at,
+        **answers.timing(schedule.timing),
     )
 
 

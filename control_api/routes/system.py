@@ -25,8 +25,8 @@ async def health(options: Options) -> Health:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready."}})
 async def readiness(request: Request, response: Response) -> Readiness:
-    """Whether the catalog, the engine and the disk work, tried just now. Needs no credentials; which of them
-    does not work is told to those who show some."""
+    """Whether the catalog, the engine and the disk work, checked just now. Needs no credentials; only callers
+    with credentials see which of them fails."""
     results = await request.app.state.readiness()
     ready = set(results.values()) <= {OK}
     response.status_code = 200 if ready else 503
@@ -45,13 +45,13 @@ def metrics(options: Options) -> Response:
 
 @router.get("/problems")
 async def problems() -> ProblemPage:
-    """Every code a failure can have, and what to do about it."""
+    """All problem types: the codes that failures can have, and how to resolve them."""
     return ProblemPage(items=list(PROBLEM_TYPES.values()))
 
 
 @router.get("/problems/{code}")
 async def problem(code: str) -> ProblemType:
-    """What a problem's `type` leads to."""
+    """One problem type: the target of a problem's `type`."""
     if code not in PROBLEM_TYPES:
         raise NotFound(f"there is no problem type {code[:60]!r}; GET /problems lists them")
     return PROBLEM_TYPES[code]
@@ -59,7 +59,7 @@ async def problem(code: str) -> ProblemType:
 
 @router.get(API)
 async def about(options: Options) -> About:
-    """What runs here."""
+    """The version of this server, and where its Flight server is."""
     return About(version=options.version, flight_uri=options.flight_uri or None)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from control_api.dependencies import Caller, Name, Options, UseCases
 from control_api.once import OnceOnly
 from control_api.options import ControlUseCases
-from control_api.paging import Paged, Place
+from control_api.paging import Paged, newest_first
 from control_api.queued import LOCATION, Waited
 from control_api.upload_headers import check_type, has_body, headers_of, part_of
 from flight_core.application.ingestion.uploads import DEFAULT_NAME, Part
@@ -37,7 +37,10 @@ _BYTES: dict[str, Any] = {
     }
 }
 
-FileName = Annotated[str, Query(description="What errors call it.", max_length=200, pattern=r"^[^/\\\x00]*$")]
+FileName = Annotated[
+    str,
+    Query(description="The file name to use in error messages.", max_length=200, pattern=r"^[^/\\\x00]*$"),
+]
 
 
 @router.post("/uploads", status_code=201, openapi_extra=_BYTES)
@@ -50,9 +53,9 @@ async def create_upload(
     once: OnceOnly,
     name: FileName = DEFAULT_NAME,
 ) -> wire.Upload:
-    """Begin an upload. The body is its beginning, or all of it: it is complete unless there is no
-    body, `Upload-Complete: ?0` says otherwise, or `Upload-Length` announces more. A request that comes
-    again with its `Idempotency-Key` is answered with the upload as it is; its body is not looked at."""
+    """Create an upload. The body is its first part, or all of it: the upload is complete unless there is no
+    body, `Upload-Complete` is `?0`, or `Upload-Length` announces more. A repetition with the same
+    `Idempotency-Key` is answered with the upload as it is; its body is ignored."""
     uploads = use_cases.uploads
     check_type(request.headers)
     part = part_of(request.headers, offset=0, last=has_body(request.headers))
@@ -79,22 +82,18 @@ def list_uploads(
     caller: Caller,
     paging: Paged,
 ) -> wire.UploadPage:
-    """The caller's own, newest first; an admin sees all."""
+    """The uploads of the caller, newest first; administrators see all uploads."""
     uploads = use_cases.uploads
     found = uploads.list(actor=caller)
-    page, following = paging.page(found, place=_place, like=(0.0, ""))
+    page, following = paging.page(found, place=newest_first)
     items = [_answer(upload, ttl=uploads.limits.ttl) for upload in page]
     return wire.UploadPage(items=items, next=following)
 
 
-def _place(upload: Upload) -> Place:
-    return -upload.created_at.timestamp(), upload.id
-
-
 @router.get("/uploads/{upload_id}")
 def get_upload(upload_id: str, response: Response, use_cases: UseCases, caller: Caller) -> wire.Upload:
-    """An upload as it is now. HEAD tells where to go on: `Upload-Offset`, and with `Upload-Complete`
-    whether there is anything to go on with."""
+    """The current state of an upload. HEAD returns where to continue, as `Upload-Offset`, and whether
+    anything is missing, as `Upload-Complete`."""
     return _told(response, use_cases.uploads.get(upload_id, actor=caller), use_cases)
 
 
@@ -107,8 +106,8 @@ async def continue_upload(
     options: Options,
     caller: Caller,
 ) -> wire.Upload:
-    """Send what follows at `Upload-Offset`. `Upload-Complete: ?1` says that nothing does after that;
-    without it the upload is complete when `Upload-Length` is reached."""
+    """Send the part at `Upload-Offset`. `Upload-Complete: ?1` marks the last part; without it the upload is
+    complete when `Upload-Length` is reached."""
     check_type(request.headers)
     part = part_of(request.headers)
     chunks = _chunks(request, options.stall_timeout_s)
@@ -118,7 +117,7 @@ async def continue_upload(
 
 @router.delete("/uploads/{upload_id}", status_code=204)
 def delete_upload(upload_id: str, use_cases: UseCases, caller: Caller) -> None:
-    """Forget it."""
+    """Delete an upload."""
     use_cases.uploads.delete(upload_id, actor=caller)
 
 
@@ -136,21 +135,20 @@ async def upload_to_dataset(
     caller: Caller,
     waiting: Waited,
     once: OnceOnly,
-    mode: Annotated[
-        ingestions.WriteMode, Query(description="What becomes of the rows that are there.")
-    ] = "append",
+    mode: Annotated[ingestions.WriteMode, Query(description="What happens to the existing rows.")] = "append",
     keys: Annotated[
-        list[str] | None, Query(description="Of the modes upsert and replace_partitions; once for each.")
+        list[str] | None,
+        Query(description="Key columns of the modes upsert and replace_partitions. Repeatable."),
     ] = None,
     schema_policy: ingestions.SchemaPolicy = "refuse",
     format: Annotated[
-        str | None, Query(description="Found out from the content where it is left out.")
+        str | None, Query(description="The format; detected from the content if left out.")
     ] = None,
-    options: Annotated[str, Query(description="Of the format, as a JSON object.")] = "{}",
+    options: Annotated[str, Query(description="Format options, as a JSON object.")] = "{}",
     filename: FileName = DEFAULT_NAME,
 ) -> ingestions.Ingestion:
-    """Send a file as the body, and queue the job that ingests it. A connection that breaks leaves
-    nothing: large files are better sent to `/uploads`."""
+    """Send a file as the body, and queue a job that ingests it. If the connection breaks, nothing is kept:
+    send large files to `/uploads`, where a broken upload can be resumed."""
     check_type(request.headers)
     source = SourceSpec("upload", {"id": ""})
     wanted = IngestionRequest(

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from control_api import answers, requests
-from control_api.dependencies import Caller, Name, Responses, UseCases, Wanted, json_body
-from control_api.etags import matching
+from control_api.dependencies import Answer, Caller, Matching, Name, UseCases, json_body
 from control_api.formats import json_objects
 from control_api.once import OnceOnly
 from control_api.openapi import RESULT
 from control_api.paging import Paged
-from control_api.streaming import DOOR, QueryResponse, Run
+from control_api.streaming import DOOR
 from flight_core.application.datasets.diff import VersionDiff
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import TagNotFound
@@ -31,7 +30,7 @@ from schemas.versions import (
     RetypedColumn,
     RowChanges,
     Tag,
-    TagList,
+    TagPage,
     TagRequest,
     Version,
     VersionPage,
@@ -41,12 +40,13 @@ from schemas.versions import (
 router = APIRouter(prefix=f"{API}/datasets/{{name}}", tags=["versions"])
 
 From = Annotated[
-    str, Query(alias="from", description="The version to compare with: 3, v3, a moment, or a tag.")
+    str,
+    Query(alias="from", description="The version to compare with: 3, v3, a moment in ISO 8601, or a tag."),
 ]
-To = Annotated[str | None, Query(description="Likewise; the current version if left out.")]
+To = Annotated[str | None, Query(description="The version to compare; the current one if left out.")]
 Key = Annotated[
     list[str] | None,
-    Query(description="A column that tells rows apart; repeat it where it takes several."),
+    Query(description="A column that identifies rows. Repeat it for a key of several columns."),
 ]
 
 
@@ -57,7 +57,7 @@ def list_versions(
     caller: Caller,
     paging: Paged,
 ) -> VersionPage:
-    """The history of a dataset, newest first: who made a version, why, and of what."""
+    """The history of a dataset, newest first: who committed each version, why, and from what source."""
     (before,) = paging.after(like=(0,)) or (None,)
     found = use_cases.versions.history(name, actor=caller, before=before, limit=paging.limit + 1)
     entries, following = paging.cut(found, place=lambda entry: (entry.version.ref.version,))
@@ -72,9 +72,11 @@ def compare_versions(
     from_: From,
     to: To = None,
     key: Key = None,
-    limit: Annotated[int, Query(ge=0, le=10_000, description="How many differences to show.")] = 100,
+    limit: Annotated[
+        int, Query(ge=0, le=10_000, description="The maximum number of differences in the sample.")
+    ] = 100,
 ) -> DatasetDiff:
-    """What is different between two versions: columns, counts of rows, and a sample of the differences."""
+    """Compare two versions: changed columns, counts of changed rows, and a sample of the differences."""
     diff = use_cases.versions.diff(
         name,
         version_named(from_),
@@ -92,19 +94,17 @@ def read_differences(
     name: Name,
     use_cases: UseCases,
     caller: Caller,
-    streaming: Responses,
-    format: Wanted,
+    answer: Answer,
     from_: From,
     to: To = None,
     key: Key = None,
 ) -> Response:
-    """All differences between two versions, one a row, in no order: `change`, then `key`, `before` and
-    `after`; without a key `rows` and `row`."""
+    """Stream all differences between two versions, one per row, in no particular order: `change`, then `key`,
+    `before` and `after`; without a key `rows` and `row`."""
     plan = use_cases.versions.diff.plan(
         name, version_named(from_), requests.version(to), actor=caller, door=DOOR, key=_key(key)
     )
-    run = Run(use_cases, Statement(plan.rows), actor=caller, format=format)
-    return QueryResponse(run, streaming)
+    return answer.of(Statement(plan.rows))
 
 
 def _key(given: list[str] | None) -> list[str] | None:
@@ -154,13 +154,18 @@ def _summary(version: DatasetVersion) -> VersionSummary:
 
 @router.post("/restore", dependencies=[Depends(json_body)])
 async def restore_version(
-    name: Name, wanted: RestoreRequest, request: Request, use_cases: UseCases, caller: Caller, once: OnceOnly
+    name: Name,
+    wanted: RestoreRequest,
+    use_cases: UseCases,
+    caller: Caller,
+    matching: Matching,
+    once: OnceOnly,
 ) -> Version:
-    """Make an older version current again, as a new version; no file is copied. `If-Match` with the
-    dataset's ETag makes sure that nothing is undone that was written meanwhile."""
+    """Restore an older version by committing it as a new version; no file is copied. `If-Match` with the
+    ETag of the dataset guards against undoing newer commits."""
 
     def restore() -> DatasetVersion:
-        with matching(request, lambda: use_cases.datasets.get(name, actor=caller)) as seen:
+        with matching() as seen:
             return use_cases.versions.restore(
                 name,
                 version_named(wanted.version),
@@ -182,11 +187,11 @@ def list_tags(
     use_cases: UseCases,
     caller: Caller,
     paging: Paged,
-) -> TagList:
+) -> TagPage:
     """The tags of a dataset's versions, ordered by name."""
     found = use_cases.versions.list_tags(name, actor=caller)
     page, following = paging.page(found, place=lambda tag: (tag.name.key,))
-    return TagList(items=[_tag(tag) for tag in page], next=following)
+    return TagPage(items=[_tag(tag) for tag in page], next=following)
 
 
 @router.get("/tags/{tag}")
@@ -201,14 +206,14 @@ def get_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> Tag:
 
 @router.put("/tags/{tag}", dependencies=[Depends(json_body)])
 def tag_version(name: Name, tag: str, wanted: TagRequest, use_cases: UseCases, caller: Caller) -> Tag:
-    """Give a version a name, or move the name to it. A version with a tag is kept."""
+    """Tag a version, or move an existing tag to it. Tagged versions never expire."""
     at = requests.version(wanted.version)
     return _tag(use_cases.versions.tag(name, TagName(tag), at, actor=caller, message=wanted.message))
 
 
 @router.delete("/tags/{tag}", status_code=204)
 def remove_tag(name: Name, tag: str, use_cases: UseCases, caller: Caller) -> None:
-    """Forget a tag. The version stays as long as retention keeps it."""
+    """Remove a tag. Its version is kept as long as the retention policy says."""
     use_cases.versions.remove_tag(name, TagName(tag), actor=caller)
 
 
@@ -224,7 +229,7 @@ def _tag(tag: DomainTag) -> Tag:
 
 @router.get("/retention")
 def get_retention(name: Name, use_cases: UseCases, caller: Caller) -> Retention:
-    """Which versions of a dataset stay."""
+    """The retention policy of a dataset: which versions are kept."""
     found = use_cases.versions.get_retention(name, actor=caller)
     policy = found.policy
     return Retention(keep_versions=policy.keep_versions, keep_s=policy.keep_s, own=found.own)
@@ -232,7 +237,7 @@ def get_retention(name: Name, use_cases: UseCases, caller: Caller) -> Retention:
 
 @router.put("/retention", dependencies=[Depends(json_body)])
 def set_retention(name: Name, wanted: RetentionRequest, use_cases: UseCases, caller: Caller) -> Retention:
-    """Give a dataset a policy of its own. Versions that have expired do not come back."""
+    """Set a retention policy for a dataset. Versions that have expired already stay expired."""
     policy = RetentionPolicy(wanted.keep_versions, wanted.keep_s)
     use_cases.versions.set_retention(name, policy, actor=caller)
     return get_retention(name, use_cases, caller)
@@ -240,5 +245,5 @@ def set_retention(name: Name, wanted: RetentionRequest, use_cases: UseCases, cal
 
 @router.delete("/retention", status_code=204)
 def withdraw_retention(name: Name, use_cases: UseCases, caller: Caller) -> None:
-    """Keep the versions that are set for all datasets."""
+    """Remove the policy of a dataset: the policy for all datasets applies."""
     use_cases.versions.set_retention(name, None, actor=caller)

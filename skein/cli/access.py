@@ -2,22 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from control_api.options import AccessUseCases
-from flight_core.domain.access import LOCAL, Origin, Scope
-from flight_core.domain.audit import AuditFilter, Decision
-from flight_core.domain.limits import Limits
 from schemas.audit import AuditEntry, AuditPage
 from schemas.tokens import CreatedToken, Token, TokenPage, TokenRequest
 from schemas.users import User, UserPage, UserRequest
 from skein.cli.remote.client import Api, connect, path_of
-from skein.directory import DataDirectory
-from skein.settings import load_settings
-
-OPERATOR = replace(LOCAL, origin=Origin("cli"))  # who may write to the data directory
 
 
 class Desk(Protocol):
@@ -61,67 +53,13 @@ class _Remote:
         return self.api.get(AuditPage, path_of("audit"), limit=limit, **wanted).items
 
 
-@dataclass(frozen=True, slots=True)
-class _Offline:
-    access: AccessUseCases
-
-    def create_token(self, request: TokenRequest) -> CreatedToken:
-        made, secret = self.access.create_token(
-            request.name,
-            actor=OPERATOR,
-            scopes=frozenset(map(Scope, request.scopes)),
-            datasets=tuple(request.datasets),
-            expires_at=request.expires_at,
-            limits=Limits(**request.limits.model_dump()),
-        )
-        return CreatedToken(**asdict(made), token=secret)
-
-    def list_tokens(self) -> Sequence[Token]:
-        return [Token(**asdict(each)) for each in self.access.list_tokens(actor=OPERATOR)]
-
-    def revoke_token(self, token_id: str) -> None:
-        self.access.revoke_token(token_id, actor=OPERATOR)
-
-    def add_user(self, request: UserRequest) -> User:
-        user = self.access.add_user(
-            request.name,
-            password=request.password.get_secret_value(),
-            actor=OPERATOR,
-            scopes=frozenset(map(Scope, request.scopes)),
-            datasets=tuple(request.datasets),
-            limits=Limits(**request.limits.model_dump()),
-        )
-        return User(**asdict(user))
-
-    def list_users(self) -> Sequence[User]:
-        return [User(**asdict(each)) for each in self.access.list_users(actor=OPERATOR)]
-
-    def remove_user(self, name: str) -> None:
-        self.access.remove_user(name, actor=OPERATOR)
-
-    def change_password(self, name: str, password: str) -> None:
-        self.access.change_password(name, password=password, actor=OPERATOR)
-
-    def audit(self, wanted: Mapping[str, str | None], limit: int) -> Sequence[AuditEntry]:
-        from control_api.answers import audit_entry
-
-        decision = wanted["decision"]
-        chosen = AuditFilter(
-            wanted["actor"], wanted["action"], Decision(decision) if decision else None, wanted["dataset"]
-        )
-        return [audit_entry(each) for each in self.access.read_audit(chosen, actor=OPERATOR, limit=limit)]
-
-
 @contextmanager
 def desk(server: str | None, data: Path | None, *, offline: bool) -> Iterator[Desk]:
     if not offline:
         with connect(server, data) as api:
             yield _Remote(api)
         return
-    from skein.wiring.access import open_access
+    from skein.cli.offline import open_offline
 
-    settings = load_settings(data=data)
-    directory = DataDirectory(settings.data)
-    directory.prepare()
-    with open_access(settings, directory) as access:
-        yield _Offline(access)
+    with open_offline(data) as access:
+        yield access

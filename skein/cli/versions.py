@@ -2,6 +2,7 @@
 
 import json as jsonlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import typer
@@ -15,7 +16,7 @@ from schemas.versions import (
     Retention,
     RowChanges,
     Tag,
-    TagList,
+    TagPage,
     Version,
     VersionPage,
 )
@@ -28,8 +29,9 @@ _PAGE = 1000
 
 
 def show_history(api: Api, name: str, *, limit: int, json: bool) -> None:
+    path = path_of("datasets", name, "versions")
     show_items(
-        list(_history(api, name, limit)),
+        list(islice(api.items(VersionPage, path, limit=min(limit, _PAGE)), limit)),
         {
             number("version"): lambda entry: str(entry.version),
             number("rows"): lambda entry: f"{entry.rows:,}",
@@ -45,16 +47,6 @@ def show_history(api: Api, name: str, *, limit: int, json: bool) -> None:
         },
         json=json,
     )
-
-
-def _history(api: Api, name: str, limit: int) -> Iterator[HistoryEntry]:
-    page = api.get(VersionPage, path_of("datasets", name, "versions"), limit=min(limit, _PAGE))
-    while True:
-        yield from page.items[:limit]
-        limit -= len(page.items)
-        if limit <= 0 or page.next is None:
-            return
-        page = api.get(VersionPage, page.next)
 
 
 def _state(entry: HistoryEntry) -> str:
@@ -144,7 +136,7 @@ def remove_tag(api: Api, name: str, tag: str) -> None:
 
 def show_tags(api: Api, name: str, *, json: bool) -> None:
     show_items(
-        list(api.items(TagList, path_of("datasets", name, "tags"))),
+        list(api.items(TagPage, path_of("datasets", name, "tags"))),
         {
             "tag": lambda tag: tag.name,
             number("version"): lambda tag: str(tag.version),

@@ -155,7 +155,7 @@ def use_http(url: str) -> tuple[str, str]:
     with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         assert client.get("/healthz").is_success
         assert client.post("/api/v1/query", json={"sql": SQL}).is_success
-        assert client.get("/api/v1/queries", params={"sql": "SELECT 'again'"}).is_success
+        assert client.get("/api/v1/query", params={"sql": "SELECT 'again'"}).is_success
         ingestion = {"dataset": "rows", "source": {"kind": "file", "path": "rows.csv"}}
         ingested = client.post("/api/v1/ingestions", json=ingestion, headers=WAIT).json()
         derivation = {"sql": 'SELECT a FROM "rows"', "refresh": "manual"}

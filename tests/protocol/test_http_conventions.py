@@ -181,21 +181,6 @@ def test_a_parameter_that_nobody_would_look_at_is_refused(client):
 
 
 @pytest.mark.parametrize(
-    ("asked", "fault"),
-    [
-        ({"params": "[1]"}, "'params' is of no use without 'sql'"),
-        ({"sql": "SELECT 1", "state": "running"}, "'state' is of no use with 'sql'"),
-        ({"sql": "SELECT 1", "cursor": "bm9uZQ"}, "'cursor' is of no use with 'sql'"),
-        ({"door": "window"}, "door: Input should be"),
-    ],
-)
-def test_the_list_of_queries_and_sql_in_the_url_have_parameters_of_their_own(client, asked, fault):
-    refused = client.get("/api/v1/queries", params=asked)
-    assert refused.status_code in (400, 422), refused.text
-    assert fault in refused.json()["detail"]
-
-
-@pytest.mark.parametrize(
     ("preferred", "applied"),
     [
         (["wait=7"], "wait=7"),

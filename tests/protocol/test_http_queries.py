@@ -31,7 +31,7 @@ def test_both_paths_run_statements(stack, path):
 def test_a_small_read_fits_into_a_url(stack):
     asked = {"sql": "SELECT $a AS x FROM t", "params": '{"a": "ü&"}', "limit": 2}
     with stack.http(headers={"Accept": "application/x-ndjson"}) as client:
-        response = client.get("/api/v1/queries", params=asked)
+        response = client.get("/api/v1/query", params=asked)
     assert response.text == '{"x":"ü&"}\n' * 2
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["skein-query-id"]
@@ -44,13 +44,13 @@ def test_a_small_read_fits_into_a_url(stack):
         ({"sql": "DROP TABLE t"}, "statement_not_allowed"),
         ({"sql": "SELECT ?", "params": "7"}, "invalid_parameters"),
         ({"sql": "SELECT ?", "params": "[7"}, "invalid_parameters"),
-        ({"limit": 0}, "invalid_option"),
-        ({"limit": 1001}, "invalid_option"),
+        ({"sql": "SELECT 1", "state": "running"}, "invalid_request"),
+        ({}, "invalid_request"),
     ],
 )
 def test_a_url_that_asks_for_more_is_refused(stack, asked, code):
     with stack.http() as client:
-        assert client.get("/api/v1/queries", params=asked).json()["code"] == code
+        assert client.get("/api/v1/query", params=asked).json()["code"] == code
         assert client.get("/api/v1/datasets/t").status_code == 200
 
 

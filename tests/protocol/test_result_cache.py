@@ -235,7 +235,7 @@ def test_keeping_what_is_scrolled_takes_no_slot_and_ends_with_the_server(tmp_pat
         stack.write("t", ROWS)
         with stack.http(params={"sql": LONG, "limit": 3}) as client:
             for offset in (0, 7):
-                assert client.get("/api/v1/queries", params={"offset": offset}).json()["row_count"] == 3
+                assert client.get("/api/v1/query", params={"offset": offset}).json()["row_count"] == 3
         log = stack.skein.control.queries.log
         until(lambda: (OWN_DOOR, QueryState.RUNNING) in [(run.door, run.state) for run in log.list()])
         assert ask(stack, "SELECT max(i) AS m FROM t")[1].to_pylist() == [{"m": 199_999}]
@@ -253,7 +253,7 @@ def test_what_is_scrolled_and_too_large_is_computed_window_by_window(tmp_path):
         ordered = ROWS.sort_by([("g", "ascending"), ("i", "descending")])
         with stack.http(params={"sql": "SELECT i, g FROM t ORDER BY g, i DESC", "limit": 1}) as client:
             for offset in range(0, 200_000, 40_000):
-                reply = client.get("/api/v1/queries", params={"offset": offset})
+                reply = client.get("/api/v1/query", params={"offset": offset})
                 assert reply.headers["skein-cache"] == "miss"
                 assert reply.json()["rows"] == ordered.slice(offset, 1).to_pylist()
                 until(lambda: all(run.finished_at for run in log.list()))
