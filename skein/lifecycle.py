@@ -43,9 +43,9 @@ class _Stopped(BaseException):
     """A signal came before the servers were ready."""
 
 
-def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Announce) -> NoReturn:
-    """Serve until SIGINT, SIGTERM or SIGHUP, then drain, close everything and end the process; a second one
-    of the first two ends it at once.
+def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Announce) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP, then drain and close everything. A second one of the first two
+    ends the process at once, and so does time that runs out.
 
     Raises:
         InvalidOption, Conflict: it cannot start, and why.
@@ -73,9 +73,13 @@ def run(settings: Settings, roles: Set[Role], *, prepare: Prepare, announce: Ann
         if not isinstance(failure, FlightCoreError):
             logger.exception("the server failed")
         raise failure from failures
+
+
+def end_process() -> NoReturn:
+    """Once everything is closed. The interpreter would wait for threads of clients that never leave."""
     sys.stdout.flush()
     logging.shutdown()
-    os._exit(0)  # everything is closed; the interpreter would wait for threads of clients that never leave
+    os._exit(0)
 
 
 @contextmanager

@@ -359,11 +359,11 @@ def load_client_settings(**flags: object) -> ClientSettings:
 def unknown_variables() -> Mapping[str, str | None]:
     """Variables that look like settings and are none, each with the setting that comes closest."""
     known = {f"SKEIN_{name.upper()}" for model in (Settings, ClientSettings) for name in model.model_fields}
-    unknown = {name for name in os.environ if name.startswith("SKEIN_")} - known - {"SKEIN_TEST_DATA"}
+    unknown = {name for name in os.environ if name.startswith("SKEIN_")} - known
     return {
         name: next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), None)
         for name in sorted(unknown)
-        if not name.startswith("SKEIN_SECRET_")
+        if not name.removeprefix("SKEIN_").startswith(("SECRET_", "TEST_"))
     }
 
 

@@ -93,7 +93,7 @@ def _serve(roles: set[str], context: typer.Context) -> None:
             signal.signal(number, _leave)
     gc.disable()  # what is made until `run` has all of Skein stays for good: looking for garbage is in vain
     from skein.directory import Role
-    from skein.lifecycle import run
+    from skein.lifecycle import end_process, run
     from skein.logging import configure_logging
     from skein.settings import load_settings, unknown_variables
     from skein.welcome import load_demo, welcome
@@ -106,3 +106,4 @@ def _serve(roles: set[str], context: typer.Context) -> None:
     for name, nearest in unknown_variables().items():
         logger.warning("no such setting", extra={"variable": name, "did_you_mean": nearest})
     run(settings, {Role(role) for role in roles}, prepare=load_demo, announce=welcome)
+    end_process()

@@ -220,7 +220,7 @@ def test_statements_are_in_traces_only_where_a_setting_allows_it(seen, request):
         assert texts == {None}
         assert SECRET.encode() not in sent
         assert b"again" not in sent
-        assert values(seen.collector.one("GET /api/v1/queries"))["url.query"] == "REDACTED"
+        assert values(seen.collector.one("GET /api/v1/query"))["url.query"] == "REDACTED"
     else:
         assert SQL in texts
 
