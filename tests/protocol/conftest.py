@@ -1,4 +1,5 @@
-"""What tests of Flight SQL ask for. Modules about other doors have a `stack` of their own."""
+"""What tests of Flight SQL ask for. Modules about other doors have a `stack` of their own, and others a
+`client`."""
 
 import pytest
 
@@ -14,4 +15,11 @@ def stack(tmp_path_factory):
 @pytest.fixture
 def client(stack: SqlStack):
     with stack.raw() as made:
+        yield made
+
+
+@pytest.fixture
+def cursor(stack):
+    """Of ADBC, where the module's `stack` is a whole Skein."""
+    with stack.cursor() as made:
         yield made

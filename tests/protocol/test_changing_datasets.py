@@ -39,12 +39,6 @@ def change(request, stack: Stack, client, cursor):
         yield lambda sql: cursor.execute(sql).rowcount
 
 
-@pytest.fixture
-def cursor(stack):
-    with stack.cursor() as made:
-        yield made
-
-
 def _affected(info: fl.FlightInfo) -> int | None:
     return json.loads(info.app_metadata).get("affected_rows")
 

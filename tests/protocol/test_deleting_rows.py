@@ -22,12 +22,6 @@ def client(stack):
 
 
 @pytest.fixture
-def cursor(stack):
-    with stack.cursor() as cursor:
-        yield cursor
-
-
-@pytest.fixture
 def numbers(cursor, request):
     """A dataset with the numbers 0 to 9 in `n`, NULL in `m` of the odd ones, under a name of its own."""
     name = f"d{abs(hash(request.node.name))}"

@@ -28,12 +28,6 @@ def client(stack):
 
 
 @pytest.fixture
-def cursor(stack):
-    with stack.cursor() as cursor:
-        yield cursor
-
-
-@pytest.fixture
 def birds(cursor, request):
     """A dataset of twelve birds in three files, under a name of its own."""
     name = f"b{abs(hash(request.node.name))}"
