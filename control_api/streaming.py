@@ -133,7 +133,6 @@ class Run:
         return self._use_cases.queries.run(
             self._statement,
             actor=self._actor,
-            door=DOOR,
             started=lambda _: None,  # the log of queries knows how to cancel it
             query_id=self.query_id,
         )

@@ -86,7 +86,7 @@ class PlainFlight:
 
     def _carry_out(self, call: Call, command: ReadCommand, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
         outcome = self._use_cases.run_statement(
-            command.statement, actor=call.actor, door=DOOR, started=call.scope.on_cancel
+            command.statement, actor=call.actor, started=call.scope.on_cancel
         )
         return fl.FlightInfo(
             outcome.table.schema,

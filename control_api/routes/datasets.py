@@ -126,7 +126,7 @@ async def delete_rows(
         with matching() as seen:
             expected = None if seen is None else seen.version
             rows = use_cases.datasets.delete_rows(
-                name, body.where, parameters, actor=caller, door="http", expected=expected
+                name, body.where, parameters, actor=caller, expected=expected
             )
         dataset = use_cases.datasets.get(name, actor=caller)
         return wire.Deleted(dataset=dataset.name.value, deleted_rows=rows, version=dataset.version)

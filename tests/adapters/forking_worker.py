@@ -97,7 +97,7 @@ def busy(process: WholeProcess) -> bool:
 def ask(process: WholeProcess, what: str, name: str, *arguments) -> None:
     """As somebody does who was not answered, and asks again."""
     if what == "delete":
-        process.delete_rows(DatasetName(name), *arguments, actor=LOCAL, door="test")
+        process.delete_rows(DatasetName(name), *arguments, actor=LOCAL)
     else:
         version, expected = arguments
         with suppress(CommitConflict):  # it had happened

@@ -70,7 +70,7 @@ class Race:
 
     def delete(self, name: str, id: int) -> None:
         try:
-            self.process.delete_rows(DatasetName(name), f"id = {id}", actor=LOCAL, door="test")
+            self.process.delete_rows(DatasetName(name), f"id = {id}", actor=LOCAL)
         except CommitConflict:
             self.refused += 1
 

@@ -77,7 +77,7 @@ def changes(stack: Stack, writes: Iterator[int], chance: random.Random) -> list[
 
     def delete() -> None:
         sql = f"DELETE FROM datasets.{NAME} WHERE write % 5 = {chance.randint(0, 4)}"
-        deletes(Statement(sql), actor=LOCAL, door="http", started=lambda _: None)
+        deletes(Statement(sql), actor=LOCAL, started=lambda _: None)
 
     def restore() -> None:
         newest = stack.skein.control.datasets.get(NAME, actor=LOCAL).version

@@ -130,7 +130,7 @@ def test_a_statement_that_waits_for_a_slot_is_listed_and_can_be_cancelled():
 
     def wait() -> None:
         try:
-            run(Statement("CREATE TABLE t (i INT)"), actor=LOCAL, door="test", started=lambda _: None)
+            run(Statement("CREATE TABLE t (i INT)"), actor=LOCAL, started=lambda _: None)
         except Exception as failure:
             failures.append(failure)
 

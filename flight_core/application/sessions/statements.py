@@ -172,7 +172,7 @@ class AnswerInSession:
         actor: Actor,
         cancellation: Cancellation,
     ) -> Outcome:
-        run = partial(self.change_dataset.run, connection, actor=actor, door=DOOR, cancellation=cancellation)
+        run = partial(self.change_dataset.run, connection, actor=actor, cancellation=cancellation)
         if statement.one_run or statement.bindings is None:
             return run(statement.first())
         if connection.dataset_statement(statement.sql, self._lake()) is None:

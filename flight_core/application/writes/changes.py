@@ -4,8 +4,9 @@ A new version is published when its statement ends, or when the transaction that
 is committed. Until then nobody sees it, not even that transaction.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import assert_never
 
 import pyarrow as pa
 
@@ -13,13 +14,13 @@ from flight_core.application.access.rights import require_granted
 from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ports.engine import Change, Query, Session
 from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.writes.change_request import ChangeRequest
 from flight_core.application.writes.conflicts import despite_conflicts
-from flight_core.application.writes.replacing import ReplaceRows, lines_up
+from flight_core.application.writes.replacing import ReplaceRows
 from flight_core.application.writes.rows import NewRows, TakeRows
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import (
     DatasetName,
-    LakeState,
     WriteMode,
     WriteRule,
     dataset_exists,
@@ -33,7 +34,6 @@ from flight_core.domain.query import (
     IfExists,
     LoadMode,
     Outcome,
-    Parameters,
     Pins,
     Statement,
 )
@@ -60,7 +60,6 @@ class ChangeDataset:
         statement: Statement,
         *,
         actor: Actor,
-        door: str,
         cancellation: Cancellation,
         expected: int | None = None,
     ) -> Outcome | None:
@@ -75,35 +74,22 @@ class ChangeDataset:
             if found is None:
                 return None
             return self._carry_out(
-                connection,
-                found,
-                statement.parameters,
-                lake,
-                actor=actor,
-                door=door,
-                cancellation=cancellation,
-                expected=expected,
+                ChangeRequest(found, statement.parameters, connection, lake, actor, cancellation, expected)
             )
 
         once_only = connection.in_transaction or expected is not None
         return despite_conflicts(once, attempts=1 if once_only else _ATTEMPTS)
 
     def run(
-        self,
-        connection: Session,
-        statement: Statement,
-        *,
-        actor: Actor,
-        door: str,
-        cancellation: Cancellation,
+        self, connection: Session, statement: Statement, *, actor: Actor, cancellation: Cancellation
     ) -> Outcome:
         """Carry out any text, what changes datasets and what the engine runs; the last statement's outcome.
 
         Raises also as `Session.execute`."""
         for one in connection.one_by_one(statement):
-            outcome = self(
-                connection, one, actor=actor, door=door, cancellation=cancellation
-            ) or connection.execute(one, self.datasets.lake_state(), cancellation)
+            outcome = self(connection, one, actor=actor, cancellation=cancellation) or connection.execute(
+                one, self.datasets.lake_state(), cancellation
+            )
         return outcome
 
     def load(
@@ -134,64 +120,50 @@ class ChangeDataset:
         connection.change(Change(name.key, pending.commit, pending.close))
         return pending.row_count
 
-    def _carry_out(
-        self,
-        connection: Session,
-        statement: DatasetStatement,
-        parameters: Parameters,
-        lake: LakeState,
-        *,
-        actor: Actor,
-        door: str,
-        cancellation: Cancellation,
-        expected: int | None,
-    ) -> Outcome:
-        if statement.verb is DatasetVerb.DROP:
-            return self._drop(connection, statement, actor=actor)
-        if statement.verb in (DatasetVerb.DELETE, DatasetVerb.UPDATE):
-            _refuse_unseen(connection, statement)
-            pending = ReplaceRows(self.take_rows)(
-                connection,
-                statement,
-                parameters,
-                lake,
-                actor=actor,
-                door=door,
-                cancellation=cancellation,
-                expected=expected,
-            )
-            if pending.row_count == 0:
-                pending.close()
-            else:
-                connection.change(Change(statement.dataset.key, pending.commit, pending.close))
-            return _counted(pending.row_count)
-        exists = self._exists(connection, statement.dataset)
-        if statement.verb is DatasetVerb.CREATE and statement.lenient and exists:
+    def _carry_out(self, request: ChangeRequest) -> Outcome:
+        match request.statement.verb:
+            case DatasetVerb.DROP:
+                return self._drop(request)
+            case DatasetVerb.DELETE | DatasetVerb.UPDATE:
+                return self._replace(request)
+            case DatasetVerb.CREATE | DatasetVerb.INSERT:
+                return self._load(request)
+            case unknown:
+                assert_never(unknown)
+
+    def _drop(self, request: ChangeRequest) -> Outcome:
+        name = request.statement.dataset
+        if self._exists(request.connection, name):
+            drop = partial(self.drop_dataset, name, actor=request.actor)
+            request.connection.change(Change(name.key, drop, drops=True))
+        elif not request.statement.lenient:
+            raise dataset_not_found(name.value, request.lake.datasets)
+        return Outcome(pa.table({}), None)
+
+    def _replace(self, request: ChangeRequest) -> Outcome:
+        _refuse_unseen(request)
+        pending = ReplaceRows(self.take_rows)(request)
+        if pending.row_count == 0:
+            pending.close()
+        else:
+            request.connection.change(Change(request.statement.dataset.key, pending.commit, pending.close))
+        return _counted(pending.row_count)
+
+    def _load(self, request: ChangeRequest) -> Outcome:
+        statement, connection = request.statement, request.connection
+        if statement.lenient and self._exists(connection, statement.dataset):
             return Outcome(pa.table({}), 0)
-        with lines_up(statement.head_lines):
-            query = connection.plan(Statement(statement.source, parameters), lake)
-        try:
+        with request.query() as query:
             _check_columns(statement, query)
             rows = self.load(
                 connection,
                 statement.dataset,
-                NewRows(query.schema, _interrupted(query, cancellation), door, query.pins),
+                NewRows(query.schema, query, request.door, query.pins),
                 _mode_of(statement),
-                actor=actor,
-                cancellation=cancellation,
+                actor=request.actor,
+                cancellation=request.cancellation,
             )
-        finally:
-            query.close()
         return _counted(rows, query.pins)
-
-    def _drop(self, connection: Session, statement: DatasetStatement, *, actor: Actor) -> Outcome:
-        name = statement.dataset
-        if not self._exists(connection, name):
-            if not statement.lenient:
-                raise dataset_not_found(name.value, self.datasets.lake_state().datasets)
-        else:
-            connection.change(Change(name.key, lambda: self.drop_dataset(name, actor=actor), drops=True))
-        return Outcome(pa.table({}), None)
 
     def _mode(self, connection: Session, name: DatasetName, mode: LoadMode) -> WriteMode:
         exists = self._exists(connection, name)
@@ -210,12 +182,13 @@ class ChangeDataset:
         return not last[0].drops if last else self.datasets.find(name) is not None
 
 
-def _refuse_unseen(connection: Session, statement: DatasetStatement) -> None:
+def _refuse_unseen(request: ChangeRequest) -> None:
     """A transaction does not see what it has done to a dataset, and would miss rows of it."""
-    if any(change.dataset == statement.dataset.key for change in connection.waiting_changes()):
+    name, verb = request.statement.dataset, request.statement.verb
+    if any(change.dataset == name.key for change in request.connection.waiting_changes()):
         raise StatementNotAllowed(
-            f"the transaction has changed '{statement.dataset}' already, and its {statement.verb.upper()}"
-            " would not see that: commit first, or do both in one statement"
+            f"the transaction has changed '{name}' already, and its {verb.upper()} would not see that:"
+            " commit first, or do both in one statement"
         )
 
 
@@ -233,8 +206,3 @@ def _mode_of(statement: DatasetStatement) -> LoadMode:
     if statement.verb is DatasetVerb.INSERT:
         return LoadMode(create=False, if_exists=IfExists.APPEND)
     return LoadMode(create=True, if_exists=IfExists.REPLACE if statement.replace else IfExists.FAIL)
-
-
-def _interrupted(query: Query, cancellation: Cancellation) -> Iterator[pa.RecordBatch]:
-    with cancellation.interrupting(query.cancel):
-        yield from query

@@ -7,8 +7,8 @@ from flight_core.application.access.rights import get_seen, require, require_ung
 from flight_core.application.ports.engine import QueryEngine
 from flight_core.application.queries.admission import Admission
 from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.writes.change_request import lines_up
 from flight_core.application.writes.changes import ChangeDataset
-from flight_core.application.writes.replacing import lines_up
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidSql
@@ -39,7 +39,6 @@ class DeleteRows:
         parameters: Parameters = (),
         *,
         actor: Actor,
-        door: str,
         cancellation: Cancellation | None = None,
         expected: int | None = None,
     ) -> int:
@@ -58,7 +57,6 @@ class DeleteRows:
                 session,
                 Statement(sql, parameters),
                 actor=actor,
-                door=door,
                 cancellation=cancellation,
                 expected=expected,
             )

@@ -1,21 +1,18 @@
 """DELETE and UPDATE: rows of a dataset that SQL finds go, or others come in their place."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
 
-from flight_core.application.ports.engine import Query, Session
-from flight_core.application.queries.cancellation import Cancellation
+from flight_core.application.ports.engine import Query
+from flight_core.application.writes.change_request import ChangeRequest
 from flight_core.application.writes.open_write import Replaced
 from flight_core.application.writes.rows import NewRows, PendingRows, TakeRows
-from flight_core.domain.access import Actor
-from flight_core.domain.dataset import LakeEntry, LakeState, WriteMode, WriteRule, dataset_not_found
+from flight_core.domain.dataset import WriteMode, WriteRule, dataset_not_found
 from flight_core.domain.errors import InvalidSql
-from flight_core.domain.query import PLACE_COLUMNS, DatasetStatement, DatasetVerb, Parameters, Statement
+from flight_core.domain.query import PLACE_COLUMNS, DatasetVerb
 
 pc: Any = pyarrow.compute  # the stubs lack functions
 
@@ -24,79 +21,53 @@ _FILE_BITS = 32  # of where a row is, those above tell the file
 
 @dataclass(frozen=True, slots=True)
 class ReplaceRows:
-    """Find the rows that a DELETE or an UPDATE names, in the version that `lake` has, and what they become.
+    """Find the rows that a DELETE or an UPDATE names, and what they become.
 
-    Nothing is left pending where there are none. With `expected` the commit goes on top of that version only.
-    Raises as `Session.plan` and `TakeRows`, and:
+    Nothing is left pending where there are none. Raises as `ChangeRequest.query` and `TakeRows`, and:
         DatasetNotFound
         InvalidSql: an UPDATE has several rows for one.
     """
 
     take_rows: TakeRows
 
-    def __call__(
-        self,
-        connection: Session,
-        statement: DatasetStatement,
-        parameters: Parameters,
-        lake: LakeState,
-        *,
-        actor: Actor,
-        door: str,
-        cancellation: Cancellation,
-        expected: int | None = None,
-    ) -> PendingRows:
-        entry = lake.datasets.get(statement.dataset.key)
+    def __call__(self, request: ChangeRequest) -> PendingRows:
+        statement, datasets = request.statement, request.lake.datasets
+        entry = datasets.get(statement.dataset.key)
         if entry is None:
-            raise dataset_not_found(statement.dataset.value, lake.datasets)
-        with lines_up(statement.head_lines):
-            source = Statement(statement.source, parameters, placed=statement.dataset.key)
-            query = connection.plan(source, lake)
-        try:
-            with cancellation.interrupting(query.cancel):
-                replaced = Replaced(entry.ref, statement.condition, statement.columns, expected)
-                if statement.verb is DatasetVerb.DELETE:
-                    return self._delete(entry, query, replaced, actor, door, cancellation)
-                return self._update(entry, query, replaced, actor, door, cancellation)
-        finally:
-            query.close()
+            raise dataset_not_found(statement.dataset.value, datasets)
+        replaced = Replaced(entry.ref, statement.condition, statement.columns, request.expected)
+        with request.query(placed=True) as query:
+            if statement.verb is DatasetVerb.DELETE:
+                return self._delete(request, query, replaced)
+            return self._update(request, query, replaced)
 
-    def _delete(
-        self,
-        entry: LakeEntry,
-        query: Query,
-        replaced: Replaced,
-        actor: Actor,
-        door: str,
-        cancellation: Cancellation,
-    ) -> PendingRows:
-        rule = WriteRule(WriteMode.DELETE)
-        write = self.take_rows.open_write(entry.name, None, rule, actor=actor, source=door, replaced=replaced)
+    def _delete(self, request: ChangeRequest, query: Query, replaced: Replaced) -> PendingRows:
+        write = self.take_rows.open_write(
+            request.statement.dataset,
+            None,
+            WriteRule(WriteMode.DELETE),
+            actor=request.actor,
+            source=request.door,
+            replaced=replaced,
+        )
         try:
-            for _ in replaced.without_places(cancellation.heeded(query)):
+            for _ in replaced.without_places(request.cancellation.heeded(query)):
                 pass
         except BaseException:
             write.close()
             raise
         return PendingRows(sum(batch.num_rows for batch in replaced.places), write.commit, write.close)
 
-    def _update(
-        self,
-        entry: LakeEntry,
-        query: Query,
-        replaced: Replaced,
-        actor: Actor,
-        door: str,
-        cancellation: Cancellation,
-    ) -> PendingRows:
+    def _update(self, request: ChangeRequest, query: Query, replaced: Replaced) -> PendingRows:
+        name = request.statement.dataset
         columns = pa.schema([field for field in query.schema if field.name not in PLACE_COLUMNS])
-        rows = NewRows(columns, replaced.without_places(query), door, query.pins, replaced=replaced)
+        rows = NewRows(columns, replaced.without_places(query), request.door, query.pins, replaced=replaced)
         rule = WriteRule(WriteMode.UPDATE)
-        pending = self.take_rows(entry.name, rows, rule, actor=actor, cancellation=cancellation)
+        pending = self.take_rows(name, rows, rule, actor=request.actor, cancellation=request.cancellation)
         if _repeats(replaced):
             pending.close()
             raise InvalidSql(
-                f"the UPDATE has several new rows for one of '{entry.name}'; let FROM have one row for each"
+                f"the UPDATE has several new rows for one of '{name}'; let FROM have one row for each"
             )
         return pending
 
@@ -113,19 +84,3 @@ def _repeats(replaced: Replaced) -> bool:
     if pc.all(pc.less(numbers[:-1], numbers[1:])).as_py():
         return False
     return bool(pc.count_distinct(numbers).as_py() < len(numbers))
-
-
-@contextmanager
-def lines_up(count: int) -> Iterator[None]:
-    """What is wrong is told where it is in the text that somebody wrote, which had that many lines put before
-    it; what is in those, without a place."""
-    try:
-        yield
-    except InvalidSql as failure:
-        line = failure.details.get("line")
-        if not isinstance(line, int):
-            raise
-        if line <= count:
-            raise InvalidSql(failure.message.partition(f" (line {line}")[0]) from None
-        message = failure.message.replace(f"(line {line}", f"(line {line - count}")
-        raise InvalidSql(message, **{**failure.details, "line": line - count}) from None

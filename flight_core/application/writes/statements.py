@@ -32,22 +32,19 @@ class RunStatement:
         statement: Statement,
         *,
         actor: Actor,
-        door: str,
         started: Callable[[Callable[[], None]], None],
         query_id: str | None = None,
     ) -> Outcome:
         require(actor, Scope.WRITE)
         require_unguarded(actor)
         cancellation = Cancellation()
-        record = self.log.record(statement.sql, actor=actor, door=door, query_id=query_id)
+        record = self.log.record(statement.sql, actor=actor, door=actor.origin.door, query_id=query_id)
         with self.log.until_open(record, cancellation.request):
             started(cancellation.request)
             with self.admission.slot(cancellation.check), closing(self.engine.open_session()) as session:
                 record.state = QueryState.RUNNING
                 self.log.measure(record, session)
-                outcome = self.change_dataset.run(
-                    session, statement, actor=actor, door=door, cancellation=cancellation
-                )
+                outcome = self.change_dataset.run(session, statement, actor=actor, cancellation=cancellation)
             record.pins = outcome.pins
             record.rows = outcome.table.num_rows
             record.size_bytes = outcome.table.nbytes
