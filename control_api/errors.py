@@ -39,6 +39,7 @@ from flight_core.domain.errors import (
     UnsupportedType,
     VersionExpired,
 )
+from flight_core.domain.system_errors import system_failure
 from schemas.errors import PROBLEM_MEDIA_TYPE, PROBLEM_TYPES, FieldError, Problem
 
 RETRY_AFTER_S = 2
@@ -131,6 +132,8 @@ def problem_response(scope: Scope, error: Exception) -> Response:
             return _invalid(scope, error)
         case HTTPException():
             return _unrouted(scope, error)
+    if failure := system_failure(error):
+        return problem_response(scope, failure)
     return _respond(scope, 500, "internal_error", "internal error; the server's log tells more")
 
 

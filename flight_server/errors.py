@@ -25,6 +25,7 @@ from flight_core.domain.errors import (
     Unauthenticated,
     Unsupported,
 )
+from flight_core.domain.system_errors import system_failure
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,9 @@ def flight_errors() -> Iterator[None]:
         raise
     except FlightCoreError as error:
         raise to_wire(error) from None
-    except Exception:
+    except Exception as error:
+        if failure := system_failure(error):
+            raise to_wire(failure) from None
         reference = uuid4().hex[:12]
         logger.exception("unexpected failure", extra={"reference": reference})
         failure = FlightCoreError(f"internal error; the server's log tells more under {reference}")

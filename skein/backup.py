@@ -4,7 +4,6 @@ The order makes a copy whole: the catalog, then the logs, then the files. Files 
 before the log names them; a catalog that is behind the logs is brought up to date when a server starts.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from flight_core.adapters.catalog.datasets import SqlDatasetRepository
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import Conflict, FlightCoreError, InvalidOption, OutOfDisk, UnreadableData
+from flight_core.domain.system_errors import system_failure
 from flight_core.infrastructure.database import DAMAGED, Database
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions, open_database
 from skein.directory import DataDirectory
@@ -118,8 +118,8 @@ def _room_for(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        codes = getattr(error, "errno", None), getattr(error, "sqlite_errorcode", None)
-        if codes[0] in (errno.ENOSPC, errno.EDQUOT) or codes[1] == sqlite3.SQLITE_FULL:
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if full or isinstance(system_failure(error), OutOfDisk):
             raise OutOfDisk(
                 f"no room is left on the disk of '{target}', or on that of temporary files; make room, and"
                 " run this again"

@@ -11,7 +11,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flight_core.domain.errors import FlightCoreError, OutOfDisk
+from flight_core.domain.errors import FlightCoreError
+from flight_core.domain.system_errors import system_failure
 from skein.cli.commands.audit import audit
 from skein.cli.commands.backups import backup
 from skein.cli.commands.catalog import catalog, datasets, delete, describe, drop, edit
@@ -122,13 +123,11 @@ def _status(arguments: list[str]) -> int:
 
 def _of_system(error: OSError) -> Exception:
     """Disks and files that cannot be used are no bug."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutOfDisk("a disk is full; make room and try again")
     if error.filename and (isinstance(error, PermissionError) or error.errno == errno.EROFS):
         return CliError(
             "unusable_file", f"'{error.filename}' cannot be used: {error.strerror}; see whom it belongs to"
         )
-    return CliError("internal_error", _bug(error))
+    return system_failure(error) or CliError("internal_error", _bug(error))
 
 
 def _bug(error: Exception) -> str:

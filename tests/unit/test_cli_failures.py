@@ -66,7 +66,10 @@ def test_control_characters_are_written_out():
             PermissionError(errno.EACCES, "Permission denied", "/data/lake"),
             "error: [unusable_file] '/data/lake' cannot be used: Permission denied; see whom it belongs to",
         ),
-        (OSError(errno.ENOSPC, "No space left on device"), "error: [out_of_disk] a disk is full; make room"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "error: [out_of_disk] the disk is full; make room",
+        ),
         (OSError(errno.EBADF, "Bad file descriptor"), "error: [internal_error] OSError: [Errno 9]"),
     ],
 )

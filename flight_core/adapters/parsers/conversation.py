@@ -12,11 +12,13 @@ import psutil
 
 from flight_core.application.ports.sources import Report
 from flight_core.domain.errors import (
+    DependencyFailed,
     FlightCoreError,
     InvalidContract,
     InvalidOption,
     LimitExceeded,
     OutOfDisk,
+    ResourceExhausted,
     SchemaMismatch,
     UnknownFormat,
     UnreadableData,
@@ -27,10 +29,12 @@ from flight_core.domain.job import Phase, Progress
 _FAILURES: Mapping[str, type[FlightCoreError]] = {
     failure.code: failure
     for failure in (
+        DependencyFailed,
         InvalidContract,
         InvalidOption,
         LimitExceeded,
         OutOfDisk,
+        ResourceExhausted,
         SchemaMismatch,
         UnknownFormat,
         UnreadableData,

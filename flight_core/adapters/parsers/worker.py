@@ -3,7 +3,6 @@
 """
 
 import base64
-import errno
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -43,7 +42,8 @@ from flight_core.adapters.parsers.output import Target
 from flight_core.adapters.parsers.sniffing import Content, content_of, head
 from flight_core.adapters.parsers.text import TextFile
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
-from flight_core.domain.errors import FlightCoreError, OutOfDisk, UnknownFormat, UnreadableData
+from flight_core.domain.errors import FlightCoreError, UnknownFormat, UnreadableData
+from flight_core.domain.system_errors import system_failure
 
 _COLUMNAR = {"parquet": parse_parquet, "arrow": parse_arrow, "avro": parse_avro}
 
@@ -273,8 +273,8 @@ def _answer(request: Request, meter: Meter) -> dict[str, object]:
         return _error(error)
     except BaseException as error:
         _print_traceback()
-        if _disk_is_full(error):
-            return _error(OutOfDisk("the disk is full; free some space, or ingest less at a time"))
+        if failure := system_failure(error):
+            return _error(failure)
         return {"error": {"code": FlightCoreError.code, "message": type(error).__name__, "details": {}}}
 
 
@@ -285,10 +285,6 @@ def _print_traceback() -> None:
 
 def _error(error: FlightCoreError) -> dict[str, object]:
     return {"error": {"code": error.code, "message": error.message, "details": dict(error.details)}}
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
 
 
 def _request(message: dict[str, Any]) -> Request:

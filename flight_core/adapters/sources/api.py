@@ -13,7 +13,6 @@ import anyio.to_thread
 import httpx
 
 from flight_core.adapters.sources.api_call import ApiCall, in_query, parsed_call
-from flight_core.adapters.sources.disk import full_disk_told
 from flight_core.adapters.sources.pages import (
     Json,
     PageAnswer,
@@ -38,6 +37,7 @@ from flight_core.domain.errors import InvalidSource, LimitExceeded, SourceNotAll
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
+from flight_core.domain.system_errors import system_errors
 
 MAX_PAGE_BYTES = 32 << 20
 
@@ -237,7 +237,7 @@ class _Run:
         limit = self._web.options.max_bytes
         if self.size_bytes + len(lines) > limit:
             raise LimitExceeded(f"{self.label} is larger than {limit} bytes; raise SKEIN_INGEST_MAX_BYTES")
-        with full_disk_told(), self.path.open("ab") as file:
+        with system_errors(), self.path.open("ab") as file:
             file.write(lines)
         self.digest.update(lines)
         self.size_bytes += len(lines)

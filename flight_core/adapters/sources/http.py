@@ -12,7 +12,6 @@ from pathlib import Path
 import anyio.to_thread
 import httpx
 
-from flight_core.adapters.sources.disk import full_disk_told
 from flight_core.adapters.sources.fields import fields_of
 from flight_core.adapters.sources.web import (
     HttpSourceOptions,
@@ -35,6 +34,7 @@ from flight_core.domain.errors import (
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.job import Phase, Progress
 from flight_core.domain.source_state import SourceState
+from flight_core.domain.system_errors import system_errors
 
 MAX_URLS = 1000
 
@@ -226,7 +226,7 @@ class _Download:
                 await self._report(Progress(Phase.FETCHING, before + self.received, total))
 
     def _take(self, write: Callable[[bytes], int], chunk: bytes) -> None:
-        with full_disk_told():
+        with system_errors():
             write(chunk)
         for digest in self._digests.values():
             digest.update(chunk)

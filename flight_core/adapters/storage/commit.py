@@ -25,12 +25,13 @@ from deltalake.exceptions import DeltaError
 
 from flight_core.adapters.storage.changes import Change
 from flight_core.adapters.storage.log import NOTE, Commit, CommitLog, LiveFile, log_file
-from flight_core.adapters.storage.parquet import DataFile, disk_errors, sync
+from flight_core.adapters.storage.parquet import DataFile, sync
 from flight_core.adapters.storage.staged import StagedFiles
 from flight_core.adapters.storage.statistics import delta_statistics, summarize
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.dataset import DatasetVersion
 from flight_core.domain.errors import CommitConflict
+from flight_core.domain.system_errors import system_errors
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class Committing:
 
     def _move(self) -> None:
         """Move the files to where the log entry says they are, and sync that to disk."""
-        with disk_errors():
+        with system_errors():
             sync(self._folder)
             if self._folder != self._files:
                 self._folder.touch()  # sweeps go by the time of the last change
@@ -170,7 +171,7 @@ class Committing:
         lines = [json.dumps(action) for action in self._actions(base, live, added, moment_ms)]
         draft = self._staged.folder.parent / "entry.json"
         entry = log_file(self._table, 0 if base is None else base.ref.version + 1)
-        with disk_errors():
+        with system_errors():
             draft.write_text("\n".join(lines), encoding="utf-8")
             sync(draft)
             entry.parent.mkdir(exist_ok=True)

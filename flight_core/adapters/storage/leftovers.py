@@ -17,7 +17,8 @@ from itertools import groupby
 from pathlib import Path
 
 from flight_core.adapters.storage.log import Commit, LiveFile
-from flight_core.adapters.storage.parquet import disk_errors, sync
+from flight_core.adapters.storage.parquet import sync
+from flight_core.domain.system_errors import system_errors
 
 _LIST = "_vacuumed.json"
 _LOCK = "_vacuum.lock"
@@ -73,7 +74,7 @@ class VacuumedVersions:
         both = self.of(dataset_id) | frozenset(numbers)
         path = self._root / dataset_id / _LIST
         draft = path.with_suffix(".draft")
-        with disk_errors():
+        with system_errors():
             draft.write_text(json.dumps(_pairs(both)), encoding="utf-8")
             sync(draft)
             draft.rename(path)

@@ -4,7 +4,6 @@ In measurements row groups of 61,440 rows scanned fastest, and they keep open st
 groups in a file hardly matters for scans.
 """
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flight_core.domain.errors import DependencyFailed, OutOfDisk, UnreadableData
+from flight_core.domain.errors import UnreadableData
+from flight_core.domain.system_errors import system_errors
 
 GROUP_ROWS = 61_440
 DICTIONARY_BYTES = 64 << 10  # for a column chunk; larger dictionaries make files larger and scans slower
@@ -57,7 +57,7 @@ class PartWriter:
         Raises:
             OutOfDisk
         """
-        with disk_errors():
+        with system_errors():
             if self._writer is None:
                 self._open()
             assert self._writer is not None
@@ -70,7 +70,7 @@ class PartWriter:
 
     def close(self, *, at_least_one: bool = False) -> Sequence[DataFile]:
         """The finished files, synced to disk."""
-        with disk_errors():
+        with system_errors():
             if at_least_one and self._writer is None and not self._files:
                 self._open()
             self._finish()
@@ -164,23 +164,6 @@ def nan_columns(batch: pa.RecordBatch) -> set[str]:
         for field, column in zip(batch.schema, batch.columns, strict=True)
         if pa.types.is_floating(field.type) and pc.any(pc.is_nan(column)).as_py()
     }
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """
-    Raises:
-        OutOfDisk: the disk or the quota is full.
-        DependencyFailed: the disk is read-only.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            raise OutOfDisk("the disk that holds the lake is full; make room and try again") from error
-        if error.errno == errno.EROFS:
-            raise DependencyFailed("the disk that holds the lake is read-only; make it writable") from error
-        raise
 
 
 def sync(path: Path) -> None:

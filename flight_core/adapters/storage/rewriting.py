@@ -17,12 +17,13 @@ import pyarrow.compute
 
 from flight_core.adapters.storage.fitting import Fit
 from flight_core.adapters.storage.log import LiveFile
-from flight_core.adapters.storage.parquet import DataFile, ParquetSource, PartWriter, disk_errors
+from flight_core.adapters.storage.parquet import DataFile, ParquetSource, PartWriter
 from flight_core.adapters.storage.staged import RowGroupBuffer
 from flight_core.adapters.storage.statistics import may_share_values, summarize, summarize_all
 from flight_core.adapters.storage.types import AnyArray
 from flight_core.application.ports.storage import OnStep, RowFinder
 from flight_core.domain.errors import CommitConflict
+from flight_core.domain.system_errors import system_errors
 
 pc: Any = pyarrow.compute  # the stubs lack functions
 
@@ -141,7 +142,7 @@ class RewrittenFiles:
         """Rewrite the files on all cores. What `on_rows` raises stops all of them."""
         if not files:
             return
-        with disk_errors():
+        with system_errors():
             folder.mkdir(exist_ok=True)
         steps: SimpleQueue[int] = SimpleQueue()
         stopped = threading.Event()

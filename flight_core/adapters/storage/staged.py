@@ -16,7 +16,6 @@ from flight_core.adapters.storage.parquet import (
     DataFile,
     ParquetSource,
     PartWriter,
-    disk_errors,
     file_name,
     finished,
     sync,
@@ -25,6 +24,7 @@ from flight_core.adapters.storage.types import stored_schema
 from flight_core.application.ports.storage import OnStep
 from flight_core.domain.dataset import DatasetVersion, VersionRef, WriteRule
 from flight_core.domain.errors import SchemaMismatch
+from flight_core.domain.system_errors import system_errors
 
 ATTACHMENT = "_attachment"
 
@@ -98,7 +98,7 @@ class DeltaStagedWrite:
         self._fit(schema)
 
     def open(self) -> None:
-        with disk_errors():
+        with system_errors():
             self._finished.mkdir(parents=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -124,7 +124,7 @@ class DeltaStagedWrite:
         return sum(batch.num_rows for batch in self._removed.batches)
 
     def attach(self, file: Path) -> None:
-        with disk_errors():
+        with system_errors():
             target = self._finished / ATTACHMENT
             shutil.copyfile(file, target)
             sync(target)
@@ -205,7 +205,7 @@ class DeltaStagedWrite:
         """Move the file into the write unchanged, after the rows so far."""
         self._finish_writing()
         target = self._finished / file_name(len(self._files))
-        with disk_errors():
+        with system_errors():
             source.path.rename(target)
             self._files.append(finished(target, source.row_count, nan_columns))
         self._row_count += source.row_count

@@ -3,7 +3,6 @@
 The size of the file is the offset, so nothing is lost when the process dies.
 """
 
-import errno
 import json
 import os
 import re
@@ -16,12 +15,12 @@ from io import FileIO
 from pathlib import Path
 
 from flight_core.domain.errors import (
-    DependencyFailed,
     OffsetMismatch,
     OutOfDisk,
     UploadFinished,
     UploadNotFound,
 )
+from flight_core.domain.system_errors import system_errors
 from flight_core.domain.upload import Upload
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -46,7 +45,7 @@ class FolderUploadStore:
                     f"the upload has {upload.size_bytes} bytes and the server's disk has {free_bytes} left;"
                     " free some space"
                 )
-            with _disk():
+            with system_errors():
                 (folder / _DATA).touch()
                 _write_note(folder, upload)
         except BaseException:
@@ -95,11 +94,11 @@ class FolderUploadStore:
                 with self._lock:
                     if self._writers.get(upload_id) is writer:
                         del self._writers[upload_id]
-                with _disk():
+                with system_errors():
                     os.fsync(file.fileno())
 
     def save(self, upload: Upload) -> None:
-        with _disk():
+        with system_errors():
             _write_note(self._existing(upload.id), upload)
 
     def path(self, upload_id: str) -> Path:
@@ -144,7 +143,7 @@ class _Writer:
             )
 
     def write(self, data: bytes | bytearray) -> None:
-        with self._held(), _disk(), memoryview(data) as rest:
+        with self._held(), system_errors(), memoryview(data) as rest:
             done = 0
             while done < len(rest):
                 done += self._file.write(rest[done:])
@@ -154,7 +153,7 @@ class _Writer:
             self._file.truncate(offset)
 
     def complete(self, upload: Upload) -> None:
-        with self._held(), _disk():
+        with self._held(), system_errors():
             _write_note(self._folder, upload)
 
     @contextmanager
@@ -187,17 +186,3 @@ def _not_found(upload_id: str) -> UploadNotFound:
         f"upload '{upload_id[:64]}' does not exist, has expired or has been ingested; begin another",
         id=upload_id[:64],
     )
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfDisk(
-                "the server's disk is full; free some space, then go on with the upload"
-            ) from None
-        if error.errno == errno.EROFS:
-            raise DependencyFailed("the server's disk is read-only; make it writable, then go on") from None
-        raise

@@ -1,6 +1,5 @@
 """Running jobs: claim one, hold its lease, run it, store how it ended."""
 
-import errno
 import itertools
 import logging
 import shutil
@@ -23,32 +22,17 @@ from flight_core.application.ports.tracing import UNTRACED, Fields, Span, Tracer
 from flight_core.domain.errors import (
     AttemptsExhausted,
     Conflict,
-    DependencyFailed,
     FlightCoreError,
     IngestionNotFound,
-    OutOfDisk,
-    ResourceExhausted,
 )
 from flight_core.domain.job import Job, JobState, LogLevel, Maintenance, Task
 from flight_core.domain.repositories.events import EventRepository
 from flight_core.domain.repositories.jobs import JobRepository
+from flight_core.domain.system_errors import system_failure
 
 logger = logging.getLogger(__name__)
 
 _INTERNAL = (FlightCoreError.code, "internal error; the server's log has it under this job's id")
-_FULL = (OutOfDisk.code, "the disk of the data directory is full; make room and try again")
-_READ_ONLY = (DependencyFailed.code, "the disk of the data directory is read-only; make it writable")
-_TOO_MANY_FILES = (
-    ResourceExhausted.code,
-    "the server has as many files and connections open as its system allows (`ulimit -n`); try again",
-)
-_SYSTEM: Mapping[int | None, tuple[str, str]] = {
-    errno.EMFILE: _TOO_MANY_FILES,
-    errno.ENFILE: _TOO_MANY_FILES,
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EROFS: _READ_ONLY,
-}
 _UNTOLD = 0.2  # the part of a job's time, at most, of which nobody knows yet
 _GIVEN_UP = (
     "the server ended {} times while this job ran, which may be why; see its log and whether the machine has"
@@ -234,12 +218,12 @@ class JobWorker:
             failed = self._failed(lease, error.code, error.message)
             return self._runners[failed.task].explained(failed, error)
         except Exception as error:
-            known = _SYSTEM.get(getattr(error, "errno", None))
-            if known is None:
+            failure = system_failure(error)
+            if failure is None:
                 logger.exception("job failed", extra=lease.context)
-            else:
-                logger.warning("job failed", extra={**lease.context, "error": str(error)})
-            return self._failed(lease, *(known or _INTERNAL))
+                return self._failed(lease, *_INTERNAL)
+            logger.warning("job failed", extra={**lease.context, "error": str(error)})
+            return self._failed(lease, failure.code, failure.message)
         if outcome is not None:
             return self._succeeded(lease, outcome)
         if lease.cancelled:

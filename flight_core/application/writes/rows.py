@@ -1,7 +1,6 @@
 """Rows that clients send: into a dataset as they are, or by way of a check where it has a contract."""
 
 import asyncio
-import errno
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -26,11 +25,12 @@ from flight_core.application.writes.open_write import OpenWrite, Replaced
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteRule
-from flight_core.domain.errors import OutOfDisk, StatementNotAllowed
+from flight_core.domain.errors import StatementNotAllowed
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
 from flight_core.domain.query import Pins
 from flight_core.domain.repositories.contracts import ContractRepository
+from flight_core.domain.system_errors import system_errors
 
 _SPOOL_FORMAT = "arrow"
 _PATIENCE_S = 0.2
@@ -192,15 +192,14 @@ def _spool(rows: NewRows, path: Path) -> int:
     """How many rows there are."""
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     row_count = 0
-    try:
-        with path.open("wb") as file, pa.ipc.new_stream(file, rows.schema, options=options) as writer:
-            for batch in rows.batches:
-                writer.write_batch(batch)
-                row_count += batch.num_rows
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OutOfDisk("the disk is full; free some space, or write less at a time") from None
-        raise
+    with (
+        system_errors(),
+        path.open("wb") as file,
+        pa.ipc.new_stream(file, rows.schema, options=options) as writer,
+    ):
+        for batch in rows.batches:
+            writer.write_batch(batch)
+            row_count += batch.num_rows
     return row_count
 
 

@@ -26,6 +26,7 @@ from flight_core.domain.errors import (
     TransactionFailed,
     Unsupported,
 )
+from flight_core.domain.system_errors import named_system_failure
 
 logger = logging.getLogger(__name__)
 
@@ -95,18 +96,6 @@ _MEANWHILE = (
 # Kind of error ("": any), a part of its text, and the failure and message for it.
 _BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
     (
-        "",
-        "No space left on device",
-        OutOfDisk,
-        "the disk of the data directory is full; make room and try again",
-    ),
-    (
-        "IO",
-        "Too many open files",
-        ResourceExhausted,
-        "the server has as many files and connections open as its system allows (`ulimit -n`); try again",
-    ),
-    (
         "IO",
         "temp_directory",
         OutOfDisk,
@@ -128,6 +117,7 @@ _BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
         "the result has types nested deeper than Arrow can carry; cast them to text",
     ),
 )
+_OF_DATA = ("Conversion", "Invalid Input")  # kinds of errors whose texts are those of values
 _KIND = re.compile(r"^\s*(?:Error: )?([A-Za-z ]+?) (?:Error|Exception): ?")
 _POSITION = re.compile(r"\s*\n\s*LINE (\d+): (\.\.\.)?([^\n]*)\n( *)\^+\s*$")
 _NO_TABLE = re.compile(r"Table with name (.+?) does not exist!(?:\s*Did you mean (.+?)\?)?", re.DOTALL)
@@ -182,6 +172,8 @@ def translate(class_name: str, text: str, sql: str = "") -> FlightCoreError:
     body, details = _without_position(body, sql)
     if failure is InvalidSql:
         return _invalid_sql(body, details)
+    if kind not in _OF_DATA and (refused := named_system_failure(body)):
+        return refused
     for of_kind, fragment, meant, message in _BY_TEXT:
         if of_kind in (kind, "") and fragment in body:
             return meant(message)

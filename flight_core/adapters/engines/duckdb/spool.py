@@ -1,6 +1,5 @@
 """Keeping the rest of a result, so that its connection is free for the next statement."""
 
-import errno
 import tempfile
 from io import BufferedRandom
 from itertools import chain
@@ -9,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flight_core.domain.errors import OutOfDisk
+from flight_core.domain.system_errors import system_errors
 
 MEMORY_BYTES = 64 << 20
 DISK_BYTES = 20 << 30
@@ -60,16 +60,11 @@ class Spool:
 
     @staticmethod
     def _write(file: BufferedRandom, first: pa.RecordBatch, reader: pa.RecordBatchReader) -> None:
-        try:
-            with pa.ipc.new_stream(file, reader.schema) as writer:
-                for batch in chain([first], reader):
-                    writer.write_batch(batch)
-                    if file.tell() > DISK_BYTES:
-                        raise OutOfDisk(_TOO_MUCH)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise OutOfDisk(_TOO_MUCH) from None
-            raise
+        with system_errors(), pa.ipc.new_stream(file, reader.schema) as writer:
+            for batch in chain([first], reader):
+                writer.write_batch(batch)
+                if file.tell() > DISK_BYTES:
+                    raise OutOfDisk(_TOO_MUCH)
 
 
 _TOO_MUCH = (

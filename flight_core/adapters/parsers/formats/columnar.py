@@ -25,6 +25,7 @@ from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ColumnarOptions
 from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, Target, write_parquet
 from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
+from flight_core.domain.system_errors import system_failure
 
 _FILE_MAGIC = b"ARROW1"
 _MAX_PRECISION = 38
@@ -378,6 +379,6 @@ def damage_of(file: ColumnarFile, what: str) -> Iterator[None]:
             f"{file.label} and the other files differ in the types of columns; ingest them one by one"
         ) from error
     except _DAMAGE as error:
-        if "No space left" in str(error):
+        if system_failure(error):
             raise
         raise UnreadableData(f"{file.label} cannot be read as {what}: it is truncated or damaged") from error

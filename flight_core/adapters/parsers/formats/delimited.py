@@ -29,6 +29,7 @@ from flight_core.adapters.parsers.output import RowCounter, Target, write_parque
 from flight_core.adapters.parsers.text import TextFile
 from flight_core.domain.contract import RAGGED_MARK
 from flight_core.domain.errors import UnreadableData
+from flight_core.domain.system_errors import system_failure
 
 SAMPLE_ROWS = 10_000
 
@@ -170,7 +171,7 @@ def _translated() -> Iterator[None]:
     except pl.exceptions.InvalidOperationError as error:
         raise _Misfit from error
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
-        if "No space left" in str(error):
+        if system_failure(error):
             raise
         raise _Malformed from error
 

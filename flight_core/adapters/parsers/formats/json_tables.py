@@ -42,6 +42,7 @@ from flight_core.adapters.parsers.output import RowCounter, Target, write_parque
 from flight_core.adapters.parsers.sniffing import head
 from flight_core.adapters.parsers.text import TextFile, as_series, as_utf8, in_parallel, line_chunks
 from flight_core.domain.errors import LimitExceeded, UnreadableData
+from flight_core.domain.system_errors import system_failure
 
 MAX_COLUMNS = 10_000
 
@@ -280,6 +281,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        if "No space left" in str(error):
+        if system_failure(error):
             raise
         raise _Difficult from error
