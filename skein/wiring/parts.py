@@ -98,15 +98,15 @@ def open_parts(settings: Settings, directory: DataDirectory, roles: Set[Role], s
             Publish(catalog.datasets, utc_now),
             new_id,
             catalog.derivations,
-            engine.has_own_table if Role.FLIGHT in roles else _has_own_table(engine, catalog.own_tables),
+            _has_own_table(engine, None if Role.FLIGHT in roles else catalog.own_tables),
         ),
         wakeup=Wakeup(),
     )
 
 
-def _has_own_table(engine: DuckDbEngine, others: OwnTableRepository) -> Callable[[str], bool]:
-    """Whether there is one in the memory of this process, or in the one that serves Flight."""
-    return lambda name: engine.has_own_table(name) or others.has(name)
+def _has_own_table(engine: DuckDbEngine, others: OwnTableRepository | None) -> Callable[[str], bool]:
+    """Looks in this process, and in what another one that serves Flight has told to `others`."""
+    return lambda name: name.lower() in engine.own_tables() or (others is not None and others.has(name))
 
 
 def find_version(parts: Parts) -> FindVersion:

@@ -92,11 +92,9 @@ class QueryEngine(Protocol):
 
     def open_session(self) -> "Session": ...
 
-    def has_own_table(self, name: str) -> bool:
-        """Whether everybody who names no schema finds a table or view of the users' under the name."""
-
     def own_tables(self) -> frozenset[str]:
-        """The names, in lower case, for which that is so. Cheap as long as nothing changes."""
+        """The names, in lower case, that refer to tables and views of the users' wherever no schema is given.
+        Cheap as long as nothing changes."""
 
     def metadata(self, lake: LakeState) -> Metadata:
         """What a new session would see."""

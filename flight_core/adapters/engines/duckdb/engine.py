@@ -173,11 +173,6 @@ class DuckDbEngine:
         instance.track(session)
         return session
 
-    def has_own_table(self, name: str) -> bool:
-        instance = self._ready()
-        with instance.failures.translated():
-            return instance.has_own_table(name)
-
     def own_tables(self) -> frozenset[str]:
         instance = self._ready()
         with instance.failures.translated():

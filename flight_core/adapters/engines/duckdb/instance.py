@@ -33,18 +33,10 @@ from flight_core.domain.dataset import LakeState, VersionRef
 from flight_core.domain.errors import EngineUnavailable, UnreadableData
 from flight_core.domain.query import Pins, Statement
 from flight_core.infrastructure.duckdb_pool import (
-    WORKSPACE,
-    WORKSPACE_SCHEMA,
     CursorPool,
     DuckDbOptions,
     open_database,
 )
-
-_SHADOWS = (
-    "SELECT lower(table_name) FROM information_schema.tables"
-    f" WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}'"
-)
-_SHADOW = f"{_SHADOWS} AND lower(table_name) = ?"
 
 _ROW_FUNCTIONS = """
     SELECT lower(function_name) FROM duckdb_functions()
@@ -78,7 +70,6 @@ class Instance:
         self.parser = Parser()
         self._approved = lru_cache(maxsize=2048)(self._approve)
         self.own_tables = OwnTables()
-        self._named: tuple[int | None, frozenset[str]] = (None, frozenset())
         self.plans = KnownPlans()
         self.fields = ArrowFields()
         self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
@@ -159,14 +150,14 @@ class Instance:
                 if placed is not None and placed in pins:
                     views[placed] = self.views.show_placed(placed, pins[placed])
             tree = pinning.renamed(
-                parsed.tree, views, is_shadowed=self.has_own_table, text_of=self.parser.expression
+                parsed.tree, views, is_shadowed=self._has_own_table, text_of=self.parser.expression
             )
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 
     def means_dataset(self, name: TableName) -> bool:
         """Whether an unqualified name finds a dataset or a version, not a user's own table."""
         unqualified = not name.catalog and not name.schema
-        return unqualified and self.views.has(name.name) and not self.has_own_table(name.name)
+        return unqualified and self.views.has(name.name) and not self._has_own_table(name.name)
 
     def track(self, item: Closable) -> None:
         with self._live_lock:
@@ -218,17 +209,12 @@ class Instance:
                 )
         return pins
 
-    def has_own_table(self, name: str) -> bool:
-        """See `QueryEngine`."""
-        return bool(self.root.cursor().execute(_SHADOW, [name.lower()]).fetchall())
-
     def own_names(self) -> frozenset[str]:
         """See `QueryEngine.own_tables`."""
-        mark = self.own_tables.mark()
-        if mark is None or mark != self._named[0]:
-            rows = self.root.cursor().execute(_SHADOWS).fetchall()
-            self._named = (mark, frozenset(name for (name,) in rows))
-        return self._named[1]
+        return self.own_tables.names(self.root.cursor(), self.own_tables.mark())
+
+    def _has_own_table(self, name: str) -> bool:
+        return name.lower() in self.own_names()
 
     def _break(self) -> None:
         self.broken = True

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import duckdb
 
 from flight_core.adapters.engines.duckdb.statements import tokenize
-from flight_core.infrastructure.duckdb_pool import WORKSPACE
+from flight_core.infrastructure.duckdb_pool import WORKSPACE, WORKSPACE_SCHEMA
 
+# The schema in which names without one are looked up before datasets.
 _NAMES = f"""
-    SELECT lower(table_name) FROM duckdb_tables() WHERE database_name = '{WORKSPACE}'
-    UNION ALL SELECT lower(view_name) FROM duckdb_views() WHERE database_name = '{WORKSPACE}' AND NOT internal
+    SELECT lower(table_name) FROM information_schema.tables
+    WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}'
 """
 _TEXTS = f"""
     SELECT sql FROM duckdb_views() WHERE database_name = '{WORKSPACE}' AND NOT internal
