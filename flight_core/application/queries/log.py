@@ -1,4 +1,4 @@
-"""Knowing which queries run, and which ran."""
+"""The log of queries: which ones run, and which ones have run."""
 
 import logging
 import threading
@@ -26,15 +26,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueryTotals:
-    """Of the queries that ended since the start."""
+    """Totals of the queries that have ended since the process started."""
 
     queries: int = 0
     rows: int = 0
     size_bytes: int = 0
 
 
+@dataclass(slots=True)
+class _Run:
+    """One run of a query. A ticket can be used more than once, so a query may have several runs."""
+
+    record: QueryRecord
+    cancel: Callable[[], None]
+    span: Span
+    worker: Measured | None = None  # which knows the progress
+
+
 class QueryLog:
-    """The queries that run in this process, and the latest that ended. Thread-safe."""
+    """The queries that run in this process, and the latest ones that have ended. Thread-safe.
+
+    `keep` is the number of records that are kept. `ended` is called with the record of each run that has
+    ended.
+    """
 
     def __init__(
         self,
@@ -47,58 +61,55 @@ class QueryLog:
     ) -> None:
         self.clock = clock
         self._new_id = new_id
-        self._ended = ended  # is told of each run
+        self._ended = ended
         self._tracer = tracer
         self._keep = keep
         self._lock = threading.Lock()
-        self._records: OrderedDict[str, QueryRecord] = OrderedDict()
-        self._cancels: dict[str, dict[int, Callable[[], None]]] = {}  # one a run: tickets can be used again
-        self._running: dict[int, QueryRecord] = {}  # each run
-        self._spans: dict[int, Span] = {}  # of each run
-        self._measured: dict[str, Measured] = {}  # the latest run of each
-        self._refused: OrderedDict[str, dict[str, Actor]] = OrderedDict()  # and by whom, by their names
+        self._records: OrderedDict[str, QueryRecord] = OrderedDict()  # the latest one of each query
+        self._runs: dict[int, _Run] = {}  # by the `id` of the record
+        self._refused: OrderedDict[str, dict[str, Actor]] = OrderedDict()  # by query: who refused, by name
         self._totals: dict[tuple[str, QueryState], QueryTotals] = {}
         self._cache_uses: Counter[CacheUse] = Counter()
         self._errors: Counter[str] = Counter()
 
     def record(self, sql: str, *, actor: Actor, door: str, query_id: str | None = None) -> QueryRecord:
-        """Of a query that is about to `begin`; without a `query_id` it gets one."""
+        """A record for a query that is about to begin. Without a `query_id` it gets a new one."""
         record = QueryRecord(query_id or self._new_id(), sql, actor.name, door, self.clock())
         record.at_once = actor.limits.queries
         return record
 
     def begin(self, record: QueryRecord, cancel: Callable[[], None]) -> None:
-        """
+        """Log the start of a run; called again with the same record, it only replaces `cancel`.
+
         Raises:
-            TooManyQueries: the actor has as many as they may.
+            TooManyQueries: the actor already runs as many queries as they may.
         """
         with self._lock:
-            self._require_room(record)
-            self._records[record.query_id] = record
-            self._records.move_to_end(record.query_id)
-            self._cancels.setdefault(record.query_id, {})[id(record)] = cancel
-            if id(record) not in self._running:
-                self._spans[id(record)] = self._begun(record)
-            self._running[id(record)] = record
-            self._forget_the_oldest()
+            run = self._runs.get(id(record))
+            if run is None:
+                self._require_room(record)
+                span = self._tracer.start("query", {**_identity(record), "sql": record.sql})
+                self._runs[id(record)] = _Run(record, cancel, span)
+                self._records[record.query_id] = record
+                self._records.move_to_end(record.query_id)
+                self._forget_the_oldest()
+            else:
+                run.cancel = cancel
             refusing = self._refused.get(record.query_id, {}).values()
             refused = any(actor.oversees(record.actor) for actor in refusing)
         if refused:
             cancel()
 
     def measure(self, record: QueryRecord, worker: Measured) -> None:
-        """What runs is done by `worker`: ask it how far that is."""
+        """Have the progress of a run that has begun asked from `worker`."""
         with self._lock:
-            self._measured[record.query_id] = worker
-
-    def _begun(self, record: QueryRecord) -> Span:
-        return self._tracer.start("query", {**_identity(record), "sql": record.sql})
+            self._runs[id(record)].worker = worker
 
     def _require_room(self, record: QueryRecord) -> None:
-        if record.at_once is None or id(record) in self._running:
+        if record.at_once is None:
             return
-        theirs = (each for each in self._running.values() if each.door != OWN_DOOR)
-        if sum(each.actor == record.actor for each in theirs) >= record.at_once:
+        others = (run.record for run in self._runs.values() if run.record.door != OWN_DOOR)
+        if sum(other.actor == record.actor for other in others) >= record.at_once:
             raise TooManyQueries(
                 f"{record.at_once} queries of '{record.actor}' run, and no more may at the same time; read or"
                 " cancel some",
@@ -106,9 +117,10 @@ class QueryLog:
             )
 
     def _forget_the_oldest(self) -> None:
-        """Of those that have ended: what runs stays listed."""
+        """Forget the oldest queries that have ended. Those that run stay."""
+        running = {run.record.query_id for run in self._runs.values()}
         while len(self._records) > self._keep:
-            ended = next((each for each in self._records if each not in self._cancels), None)
+            ended = next((query_id for query_id in self._records if query_id not in running), None)
             if ended is None:
                 return
             del self._records[ended]
@@ -119,12 +131,7 @@ class QueryLog:
             record.error = error
             record.finished_at = self.clock()
             record.unread_since = None
-            runs = self._cancels[record.query_id]
-            del runs[id(record)], self._running[id(record)]
-            span = self._spans.pop(id(record))
-            if not runs:
-                del self._cancels[record.query_id]
-                self._measured.pop(record.query_id, None)
+            span = self._runs.pop(id(record)).span
             total = self._totals.get((record.door, state), QueryTotals())
             self._totals[record.door, state] = QueryTotals(
                 total.queries + 1, total.rows + record.rows, total.size_bytes + record.size_bytes
@@ -146,7 +153,7 @@ class QueryLog:
 
     @contextmanager
     def running(self, record: QueryRecord, cancel: Callable[[], None]) -> Iterator[None]:
-        """Log what runs at once, within the block."""
+        """Log a run that takes place within the block."""
         record.state = QueryState.RUNNING
         with self.until_open(record, cancel):
             yield
@@ -154,7 +161,8 @@ class QueryLog:
 
     @contextmanager
     def until_open(self, record: QueryRecord, cancel: Callable[[], None]) -> Iterator[None]:
-        """Log what waits and is planned within the block; it ends there only if the block fails."""
+        """Log a run that is prepared within the block. If the block fails, so has the run; otherwise it goes
+        on."""
         self.begin(record, cancel)
         try:
             yield
@@ -164,7 +172,7 @@ class QueryLog:
             raise
 
     def cancel(self, query_id: str, *, actor: Actor) -> bool:
-        """Ask a running query to stop; False if it has already ended.
+        """Cancel all runs of a query; False if they have already ended.
 
         Raises:
             QueryNotFound: this process never ran it, or too long ago.
@@ -172,7 +180,7 @@ class QueryLog:
         """
         record = self.get(query_id)
         with self._lock:
-            cancels = list(self._cancels.get(query_id, {}).values())
+            cancels = [run.cancel for run in self._runs.values() if run.record.query_id == query_id]
         if not actor.oversees(record.actor):
             raise PermissionDenied(f"query '{query_id}' belongs to another user")
         for cancel in cancels:
@@ -180,15 +188,15 @@ class QueryLog:
         return bool(cancels)
 
     def refuse(self, query_id: str, *, actor: Actor) -> None:
-        """Cancel a query that was planned and has not been run, should it come from somebody whose queries
-        the actor may cancel. The latest many are kept."""
+        """Cancel a query as soon as it begins, if whoever runs it is somebody whose queries the actor may
+        cancel. The latest `keep` refusals are kept."""
         with self._lock:
             self._refused.setdefault(query_id, {})[actor.name] = actor
             while len(self._refused) > self._keep:
                 self._refused.popitem(last=False)
 
     def stop(self, query_id: str, *, actor: Actor) -> None:
-        """Cancel a query of the actor's, also should it only be about to begin."""
+        """Cancel a query of the actor's, even if it has not begun yet."""
         self.refuse(query_id, actor=actor)
         with suppress(QueryNotFound):
             self.cancel(query_id, actor=actor)
@@ -206,24 +214,25 @@ class QueryLog:
         )
 
     def totals(self) -> Mapping[tuple[str, QueryState], QueryTotals]:
-        """What has ended so far, by door and final state."""
+        """Totals of the runs that have ended, by door and final state."""
         with self._lock:
             return dict(self._totals)
 
     def cache_uses(self) -> Mapping[CacheUse, int]:
-        """How often the result cache answered what has ended so far, or did not."""
+        """The number of runs that have ended, by what the result cache did for them."""
         with self._lock:
             return dict(self._cache_uses)
 
     def errors(self) -> Mapping[str, int]:
-        """How often what has ended so far failed, by the code."""
+        """The number of runs that have failed, by error code."""
         with self._lock:
             return dict(self._errors)
 
     def running_since(self) -> list[tuple[datetime, Pins]]:
-        """When each run that has not ended began, and what it reads; nothing as long as that is not known."""
+        """The start of each run that has not ended, and the versions that it reads, which are empty as long
+        as they are not known."""
         with self._lock:
-            return [(record.created_at, record.pins) for record in self._running.values()]
+            return [(run.record.created_at, run.record.pins) for run in self._runs.values()]
 
     def list(self) -> list[QueryRecord]:
         """Newest first."""
@@ -231,11 +240,12 @@ class QueryLog:
             return [self._seen(record) for record in reversed(self._records.values())]
 
     def _seen(self, record: QueryRecord) -> QueryRecord:
-        measured = self._measured.get(record.query_id)
-        progress = None if measured is None else measured.progress()
+        """A copy with the present progress."""
         if record.state is QueryState.SUCCEEDED:
-            progress = 1.0
-        return replace(record, progress=progress)
+            return replace(record, progress=1.0)
+        run = self._runs.get(id(record))
+        worker = None if run is None else run.worker
+        return replace(record, progress=None if worker is None else worker.progress())
 
 
 def _identity(record: QueryRecord) -> dict[str, str]:
