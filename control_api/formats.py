@@ -11,7 +11,8 @@ from typing import Any, Literal
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from control_api.json_text import TEXT, Array, json_rows, json_text, plain_text, unique
+from control_api.json_text import json_rows, json_text, plain_text, unique
+from control_api.scalar_text import TEXT, Array
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flight_core.application.queries.parameters import pack, unpack
+from flight_core.domain.arrow import ipc_stream
 from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import InvalidTicket, LimitExceeded
 from flight_core.domain.query import Part, Pins, QueryPlan, Statement
@@ -53,10 +54,7 @@ class TicketOffice:
         Raises:
             LimitExceeded: it is larger than MAX_INLINE_BYTES.
         """
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        result = sink.getvalue()
+        result = ipc_stream(table)
         if result.size > MAX_INLINE_BYTES:
             raise LimitExceeded(
                 f"the statement was carried out, but the {table.num_rows} rows it returned are"

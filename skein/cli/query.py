@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from control_api.json_text import plain_text
+from flight_core.domain.arrow import is_number
 from flight_core.domain.errors import InvalidOption
 from schemas.flight import SqlCommand
 from skein.cli.arguments import STANDARD_INPUT, value_of
@@ -90,7 +91,7 @@ def _show_rows(result: Result, max_rows: int) -> None:
         total += batch.num_rows
         if total >= max_rows:
             break
-    columns = [Column(field.name, str(field.type), _is_number(field.type)) for field in result.schema]
+    columns = [Column(field.name, str(field.type), is_number(field.type)) for field in result.schema]
     hidden = show_table(columns, _rows(first), null="NULL")
     for batch in result.batches:
         total += batch.num_rows
@@ -109,10 +110,6 @@ def _texts(column: "pa.Array[Any]") -> list[str | None]:
     if pa.types.is_timestamp(column.type) or pa.types.is_time(column.type):
         return [text and short(text) for text in texts]
     return texts
-
-
-def _is_number(type: pa.DataType) -> bool:
-    return pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_decimal(type)
 
 
 def _note(total: int, shown: int, hidden: int, columns: int) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from flight_core.application.ports.storage import ColumnStatistics
+from flight_core.domain.arrow import is_binary, is_text
 from flight_core.domain.profile import Point
 from flight_core.domain.query import quoted
 
@@ -45,23 +46,8 @@ class Profiled:
         return pat.is_date(type) or pat.is_timestamp(type) or pat.is_time(type)
 
     @property
-    def is_text(self) -> bool:
-        type = self.field.type
-        return pat.is_string(type) or pat.is_large_string(type) or pat.is_string_view(type)
-
-    @property
-    def is_binary(self) -> bool:
-        type = self.field.type
-        return (
-            pat.is_binary(type)
-            or pat.is_large_binary(type)
-            or pat.is_binary_view(type)
-            or pat.is_fixed_size_binary(type)
-        )
-
-    @property
     def has_top(self) -> bool:
-        return self.is_text or self.is_integer or pat.is_boolean(self.field.type)
+        return is_text(self.field.type) or self.is_integer or pat.is_boolean(self.field.type)
 
     @property
     def number(self) -> str | None:
@@ -93,7 +79,7 @@ class Profiled:
         fields = {"nulls": f"count(*) - count({key})", "distinct": f"approx_count_distinct({key})"}
         if floating:
             fields["nans"] = f"count(*) FILTER (WHERE isnan({key}))"
-        if self.number or self.is_text or pat.is_boolean(self.field.type):
+        if self.number or is_text(self.field.type) or pat.is_boolean(self.field.type):
             only = f" FILTER (WHERE NOT isnan({key}))" if floating else ""
             for name, function in (("minimum", "min"), ("maximum", "max")):
                 fields[name] = f"left(CAST({function}({key}){only} AS VARCHAR), {TEXT_CHARS + 1})"
@@ -103,8 +89,8 @@ class Profiled:
             some = f" FILTER (WHERE random() < {share})" if share < 1 else ""
             fields["quantiles"] = f"approx_quantile({self.number}, {list(FRACTIONS)}){some}"
             fields |= {} if self.scale is None else self._moments(self.scale)
-        if self.is_text or self.is_binary:
-            length = f"{'length' if self.is_text else 'octet_length'}({key})"
+        if is_text(self.field.type) or is_binary(self.field.type):
+            length = f"{'length' if is_text(self.field.type) else 'octet_length'}({key})"
             fields |= {"shortest": f"min({length})", "longest": f"max({length})", "length": f"avg({length})"}
         return _struct(self.key, {name: sql for name, sql in fields.items() if name not in self.known})
 

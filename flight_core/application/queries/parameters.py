@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from flight_core.domain.arrow import ipc_stream
 from flight_core.domain.errors import InvalidParameters
 from flight_core.domain.query import Parameters
 
@@ -30,10 +31,7 @@ def pack(parameters: Parameters) -> bytes:
     items = parameters.items() if isinstance(parameters, Mapping) else _numbered(parameters)
     columns = [_column(name, value) for name, value in items]
     schema = pa.schema([field for field, _ in columns], metadata=_NAMED if named else None)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.record_batch([array for _, array in columns], schema=schema))
-    return sink.getvalue().to_pybytes()
+    return ipc_stream(pa.record_batch([array for _, array in columns], schema=schema)).to_pybytes()
 
 
 def unpack(data: bytes | memoryview) -> Parameters:

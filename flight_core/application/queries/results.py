@@ -11,6 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from flight_core.application.ports.engine import Query
+from flight_core.domain.arrow import ipc_stream
 from flight_core.domain.errors import Cancelled
 from flight_core.domain.query import Pins, Statement
 
@@ -51,11 +52,7 @@ def _exact(value: object) -> str | None:
 
 def _ipc(scalar: Any) -> bytes:
     column: Any = pa.repeat(scalar, 1)
-    batch = pa.RecordBatch.from_arrays([column], ["value"])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    return ipc_stream(pa.RecordBatch.from_arrays([column], ["value"])).to_pybytes()
 
 
 class StoredQuery:

@@ -24,6 +24,7 @@ from flight_core.application.ports.engine import Principal, Query
 from flight_core.application.ports.metadata import Metadata
 from flight_core.application.ports.storage import TableFiles, VersionFiles
 from flight_core.application.queries.parameters import pack
+from flight_core.domain.arrow import ipc_stream
 from flight_core.domain.dataset import LakeState, VersionRef, dataset_not_found
 from flight_core.domain.errors import EngineUnavailable
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
@@ -157,7 +158,7 @@ class GuardedDuckDbEngine:
         tables = [TableName(*table) for table in heard["tables"]]
         system = _system_tables(tables, principal)
         read = self._pins((table for table in tables if not table.is_system), lake, pins)
-        rows = (frame(ARROW, memoryview(_stream(each))) for each in system.values())
+        rows = (frame(ARROW, memoryview(ipc_stream(each))) for each in system.values())
         values = statement.parameters or (nulls(heard["parameters"]) if probe else ())
         order = self._order(statement, read, system)
         channel.send_frames(order, *rows, frame(ARROW, pack(values)))
@@ -223,10 +224,3 @@ def _scan(files: TableFiles, statement: Statement, key: str) -> str:
     if statement.window is not None:
         return scan_window(files, statement.window)
     return scan_placed(files) if key == statement.placed else scan_whole(files)
-
-
-def _stream(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()

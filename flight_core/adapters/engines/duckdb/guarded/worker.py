@@ -120,7 +120,10 @@ class Worker:
         form = normal_form(parsed, self._steady_functions)
         channel.send_frames(message(tables=tables, parameters=placeholder_names(parsed.sql), form=form))
         order = channel.hear()
-        system = {name: _received(channel) for name in order["system"]}
+        system = {
+            name: pa.ipc.open_stream(pa.py_buffer(channel.expect(ARROW))).read_all()
+            for name in order["system"]
+        }
         _, parameters = channel.receive()
         statement = Statement(
             sql,
@@ -261,14 +264,6 @@ def _watch(channel: Channel, query: DuckDbQuery, clock: _Clock) -> None:
             if progress != told and channel.mention(progress):
                 told = progress
     query.cancel()
-
-
-def _received(channel: Channel) -> pa.Table:
-    return _table(channel.expect(ARROW))
-
-
-def _table(payload: memoryview) -> pa.Table:
-    return pa.ipc.open_stream(pa.py_buffer(payload)).read_all()
 
 
 def _limit_memory(more_bytes: int) -> None:
