@@ -39,7 +39,10 @@ _USAGE = "SELECT sum(memory_usage_bytes), sum(temporary_storage_bytes) FROM duck
 
 
 class DuckDbEngine:
-    """Implements `QueryEngine`. A fatal failure of DuckDB costs the running work, not the server."""
+    """Implements `QueryEngine`, `PartitionedEngine` and `ScanningEngine`.
+
+    If DuckDB fails fatally, all that is running fails, and the next call opens a new instance.
+    """
 
     def __init__(
         self,
@@ -71,8 +74,8 @@ class DuckDbEngine:
     def _plan_key(
         instance: Instance, parsed: ParsedStatement, statement: Statement, lake: LakeState, pins: Pins | None
     ) -> Hashable | None:
-        """Equal keys mean equal plans. None where nothing is known of them, and where versions are read that
-        are not current: they may have gone."""
+        """A key for plans that can be reused: equal keys mean equal plans. None if that is not certain: with
+        parameters, while own tables change, or if versions are read that are not current and may be gone."""
         mark = instance.own_tables.mark()
         if mark is None or statement.parameters:
             return None
@@ -128,11 +131,7 @@ class DuckDbEngine:
         return statements[0].kind if len(statements) == 1 else StatementKind.COMMAND
 
     def count_parts(self, statement: Statement, pins: Pins, *, wanted: int) -> int:
-        instance = self._ready()
-        (parsed, *more) = instance.parse(statement.sql)
-        if more or statement.is_window or len(pins) != 1:
-            return 1
-        if not is_scan(parsed, instance.row_functions):
+        if self._scanned(statement, pins, self._ready().row_functions) is None:
             return 1
         (ref,) = pins.values()
         files = self._store.files(ref)
@@ -141,17 +140,20 @@ class DuckDbEngine:
         return min(wanted, most_parts(files.row_counts))
 
     def is_scan(self, statement: Statement, pins: Pins) -> bool:
-        instance = self._ready()
-        (parsed, *more) = instance.parse(statement.sql)
-        if more or statement.is_window or len(pins) != 1:
-            return False
-        if not is_scan(parsed, instance.lasting_functions):
+        parsed = self._scanned(statement, pins, self._ready().lasting_functions)
+        if parsed is None:
             return False
         (ref,) = pins.values()
         return names_only_columns(parsed, self._store.files(ref).schema.names)
 
+    def _scanned(self, statement: Statement, pins: Pins, functions: frozenset[str]) -> ParsedStatement | None:
+        """The statement, if it is a scan of one dataset that calls only these functions; otherwise None."""
+        (parsed, *more) = self._ready().parse(statement.sql)
+        whole = not more and not statement.is_window and len(pins) == 1
+        return parsed if whole and is_scan(parsed, functions) else None
+
     def inspect(self, statement: Statement, lake: LakeState) -> StatementInfo:
-        """Reads are planned, and their plans remembered; a session of its own looks at anything else."""
+        """Plans a read, which also remembers its plan. Other statements are inspected in a new session."""
         (*before, last) = self._ready().parse(statement.sql)
         if not before and last.kind is StatementKind.READ:
             names = placeholder_names(last.sql)
@@ -238,7 +240,8 @@ class DuckDbEngine:
         lake: LakeState,
         pins: Pins | None,
     ) -> Bound:
-        """Bind within one transaction, in which the views cannot move, and make sure they had not."""
+        """Bind in a transaction, in which the views cannot change, and check that they had not changed just
+        before it began."""
         for _ in range(_ATTEMPTS):
             seen = instance.views.refresh(lake) if not pins else instance.views.live
             read = instance.show([parsed], lake) if pins is None else pins

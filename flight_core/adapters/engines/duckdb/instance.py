@@ -1,4 +1,4 @@
-"""One DuckDB instance with all that belongs to it: cursors, views, parser, type mapping."""
+"""One DuckDB instance with everything that belongs to it: cursors, views, parser, type mapping."""
 
 import contextlib
 import re
@@ -53,7 +53,7 @@ class Closable(Protocol):
 
 
 class Instance:
-    """Thread-safe. Once `broken`, every use fails until the engine opens another instance."""
+    """Thread-safe. Once it is `broken`, all calls fail; the engine opens another instance then."""
 
     def __init__(self, options: DuckDbOptions, store: VersionFiles, system_table: SystemTable) -> None:
         folders = {str(folder): "<lake>" for folder in options.readable} | {str(options.temp): "<temp>"}
@@ -80,7 +80,7 @@ class Instance:
 
     @cached_property
     def row_functions(self) -> frozenset[str]:
-        """The built-in functions that look at one row alone."""
+        """The built-in scalar functions, in lower case."""
         with self.pool.borrowed() as cursor, self.failures.translated():
             return frozenset(name for (name,) in cursor.execute(_ROW_FUNCTIONS).fetchall())
 
@@ -89,7 +89,7 @@ class Instance:
         return steady_functions(self.parser.cursor())
 
     def fingerprint(self, parsed: ParsedStatement, pins: Pins, own_tables: frozenset[str]) -> str | None:
-        """See `Query`. `own_tables` are those that the statement could have found when it was bound."""
+        """See `Query`. `own_tables` are the names of the own tables that existed when it was bound."""
         if self._own_code or not reads_datasets_alone(parsed, pins):
             return None
         if any(not table.schema and table.name.lower() in own_tables for table in parsed.tables):
@@ -97,24 +97,25 @@ class Instance:
         return normal_form(parsed, self._steady_functions)
 
     def stands_alone(self, parsed: ParsedStatement) -> bool:
-        """Whether nothing that anybody makes or drops changes what a read means: it needs no transaction."""
+        """Whether the read names no tables and no own functions. Then it needs no transaction, since nothing
+        that others create or drop meanwhile can change it."""
         return parsed.tree is not None and not parsed.tables and not self._own_code
 
     @property
     def lasting_functions(self) -> frozenset[str]:
-        """Those of `row_functions` whose value for a row stays as it is when others are added; none where
-        users may have made functions of the same names."""
+        """Those of `row_functions` whose value for a row does not change when rows are added. Empty if users
+        may have created functions, which could have the same names."""
         if self._own_code:
             return frozenset()
         return (self.row_functions & self._steady_functions) - _ABOUT_FILES
 
     def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
-        """The statements of a text, each of them allowed."""
+        """The statements of a text. Raises StatementNotAllowed if one of them is not allowed."""
         with self.failures.translated(sql):
             return self._approved(sql)
 
     def show(self, statements: Iterable[ParsedStatement], lake: LakeState) -> Pins:
-        """Make the views the statements need exist; the dataset versions they read."""
+        """Create the views that the statements need; returns the dataset versions that they read."""
         with self.failures.translated():
             live = self.views.refresh(lake)
             return self._pins((table for statement in statements for table in statement.tables), lake, live)
@@ -122,7 +123,7 @@ class Instance:
     def bind(
         self, cursor: duckdb.DuckDBPyConnection, parsed: ParsedStatement, statement: Statement, pins: Pins
     ) -> Bound:
-        """Bind a read on `cursor` as it stands."""
+        """Bind a read on `cursor`, in the cursor's present state."""
         fields = self.narrow_fields if statement.narrow_decimals else self.fields
         with self.failures.translated(parsed.sql):
             return bind(cursor, parsed, statement, pins, fields)
@@ -130,8 +131,8 @@ class Instance:
     def at_pins(
         self, parsed: ParsedStatement, pins: Pins, lake: LakeState, statement: Statement
     ) -> ParsedStatement:
-        """The statement as it has to run to read exactly the pinned versions, or the part or window of
-        them that `statement` is about."""
+        """The statement, changed so that it reads exactly the pinned versions, or the part or window of them
+        that `statement` asks for."""
         part, window, placed = statement.part, statement.window, statement.placed
         with self.failures.translated():
             live = self.views.refresh(lake)
@@ -155,7 +156,7 @@ class Instance:
             return ParsedStatement(self.parser.text(tree), parsed.type, parsed.kind, parsed.tables, tree=tree)
 
     def means_dataset(self, name: TableName) -> bool:
-        """Whether an unqualified name finds a dataset or a version, not a user's own table."""
+        """Whether the name is unqualified and refers to a dataset or a version, not to an own table."""
         unqualified = not name.catalog and not name.schema
         return unqualified and self.views.has(name.name) and not self._has_own_table(name.name)
 
@@ -164,7 +165,7 @@ class Instance:
             self._live.add(item)
 
     def close(self) -> None:
-        """Stop and close everything that still uses the instance, then the instance."""
+        """Cancel and close everything that still uses the instance, then close the instance."""
         self.broken = True
         with self._live_lock:
             live = list(self._live)
@@ -182,7 +183,7 @@ class Instance:
     def require(self) -> None:
         """
         Raises:
-            EngineUnavailable: this instance is gone.
+            EngineUnavailable: the instance is broken or closed.
         """
         if self.broken:
             raise EngineUnavailable("the engine was restarted; open a new session and try again")
@@ -231,13 +232,13 @@ def _opened(options: DuckDbOptions) -> duckdb.DuckDBPyConnection:
         ) from error
 
 
-def _why_closed(told: str) -> str:
-    """What is wrong with the workspace, and the way out."""
-    if " lock " in told:
-        holder = re.search(r"PID (\d+)", told)
+def _why_closed(message: str) -> str:
+    """What is wrong with the workspace, by DuckDB's error message, and the way out."""
+    if " lock " in message:
+        holder = re.search(r"PID (\d+)", message)
         process = f", process {holder[1]}" if holder is not None else ""
         return f"is open in another program{process}; close that one and start again"
-    if "Permission denied" in told or "Read-only" in told:
+    if "Permission denied" in message or "Read-only" in message:
         return "cannot be read and written by this user; give them the right to"
     return (
         "is damaged, or no DuckDB file of this version; put a copy of it back, or move it away: datasets are"

@@ -31,14 +31,14 @@ _PASSING_KEPT = 256
 
 
 def scan_whole(files: TableFiles) -> str:
-    """SQL that reads all rows."""
+    """SQL for all rows of a version."""
     return _scan(files, files.uris)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveViews:
-    """What the views show: the version behind each key; datasets whose files are `lost` have no view. Equal
-    objects mean equal views."""
+    """What the views of current versions show, by key. `lost` datasets have no view, since their files cannot
+    be read. While the object stays the same, so do the views."""
 
     revision: int
     refs: Mapping[str, VersionRef]
@@ -46,11 +46,11 @@ class LiveViews:
 
 
 class LakeViews:
-    """Keeps the views of one instance in step with the lake. Thread-safe.
+    """Keeps the views of one instance up to date with the lake. Thread-safe.
 
-    Clients may see the SQL of views, so it names files from `home` on, as `~/...`.
-    `named` are the versions, as `name@version`, that views and macros of the users' read: those, and tags,
-    are looked at again after each commit.
+    Clients may see the SQL of views, so paths in it are relative to `home`: `~/...`. `named` are the versions
+    that the users' own views and macros read, as `name@version`. The views of these, and of tags, are updated
+    after each commit.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class LakeViews:
         return self._live
 
     def has(self, name: str) -> bool:
-        """Whether the name is that of a dataset, or could be that of a version."""
+        """Whether it is the name of a dataset, or may be that of one of its versions."""
         return name.lower().partition("@")[0] in self._live.refs
 
     def refresh(self, lake: LakeState) -> LiveViews:
-        """Make the views show `lake`, unless they show something newer already.
+        """Update the views to `lake`, unless they show a newer state already.
 
-        A dataset whose files cannot be read loses its view; the others do not suffer.
+        A dataset whose files cannot be read loses its view.
         """
         live = self._live
         if lake.revision <= live.revision:
@@ -89,7 +89,7 @@ class LakeViews:
             live = self._live
             if lake.revision <= live.revision:
                 return live
-            self._live = replace(live, revision=-1)  # whoever binds from here on has to look again
+            self._live = replace(live, revision=-1)  # reads that are bound from here on are bound again
             shown = dict(live.refs)
             for key in live.refs.keys() - lake.datasets.keys():
                 self._drop(key)
@@ -102,7 +102,7 @@ class LakeViews:
             return self._live
 
     def show_version(self, name: str, lake: LakeState) -> VersionRef:
-        """Make the view `name@version` exist.
+        """Create the view `name@version`, if it does not exist.
 
         Raises:
             DatasetNotFound, VersionNotFound
@@ -110,19 +110,19 @@ class LakeViews:
         ref = ref_named(name, lake, self._store.version_at)
         self._show(name.lower(), ref)
         if isinstance(version_named(name.partition("@")[2]), TagName):
-            self._named.add(name.lower())  # what else is shown stays what it is
+            self._named.add(name.lower())  # tags can move
         return ref
 
     def temporary(self, name: str, ref: VersionRef) -> str:
-        """SQL for a view of one connection that shows `ref`."""
+        """SQL that creates a temporary view of a version."""
         return f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan_whole(self._files(ref))}"
 
     def placed_rows(self, view: str, ref: VersionRef) -> str:
-        """SQL for a view of one connection that shows `ref` and where each row of it is."""
+        """SQL that creates a temporary view of a version with PLACE_COLUMNS."""
         return f"CREATE OR REPLACE TEMP VIEW {view} AS {scan_placed(self._files(ref))}"
 
     def show_pinned(self, key: str, ref: VersionRef) -> str:
-        """The name of a view that shows exactly `ref`."""
+        """The name of a view of exactly this version."""
         name = f"{key}@{ref.dataset_id}@{ref.version}"
         if isinstance(ref, AddedRows):
             name += f"@{ref.since}"
@@ -131,21 +131,21 @@ class LakeViews:
         return name
 
     def show_window(self, key: str, ref: VersionRef, window: Window) -> str:
-        """The name of a view that shows these rows of `ref`."""
+        """The name of a view of a window of the version."""
         name = f"{key}@{ref.dataset_id}@{ref.version}@{window.offset}+{window.limit}"
         self._make_room(name)
         self._show(name, ref, partial(scan_window, window=window))
         return name
 
     def show_placed(self, key: str, ref: VersionRef) -> str:
-        """The name of a view that shows `ref` and where each row of it is."""
+        """The name of a view of the version with PLACE_COLUMNS."""
         name = f"{key}@{ref.dataset_id}@{ref.version}@placed"
         self._make_room(name)
         self._show(name, ref, scan_placed)
         return name
 
     def _make_room(self, name: str) -> None:
-        """Views of added rows, of windows and of places are for once: the latest few are enough."""
+        """Views of added rows, of windows and of places are hardly used again: only the latest are kept."""
         with self._lock:
             if name not in self._passing:
                 self._passing.append(name)
@@ -155,7 +155,7 @@ class LakeViews:
                 self._versions.pop(oldest, None)
 
     def show_part(self, key: str, ref: VersionRef, part: Part) -> str:
-        """The name of a view that shows that part of the rows of `ref`."""
+        """The name of a view of a part of the version."""
         name = f"{key}@{ref.dataset_id}@{ref.version}@{part.index}of{part.count}"
         self._show(name, ref, partial(scan_part, part=part))
         return name
@@ -164,7 +164,7 @@ class LakeViews:
         self._connection.close()
 
     def _show(self, name: str, ref: VersionRef, select: Callable[[TableFiles], str] = scan_whole) -> None:
-        files = self._files(ref)  # also for a view that is there: the files may have gone
+        files = self._files(ref)  # even if the view exists: the files may have been deleted
         with self._lock:
             self._move(name, ref, files, select)
 
@@ -180,13 +180,13 @@ class LakeViews:
             self._versions[name] = ref
 
     def _show_named(self, lake: LakeState) -> None:
-        """Views of the users' read versions without naming them to us: after a start none is shown, and
-        tags move."""
+        """Update the views that the users' own views read. Statements do not name these versions, so nothing
+        else creates the views after a start, or updates those of tags."""
         for name in tuple(self._named):
             try:
                 ref = ref_named(name, lake, self._store.version_at)
                 self._move(name, ref, self._files(ref))
-            except (FlightCoreError, duckdb.Error):  # told to whoever reads it
+            except (FlightCoreError, duckdb.Error):  # whoever reads the view gets the error
                 self._drop(name)
                 self._versions.pop(name, None)
 
@@ -228,11 +228,10 @@ def _table(files: TableFiles, uris: Sequence[str], more: str = "") -> str:
 
 
 def read_parquet(uris: Iterable[str], schema: pa.Schema | None, more: str = "") -> str:
-    """SQL for a table of one file or more, read under one schema: columns a file lacks are NULL. None: all
-    files have the columns of the first.
+    """SQL for a table function that reads files with one schema; columns that a file lacks are NULL. `schema`
+    None: all files have the columns of the first one. `more` are further arguments.
 
-    It also has the columns `file_index` and `file_row_number`, which `*` leaves out. `more` are other
-    arguments.
+    The table also has the virtual columns `file_index` and `file_row_number`.
     """
     listed = ", ".join(literal(uri) for uri in uris)
     if schema is None:
@@ -246,7 +245,7 @@ def read_parquet(uris: Iterable[str], schema: pa.Schema | None, more: str = "") 
 
 
 def scan_placed(files: TableFiles) -> str:
-    """SQL that reads all rows and, in PLACE_COLUMNS, where each of them is."""
+    """SQL for all rows of a version with PLACE_COLUMNS."""
     file, row = PLACE_COLUMNS
     if not files.uris:
         return f"SELECT *, 0::BIGINT AS {file}, 0::BIGINT AS {row} FROM ({_scan(files, ())})"
@@ -255,12 +254,12 @@ def scan_placed(files: TableFiles) -> str:
 
 
 def scan_part(files: TableFiles, part: Part) -> str:
-    """SQL that reads one part of the rows in order: whole files, and pieces of those at its ends."""
+    """SQL for a part of the rows, in order: whole files, and pieces of the first and the last one."""
     return _pieces(files, rows_of_part(files.row_counts, part))
 
 
 def scan_window(files: TableFiles, window: Window) -> str:
-    """SQL that reads the rows of a window in order, from the files and row groups that hold them."""
+    """SQL for the rows of a window, in order. It only reads the row groups that have them."""
     if NUMBER_COLUMN in (name.lower() for name in files.schema.names):
         return f"{scan_whole(files)} LIMIT {window.limit} OFFSET {window.offset}"
     return _pieces(files, rows_of_window(files.row_counts, window))

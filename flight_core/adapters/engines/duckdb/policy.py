@@ -1,8 +1,8 @@
 """Which statements clients may run.
 
-DuckDB's own settings keep SQL inside the lake's folder; this module keeps it from reading and
-writing the files in there by path, from global switches, and from statements hidden in others.
-A SELECT is judged by its syntax tree, anything else by its tokens.
+The settings of DuckDB confine SQL to the lake's folder. This module also refuses to read and write files in
+there by path, settings of the whole server, and statements that are hidden in others. A SELECT is checked by
+its syntax tree, any other statement by its tokens.
 """
 
 import re
@@ -25,6 +25,7 @@ _FILES = (
     "is not available to clients; ingest files, and take results as Parquet, CSV or JSON over HTTP, or with"
     " 'skein query -o FILE'"
 )
+_FILE_BY_NAME = "files cannot be read by name; ingest them and use the dataset"
 _EXTENSIONS = "is not available to clients; json, parquet and icu are built in, and nothing else is loaded"
 _TYPES = {
     StatementType.COPY: f"COPY {_FILES}",
@@ -38,15 +39,15 @@ _TYPES = {
 _HIDDEN = {"copy", "export", "attach", "detach", "load", "install", "import"}
 _OPENERS = {"(", "as", "analyze", "explain", "materialized"}
 
-# Functions that open files or sockets, touch process memory, switch something for everybody, or
-# run SQL that is built at run time and so escapes this module.
+# Functions that open files or sockets, access the memory of the process, change something for everybody, or
+# run SQL that is only built at run time, so that it cannot be checked here.
 _FUNCTION = re.compile(
     r"read_\w+|parquet_\w+|sniff_csv|glob|st_read\w*|\w*arrow_scan\w*|pandas_scan|python_map_function|seq_scan"
     r"|query|query_table|(pragma_)?json_execute_serialized_sql|(enable|disable)_(logging|profiling|profile)"
     r"|truncate_duckdb_logs|write_log|force_checkpoint|getenv|which_secret|duckdb_secrets"
     r"|(create|destroy|register|deregister)_external_resource\w*|duckdb_external_\w+"
 )
-# Functions and views that tell where the server keeps its files, and what to use instead.
+# Functions and views that reveal paths of the server, and what to use instead.
 _WHERE = dict.fromkeys(("duckdb_databases", "pragma_database_list"), "; SHOW DATABASES lists the catalogs")
 _WHERE |= dict.fromkeys(
     ("duckdb_settings", "duckdb_profiling_settings", "pg_settings"),
@@ -71,8 +72,8 @@ _PRAGMAS = {
     "user_agent",
     "version",
 }
-# Switches of DuckDB's self-checks and progress bars, and its built-in extensions: files of statements
-# are full of them, and nothing here depends on them.
+# DuckDB's self-checks and progress bars, and LOAD of built-in extensions: scripts are full of these, and they
+# make no difference here.
 _IGNORED = re.compile(
     r"pragma\s+((enable|disable)_(verification|progress_bar|print_progress_bar|object_cache)"
     r"|(disable_)?verify_(external|parallelism|serializer|fetch_row))|load\s+'?(json|parquet|icu|core_functions)'?",
@@ -84,10 +85,10 @@ _EXPLAIN = re.compile(r"\s*explain(?:\s+analyze)?(?:\s*\([^()]*\))?\s+", re.IGNO
 
 
 def approve(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
-    """The statement as it is to run: the same one, or a variant that stays within its session.
+    """The statement, changed if necessary so that it only affects its own session.
 
     Raises:
-        StatementNotAllowed: with the reason.
+        StatementNotAllowed
     """
     if statement.tree is not None:
         _check_tree(statement)
@@ -96,7 +97,7 @@ def approve(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
         return _rewritten(statement, r"(?s).*", _NO_OPERATION)
     refusal = _TYPES.get(statement.type)
     if refusal:
-        raise _refused(refusal)
+        raise StatementNotAllowed(refusal)
     if statement.type == StatementType.EXPLAIN:
         return _explained(statement, parser)
     _check_tokens(statement)
@@ -112,7 +113,7 @@ def _is_ignored(statement: ParsedStatement) -> bool:
 
 def _check_tree(statement: ParsedStatement) -> None:
     if "COPY_QUERY_NODE" in statement.nodes:
-        raise _refused(f"COPY {_FILES}")
+        raise StatementNotAllowed(f"COPY {_FILES}")
     for function in statement.functions:
         _check_function(function)
     if statement.tree is not None and "current_setting" in statement.functions:
@@ -120,12 +121,12 @@ def _check_tree(statement: ParsedStatement) -> None:
     for table in statement.tables:
         _check_place(table.name)
         if not table.schema and ("/" in table.name or "\\" in table.name or ":" in table.name.split("@")[0]):
-            raise _refused("files cannot be read by name; ingest them and use the dataset")
+            raise StatementNotAllowed(_FILE_BY_NAME)
 
 
 def _check_place(name: str) -> None:
     if name.lower() in _WHERE:
-        raise _refused(f"'{name}' is not available to clients{_WHERE[name.lower()]}")
+        raise StatementNotAllowed(f"'{name}' is not available to clients{_WHERE[name.lower()]}")
 
 
 def _check_settings(tree: Json) -> None:
@@ -137,14 +138,16 @@ def _check_settings(tree: Json) -> None:
 
 def _check_setting(name: object) -> None:
     if str(name).lower() not in _OWN_SETTINGS:
-        raise _refused("current_setting(...) takes the name of a setting of the session, such as 'TimeZone'")
+        raise StatementNotAllowed(
+            "current_setting(...) takes the name of a setting of the session, such as 'TimeZone'"
+        )
 
 
 def _check_function(name: str) -> None:
     _check_place(name)
     if _FUNCTION.fullmatch(name):
         instead = "; ingest the file and use the dataset" if _READER.match(name) else ""
-        raise _refused(f"the function '{name}' is not available to clients{instead}")
+        raise StatementNotAllowed(f"the function '{name}' is not available to clients{instead}")
 
 
 def _check_tokens(statement: ParsedStatement) -> None:
@@ -154,27 +157,26 @@ def _check_tokens(statement: ParsedStatement) -> None:
     if check:
         check(words)
     for index, token in enumerate(tokens):
-        following = words[index + 1] if index + 1 < len(words) else ""
+        before = words[index - 1] if index else ""
         if token.kind in ("identifier", "keyword"):
-            _check_place(token.word.strip('"'))
-        if token.word.strip('"') == "current_setting":
-            argument = words[index + 2 : index + 4]
-            _check_setting(argument[0].strip("'") if argument[1:] == [")"] else None)
-        if following == "(" and token.kind in ("identifier", "keyword"):
-            _check_function(token.word.strip('"'))
-        if token.kind == "string_const" and index and words[index - 1] in ("from", "join"):
-            raise _refused("files cannot be read by name; ingest them and use the dataset")
-        if (
-            index
-            and words[index - 1] in _OPENERS
-            and token.word in _HIDDEN
-            and _opens_statement(tokens, index)
-        ):
-            raise _refused(f"{token.word.upper()} is not available to clients")
+            _check_name(token.word.strip('"'), words[index + 1 : index + 4])
+        elif token.kind == "string_const" and before in ("from", "join"):
+            raise StatementNotAllowed(_FILE_BY_NAME)
+        if before in _OPENERS and token.word in _HIDDEN and _opens_statement(tokens, index):
+            raise StatementNotAllowed(f"{token.word.upper()} is not available to clients")
+
+
+def _check_name(name: str, following: Sequence[str]) -> None:
+    """Check a name by the words that follow it."""
+    _check_place(name)
+    if name == "current_setting":
+        _check_setting(following[1].strip("'") if following[2:] == [")"] else None)
+    if following[:1] == ["("]:
+        _check_function(name)
 
 
 def _opens_statement(tokens: Sequence[Token], index: int) -> bool:
-    """Whether the word at `index` begins a statement, rather than being a column of that name."""
+    """Whether the word at `index` begins a statement; otherwise it is a column of that name."""
     if index + 1 == len(tokens):
         return False
     following = tokens[index + 1]
@@ -183,26 +185,26 @@ def _opens_statement(tokens: Sequence[Token], index: int) -> bool:
 
 def _check_attach(words: list[str]) -> None:
     if "':memory:'" not in words[1:6]:
-        raise _refused("only ':memory:' can be attached")
+        raise StatementNotAllowed("only ':memory:' can be attached")
     _check_detach(words)
 
 
 def _check_detach(words: list[str]) -> None:
     taken = {word.strip('"') for word in words} & {LAKE, LAKE_VERSIONS, WORKSPACE, SYSTEM}
     if taken:
-        raise _refused(f"the catalog '{min(taken)}' stays attached as it is; choose another name")
+        raise StatementNotAllowed(f"the catalog '{min(taken)}' stays attached as it is; choose another name")
 
 
 def _check_pragma(words: list[str]) -> None:
     name = words[1].strip('"') if len(words) > 1 else ""
     if name not in _PRAGMAS:
-        raise _refused(f"PRAGMA {name[:60]} is not available to clients")
+        raise StatementNotAllowed(f"PRAGMA {name[:60]} is not available to clients")
 
 
 def _check_create(words: list[str]) -> None:
     kind = next((word for word in words[1:] if word not in _BEFORE_KIND), "")
     if kind == "secret":
-        raise _refused("secrets are not available to clients")
+        raise StatementNotAllowed("secrets are not available to clients")
 
 
 _BY_TYPE = {
@@ -217,7 +219,7 @@ _BY_TYPE = {
 def _explained(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
     prefix = _EXPLAIN.match(statement.sql)
     if prefix is None:
-        raise _refused("EXPLAIN must come first, without comments before the statement")
+        raise StatementNotAllowed("EXPLAIN must come first, without comments before the statement")
     (inner,) = parser.parse(statement.sql[prefix.end() :])
     approve(inner, parser)
     return ParsedStatement(
@@ -226,7 +228,7 @@ def _explained(statement: ParsedStatement, parser: Parser) -> ParsedStatement:
 
 
 def _session_setting(statement: ParsedStatement) -> ParsedStatement:
-    """SET and RESET, kept from reaching other sessions: plain SET is global for most settings."""
+    """SET and RESET with the scope SESSION, since without it most settings would be global."""
     words = [token.word for token in statement.tokens]
     if words[0] not in ("set", "reset", "pragma"):
         return statement  # USE
@@ -234,10 +236,14 @@ def _session_setting(statement: ParsedStatement) -> ParsedStatement:
         return _rewritten(statement, r"set\s+time\s+zone\s*(=|to\b)?", "SET SESSION TimeZone = ")
     scope = words[1] if len(words) > 1 else ""
     if scope == "global":
-        raise _refused("settings of the whole server are not available to clients; leave out GLOBAL")
+        raise StatementNotAllowed(
+            "settings of the whole server are not available to clients; leave out GLOBAL"
+        )
     reserved = {word.strip('"') for word in words}.intersection(RESERVED_SETTINGS)
     if reserved:
-        raise _refused(f"{min(reserved)} is a setting of the server, which is not available to clients")
+        raise StatementNotAllowed(
+            f"{min(reserved)} is a setting of the server, which is not available to clients"
+        )
     if scope in ("session", "local", "variable"):
         return statement
     verb = "RESET" if words[0] == "reset" else "SET"
@@ -247,7 +253,3 @@ def _session_setting(statement: ParsedStatement) -> ParsedStatement:
 def _rewritten(statement: ParsedStatement, pattern: str, replacement: str) -> ParsedStatement:
     sql = re.sub(pattern, replacement, statement.sql, count=1, flags=re.IGNORECASE)
     return ParsedStatement(sql, statement.type, statement.kind, tokens=statement.tokens)
-
-
-def _refused(why: str) -> StatementNotAllowed:
-    return StatementNotAllowed(why)

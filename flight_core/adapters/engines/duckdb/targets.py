@@ -1,7 +1,7 @@
-"""What a statement changes: the object behind CREATE, DROP, ALTER, INSERT and the like.
+"""Finding the object that a statement changes: the table of an INSERT, the view of a DROP VIEW, and so on.
 
-Datasets are views that only Skein itself may touch, so a statement aimed at one has to be
-recognised before it runs.
+Datasets are views that only Skein itself may change, so statements that would change one must be recognised
+before they run.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ _NAMED_WITHIN = 32  # words after the verb
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`verb` and `kind` in lower case, for example `create table`; DML has the kind `table`."""
+    """`verb` and `kind` are in lower case, such as `create` and `table`. The kind of DML is `table`."""
 
     verb: str
     kind: str
@@ -67,7 +67,7 @@ class Target:
 
 
 def target(statement: ParsedStatement) -> Target | None:
-    """The object a statement changes; None for statements that change none by name."""
+    """The object that a statement changes; None if it names none."""
     tokens = statement.tokens
     start = _main_verb(tokens)
     if start is None:
@@ -78,8 +78,8 @@ def target(statement: ParsedStatement) -> Target | None:
 
 
 def in_lake(name: TableName, here: TableName) -> bool:
-    """Whether a name says that it is a dataset; an unqualified name says so only after USE, which leads
-    to the catalog and schema `here`."""
+    """Whether a name refers to the schema of datasets. `here` are the current catalog and schema, which
+    unqualified names refer to."""
     catalog, schema = name.catalog.lower(), name.schema.lower()
     if catalog:
         return catalog in _LAKES
@@ -89,13 +89,13 @@ def in_lake(name: TableName, here: TableName) -> bool:
 
 
 def in_system(name: TableName, here: TableName) -> bool:
-    """Whether a name belongs to the system tables, or to a schema that would be found instead of them."""
+    """Whether a name refers to the system tables, or to a schema that would hide them."""
     place = name if name.catalog or name.schema else here
     return SYSTEM in (place.catalog.lower(), place.schema.lower())
 
 
 def returning(statement: ParsedStatement) -> str | None:
-    """A SELECT with the columns that RETURNING would give; None for statements without it."""
+    """A SELECT with the same columns as the statement's RETURNING; None if it has none."""
     tokens = statement.tokens
     words = [token.word for token in tokens]
     changed = target(statement)
@@ -108,14 +108,14 @@ def returning(statement: ParsedStatement) -> str | None:
 
 
 def may_return_rows(statement: ParsedStatement) -> bool:
-    """False for statements that certainly have no rows of their own."""
+    """False if the statement certainly returns no rows."""
     if statement.type in _DML_TYPES:
         return _has_returning(statement)
     return statement.type not in _SILENT_TYPES
 
 
 def counts_rows(statement: ParsedStatement) -> bool:
-    """Whether the one number DuckDB answers with is that of the rows changed."""
+    """Whether DuckDB's result is the number of changed rows."""
     if statement.type in _DML_TYPES:
         return not _has_returning(statement)
     changed = target(statement)
@@ -123,7 +123,7 @@ def counts_rows(statement: ParsedStatement) -> bool:
 
 
 def attached_name(statement: ParsedStatement) -> str:
-    """The name that ATTACH gives, or DETACH takes away."""
+    """The name of the catalog that ATTACH adds or DETACH removes."""
     tokens = statement.tokens
     words = [token.word for token in tokens]
     if statement.type == StatementType.ATTACH:
@@ -136,7 +136,7 @@ def _has_returning(statement: ParsedStatement) -> bool:
 
 
 def _main_verb(tokens: Sequence[Token]) -> int | None:
-    """Where the statement proper begins: after a leading WITH, or after PREPARE ... AS."""
+    """The index of the main verb, which comes after a leading WITH or PREPARE ... AS."""
     depth = 0
     for index, token in enumerate(tokens):
         depth += (token.text == "(") - (token.text == ")")
@@ -154,7 +154,7 @@ def _ddl(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
             kind = word
         elif kind and word not in _NOISE:
             parts = _dotted(tokens[index:])
-            if kind == "column":  # of a table, which is what changes
+            if kind == "column":  # COMMENT ON COLUMN changes the table
                 parts.pop()
             name = _schema_name(parts) if kind == "schema" else table_name_of(parts)
             before = words[:index]
@@ -173,7 +173,7 @@ def _dml(verb: str, words: list[str], tokens: Sequence[Token]) -> Target | None:
 
 
 def _dotted(tokens: Sequence[Token]) -> list[str]:
-    """`a."b c".d` as its parts."""
+    """The parts of a name such as `a."b c".d`."""
     parts: list[str] = []
     for index, token in enumerate(tokens):
         if index % 2 == 1:
