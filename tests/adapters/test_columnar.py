@@ -107,6 +107,8 @@ MOMENT = datetime(2026, 1, 31, 10, 30, tzinfo=UTC)
 )
 def test_values_of_every_type_survive(type, values, write):
     assert parsed(write(typed(values, type)))["c"].to_pylist() == values
+    nothing = write(typed([None], pa.null()))
+    assert parsed(nothing, write(typed(values, type)), nothing)["c"].to_pylist() == [None, *values, None]
 
 
 @pytest.mark.parametrize("write", [stream, file])
@@ -169,6 +171,25 @@ def test_parts_of_what_is_nested_become_what_they_stand_for():
 def test_decimals_get_a_usual_precision_and_scale(type, value, kept):
     table = parsed(stream(pa.table({"c": pa.array([value, None]).cast(type)})))
     assert (types(table)["c"], table["c"].to_pylist()) == (kept, [value, None])
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_decimals_of_several_files_get_the_smallest_type_that_holds_them(write):
+    given = [("1234.5", 5, 1), (None, 3, 3), ("0.123", 3, 3), ("99", 2, 0)]
+    files = [
+        write(typed([value and Decimal(value)], pa.decimal128(precision, scale)))
+        for value, precision, scale in given
+    ]
+    table = parsed(*files)
+    assert types(table)["c"] == "decimal128(7, 3)"
+    assert table["c"].to_pylist() == [value and Decimal(value) for value, *_ in given]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_decimals_without_a_type_that_holds_all_are_refused(write):
+    files = [write(typed([], pa.decimal128(*size))) for size in ((10, 5), (33, 0), (38, 20))]
+    with pytest.raises(SchemaMismatch, match=r"decimal128\(38, 20\) in f2 and decimal128\(10, 5\) in f0"):
+        parsed(*files)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ Everything is written anew: what engines get to read was made here. IPC batches 
 before anything touches them, because offsets that lie crash whoever follows them.
 """
 
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -18,8 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
-from flight_core.adapters.parsers.alignment import aligned, common_columns
+from flight_core.adapters.parsers.alignment import aligned
 from flight_core.adapters.parsers.column_types.floats import WHOLE
+from flight_core.adapters.parsers.column_types.shared import (
+    MAX_PRECISION,
+    check_types,
+    common_schema,
+    polars_types,
+    shared,
+    widened,
+)
 from flight_core.adapters.parsers.formats.hive import partitions
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ColumnarOptions
@@ -28,8 +35,6 @@ from flight_core.domain.errors import SchemaMismatch, UnreadableData, Unsupporte
 from flight_core.domain.system_errors import system_failure
 
 _FILE_MAGIC = b"ARROW1"
-_MAX_PRECISION = 38
-_UNITS = ("s", "ms", "us", "ns")
 
 _DAMAGE = (
     pl.exceptions.PolarsError,
@@ -38,8 +43,6 @@ _DAMAGE = (
     OSError,
     UnicodeError,  # in names
 )
-
-Alike = Callable[[pa.DataType, pa.DataType], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,15 @@ def parse_parquet(
             with damage_of(file, "a Parquet file"):
                 readers.append(opened.enter_context(pq.ParquetFile(file.path)))
         schemas = [reader.schema_arrow for reader in readers]
-        schema = _common(files, schemas, options)
+        labels = [file.label for file in files]
+        schema = common_schema(labels, schemas, options.columns)
         rows = sum(reader.metadata.num_rows for reader in readers)
         counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
         if all(_plain(schema) for schema in schemas):
-            _check_types(files, schemas, _widen)
+            check_types(labels, schemas, widened)
             write_parquet(_scanned(files, schemas, schema, target), target, counter)
         else:
-            _check_types(files, schemas, operator.eq)
+            check_types(labels, schemas, shared)
             batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
             _write(batches, schema, _label(files), target, counter)
         if counter.rows != rows:
@@ -104,8 +108,9 @@ def write_batches(
     meter: Meter,
 ) -> None:
     """Write the record batches of all files, in order. The iterator `batches` has to move the meter."""
-    schema = _common(files, schemas, options)
-    _check_types(files, schemas, operator.eq)
+    labels = [file.label for file in files]
+    schema = common_schema(labels, schemas, options.columns)
+    check_types(labels, schemas, shared)
     _write(batches, schema, _label(files), target, RowCounter(meter, bytes_per_row=0))
 
 
@@ -127,10 +132,10 @@ def _scanned(
     files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], schema: pa.Schema, target: Target
 ) -> pl.LazyFrame:
     told = partitions([file.label for file in files], schema.names)
-    shared = _shared_types(schemas)
+    types = polars_types(schemas)
     frames = [
         target.marked(
-            aligned(_read(file, own, shared), own.names, schema.names).with_columns(folders.values()),
+            aligned(_read(file, own, types), own.names, schema.names).with_columns(folders.values()),
             file.label,
         )
         for file, own, folders in zip(files, schemas, told, strict=True)
@@ -138,13 +143,13 @@ def _scanned(
     return pl.concat(frames, how="vertical_relaxed")
 
 
-def _read(file: ColumnarFile, schema: pa.Schema, shared: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+def _read(file: ColumnarFile, schema: pa.Schema, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """Polars reads a date64 that was written to Parquet as a timestamp."""
     days = [field.name for field in schema if pat.is_date32(field.type)]
     frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
     exact = [
         _exactly(pl.col(name), schema.field(name).type, type)
-        for name, type in shared.items()
+        for name, type in types.items()
         if name in schema.names
     ]
     return frame.with_columns(pl.col(days).cast(pl.Date), *exact)
@@ -156,28 +161,6 @@ def _exactly(column: pl.Expr, own: pa.DataType, type: pl.DataType) -> pl.Expr:
         fits = column.is_between(-WHOLE, WHOLE) | column.is_null()
         column = column + pl.when(fits).then(0).otherwise(column).cast(pl.Int8)
     return column.cast(type)
-
-
-def _shared_types(schemas: Sequence[pa.Schema]) -> dict[str, pl.DataType]:
-    """Of columns that are not alike in all files, where Polars would lose something: it takes the coarsest
-    unit of times, and floats without a look at the integers."""
-    types: dict[str, list[Any]] = {}
-    for field in chain.from_iterable(schemas):
-        types.setdefault(field.name, []).append(field.type)
-    return {
-        name: shared
-        for name, found in types.items()
-        if len(set(found)) > 1 and (shared := _shared_type(found)) is not None
-    }
-
-
-def _shared_type(types: Sequence[Any]) -> pl.DataType | None:
-    if any(map(pat.is_int64, types)) and any(map(pat.is_floating, types)):
-        return pl.Float64()
-    if not all(pat.is_timestamp(type) or pat.is_duration(type) for type in types):
-        return None
-    unit = max((type.unit for type in types), key=_UNITS.index)
-    return pl.Datetime(unit, types[0].tz) if pat.is_timestamp(types[0]) else pl.Duration(unit)
 
 
 def _open_arrow(source: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -266,7 +249,7 @@ def _kept_decimal(type: Any, column: str) -> pa.DataType:
     """An equivalent decimal type with a scale between 0 and the precision."""
     scale = max(type.scale, 0)
     precision = max(type.precision + scale - type.scale, scale)
-    if precision > _MAX_PRECISION:
+    if precision > MAX_PRECISION:
         raise _not_kept(type, column)
     unusual = pat.is_decimal256(type) or (precision, scale) != (type.precision, type.scale)
     return pa.decimal128(precision, scale) if unusual else type
@@ -292,6 +275,8 @@ def _not_kept(type: pa.DataType, column: str) -> UnsupportedType:
 
 
 def _replaced(array: Any, type: pa.DataType) -> "pa.Array[Any]":
+    if pat.is_null(array.type):
+        return pa.nulls(len(array), type)
     if isinstance(array.type, pa.BaseExtensionType):
         return _replaced(array.storage, type)
     if pat.is_run_end_encoded(array.type):
@@ -308,65 +293,6 @@ def _from_view(array: Any, type: Any) -> "pa.Array[Any]":
     offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
     values = _replaced(pc.list_flatten(array), type.value_type)
     return pa.LargeListArray.from_arrays(offsets, values, mask=array.is_null())
-
-
-def _common(
-    files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], options: ColumnarOptions
-) -> pa.Schema:
-    """The columns of the table, each with the type of the first file that has it."""
-    for file, schema in zip(files, schemas, strict=True):
-        if not schema.names:
-            raise UnreadableData(f"{file.label} has no columns")
-        twins = sorted({name for name in schema.names if schema.names.count(name) > 1})
-        if twins:
-            raise SchemaMismatch(f"{file.label} has two columns named '{twins[0]}'", column=twins[0])
-    labels = [file.label for file in files]
-    common_columns(labels, [schema.names for schema in schemas], options.columns)
-    fields: dict[str, pa.Field[Any]] = {}
-    for schema in schemas:
-        for field in schema:
-            fields.setdefault(field.name, field)
-    return pa.schema(list(fields.values()))
-
-
-def _check_types(files: Sequence[ColumnarFile], schemas: Sequence[pa.Schema], alike: Alike) -> None:
-    first: dict[str, tuple[pa.DataType, str]] = {}
-    for file, schema in zip(files, schemas, strict=True):
-        for field in schema:
-            type, label = first.setdefault(field.name, (field.type, file.label))
-            if not alike(_usual(field.type), _usual(type)):
-                raise SchemaMismatch(
-                    f"column '{field.name}' is {field.type} in {file.label} and {type} in {label};"
-                    " ingest them one by one",
-                    column=field.name,
-                )
-
-
-def _usual(type: Any) -> pa.DataType:
-    """Of types that only differ in the size of their offsets, the one with the smallest."""
-    if pat.is_large_string(type):
-        return pa.string()
-    if pat.is_large_binary(type):
-        return pa.binary()
-    if pat.is_list(type) or pat.is_large_list(type):
-        return pa.list_(_usual(type.value_type))
-    if pat.is_struct(type):
-        return pa.struct([(field.name, _usual(field.type)) for field in type])
-    return type  # type: ignore[no-any-return]
-
-
-def _widen(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether the types are numbers of different widths, or times of different units, so that there is a
-    common type."""
-    if pat.is_timestamp(one) and pat.is_timestamp(other):
-        return bool(one.tz == other.tz)
-    if pat.is_uint64(one) or pat.is_uint64(other):
-        return pat.is_unsigned_integer(one) and pat.is_unsigned_integer(other)
-    return one == other or any(is_kind(one) and is_kind(other) for is_kind in (_is_number, pat.is_duration))
-
-
-def _is_number(type: pa.DataType) -> bool:
-    return pat.is_integer(type) or pat.is_floating(type)
 
 
 @contextmanager
