@@ -31,8 +31,7 @@
     ├── Unsupported             a valid request that this server does not implement
     └── Cancelled               somebody asked for it to stop
 
-`code` is published and never renamed. `retryable` says whether the same request may
-succeed later without being changed.
+`code` is published and never renamed. `retryable` tells whether the same request may succeed later.
 """
 
 from collections.abc import Mapping
@@ -41,7 +40,7 @@ from typing import ClassVar
 
 
 class FlightCoreError(Exception):
-    """A failure with a stable code; the message holds the value at fault and a way out."""
+    """A failure with a stable code. The message has the value at fault and a way out."""
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
@@ -84,13 +83,13 @@ class InvalidTag(InvalidRequest):
 
 
 class InvalidContract(InvalidRequest):
-    """No data could ever be checked by it."""
+    """The contract cannot be applied to any data."""
 
     code = "invalid_contract"
 
 
 class ContractViolated(InvalidRequest):
-    """Rows broke a rule that lets nothing pass, or too many were rejected; nothing was committed."""
+    """Rows broke a rule of the severity `fail`, or too many were rejected. Nothing was committed."""
 
     code = "contract_violated"
 
@@ -108,7 +107,7 @@ class QueryFailed(InvalidRequest):
 
 
 class DerivationCycle(InvalidRequest):
-    """A dataset would be made from itself; `details["cycle"]` names the way round."""
+    """A dataset would be derived from itself; `details["cycle"]` lists the datasets on the way."""
 
     code = "derivation_cycle"
 
@@ -118,19 +117,19 @@ class InvalidSource(InvalidRequest):
 
 
 class SecretNotFound(InvalidRequest):
-    """The source needs a secret by a name that the server does not have."""
+    """The server has no secret of the name that the source gives."""
 
     code = "secret_not_found"
 
 
 class ChecksumMismatch(InvalidRequest):
-    """What was fetched or sent is not what its checksum says."""
+    """Data that was fetched or sent does not match its checksum."""
 
     code = "checksum_mismatch"
 
 
 class UnreadableData(InvalidRequest):
-    """A file or stream is truncated, damaged, or not what its format says."""
+    """A file or stream is truncated, damaged, or not of its format."""
 
     code = "unreadable_data"
 
@@ -144,7 +143,7 @@ class SchemaMismatch(InvalidRequest):
 
 
 class LossyType(InvalidRequest):
-    """Storing a column would lose information and the caller did not ask for that."""
+    """Storing a column would lose information, which the caller has not allowed."""
 
     code = "lossy_type"
 
@@ -154,13 +153,13 @@ class UnsupportedType(InvalidRequest):
 
 
 class InvalidKeys(InvalidRequest):
-    """New rows lack the key that their mode needs, or two of them have the same."""
+    """New rows have no key although their mode needs one, or two of them have the same."""
 
     code = "invalid_keys"
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """The key came with another request before."""
+    """The key was used for another request before."""
 
     code = "idempotency_key_reused"
 
@@ -182,7 +181,7 @@ class VersionNotFound(NotFound):
 
 
 class VersionExpired(NotFound):
-    """The version existed; retention has let it go, or is about to."""
+    """The version existed, but the retention policy does not keep it."""
 
     code = "version_expired"
 
@@ -242,7 +241,7 @@ class DatasetExists(Conflict):
 
 
 class DatasetDerived(Conflict):
-    """The rows of the dataset come from its derivation, and from nobody else."""
+    """The dataset is derived, so only its derivation writes rows."""
 
     code = "dataset_derived"
 
@@ -261,7 +260,7 @@ class CommitConflict(Conflict):
 
 
 class IdempotencyKeyPending(Conflict):
-    """The request that the key came with first has not ended, or nobody knows how."""
+    """The first request with the key has not ended, or its outcome is unknown."""
 
     code = "idempotency_key_pending"
     retryable = True
@@ -276,7 +275,7 @@ class IngestionFinished(Conflict):
 
 
 class NotRetryable(Conflict):
-    """The job has not failed, so there is nothing to try again."""
+    """Only jobs that failed or were cancelled can be retried."""
 
     code = "not_retryable"
 
@@ -293,7 +292,7 @@ class ScheduleRunning(Conflict):
 
 
 class SourceBusy(Conflict):
-    """Another ingestion takes the same rows from the same source into the same dataset."""
+    """Another ingestion of the same source into the same dataset is running."""
 
     code = "source_busy"
     retryable = True
@@ -304,7 +303,7 @@ class UploadFinished(Conflict):
 
 
 class OffsetMismatch(Conflict):
-    """`details` hold the `offset` at which the upload goes on."""
+    """`details["offset"]` is where the upload has to continue."""
 
     code = "offset_mismatch"
 
@@ -326,7 +325,7 @@ class SourceNotAllowed(PermissionDenied):
 
 
 class ReservedName(PermissionDenied):
-    """A token or a user may not have the name: it stands for somebody inside Skein, with all rights."""
+    """The name belongs to Skein itself, so no token or user can have it."""
 
     code = "reserved_name"
 
@@ -345,13 +344,13 @@ class TooManySessions(ResourceExhausted):
 
 
 class TooManyQueries(ResourceExhausted):
-    """Somebody has as many queries open as they may."""
+    """The actor runs as many queries as they may."""
 
     code = "too_many_queries"
 
 
 class TooManyRequests(ResourceExhausted):
-    """Somebody asks too often; `details["retry_after_s"]` tells when to ask again."""
+    """The actor sends requests too often; `details["retry_after_s"]` is the time to wait."""
 
     code = "too_many_requests"
 
@@ -385,7 +384,7 @@ class EngineUnavailable(DependencyFailed):
 
 
 class AttemptsExhausted(DependencyFailed):
-    """The server ended, or was killed, each time that a job ran."""
+    """The server ended in each attempt of a job."""
 
     code = "attempts_exhausted"
 

@@ -1,7 +1,7 @@
-"""How many streams may be open: a cap, a short queue, then a clear error.
+"""Limiting the number of open streams: further ones wait in a short queue, and then fail.
 
-An open DuckDB stream holds tens of megabytes even when nobody reads from it, so the number
-of streams is what bounds the server's memory.
+An open DuckDB stream uses tens of megabytes even if nobody reads from it, so the number of streams limits the
+memory of the server.
 """
 
 import threading
@@ -45,12 +45,12 @@ class Admission:
         return self._waiting
 
     def acquire(self, check: Callable[[], None] = lambda: None) -> None:
-        """Take a slot, waiting up to `queue_timeout_s` seconds.
+        """Take a slot; waits for one for up to `queue_timeout_s` seconds.
 
-        `check` is called now and then meanwhile; what it raises ends the wait.
+        `check` is called repeatedly meanwhile; what it raises ends the wait.
 
         Raises:
-            TooManyStreams: the queue is full, or no slot came free in time.
+            TooManyStreams: the queue is full, or no slot was free in time.
         """
         if not self._slots.acquire(blocking=False):
             self._wait(check)
@@ -64,7 +64,7 @@ class Admission:
 
     @contextmanager
     def slot(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """A slot for the block. Waits as `acquire`."""
+        """Hold a slot within the block. Waits as `acquire`."""
         self.acquire(check)
         try:
             yield
@@ -95,7 +95,7 @@ class Admission:
 
 
 def patiently(open: Callable[[], T], check: Callable[[], None]) -> T:
-    """What `open` returns, however long others have all streams. What `check` raises ends the wait."""
+    """Call `open` until a stream is free, however long that takes. What `check` raises ends the wait."""
     while True:
         check()
         try:

@@ -1,4 +1,4 @@
-"""Cancelling one particular run on a connection, but not what runs before and after it."""
+"""Cancelling one particular run on a connection, but not those before and after it."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ _REPEAT_S = 0.02
 
 
 class Cancellation:
-    """Belongs to one run. `request` works from any thread, before, during and after it."""
+    """The cancellation of one run. `request` works from any thread: before, during and after the run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,24 +36,24 @@ class Cancellation:
     def check(self) -> None:
         """
         Raises:
-            Cancelled: it was requested.
+            Cancelled: cancellation was requested.
         """
         if self._requested:
             raise Cancelled("the query was cancelled")
 
     def heeded(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items; raises Cancelled if that is requested meanwhile."""
+        """The same items. Raises Cancelled as soon as that is requested."""
         for item in items:
             self.check()
             yield item
 
     @contextmanager
     def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:
-        """If cancellation is requested while the block runs, `interrupt` is called repeatedly, since an
-        interrupt that comes too early is lost.
+        """Call `interrupt` if cancellation is requested within the block; repeatedly, since an interrupt that
+        comes too early is lost.
 
         Raises:
-            Cancelled: it was requested before.
+            Cancelled: cancellation was requested before.
         """
         with self._lock:
             self.check()

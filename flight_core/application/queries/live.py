@@ -1,4 +1,4 @@
-"""Live queries, whose result is read again when a dataset that they read has changed."""
+"""Live queries, whose results are read again when a dataset that they read has changed."""
 
 from dataclasses import dataclass, field
 
@@ -19,9 +19,9 @@ _KEEPS_ROWS = "compact"
 
 @dataclass(frozen=True, slots=True)
 class LiveResult:
-    """A result of a live query. The caller owns `running`; `pins` are the versions that it reads.
+    """A result of a live query. The caller closes `running`. `pins` are the versions that it reads.
 
-    `added`: its rows are to be added to those of earlier results; otherwise they replace these.
+    `added`: the rows are to be added to those of the earlier results; otherwise they replace them.
     """
 
     running: RunningQuery
@@ -31,7 +31,7 @@ class LiveResult:
 
 @dataclass(slots=True)
 class LiveQuery:
-    """A query that is followed. Holds no resources while nothing is read. Calls block; not thread-safe."""
+    """A live query. It uses no resources while no result is read. Its methods block; not thread-safe."""
 
     reader: Reader
     store: TableStore
@@ -45,13 +45,13 @@ class LiveQuery:
 
     @property
     def datasets(self) -> frozenset[str]:
-        """The keys of the datasets that it reads; empty before the first result."""
+        """The keys of the datasets that the query reads; empty before the first result."""
         return frozenset(name.key for name in datasets_of(self._pins or ()))
 
     def changed(self) -> bool:
-        """Whether a new result is due, which is so before the first one. Cheap if nothing has changed.
+        """Whether a new result is due, as the first one always is. Cheap if nothing has changed.
 
-        Versions with the same rows in other files are not a change.
+        New versions with the same rows in other files are not a change.
         """
         if self._pins is None:
             return True
@@ -63,7 +63,7 @@ class LiveQuery:
         return False
 
     def open(self, query_id: str | None = None) -> LiveResult:
-        """Start to read the next result. Raises as `OpenQuery`."""
+        """Start reading the next result. Raises as `OpenQuery`."""
         added = self._added_rows()
         running = self.open_query(
             self.statement, actor=self.actor, door=self.door, pins=added, query_id=query_id
@@ -73,7 +73,7 @@ class LiveQuery:
         return LiveResult(running, read, added is not None)
 
     def _same_rows(self, key: str, ref: VersionRef, lake: LakeState) -> VersionRef | None:
-        """The version that a name refers to now, if it has the same rows as `ref`; otherwise None."""
+        """The version to which the name refers now, if it has the same rows as `ref`; otherwise None."""
         name, _, version = key.partition("@")
         entry = lake.datasets.get(name)
         if entry is None or entry.ref.dataset_id != ref.dataset_id:
@@ -85,7 +85,7 @@ class LiveQuery:
         return entry.ref if all(each.operation == _KEEPS_ROWS for each in between) else None
 
     def _added_rows(self) -> Pins | None:
-        """What to read if rows were only added since the last result; otherwise None."""
+        """The pins that read only new rows, if rows were only added since the last result; otherwise None."""
         if self._pins is None or len(self._pins) != 1 or self.whole or self.actor.guarded:
             return None
         ((key, ref),) = self._pins.items()
@@ -103,7 +103,7 @@ class LiveQuery:
 
 @dataclass(frozen=True, slots=True)
 class FollowQuery:
-    """Starts a live query. `whole`: each result has all rows, not only added ones."""
+    """Start a live query. `whole`: each result has all rows, instead of only those that were added."""
 
     reader: Reader
     store: TableStore

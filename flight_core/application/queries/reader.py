@@ -1,4 +1,4 @@
-"""Reads, with the engine and the part of the lake that each actor is to have."""
+"""Reads, each with the engine and the part of the lake that its actor may use."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ class SystemTables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Plans reads. Those of guarded actors run apart from everybody else's, see `GuardedEngine`.
+    """Plans reads. Those of guarded actors run in isolated processes, see `GuardedEngine`.
 
     Raises as `QueryEngine.plan`.
     """
@@ -32,7 +32,7 @@ class Reader:
     system_tables: SystemTables
 
     def lake(self, actor: Actor) -> LakeState:
-        """What the actor sees of the lake."""
+        """The part of the lake that the actor sees."""
         return actor.view_of(self.datasets.lake_state())
 
     def plan(self, statement: Statement, *, actor: Actor, pins: Pins | None = None) -> Query:
@@ -48,7 +48,8 @@ class Reader:
         return self.engine.inspect(statement, lake)
 
     def classify(self, sql: str, *, actor: Actor) -> StatementKind:
-        """How to handle a text. Guarded actors read; what else they say is refused when it is planned."""
+        """See `QueryEngine.classify`. All statements of guarded actors count as reads: planning refuses any
+        others."""
         return StatementKind.READ if actor.guarded else self.engine.classify(sql)
 
     def metadata(self, *, actor: Actor) -> Metadata:

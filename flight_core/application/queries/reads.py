@@ -1,4 +1,4 @@
-"""Planning reads, and starting them."""
+"""Planning and starting reads."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -49,17 +49,19 @@ class PlanQuery:
 
 class Scrolled(Protocol):
     def computed(self, key: str, statement: Statement, pins: Pins, actor: Actor) -> None:
-        """A window of a result is about to be computed, since the whole, which has that key, is not kept.
-        Does not block."""
+        """Called before a window of a result is computed, since the whole result, with that key, is not in
+        the cache. Does not block."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenQuery:
-    """Start a read; raises as `QueryEngine.plan`, and TooManyStreams when no slot comes free.
+    """Start a read.
 
-    It is planned first, which pins versions and checks rights; where its result is in the cache it needs
-    no slot, and neither does a window of one that is. `scrolled` is told of windows that are computed;
-    `keeps_scrolled`: what it runs is kept for them.
+    It is planned first, which pins versions and checks rights. Results in the cache, and windows of these,
+    need no slot. `scrolled` is notified of windows that have to be computed. With `keeps_scrolled`, results
+    are cached as those of scrolled queries, see `ResultCache.record`.
+
+    Raises as `QueryEngine.plan`, and TooManyStreams if no slot is free in time.
     """
 
     reader: Reader
@@ -95,7 +97,7 @@ class OpenQuery:
     def admitted(
         self, query: Query, sql: str, *, actor: Actor, door: str, query_id: str | None = None
     ) -> RunningQuery:
-        """Wrap a query whose slot the caller has acquired already (a session's, for instance)."""
+        """The same for a query that is planned already, in a session, and has a slot."""
         record = self.log.record(sql, actor=actor, door=door, query_id=query_id)
         release = self.admission.release
         try:
@@ -141,7 +143,7 @@ class OpenQuery:
     def _window(
         self, results: ResultCache, statement: Statement, query: Query, actor: Actor
     ) -> StoredQuery | None:
-        """The rows that are wanted of a whole result that is kept."""
+        """The wanted rows from the whole result, if that is in the cache."""
         whole = result_key(statement.whole, query)
         assert whole is not None  # as the window has one
         result = results.find(whole)
@@ -153,7 +155,7 @@ class OpenQuery:
 
     @staticmethod
     def _stored(results: ResultCache, key: str, waiting: Cancellation) -> pa.RecordBatchReader | None:
-        """The result, if it is there, or is when somebody else's equal query has ended."""
+        """The result, if it is in the cache, or will be when an equal query that is running has ended."""
         while (result := results.find(key)) is None:
             if not results.wait(key, waiting.check):
                 return None

@@ -1,4 +1,4 @@
-"""Answering a read from the results of earlier ones."""
+"""Answering reads from the result cache."""
 
 import hashlib
 import sys
@@ -15,14 +15,15 @@ from flight_core.domain.arrow import ipc_stream
 from flight_core.domain.errors import Cancelled
 from flight_core.domain.query import Pins, Statement
 
-# Types whose `repr` is exact, and which nobody can make subtypes of that say otherwise.
+# Types whose `repr` is exact.
 _EXACT = (type(None), bool, int, float, str, bytes, Decimal, date, datetime, time, timedelta, UUID)
 
 
 def result_key(statement: Statement, query: Query) -> str | None:
-    """Equal keys mean equal results: the statement, its parameters and options, and the versions it reads.
+    """The key of a result in the cache: a digest of the statement, its parameters and options, and the
+    versions that it reads. Equal keys mean equal results.
 
-    None: the result may be another one each time, or depends on more than datasets.
+    None: the result may be different each time, or depends on more than datasets.
     """
     if query.fingerprint is None or not query.pins:
         return None
@@ -36,7 +37,7 @@ def result_key(statement: Statement, query: Query) -> str | None:
 
 
 def _exact(value: object) -> str | None:
-    """A text that only equal values of the same type have; None where there is none."""
+    """A text that is equal only for equal values of the same type; None for types without one."""
     if isinstance(value, pa.Scalar):
         return f"arrow:{_ipc(value)!r}"
     if type(value) in _EXACT:
@@ -56,7 +57,7 @@ def _ipc(scalar: Any) -> bytes:
 
 
 class StoredQuery:
-    """Implements `Query`: a result that is there already, or `limit` rows of it from `offset` on."""
+    """Implements `Query`: a cached result, or `limit` rows of it from `offset` on."""
 
     def __init__(
         self, result: pa.RecordBatchReader, pins: Pins, *, offset: int = 0, limit: int | None = None
@@ -84,7 +85,7 @@ class StoredQuery:
                 yield batch.slice(first, last - first)
 
     def progress(self) -> None:
-        """See `Measured`: nobody works on it."""
+        """See `Measured`. Always None, since nothing is computed."""
 
     def cancel(self) -> None:
         self._cancelled = True

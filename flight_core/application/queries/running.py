@@ -1,4 +1,4 @@
-"""A query that runs: what it holds, what it has given, how it ended."""
+"""Running queries: the resources they hold, the rows they have returned, and how they ended."""
 
 import logging
 import threading
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 class RunningQuery:
-    """A query with what it holds, such as its admission slot. Iterate it, then close it; closing early
-    stops it. `release` gives the slot back. `cut`: its batches may be slices of larger ones.
+    """A query with its admission slot, which `release` gives back. Iterate it, then close it; closing it
+    early stops it. `cut`: its batches may be slices of larger ones.
 
-    The slot and the cursor are held until `close`, not until the last batch was produced:
-    a stream that a client reads slowly still costs memory.
+    The slot and the cursor are held until `close`, not only until the last batch, since a stream that is read
+    slowly still uses memory.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class RunningQuery:
 
     @property
     def recorded(self) -> bool:
-        """Whether its result will be kept, as far as is known now."""
+        """Whether its result will be cached, as far as is known now."""
         return self._recording is not None and not self._recording.over
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked for it to stop."""
+        """Whether cancellation was requested."""
         return self._cancelled
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -155,7 +155,7 @@ class RunningQuery:
 
 
 def _bytes_of_slice(batch: pa.RecordBatch) -> int:
-    """Ten times the cost of `get_total_buffer_size`, which counts all of the buffers."""
+    """Costs ten times as much as `get_total_buffer_size`, which counts the whole buffers."""
     return batch.nbytes
 
 

@@ -1,4 +1,4 @@
-"""Keeping the results that clients read window by window."""
+"""Caching the results that clients scroll through."""
 
 import logging
 import threading
@@ -22,17 +22,18 @@ _REMEMBERED = 1024
 
 
 class KeepScrolled:
-    """Implements `Scrolled`: runs the statement as a whole where a second window of it is computed within a
-    minute, and leaves the result in the cache. One at a time, in a thread of its own, until `close`.
+    """Implements `Scrolled`: if a second window of a statement is computed within a minute, runs the whole
+    statement, so that its result is cached. It runs one statement at a time, in a background thread, until
+    `close`.
 
-    `open_whole` has a cache, and takes no slot from those who wait for one.
+    `open_whole` needs a cache, and an admission of its own.
     """
 
     def __init__(self, open_whole: OpenQuery, clock: Callable[[], float] = time.monotonic) -> None:
         self._open_whole = open_whole
         self._clock = clock
         self._lock = threading.Lock()
-        # When the latest window was computed; once the whole was begun, from when on it may be again.
+        # The time of the latest window; after a whole was begun, the time from which it may be begun again.
         self._computed: OrderedDict[str, float] = OrderedDict()
         self._thread: threading.Thread | None = None
         self._running: RunningQuery | None = None

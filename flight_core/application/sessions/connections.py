@@ -1,8 +1,7 @@
-"""The connections of one session, and the transactions on them.
+"""The connections of a session, and the transactions on them.
 
-`home` is where the session's temp tables, variables and settings live. A transaction runs at home
-when it can, so that it sees those; a second one at the same time gets a connection of its own, and
-so do statements outside of the transaction that home is in.
+The connection `home` has the session's temporary tables, variables and settings. The first transaction uses
+it, so that it sees these. Meanwhile other transactions, and statements without one, use further connections.
 """
 
 import threading
@@ -19,7 +18,7 @@ MAX_TRANSACTIONS = 16  # at a time
 
 @dataclass(slots=True)
 class Transaction:
-    """Begun by a client with a call of its own; the connection comes with the first statement."""
+    """A transaction that a client has begun. It gets a connection with its first statement."""
 
     handle: bytes
     used_at: float
@@ -27,7 +26,7 @@ class Transaction:
 
 
 class SessionConnections:
-    """Thread-safe; connections serialise their own statements."""
+    """Thread-safe. Each connection runs one statement at a time."""
 
     def __init__(
         self, engine: QueryEngine, new_handle: Callable[[], bytes], clock: Callable[[], float]
@@ -43,19 +42,19 @@ class SessionConnections:
 
     @property
     def holds_state(self) -> bool:
-        """Whether the client would miss anything if they were closed."""
+        """Whether the client would lose anything if they were closed."""
         return bool(self._transactions) or any(not connection.pristine for connection in self._open())
 
     @property
     def in_transaction_since(self) -> datetime | None:
-        """When the oldest transaction that is still open began; None: none is."""
+        """The start of the oldest open transaction; None if there is none."""
         with self._lock:
             began = [connection.in_transaction_since for connection in self._open()]
         return min((moment for moment in began if moment is not None), default=None)
 
     @contextmanager
     def use(self, transaction: bytes | None) -> Iterator[Session]:
-        """The connection to run a statement on, within the transaction if one is named.
+        """The connection for a statement, in the given transaction or in its own.
 
         Raises:
             HandleNotFound: there is no such transaction.
@@ -64,7 +63,7 @@ class SessionConnections:
             yield self._of_transaction(transaction) if transaction else self._of_statements()
 
     def reading(self, transaction: bytes | None) -> Session | None:
-        """The connection whose state a read sees; None if any connection gives the same answer."""
+        """The connection on whose state a read depends; None if any connection gives the same result."""
         if transaction:
             return self._of_transaction(transaction)
         with self._lock:
@@ -73,7 +72,7 @@ class SessionConnections:
 
     @property
     def home(self) -> Session | None:
-        """The connection with the client's own objects, in whatever transaction; None: there are none."""
+        """The connection with the client's temporary objects; None if it was not opened yet."""
         return self._home
 
     def options(self) -> Mapping[str, object]:
@@ -81,7 +80,7 @@ class SessionConnections:
             return self._opened_home().options()
 
     def set_option(self, name: str, value: object) -> None:
-        """`value` None: back to the default. Raises InvalidOption."""
+        """The value None resets the option. Raises InvalidOption."""
         with self._forgetting_lost_connections():
             self._opened_home().set_option(name, value)
 
@@ -110,7 +109,7 @@ class SessionConnections:
         return transaction
 
     def _at_home(self) -> bool:
-        """Whether a transaction occupies the home connection."""
+        """Whether a transaction uses the home connection."""
         return self._home is not None and any(
             transaction.connection is self._home for transaction in self._transactions.values()
         )
@@ -122,7 +121,7 @@ class SessionConnections:
             return self._home
 
     def _free_home(self) -> Session | None:
-        """Home, if no transaction is there yet."""
+        """The home connection, if no transaction uses it."""
         home = self._opened_home()
         if self._at_home() or home.in_transaction:
             return None
@@ -130,7 +129,7 @@ class SessionConnections:
         return home
 
     def _sibling(self) -> Session:
-        """Another connection, with the options that home had when a transaction moved in."""
+        """A further connection, with the options that `home` had when a transaction began to use it."""
         sibling = self._engine.open_session()
         for name, value in self._options.items():
             sibling.set_option(name, value)
@@ -155,7 +154,7 @@ class SessionConnections:
             return transaction.handle
 
     def end(self, handle: bytes, *, commit: bool) -> None:
-        """The handle is dead afterwards, whether this succeeds or not.
+        """End a transaction. Its handle becomes invalid even if this fails.
 
         Raises:
             HandleNotFound
@@ -179,8 +178,9 @@ class SessionConnections:
         return handles[0] if len(handles) == 1 else None
 
     def lasting(self, handle: bytes) -> bytes | None:
-        """Where a statement goes whose own transaction may be over: to the next one at home, if there is
-        one. Clients that leave autocommit off begin it at once and use the statement again."""
+        """The transaction for a prepared statement: its own one, or if that has ended, the present one on the
+        home connection. Clients without autocommit begin the next transaction at once and use the statement
+        again."""
         with self._lock:
             if handle in self._transactions:
                 return handle
@@ -202,7 +202,7 @@ class SessionConnections:
             self._side = None
 
     def close(self) -> None:
-        """Roll back and forget everything. Statements can be run again, on new connections."""
+        """Roll back everything and close all connections. Later statements get new ones."""
         with self._lock:
             connections = list(self._open())
             self._home = self._side = None

@@ -1,4 +1,4 @@
-"""Finds the session of a call, and ends those that nobody uses any more."""
+"""All sessions of a server: finding the one of a call, and ending those that are idle."""
 
 import logging
 import threading
@@ -29,7 +29,7 @@ class _Entry:
     actor: str
     session: ClientSession
     used_at: float
-    calls: int = 0  # that are using it now
+    calls: int = 0  # the number of calls that are using it now
 
     @property
     def place(self) -> tuple[str, str]:
@@ -37,8 +37,8 @@ class _Entry:
 
 
 class SessionRegistry:
-    """Thread-safe. One thread looks after idle sessions; `close` ends it. Keys mean something to their actor
-    alone."""
+    """Finds sessions by keys, such as a bearer token; each actor has keys of their own. Thread-safe. A
+    background thread closes idle sessions until `close`."""
 
     def __init__(
         self,
@@ -50,19 +50,19 @@ class SessionRegistry:
         self._engine = engine
         self._clock = clock
         self._changed = threading.Condition()
-        self._by_key: OrderedDict[tuple[str, str], _Entry] = OrderedDict()  # the latest use comes last
+        self._by_key: OrderedDict[tuple[str, str], _Entry] = OrderedDict()  # in the order of their latest use
         self._by_id: dict[str, _Entry] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="session-expiry", daemon=True)
         self._thread.start()
 
     def enter(self, key: str, actor: str) -> ClientSession:
-        """The session of that key, new if need be. `leave` it after the call.
+        """The session with that key, which is created if it does not exist. Call `leave` after the call.
 
-        A key that ends in `/` and a session's id finds that session, whatever key it was made with.
+        A key that ends in `/` and the id of a session also finds that session.
 
         Raises:
-            TooManySessions: every one of them holds something, and nobody else has more of them.
+            TooManySessions: there are too many, all with state, and no other actor has more of them.
         """
         given_up = None
         with self._changed:
@@ -78,10 +78,10 @@ class SessionRegistry:
         return entry.session
 
     def enter_by_handle(self, handle: bytes, actor: str) -> ClientSession:
-        """The session that issued the handle: the same client may come on another connection.
+        """The session that issued the handle, also if the call came through another connection.
 
         Raises:
-            HandleNotFound: it ended, or belongs to somebody else.
+            HandleNotFound: it has ended, or belongs to somebody else.
         """
         with self._changed:
             entry = self._by_id.get(session_id(handle))
@@ -91,10 +91,10 @@ class SessionRegistry:
             return entry.session
 
     def bind(self, session: ClientSession, prepared: Prepared, bindings: Bindings, actor: str) -> None:
-        """Keep parameters for the runs to come.
+        """Set the parameters of a prepared statement.
 
         Raises:
-            LimitExceeded: the actor keeps too much in their sessions.
+            LimitExceeded: the parameters in all sessions of the actor would be too large.
         """
         with self._changed:
             kept = sum(entry.session.bound_bytes for entry in self._by_id.values() if entry.actor == actor)
@@ -113,7 +113,7 @@ class SessionRegistry:
                 entry.used_at = self._clock()
 
     def end(self, key: str, actor: str) -> None:
-        """Close a session; fine if there is none."""
+        """Close a session, if it exists."""
         with self._changed:
             entry = self._found(key, actor)
             if entry is None:
@@ -139,7 +139,7 @@ class SessionRegistry:
             entry.session.connections.roll_back_idle(self.limits.transaction_idle_s)
 
     def in_transaction_since(self) -> datetime | None:
-        """When the oldest transaction that is still open began; None: none is."""
+        """The start of the oldest open transaction; None if there is none."""
         with self._changed:
             sessions = [entry.session for entry in self._by_key.values()]
         began = [session.connections.in_transaction_since for session in sessions]
@@ -165,8 +165,8 @@ class SessionRegistry:
         entry.calls += 1
 
     def _make_room(self, actor: str) -> _Entry | None:
-        """The session that was removed for it, if one had to be: one that holds nothing, else one of whoever
-        has the most. So nobody keeps all others out."""
+        """Remove a session if there are too many: one without state, otherwise one of the actor who has the
+        most, so that nobody can use up all sessions. Returns what was removed."""
         if len(self._by_key) < self.limits.max_sessions:
             return None
         idle = [entry for entry in self._by_key.values() if not entry.calls]

@@ -1,6 +1,6 @@
-"""What clients keep on the server between calls: connections, prepared statements, results to fetch.
+"""The state of a client between its calls: connections, prepared statements, and results to fetch.
 
-A session begins with the first call that names it and costs little until it holds something.
+A session begins with the first call that names it, and costs little as long as it has no state.
 """
 
 import secrets
@@ -17,14 +17,14 @@ from flight_core.application.sessions.connections import SessionConnections
 from flight_core.domain.errors import HandleNotFound, InvalidParameters, LimitExceeded
 from flight_core.domain.query import Statement, StatementInfo, row_of
 
-DOOR = "flight_sql"  # what sessions are opened through
+DOOR = "flight_sql"  # the only door with sessions
 
 _SEPARATOR = b"."
 
-# Rows of parameters, the columns named as the statement's parameters are; None: it has none.
+# Rows of parameters, in columns with the names of the parameters; None: the statement has none.
 Bindings: TypeAlias = "pa.Table | None"
 
-# Told how to cancel what is about to run.
+# Called with the function that cancels the statement that is about to run.
 Started = Callable[[Callable[[], None]], None]
 
 Held: TypeAlias = "SessionRead | pa.Table"
@@ -32,20 +32,21 @@ Held: TypeAlias = "SessionRead | pa.Table"
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """A session that nobody uses for `idle_s` is closed; a transaction, for its own time, rolled back."""
+    """Sessions that are idle for `idle_s` are closed, and transactions that are idle for `transaction_idle_s`
+    are rolled back."""
 
     max_sessions: int = 1000
     idle_s: float = 3600.0
     transaction_idle_s: float = 900.0
-    max_prepared: int = 10_000  # a session
-    max_bound_bytes: int = 256 << 20  # of parameters, in all prepared statements of an actor
-    max_held: int = 1000  # reads and results that wait to be fetched, a session
-    max_held_bytes: int = 256 << 20  # of results, a session
+    max_prepared: int = 10_000  # prepared statements per session
+    max_bound_bytes: int = 256 << 20  # of the parameters of all prepared statements of an actor
+    max_held: int = 1000  # reads and results per session that wait to be fetched
+    max_held_bytes: int = 256 << 20  # of these results, per session
 
 
 @dataclass(frozen=True, slots=True)
 class BoundStatement:
-    """A statement with its parameters: one run a row of `bindings`, or one without any."""
+    """A statement that runs once for each row of `bindings`, or once if it has no parameters."""
 
     sql: str
     bindings: Bindings = None
@@ -55,7 +56,7 @@ class BoundStatement:
         return self.bindings is None or self.bindings.num_rows == 1
 
     def runs(self) -> Iterator[Statement]:
-        """Each with its row of parameters."""
+        """The statement of each run, with its parameters."""
         if self.bindings is None:
             yield Statement(self.sql)
             return
@@ -63,7 +64,11 @@ class BoundStatement:
             yield Statement(self.sql, row_of(self.bindings, row))
 
     def first(self) -> Statement:
-        """Raises InvalidParameters: parameters were bound, but no row of them."""
+        """The statement of the first run.
+
+        Raises:
+            InvalidParameters: the bindings have no rows.
+        """
         first = next(self.runs(), None)
         if first is None:
             raise InvalidParameters("no row of parameters was bound; bind one at least")
@@ -72,7 +77,7 @@ class BoundStatement:
 
 @dataclass(slots=True)
 class Prepared:
-    """A statement to be run many times. Each run takes the parameters that were bound last."""
+    """A prepared statement. It runs with the parameters that were bound last."""
 
     handle: bytes
     sql: str
@@ -83,7 +88,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class SessionRead:
-    """A read that depends on the state of its session."""
+    """A read whose result depends on the state of its session."""
 
     query_id: str
     statement: BoundStatement
@@ -91,13 +96,13 @@ class SessionRead:
 
 
 class ClientSession:
-    """One client's share of the server. Thread-safe."""
+    """The state of one client. Thread-safe."""
 
     def __init__(self, engine: QueryEngine, limits: SessionLimits, clock: Callable[[], float]) -> None:
         self.id = secrets.token_hex(16)
-        self.announced = False  # the client was told the id
+        self.announced = False  # whether the client knows the id
         self.bound_bytes = 0  # of the parameters of its prepared statements
-        self.parallel_endpoints = 1  # the client's wish for results that can be split
+        self.parallel_endpoints = 1  # into how many endpoints the client wants results to be split
         self.connections = SessionConnections(engine, self._new_handle, clock)
         self._limits = limits
         self._lock = threading.Lock()
@@ -106,7 +111,7 @@ class ClientSession:
 
     @property
     def holds_state(self) -> bool:
-        """Whether the client would miss anything if the session were closed."""
+        """Whether the client would lose anything if the session were closed."""
         return bool(self._prepared) or self.connections.holds_state
 
     def prepare(self, sql: str, info: StatementInfo, transaction: bytes | None) -> Prepared:
@@ -129,7 +134,7 @@ class ClientSession:
             return prepared
 
     def bind(self, prepared: Prepared, bindings: Bindings) -> None:
-        """What the runs to come take."""
+        """Set the parameters of the next runs."""
         with self._lock:
             self.bound_bytes += bytes_of(bindings) - bytes_of(prepared.bindings)
             prepared.bindings = bindings
@@ -141,10 +146,11 @@ class ClientSession:
                 self.bound_bytes -= bytes_of(prepared.bindings)
 
     def hold(self, held: Held) -> bytes:
-        """A handle to fetch a result by. Others push it out when they become too many.
+        """Keep a result until it is fetched; returns its handle. The oldest results are dropped if there are
+        too many.
 
         Raises:
-            LimitExceeded: it is too large to be kept.
+            LimitExceeded: it is too large.
         """
         limit = self._limits.max_held_bytes
         if _size(held) > limit:
@@ -167,7 +173,7 @@ class ClientSession:
         return held
 
     def close(self) -> None:
-        """Roll back, and forget everything."""
+        """Roll back all transactions, and drop all state."""
         with self._lock:
             self._prepared.clear()
             self._held.clear()
@@ -179,7 +185,7 @@ class ClientSession:
 
 @dataclass(frozen=True, slots=True)
 class SessionTransaction:
-    """Where in a session something runs: in the transaction of that handle, or, without one, on its own."""
+    """The transaction of a session in which a statement runs. Without a `handle` it runs in its own."""
 
     session: ClientSession
     handle: bytes | None = None
@@ -198,5 +204,5 @@ def bytes_of(bindings: Bindings) -> int:
 
 
 def session_id(handle: bytes) -> str:
-    """The session a handle belongs to."""
+    """The id of the session that issued a handle."""
     return handle.partition(_SEPARATOR)[0].decode("ascii", errors="replace")

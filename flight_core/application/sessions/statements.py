@@ -1,4 +1,4 @@
-"""Looking at, running and reading statements in a client's session."""
+"""Inspecting, running and reading statements in a client's session."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +33,10 @@ from flight_core.domain.repositories.datasets import DatasetRepository
 
 @dataclass(frozen=True, slots=True)
 class InspectInSession:
-    """What a statement is and returns where it would run, without running it. Raises as `Session.inspect`."""
+    """The kind, result schema and parameters of a statement, as its session sees them. Does not run it.
+
+    Raises as `Session.inspect`.
+    """
 
     reader: Reader
 
@@ -49,7 +52,7 @@ class InspectInSession:
 
 @contextmanager
 def _knowing_changes(connection: Session) -> Iterator[None]:
-    """A dataset that is missing may be one that this transaction makes when it ends."""
+    """Explain why a dataset is missing that this transaction will create when it commits."""
     try:
         yield
     except DatasetNotFound as failure:
@@ -66,7 +69,7 @@ def _knowing_changes(connection: Session) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class BrowseCatalog:
-    """The metadata a client sees: with its temporary tables, if it has any, and inside its transaction."""
+    """The metadata that a client sees, including its temporary tables and what its transaction has done."""
 
     reader: Reader
 
@@ -83,7 +86,7 @@ class BrowseCatalog:
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """A read that was planned in a session; `handle` is good for as long as the session holds it."""
+    """A read that was planned in a session. The `handle` is valid as long as the session holds it."""
 
     query_id: str
     handle: bytes
@@ -92,7 +95,7 @@ class SessionPlan:
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """What a statement that ran left behind."""
+    """The outcome of a statement that was run."""
 
     query_id: str
     outcome: Outcome
@@ -100,11 +103,12 @@ class SessionResult:
 
 @dataclass(frozen=True, slots=True)
 class AnswerInSession:
-    """Plan a read; run anything else at once, exactly once.
+    """Plan a read; run any other statement at once, exactly once.
 
-    Only a read that depends on its session is planned there; any replica can run the other ones.
-    Guarded actors have nothing in their sessions, and can do no more than read.
-    `started` is told how to cancel what runs. Raises as `QueryEngine.plan` and `Session.execute`.
+    Reads that do not depend on their session are planned like those without one, so that any replica can run
+    them. Guarded actors have no state in their sessions, and can only read.
+
+    Raises as `QueryEngine.plan` and `Session.execute`.
     """
 
     plan_query: PlanQuery
@@ -143,7 +147,7 @@ class AnswerInSession:
         actor: Actor,
         started: Started,
     ) -> SessionResult:
-        """Run any statement now, once a row of parameters, all or nothing."""
+        """Run a statement of any kind, once for each row of parameters, all or nothing."""
         require_unguarded(actor)
         kind = self.plan_query.reader.classify(statement.sql, actor=actor)
         local = kind in (StatementKind.READ, StatementKind.LOCAL)
@@ -210,7 +214,7 @@ class ReadInSession:
 
 
 class _Runs:
-    """Implements `Query`: one run a row of parameters, the results one after the other."""
+    """Implements `Query`: the results of all runs of a statement, one after the other."""
 
     def __init__(self, read: SessionRead, lake: LakeState) -> None:
         self._read = read
@@ -229,7 +233,7 @@ class _Runs:
 
     @property
     def fingerprint(self) -> None:
-        """A session's own state may be in the result."""
+        """None, since the result may depend on the state of the session."""
         return None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -245,7 +249,7 @@ class _Runs:
             yield from self._current
 
     def progress(self) -> float | None:
-        """See `Measured`; of the present run."""
+        """See `Measured`. The progress of the present run."""
         return self._current.progress()
 
     def cancel(self) -> None:

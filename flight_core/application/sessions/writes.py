@@ -18,9 +18,9 @@ from flight_core.domain.query import LoadMode, TableTarget
 
 @dataclass(frozen=True, slots=True)
 class LoadInSession:
-    """Bulk load an Arrow stream into a table of the users' or a dataset; how many rows there were.
+    """Load an Arrow stream into an own table or a dataset; returns the number of rows.
 
-    The batches have been validated. Raises as `Session.load` and `ChangeDataset`.
+    The batches must be valid. Raises as `Session.load` and `ChangeDataset`.
     """
 
     change_dataset: ChangeDataset
