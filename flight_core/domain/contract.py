@@ -6,7 +6,7 @@ Rows that break a rule go to a quarantine, a separate dataset next to the one th
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -102,6 +102,15 @@ class Freshness:
     max_age_s: float
     column: str | None = None
     severity: Severity = Severity.WARN  # WARN or FAIL
+
+
+def moment_of(value: object) -> datetime | None:
+    """A date or timestamp as a datetime. Dates start at midnight; without a time zone it is UTC."""
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,36 +11,10 @@ import anyio
 import psutil
 
 from flight_core.application.ports.sources import Report
-from flight_core.domain.errors import (
-    DependencyFailed,
-    FlightCoreError,
-    InvalidContract,
-    InvalidOption,
-    LimitExceeded,
-    OutOfDisk,
-    ResourceExhausted,
-    SchemaMismatch,
-    UnknownFormat,
-    UnreadableData,
-    UnsupportedType,
-)
+from flight_core.domain.errors import FlightCoreError, LimitExceeded, UnreadableData
+from flight_core.domain.failure_documents import failure_of
 from flight_core.domain.job import Phase, Progress
 
-_FAILURES: Mapping[str, type[FlightCoreError]] = {
-    failure.code: failure
-    for failure in (
-        DependencyFailed,
-        InvalidContract,
-        InvalidOption,
-        LimitExceeded,
-        OutOfDisk,
-        ResourceExhausted,
-        SchemaMismatch,
-        UnknownFormat,
-        UnreadableData,
-        UnsupportedType,
-    )
-}
 _POLL_S = 0.1
 _END_S = 3.0
 MAX_LINE_BYTES = 1 << 20
@@ -104,7 +78,7 @@ class Conversation:
     async def _heard(self, message: dict[str, Any]) -> None:
         self._check_memory()
         if "error" in message:
-            raise _failure(**message["error"])
+            raise _failure(message["error"])
         if "ended" in message:
             raise self._crash(message["ended"])
         if "pid" in message:
@@ -142,7 +116,7 @@ class Conversation:
         )
 
 
-def _failure(code: str, message: str, details: Mapping[str, object]) -> Exception:
-    if code in _FAILURES:
-        return _FAILURES[code](message, **details)
-    return RuntimeError(f"the parsing process failed: {message}")
+def _failure(document: Mapping[str, Any]) -> Exception:
+    if document["code"] == FlightCoreError.code:
+        return RuntimeError(f"the parsing process failed: {document['message']}")
+    return failure_of(document)

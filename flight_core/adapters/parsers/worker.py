@@ -43,6 +43,7 @@ from flight_core.adapters.parsers.sniffing import Content, content_of, head
 from flight_core.adapters.parsers.text import TextFile
 from flight_core.adapters.parsers.unpacking import Unpacked, UnpackLimits, packing_of, unpack
 from flight_core.domain.errors import FlightCoreError, UnknownFormat, UnreadableData
+from flight_core.domain.failure_documents import failure_document
 from flight_core.domain.system_errors import system_failure
 
 _COLUMNAR = {"parquet": parse_parquet, "arrow": parse_arrow, "avro": parse_avro}
@@ -270,21 +271,16 @@ def _answer(request: Request, meter: Meter) -> dict[str, object]:
         return {"result": parse(request, meter)}
     except FlightCoreError as error:
         _print_traceback()
-        return _error(error)
+        return {"error": failure_document(error)}
     except BaseException as error:
         _print_traceback()
-        if failure := system_failure(error):
-            return _error(failure)
-        return {"error": {"code": FlightCoreError.code, "message": type(error).__name__, "details": {}}}
+        failure = system_failure(error) or FlightCoreError(type(error).__name__)
+        return {"error": failure_document(failure)}
 
 
 def _print_traceback() -> None:
     with suppress(OSError):  # the log is a file, on a disk that may be full
         traceback.print_exc()
-
-
-def _error(error: FlightCoreError) -> dict[str, object]:
-    return {"error": {"code": error.code, "message": error.message, "details": dict(error.details)}}
 
 
 def _request(message: dict[str, Any]) -> Request:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from flight_core.domain.contract import (
     MissingColumns,
     RejectLimits,
     StoredContract,
+    moment_of,
 )
 from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
 from flight_core.domain.ingestion import Ingestion
@@ -154,15 +155,6 @@ def guiding(stored: pa.Schema, policy: SchemaPolicy) -> pa.Schema:
 def contract_type(name: str) -> str | None:
     """The name of a storage type in a contract; None if contracts cannot express it."""
     return name if _TYPES.fullmatch(name) else None
-
-
-def moment_of(value: object) -> datetime | None:
-    """A date or timestamp as a datetime. Dates start at midnight; without a time zone it is UTC."""
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return None
 
 
 def _replayed_missing(contract: Contract) -> MissingColumns:

@@ -3,7 +3,7 @@ rejects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from flight_core.domain.contract import (
     UniqueKey,
     contract_of,
     merged_counts,
+    moment_of,
     report_document,
 )
 
@@ -129,10 +130,7 @@ def _stale(check: CheckRequest, target: Target) -> RuleCount | None:
 
 
 def _newest(target: Target, freshness: Freshness) -> datetime | None:
-    value = target.scan().select(pl.col(str(freshness.column)).max()).collect().item()
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None
+    return moment_of(target.scan().select(pl.col(str(freshness.column)).max()).collect().item())
 
 
 def _violation(report: CheckReport) -> str | None:

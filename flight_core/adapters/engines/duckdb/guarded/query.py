@@ -16,7 +16,7 @@ from flight_core.adapters.engines.duckdb.guarded.wire import (
     PROGRESS,
     Channel,
     Gone,
-    failure_of,
+    failure_in,
     message,
     progress_of,
 )
@@ -191,7 +191,7 @@ class _Frames(io.RawIOBase):
                 self.progress = progress_of(frame[1])
             kind, self._rest = frame
             if kind == ERROR:
-                raise failure_of(self._rest)
+                raise failure_in(self._rest)
             if kind != ARROW:
                 return memoryview(b"")
         piece, self._rest = self._rest[:size], self._rest[size:]

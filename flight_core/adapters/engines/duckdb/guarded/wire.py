@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flight_core.domain.errors import FlightCoreError
+from flight_core.domain.failure_documents import failure_document, failure_of
 
 JSON = b"J"
 ARROW = b"A"  # a piece of an Arrow IPC stream
@@ -97,13 +98,12 @@ class Channel:
         """
         found, payload = self.receive()
         if found == ERROR:
-            raise failure_of(payload)
+            raise failure_in(payload)
         assert found == kind
         return payload
 
     def fail(self, failure: FlightCoreError) -> None:
-        details = {"code": failure.code, "message": failure.message, "details": dict(failure.details)}
-        self.send_frames(frame(ERROR, json.dumps(details, default=str).encode()))
+        self.send_frames(frame(ERROR, json.dumps(failure_document(failure), default=str).encode()))
 
     def close(self) -> None:
         self.connection.close()
@@ -130,17 +130,6 @@ def progress_of(payload: memoryview) -> float | None:
     return None if math.isnan(progress) else progress
 
 
-def failure_of(payload: memoryview) -> FlightCoreError:
+def failure_in(payload: memoryview) -> FlightCoreError:
     """The failure in an ERROR frame."""
-    message = json.loads(bytes(payload))
-    return _BY_CODE[message["code"]](message["message"], **message["details"])
-
-
-def _kinds(kind: type[FlightCoreError]) -> dict[str, type[FlightCoreError]]:
-    found = {kind.code: kind}
-    for narrower in kind.__subclasses__():
-        found.update(_kinds(narrower))
-    return found
-
-
-_BY_CODE = _kinds(FlightCoreError)
+    return failure_of(json.loads(bytes(payload)))
