@@ -22,24 +22,6 @@ from flight_core.adapters.catalog.usage import SqlUsageRepository
 from flight_core.adapters.catalog.users import SqlUserRepository
 from flight_core.adapters.catalog.versions import SqlVersionRepository
 from flight_core.application.ports.clock import utc_now
-from flight_core.domain.repositories.audit import AuditRepository
-from flight_core.domain.repositories.contracts import ContractRepository
-from flight_core.domain.repositories.datasets import DatasetRepository
-from flight_core.domain.repositories.derivations import DerivationRepository
-from flight_core.domain.repositories.events import EventRepository
-from flight_core.domain.repositories.idempotency import IdempotencyRepository
-from flight_core.domain.repositories.ingestions import IngestionRepository
-from flight_core.domain.repositories.issuer_users import IssuerUserRepository
-from flight_core.domain.repositories.jobs import JobRepository
-from flight_core.domain.repositories.open_reads import OpenReadRepository
-from flight_core.domain.repositories.own_tables import OwnTableRepository
-from flight_core.domain.repositories.profiles import ProfileRepository
-from flight_core.domain.repositories.schedules import ScheduleRepository
-from flight_core.domain.repositories.source_memories import SourceMemoryRepository
-from flight_core.domain.repositories.tokens import TokenRepository
-from flight_core.domain.repositories.usage import UsageRepository
-from flight_core.domain.repositories.users import UserRepository
-from flight_core.domain.repositories.versions import VersionRepository
 from flight_core.infrastructure.database import Database
 from skein.directory import DataDirectory
 from skein.settings import Settings
@@ -50,24 +32,24 @@ class Catalog:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.audit: AuditRepository = SqlAuditRepository(database)
-        self.contracts: ContractRepository = SqlContractRepository(database)
-        self.datasets: DatasetRepository = SqlDatasetRepository(database)
-        self.derivations: DerivationRepository = SqlDerivationRepository(database)
-        self.events: EventRepository = SqlEventRepository(database)
-        self.idempotency: IdempotencyRepository = SqlIdempotencyRepository(database)
-        self.ingestions: IngestionRepository = SqlIngestionRepository(database, utc_now)
-        self.jobs: JobRepository = SqlJobRepository(database, utc_now)
-        self.own_tables: OwnTableRepository = SqlOwnTableRepository(database)
-        self.profiles: ProfileRepository = SqlProfileRepository(database)
-        self.open_reads: OpenReadRepository = SqlOpenReadRepository(database)
-        self.schedules: ScheduleRepository = SqlScheduleRepository(database)
-        self.issuer_users: IssuerUserRepository = SqlIssuerUserRepository(database)
-        self.source_memories: SourceMemoryRepository = SqlSourceMemoryRepository(database)
-        self.tokens: TokenRepository = SqlTokenRepository(database)
-        self.usage: UsageRepository = SqlUsageRepository(database)
-        self.users: UserRepository = SqlUserRepository(database)
-        self.versions: VersionRepository = SqlVersionRepository(database)
+        self.audit = SqlAuditRepository(database)
+        self.contracts = SqlContractRepository(database)
+        self.datasets = SqlDatasetRepository(database)
+        self.derivations = SqlDerivationRepository(database)
+        self.events = SqlEventRepository(database)
+        self.idempotency = SqlIdempotencyRepository(database)
+        self.ingestions = SqlIngestionRepository(database, utc_now)
+        self.jobs = SqlJobRepository(database, utc_now)
+        self.own_tables = SqlOwnTableRepository(database)
+        self.profiles = SqlProfileRepository(database)
+        self.open_reads = SqlOpenReadRepository(database)
+        self.schedules = SqlScheduleRepository(database)
+        self.issuer_users = SqlIssuerUserRepository(database)
+        self.source_memories = SqlSourceMemoryRepository(database)
+        self.tokens = SqlTokenRepository(database)
+        self.usage = SqlUsageRepository(database)
+        self.users = SqlUserRepository(database)
+        self.versions = SqlVersionRepository(database)
 
 
 @contextmanager
