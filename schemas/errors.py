@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.http import Page
+
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
@@ -63,7 +65,7 @@ class ProblemType(BaseModel):
     advice: str = Field(examples=["List the names with GET /api/v1/datasets."])
 
 
-class ProblemPage(BaseModel):
+class ProblemPage(Page):
     items: list[ProblemType]
 
 

@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import HTMLResponse, Response
 
 from control_api.dependencies import Options
+from control_api.paging import Paged
 from control_api.readiness import OK
 from flight_core.domain.errors import NotFound
 from schemas.errors import PROBLEM_TYPES, ProblemPage, ProblemType
@@ -44,9 +45,10 @@ def metrics(options: Options) -> Response:
 
 
 @router.get("/problems")
-async def problems() -> ProblemPage:
-    """All problem types: the codes that failures can have, and how to resolve them."""
-    return ProblemPage(items=list(PROBLEM_TYPES.values()))
+async def problems(paging: Paged) -> ProblemPage:
+    """All problem types, ordered by code: the codes that failures can have, and how to resolve them."""
+    page, following = paging.page(PROBLEM_TYPES.values(), place=lambda each: (each.code,))
+    return ProblemPage(items=list(page), next=following)
 
 
 @router.get("/problems/{code}")

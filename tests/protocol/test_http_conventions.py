@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from control_api.paging import cursor_of
+from schemas.errors import PROBLEM_TYPES
 from tests.protocol.http_stack import until
 from tests.stack import skein_stack
 
@@ -151,19 +152,23 @@ def test_a_retention_that_no_vacuum_could_follow_is_refused(client, policy):
     assert (reply.status_code, reply.json()["code"]) == (422, "invalid_request")
 
 
-def test_pages_of_tags_and_uploads_lead_through_all_of_them(client):
+def test_pages_of_tags_uploads_and_problems_lead_through_all_of_them(client):
     for number in range(5):
         assert client.put(f"/api/v1/datasets/numbers/tags/t{number}", json={}).status_code == 200
         assert client.post("/api/v1/uploads", content=b"x").status_code == 201
-    for path, key in (("datasets/numbers/tags", "name"), ("uploads", "id")):
-        whole = [item[key] for item in client.get(f"/api/v1/{path}").json()["items"]]
-        found, following = [], f"/api/v1/{path}?limit=2"
+    for path, key, count in (
+        ("/api/v1/datasets/numbers/tags", "name", 5),
+        ("/api/v1/uploads", "id", 5),
+        ("/problems", "code", len(PROBLEM_TYPES)),
+    ):
+        whole = [item[key] for item in client.get(path).json()["items"]]
+        found, following = [], f"{path}?limit=2"
         while following is not None:
             page = client.get(following)
             found += [item[key] for item in page.json()["items"]]
             following = page.json()["next"]
             assert (page.links.get("next", {}).get("url")) == following
-        assert (found, len(found)) == (whole, 5)
+        assert (found, len(found)) == (whole, count)
     assert client.get("/api/v1/datasets/numbers/tags/T3").json()["name"] == "t3"
     assert client.get("/api/v1/datasets/numbers/tags/none").json()["code"] == "tag_not_found"
 
