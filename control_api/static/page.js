@@ -47,7 +47,8 @@ function datasetRow(dataset) {
 async function showDatasets() {
   const page = await load("/api/v1/datasets?limit=1000");
   element("datasets").replaceChildren(...page.items.map(datasetRow));
-  element("note").textContent = page.items.length ? "" : "None yet: skein ingest SOURCE --as NAME";
+  const more = page.next ? `The first ${page.items.length.toLocaleString()} by name.` : "";
+  element("note").textContent = page.items.length ? more : "None yet: skein ingest SOURCE --as NAME";
   if (!element("sql").value) write(page.items.length ? allOf(page.items[0].name) : "SELECT * FROM range(10)");
 }
 
@@ -123,7 +124,11 @@ const largestOf = (rows, name) => Math.max(0, ...rows.map((row) => Number(row[na
 // Numbers have a bar behind them, as long as they are large.
 function cell(value, type, largest) {
   if (value === null) return made("td", "null", "null");
-  if (!isNumber(type)) return made("td", textOf(value, type));
+  if (!isNumber(type)) {
+    const text = made("td", textOf(value, type));
+    text.title = text.textContent; // of which a narrow column shows the beginning
+    return text;
+  }
   const number = made("td", String(value), "number");
   const share = largest ? Math.max(0, (100 * Number(value)) / largest) : 0;
   if (share) number.style.background = `linear-gradient(to left, var(--bar) ${share}%, transparent ${share}%)`;

@@ -38,6 +38,7 @@ class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
+        self.events: list[Any] = []
 
     def send(self, method: str, **params: Any) -> Any:
         number = next(self._numbers)
@@ -48,6 +49,13 @@ class Page:
                 if "error" in answer:
                     raise Refused(answer["error"]["message"])
                 return answer["result"]
+            self.events.append(answer)
+
+    def complaints(self) -> list[Any]:
+        """What the browser has said about the page in its console, beside what scripts said."""
+        self.send("Log.enable")  # tells what there was so far before it answers, or soon after
+        self.value("new Promise((done) => setTimeout(done, 100))")
+        return [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
 
     def value(self, script: str) -> Any:
         """What an expression is on the page."""

@@ -74,6 +74,29 @@ def test_mistakes_and_changes_are_told(page):
     assert outcome(page).startswith("the first 1,000 rows, ")
 
 
+def test_a_long_text_does_not_push_other_columns_away_and_is_told_whole(page):
+    ask(page, "SELECT repeat('lorem ', 1000) AS long, 1 AS n")
+    assert outcome(page).startswith("1 row, ")
+    place = "document.querySelector('#result td:last-child').getBoundingClientRect().right"
+    assert page.value(place) <= page.value("innerWidth")
+    assert page.value("document.querySelector('#result td').title") == "lorem " * 1000
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc"])
+def test_the_pages_of_the_api_load_nothing_from_elsewhere(skein, tmp_path, path):
+    with opened(f"{skein.http_url}/{path}", tmp_path) as page:
+        page.until("document.body.innerText.includes('List Datasets')")
+        assert page.complaints() == []
+
+
+def test_many_datasets_leave_the_question_within_sight(page, skein):
+    for number in range(40):
+        skein.write(f"more_{number:02}", pa.table({"n": [1]}))
+    page.value("showDatasets()")
+    assert page.value("document.querySelectorAll('#datasets tr').length") > 40
+    assert page.value("document.getElementById('sql').getBoundingClientRect().top < innerHeight")
+
+
 def test_a_query_can_be_stopped(page, skein):
     ask(page, "SELECT sum(a.range * b.range) FROM range(1000000) a, range(100000000) b")
     page.value("document.getElementById('stop').click()")
