@@ -276,7 +276,8 @@ def _not_kept(type: pa.DataType, column: str) -> UnsupportedType:
 
 def _replaced(array: Any, type: pa.DataType) -> "pa.Array[Any]":
     if pat.is_null(array.type):
-        return pa.nulls(len(array), type)
+        nulls: pa.Array[Any] = pa.nulls(len(array), type)  # type: ignore[call-overload]  # it takes any type
+        return nulls
     if isinstance(array.type, pa.BaseExtensionType):
         return _replaced(array.storage, type)
     if pat.is_run_end_encoded(array.type):
