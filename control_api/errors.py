@@ -46,6 +46,9 @@ RETRY_AFTER_S = 2
 
 _MAX_FAULTS = 20
 
+# What Pydantic tells in words of Python.
+_NO_OBJECT = frozenset({"dict_type", "model_attributes_type", "model_type"})
+
 # The nearest class among a failure's own and its parents decides.
 _STATUSES: dict[type[FlightCoreError], int] = {
     FlightCoreError: 500,
@@ -191,6 +194,7 @@ def _unrouted(scope: Scope, error: HTTPException) -> Response:
         return problem_response(scope, unsupported_coding(coding, known=()))
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
     details = {
+        400: "the body cannot be read; send JSON in UTF-8",  # the only reason the framework has
         404: f"there is nothing at {scope['path'][:200]!r}; /docs lists the paths",
         405: f"{scope.get('method', 'GET')} is not allowed at {scope['path'][:200]!r}",
     }
@@ -223,7 +227,7 @@ def _invalid(scope: Scope, error: RequestValidationError) -> Response:
 
 def _fault(fault: Mapping[str, Any], body: object) -> FieldError:
     where, *path = fault["loc"]
-    reason = str(fault["msg"]).removeprefix("Value error, ")
+    reason = _reason(fault)
     if fault["type"] == "json_invalid":
         return FieldError(detail=f"{reason}: {fault['ctx']['error']} at character {path[0]}", pointer="")
     if where == "body":
@@ -234,7 +238,16 @@ def _fault(fault: Mapping[str, Any], body: object) -> FieldError:
 def first_fault(error: ValidationError) -> str:
     """What is wrong with a message, and where in it."""
     fault = error.errors()[0]
-    return f"'{'.'.join(map(str, fault['loc']))[:60]}': {fault['msg']}"
+    place = ".".join(map(str, fault["loc"]))[:60]
+    return f"'{place}': {_reason(fault)}" if place else _reason(fault)
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    if fault["type"] in _NO_OBJECT:
+        return "Input should be a JSON object"
+    if fault["type"] == "missing" and fault["loc"] == ("body",):
+        return "There is no body; send a JSON object"
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _pointer(path: Sequence[str | int], body: Any, *, missing: bool) -> str:

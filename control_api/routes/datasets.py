@@ -29,8 +29,9 @@ _NEVER_USED = Usage()
 # A representation may be kept, and is to be checked each time.
 _REVALIDATE = "private, no-cache"
 
+ColumnName = Annotated[str, Query(min_length=1)]
 Columns = Annotated[
-    list[str] | None, Query(description="The columns to return; all if left out. Repeatable.")
+    list[ColumnName] | None, Query(description="The columns to return; all if left out. Repeatable.")
 ]
 
 
@@ -158,10 +159,12 @@ def read_rows(
     ] = 1000,
     columns: Columns = None,
     where: Annotated[
-        str | None, Query(max_length=8192, description="An SQL condition that the rows have to match.")
+        str | None,
+        Query(min_length=1, max_length=8192, description="An SQL condition that the rows have to match."),
     ] = None,
     order_by: Annotated[
-        list[str] | None, Query(description="A column to sort by, descending with `-` before it. Repeatable.")
+        list[ColumnName] | None,
+        Query(description="A column to sort by, descending with `-` before it. Repeatable."),
     ] = None,
 ) -> Response:
     """Read a window of rows, in storage order unless `order_by` is given. A URL that names a version always

@@ -25,6 +25,7 @@ router = APIRouter(prefix=f"{API}/events", tags=["events"])
 _EXAMPLE = (
     'id: 42\ndata: {"specversion": "1.0", "id": "42", "type": "skein.dataset.committed", "data": {}}\n\n'
 )
+_PARAMETERS = ("after", "dataset", "kind", "job", "ingestion")
 
 
 @router.websocket("")
@@ -33,6 +34,9 @@ async def follow(socket: WebSocket, use_cases: UseCases, options: Options, calle
     message {"subscribe": {...}} later on."""
     query = socket.query_params
     try:
+        if unknown := [name for name in query if name not in _PARAMETERS]:
+            known = ", ".join(_PARAMETERS)
+            raise InvalidRequest(f"{unknown[0][:60]!r} is not a parameter of this path; there are {known}")
         use_cases.events.follow(actor=caller)
         subscription = _subscription(
             use_cases,

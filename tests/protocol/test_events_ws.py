@@ -201,6 +201,7 @@ def test_what_makes_no_sense_is_answered_and_changes_nothing(stack, said):
         answer = receive(connection)
         assert (answer["type"], answer["id"]) == ("skein.error", hello["id"])
         assert answer["data"]["code"] == "invalid_request"
+        assert "SubscribeToEvents" not in answer["data"]["detail"]
         seq = append(stack, "d")
         assert receive(connection)["id"] == str(seq)
 
@@ -222,7 +223,9 @@ def test_nobody_hears_of_datasets_that_they_do_not_see(stack):
             assert [next(messages)["id"] for _ in range(3)] == ["0", str(last - 2), str(last)]
 
 
-@pytest.mark.parametrize("query", [{"after": "x"}, {"after": "-1"}, {"after": "9" * 30}, {"kind": "nope"}])
+@pytest.mark.parametrize(
+    "query", [{"after": "x"}, {"after": "-1"}, {"after": "9" * 30}, {"kind": "nope"}, {"since": "5"}]
+)
 def test_a_subscription_that_makes_no_sense_is_refused(stack, query):
     with pytest.raises(InvalidStatus) as refusal, following(stack.http_url, **query):
         pass

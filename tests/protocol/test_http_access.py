@@ -333,22 +333,31 @@ def test_a_head_that_came_in_time_can_wait_for_its_body(stack, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("body", "media_type", "status", "code"),
+    ("body", "media_type", "status", "code", "told"),
     [
-        (b"{", "application/json", 400, "invalid_request"),
-        (b"\xff\xfe", "application/json", 400, "invalid_request"),
-        (b"[]", "application/json", 422, "invalid_request"),
-        (b"", "application/json", 422, "invalid_request"),
-        (b'{"sql": 1}', "application/json", 422, "invalid_request"),
-        (b'{"sql": "SELECT 1", "limit": -1}', "application/json", 422, "invalid_request"),
-        (b'{"sql": "SELECT 1", "limt": 1}', "application/json", 422, "invalid_request"),
-        (b'{"sql": "SELECT 1"}', "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
-        (b"SELECT 1", "text/plain", 415, "unsupported_media_type"),
+        (b"{", "application/json", 400, "invalid_request", "at character 1"),
+        (b"\xff\xfe", "application/json", 400, "invalid_request", "at character 0"),
+        (b'{"sql": "\xe9"}', "application/json", 400, "invalid_request", "send JSON in UTF-8"),
+        (b"[]", "application/json", 422, "invalid_request", "should be a JSON object"),
+        (b"", "application/json", 422, "invalid_request", "no body; send a JSON object"),
+        (b'{"sql": 1}', "application/json", 422, "invalid_request", "/sql: "),
+        (b'{"sql": "SELECT 1", "limit": -1}', "application/json", 422, "invalid_request", "/limit: "),
+        (b'{"sql": "SELECT 1", "limt": 1}', "application/json", 422, "invalid_request", "/limt: "),
+        (
+            b'{"sql": "SELECT 1"}',
+            "application/x-www-form-urlencoded",
+            415,
+            "unsupported_media_type",
+            "send JSON",
+        ),
+        (b"SELECT 1", "text/plain", 415, "unsupported_media_type", "'text/plain'; send JSON"),
     ],
 )
-def test_a_body_that_is_not_what_it_should_be_is_refused(client, body, media_type, status, code):
+def test_a_body_that_is_not_what_it_should_be_is_refused(client, body, media_type, status, code, told):
     response = client.post("/api/v1/query", content=body, headers={"Content-Type": media_type})
-    assert (response.status_code, response.json()["code"]) == (status, code), response.text
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (status, code)
+    assert told in problem["detail"]
 
 
 def test_paths_and_methods_that_there_are_not_are_problems(client):

@@ -147,6 +147,9 @@ def sorted_and_filtered(order_by: list[str], where: str | None) -> pa.Table:
         ({"where": "nope > 1"}, "invalid_sql"),
         ({"where": "true); DROP TABLE w; --"}, "invalid_sql"),
         ({"order_by": "nope"}, "invalid_sql"),
+        ({"where": ""}, "invalid_request"),
+        ({"order_by": ""}, "invalid_request"),
+        ({"columns": ""}, "invalid_request"),
     ],
 )
 def test_a_view_that_cannot_be_is_refused(stack, asked, code):
