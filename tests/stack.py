@@ -32,6 +32,7 @@ from skein.settings import load_settings
 from skein.wiring.process import Skein, open_skein
 from tests.catalogs import prepare_catalog
 from tests.forks import Fork
+from tests.protocol.raw_flight_sql import RawFlightSql
 
 BOTH = frozenset(Role)
 _NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading whom the system trusts takes 25 ms
@@ -51,11 +52,22 @@ class Stack:
         return fl.connect(self.flight_uri, **options)
 
     @contextmanager
-    def cursor(self) -> Iterator[Any]:
-        """Of ADBC over Flight SQL, each statement committed by itself."""
+    def raw(self, **headers: str) -> Iterator[RawFlightSql]:
+        """pyarrow.flight with Flight SQL messages made by hand."""
+        with self.flight() as client:
+            yield RawFlightSql(client, headers)
+
+    @contextmanager
+    def adbc(self, *, autocommit: bool = True, **options: str) -> Iterator[Any]:
+        """A DBAPI connection over Flight SQL."""
         from adbc_driver_flightsql import dbapi
 
-        with dbapi.connect(self.flight_uri, autocommit=True) as connection, connection.cursor() as made:
+        with dbapi.connect(self.flight_uri, db_kwargs=options, autocommit=autocommit) as connection:
+            yield connection
+
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        with self.adbc() as connection, connection.cursor() as made:
             yield made
 
     def http(self, **options) -> httpx.Client:

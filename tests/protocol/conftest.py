@@ -1,25 +1,26 @@
-"""What tests of Flight SQL ask for. Modules about other doors have a `stack` of their own, and others a
-`client`."""
+"""A server for each module, and clients of Flight SQL. Modules that need other settings, or rows, have a
+`stack` of their own; those about other doors, a `client`."""
 
 import pytest
 
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.stack import skein_stack
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
+    with skein_stack(tmp_path_factory.mktemp("skein")) as made:
         yield made
 
 
 @pytest.fixture
-def client(stack: SqlStack):
+def client(stack):
+    """Of Flight SQL."""
     with stack.raw() as made:
         yield made
 
 
 @pytest.fixture
 def cursor(stack):
-    """Of ADBC, where the module's `stack` is a whole Skein."""
+    """Of ADBC."""
     with stack.cursor() as made:
         yield made

@@ -10,19 +10,19 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from tests.protocol.sql_stack import SqlStack
+from tests.stack import Stack
 
 BIRDS = pa.table({"name": ["goose", "duck", "swan"], "weight_kg": [3.5, 1.1, 9.0]})
 
 
 @pytest.fixture(scope="module")
-def stack(stack: SqlStack) -> SqlStack:
+def stack(stack: Stack) -> Stack:
     stack.write("birds", BIRDS)
     return stack
 
 
 @pytest.fixture
-def connection(stack: SqlStack):
+def connection(stack: Stack):
     """As DBAPI wants it: without autocommit."""
     with stack.adbc(autocommit=False) as made:
         yield made
@@ -35,7 +35,7 @@ def cursor(connection):
 
 
 @pytest.fixture
-def autocommit(stack: SqlStack):
+def autocommit(stack: Stack):
     with stack.adbc() as connection, connection.cursor() as made:
         yield made
 
@@ -315,7 +315,7 @@ def test_compression_when_asked_for(stack):
 
 def test_the_level_below_dbapi(stack):
     with (
-        adbc_driver_flightsql.connect(stack.uri) as database,
+        adbc_driver_flightsql.connect(stack.flight_uri) as database,
         adbc_driver_manager.AdbcConnection(database) as connection,
         adbc_driver_manager.AdbcStatement(connection) as statement,
     ):

@@ -4,7 +4,7 @@ import adbc_driver_flightsql.dbapi as dbapi
 import pytest
 
 from tests.protocol import certificates
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.stack import Stack, skein_stack
 
 AUTHORIZATION = "adbc.flight.sql.authorization_header"
 
@@ -12,11 +12,11 @@ AUTHORIZATION = "adbc.flight.sql.authorization_header"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     users = "alice=wonderland,bob/read=builder,zoë=päßword"
-    with sql_stack(tmp_path_factory.mktemp("skein"), users=users, tokens="robot=beep") as made:
+    with skein_stack(tmp_path_factory.mktemp("skein"), users=users, tokens="robot=beep") as made:
         yield made
 
 
-def answer(stack: SqlStack, sql: str = "SELECT 42", **options: str) -> list[tuple]:
+def answer(stack: Stack, sql: str = "SELECT 42", **options: str) -> list[tuple]:
     with stack.adbc(**options) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall()
@@ -75,8 +75,8 @@ def test_tls(tmp_path):
         (tmp_path / name).write_bytes(content)
     roots = {"adbc.flight.sql.client_option.tls_root_certs": certificates.CA.decode()}
     data = tmp_path / "data"
-    with sql_stack(data, tls_cert=tmp_path / "cert", tls_key=tmp_path / "key") as stack:
-        assert stack.uri.startswith("grpc+tls://")
+    with skein_stack(data, tls_cert=tmp_path / "cert", tls_key=tmp_path / "key") as stack:
+        assert stack.flight_uri.startswith("grpc+tls://")
         assert answer(stack, **roots) == [(42,)]
         with pytest.raises(dbapi.Error, match="certificate"):
             answer(stack)

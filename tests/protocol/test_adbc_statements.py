@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from tests.protocol.sql_stack import SqlStack
+from tests.stack import Stack
 
 SET_UP = [
     "CREATE SEQUENCE numbers",
@@ -20,7 +20,7 @@ SET_UP = [
 
 
 @pytest.fixture
-def cursor(stack: SqlStack):
+def cursor(stack: Stack):
     with stack.adbc() as connection, connection.cursor() as made:
         yield made
 

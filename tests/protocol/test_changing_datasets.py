@@ -10,16 +10,10 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from tests.stack import Stack, skein_stack
+from tests.stack import Stack
 
 # Tells how many rows were changed, if that is known.
 Door = Callable[[str], int | None]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        yield stack
 
 
 @pytest.fixture

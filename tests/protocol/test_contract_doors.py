@@ -26,12 +26,6 @@ ROWS = pa.table({"id": pa.array([1, 2, None, 1, 5], pa.int32()), "price": [1.5, 
 BROKEN = {("ge", "price", 1), ("not_null", "id", 1), ("unique", "id", 1)}
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as made:
-        yield made
-
-
 @pytest.fixture
 def http(stack):
     with stack.http(timeout=60) as client:

@@ -6,14 +6,6 @@ import adbc_driver_flightsql.dbapi
 import pyarrow as pa
 import pytest
 
-from tests.stack import skein_stack
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        yield stack
-
 
 @pytest.fixture
 def client(stack):

@@ -13,25 +13,24 @@ from flight_core.domain.access import LOCAL
 from flight_core.domain.query import QueryState
 from schemas.flight_sql import envelope, flight_pb2, sql_pb2
 from tests.protocol.raw_flight_sql import RawFlightSql
-from tests.protocol.sql_stack import SqlStack
-from tests.stack import until
+from tests.stack import Stack, until
 
 # No rows until it is done, and it is not done for hours.
 ENDLESS = "SELECT count(*) AS n FROM range(100000000000) a(i), range(1000) b(j) WHERE (i * j) % 7 = 3"
 CANCELLED, NOT_CANCELLABLE = flight_pb2.CANCEL_STATUS_CANCELLED, flight_pb2.CANCEL_STATUS_NOT_CANCELLABLE
 
 
-def running(stack: SqlStack, sql: str) -> Callable[[], bool]:
+def running(stack: Stack, sql: str) -> Callable[[], bool]:
     """Whether a statement that begins so is running now."""
 
     def check() -> bool:
-        records = stack.use_cases.queries.list()
+        records = stack.skein.flight_sql.queries.list()
         return any(record.sql.startswith(sql) and record.state is QueryState.RUNNING for record in records)
 
     return check
 
 
-def cancelled_while_fetched(stack: SqlStack, client: RawFlightSql, info: fl.FlightInfo) -> int:
+def cancelled_while_fetched(stack: Stack, client: RawFlightSql, info: fl.FlightInfo) -> int:
     """Fetches in another thread, cancels when it runs, and checks that the fetch failed for that reason."""
     with ThreadPoolExecutor(1) as pool:
         fetch = pool.submit(client.fetch, info)
@@ -68,7 +67,7 @@ def test_another_query_of_the_same_text_goes_on(stack, client):
     first, second = client.execute(ENDLESS), client.execute(ENDLESS)
     with ThreadPoolExecutor(2) as pool:
         fetches = [pool.submit(client.fetch, info) for info in (first, second)]
-        until(lambda: sum(r.state is QueryState.RUNNING for r in stack.use_cases.queries.list()) == 2)
+        until(lambda: sum(r.state is QueryState.RUNNING for r in stack.skein.flight_sql.queries.list()) == 2)
         assert client.cancel(first) == CANCELLED
         with pytest.raises(fl.FlightServerError):
             fetches[0].result(10)
@@ -123,7 +122,7 @@ def test_waiting_for_a_turn_is_cancelled_without_harm_to_the_one_that_runs(stack
     """Both statements want the session's one connection."""
     client.execute("CREATE OR REPLACE TABLE turns (n BIGINT)")
     first, second = f"INSERT INTO turns {ENDLESS}", "INSERT INTO turns VALUES (2)"
-    log = stack.use_cases.queries
+    log = stack.skein.flight_sql.queries
     with ThreadPoolExecutor(2) as pool:
         runs = pool.submit(client.update, first)
         until(running(stack, first))

@@ -20,15 +20,14 @@ from hypothesis import strategies as st
 
 from flight_core.domain.errors import EngineUnavailable
 from schemas.flight_sql import envelope, flight_pb2, sql_pb2
-from tests.protocol.sql_stack import SqlStack, sql_stack
-from tests.stack import until
+from tests.stack import Stack, skein_stack, until
 
 BIRDS = pa.table({"name": ["goose", "duck"], "weight_kg": [3.5, 1.1]})
 PREFIX = "type.googleapis.com/arrow.flight.protocol.sql."
 
 
 @pytest.fixture(scope="module")
-def stack(stack: SqlStack) -> SqlStack:
+def stack(stack: Stack) -> Stack:
     stack.write("birds", BIRDS)
     return stack
 
@@ -203,22 +202,22 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("step", ["planned", "streaming", "prepared", "writing"])
 def test_clients_that_vanish_leave_nothing_once_their_session_expires(tmp_path, step):
-    with sql_stack(tmp_path, session_idle_s=0.5, transaction_idle_s=0.5) as stack:
+    with skein_stack(tmp_path, session_idle_s=0.5, transaction_idle_s=0.5) as stack:
         with stack.raw() as client:
             client.rows("SELECT 1")
-        until(lambda: len(stack.use_cases.sessions) == 0)
+        until(lambda: len(stack.skein.flight_sql.sessions) == 0)
         before = resources()
         for _ in range(2):
             vanish(stack, step)
-        until(lambda: len(stack.use_cases.sessions) == 0)
-        until(lambda: all(record.finished_at for record in stack.use_cases.queries.list()))
+        until(lambda: len(stack.skein.flight_sql.sessions) == 0)
+        until(lambda: all(record.finished_at for record in stack.skein.flight_sql.queries.list()))
         until(lambda: all(now <= then for now, then in zip(resources(), before, strict=True)))
         with stack.raw() as client:
             assert client.rows("SELECT * FROM duckdb_tables() WHERE table_name LIKE 'never%'") == []
 
 
-def vanish(stack: SqlStack, step: str) -> None:
-    command = [sys.executable, "-P", "-c", VANISHING, stack.uri, step]
+def vanish(stack: Stack, step: str) -> None:
+    command = [sys.executable, "-P", "-c", VANISHING, stack.flight_uri, step]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as lost:
         assert lost.stdout.readline() == b"ready\n"
         os.kill(lost.pid, signal.SIGKILL)
@@ -240,10 +239,10 @@ def test_nothing_is_left_of_many_sessions(stack):
             list(client.action("CloseSession", flight_pb2.CloseSessionRequest()))
 
     use()
-    before, sessions = resources(), len(stack.use_cases.sessions)
+    before, sessions = resources(), len(stack.skein.flight_sql.sessions)
     for _ in range(30):
         use()
-    assert len(stack.use_cases.sessions) == sessions
+    assert len(stack.skein.flight_sql.sessions) == sessions
     until(lambda: all(now <= then for now, then in zip(resources(), before, strict=True)))
 
 
@@ -271,7 +270,7 @@ def test_one_session_used_by_many_threads_answers_each(client):
 
 
 def test_a_hundred_sessions_read_write_and_cancel_side_by_side(tmp_path):
-    with sql_stack(tmp_path, max_streams=16, max_queue=200, queue_timeout_s=60.0) as stack:
+    with skein_stack(tmp_path, max_streams=16, max_queue=200, queue_timeout_s=60.0) as stack:
         stack.write("birds", BIRDS)
         with stack.raw() as client:
             client.execute("CREATE TABLE crowd (who INTEGER, n INTEGER)")
@@ -302,14 +301,14 @@ def test_a_hundred_sessions_read_write_and_cancel_side_by_side(tmp_path):
                 [chance.randrange(4) for _ in range(4)].count(0) for chance in map(random.Random, range(100))
             )
             assert client.rows("SELECT count(*) FROM crowd") == [(written,)]
-        assert len(stack.use_cases.sessions) <= 2
+        assert len(stack.skein.flight_sql.sessions) <= 2
 
 
 # --- a broken engine ---
 
 
 def test_a_fatal_failure_costs_what_was_in_memory_and_nothing_else(tmp_path):
-    with sql_stack(tmp_path) as stack, stack.raw() as client:
+    with skein_stack(tmp_path) as stack, stack.raw() as client:
         stack.write("birds", BIRDS)
         client.execute("CREATE TABLE kept AS SELECT 1 AS i")
         client.execute("CREATE TEMP TABLE lost AS SELECT 2 AS i")
@@ -324,14 +323,15 @@ def test_a_fatal_failure_costs_what_was_in_memory_and_nothing_else(tmp_path):
         assert client.rows("FROM lost") == [(3,)]
 
 
-def break_engine(stack: SqlStack) -> None:
-    failures = stack.use_cases.catalog.reader.engine._instance.failures  # no SQL of a client's can do this
+def break_engine(stack: Stack) -> None:
+    engine = stack.skein.flight_sql.catalog.reader.engine
+    failures = engine._instance.failures  # no SQL of a client's can do this
     with pytest.raises(EngineUnavailable), failures.translated():
         raise duckdb.FatalException("FATAL Error: database has been invalidated")
 
 
 def test_a_client_without_state_notices_nothing_of_a_fatal_failure(tmp_path):
-    with sql_stack(tmp_path) as stack, stack.raw() as client:
+    with skein_stack(tmp_path) as stack, stack.raw() as client:
         stack.write("birds", BIRDS)
         assert client.query("FROM birds") == BIRDS
         break_engine(stack)

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.flight_sql.sql_pb2 import CommandGetSqlInfo
 from tests.protocol.raw_flight_sql import RawFlightSql
-from tests.protocol.sql_stack import sql_stack
+from tests.stack import skein_stack
 
 TEXT, FLAG, LIMIT, NUMBER, WORDS, CASTS = range(6)
 
@@ -25,7 +25,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as stack, stack.raw() as made:
+    with skein_stack(tmp_path_factory.mktemp("skein")) as stack, stack.raw() as made:
         yield made
 
 
@@ -159,7 +159,7 @@ def test_transactions_are_isolated_as_told(info):
 
 def test_a_caller_who_may_only_read_is_told_so(tmp_path):
     with (
-        sql_stack(tmp_path, tokens="reader/read=looking-glass") as stack,
+        skein_stack(tmp_path, tokens="reader/read=looking-glass") as stack,
         stack.raw(authorization="Bearer looking-glass") as reader,
     ):
         table = reader.metadata(CommandGetSqlInfo(info=[3]))

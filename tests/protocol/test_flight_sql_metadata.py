@@ -5,6 +5,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from flight_core.domain.access import LOCAL
+from flight_core.domain.dataset import DatasetName
 from schemas.flight_sql.sql_pb2 import (
     CommandGetCatalogs,
     CommandGetCrossReference,
@@ -17,7 +19,7 @@ from schemas.flight_sql.sql_pb2 import (
     CommandGetXdbcTypeInfo,
 )
 from tests.protocol.raw_flight_sql import schema_of
-from tests.protocol.sql_stack import sql_stack
+from tests.stack import skein_stack
 
 BIRDS = pa.table({"name": ["goose"], "weight_kg": [3.5]})
 
@@ -47,7 +49,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stack(folder):
-    with sql_stack(folder) as made:
+    with skein_stack(folder) as made:
         made.write("birds", BIRDS)
         with made.raw() as client:
             client.update(SETUP)
@@ -337,7 +339,8 @@ def test_what_people_say_about_columns_of_a_dataset_is_their_remarks(stack, clie
     if in_session:
         client.update("CREATE TEMP TABLE mine (i INTEGER)")
     for text in ("kilograms", "grams"):
-        stack.describe("birds", weight_kg=text)
+        said = {"columns": {"weight_kg": text}}
+        stack.skein.control.datasets.annotate(DatasetName("birds"), said, actor=LOCAL)
         remarks = {
             field.name: field.metadata.get(b"ARROW:FLIGHT:SQL:REMARKS")
             for field in table_schema(client, "birds")

@@ -7,7 +7,7 @@ import pytest
 from flight_core.domain.dataset import WriteMode
 from schemas.flight_sql import flight_pb2
 from tests.protocol.raw_flight_sql import RawFlightSql
-from tests.protocol.sql_stack import SqlStack
+from tests.stack import Stack
 
 ROWS = 300_000
 BIG = pa.table({"i": range(ROWS), "k": [i % 7 for i in range(ROWS)]})
@@ -16,7 +16,7 @@ HEADER = "x-skein-endpoints"
 
 
 @pytest.fixture(scope="module")
-def stack(stack: SqlStack) -> SqlStack:
+def stack(stack: Stack) -> Stack:
     stack.write("big", BIG)
     stack.write("big", MORE, WriteMode.APPEND)
     stack.write("small", BIG.slice(0, 10))
@@ -24,7 +24,7 @@ def stack(stack: SqlStack) -> SqlStack:
 
 
 @pytest.fixture
-def client(stack: SqlStack):
+def client(stack: Stack):
     with stack.raw(**{HEADER: "4"}) as made:
         yield made
 
@@ -81,7 +81,7 @@ def test_parts_read_the_version_that_was_planned(stack, client):
     stack.write("moving", BIG)
     info = client.execute("SELECT * FROM moving")
     assert len(info.endpoints) == 4
-    stack.write("moving", pa.table({"i": [1], "k": [1]}))
+    stack.write("moving", pa.table({"i": [1], "k": [1]}), WriteMode.REPLACE)
     assert client.fetch(info).combine_chunks() == BIG.combine_chunks()
 
 

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from schemas.flight_sql.sql_pb2 import CommandPreparedStatementQuery
 from tests.protocol.raw_flight_sql import schema_of
-from tests.protocol.sql_stack import SqlStack
+from tests.stack import Stack
 
 
 @pytest.fixture(scope="module")
-def stack(stack: SqlStack) -> SqlStack:
+def stack(stack: Stack) -> Stack:
     stack.write("birds", pa.table({"name": ["goose", "duck"], "weight_kg": [3.5, 1.1]}))
     return stack
 
 
 @pytest.fixture(scope="module")
-def client(stack: SqlStack):
+def client(stack: Stack):
     with stack.raw() as made:
         yield made
 

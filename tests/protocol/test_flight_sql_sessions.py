@@ -10,8 +10,7 @@ from flight_core.application.sessions.session import SessionLimits
 from schemas.flight_sql import flight_pb2
 from schemas.flight_sql.flight_pb2 import SessionOptionValue, SetSessionOptionsResult
 from tests.protocol.raw_flight_sql import RawFlightSql
-from tests.protocol.sql_stack import sql_stack
-from tests.stack import until
+from tests.stack import skein_stack, until
 
 
 def set_options(client: RawFlightSql, **values: SessionOptionValue) -> dict[str, int]:
@@ -95,13 +94,13 @@ class Cookie(fl.ClientMiddleware):
 
 def test_a_client_that_keeps_the_cookie_finds_its_session_on_another_connection(stack):
     jar = Cookies()
-    with fl.connect(stack.uri, middleware=[jar]) as connection:
+    with fl.connect(stack.flight_uri, middleware=[jar]) as connection:
         client = RawFlightSql(connection, {})
         client.execute("CREATE TEMP TABLE remembered AS SELECT 1 AS i")
         assert client.rows("FROM remembered") == [(1,)]
         assert len(jar.cookies) == 1
         assert jar.cookies[0].startswith("arrow_flight_session_id=")
-    with fl.connect(stack.uri, middleware=[jar]) as connection:
+    with fl.connect(stack.flight_uri, middleware=[jar]) as connection:
         client = RawFlightSql(connection, {})
         assert client.rows("FROM remembered") == [(1,)]
         assert len(jar.cookies) == 1
@@ -199,28 +198,28 @@ def test_closing_a_session_forgets_everything(client):
 
 
 def test_an_idle_session_is_closed(tmp_path):
-    with sql_stack(tmp_path, session_idle_s=0.2) as stack, stack.raw() as client:
+    with skein_stack(tmp_path, session_idle_s=0.2) as stack, stack.raw() as client:
         client.execute("CREATE TEMP TABLE gone AS SELECT 1 AS i")
         handle = client.prepare("FROM gone").prepared_statement_handle
-        until(lambda: len(stack.use_cases.sessions) == 0)
+        until(lambda: len(stack.skein.flight_sql.sessions) == 0)
         with pytest.raises(KeyError, match=r"\[handle_not_found\]"):
             client.run_prepared(handle)
 
 
 def test_a_session_whose_stream_is_being_read_is_not_idle(tmp_path):
-    with sql_stack(tmp_path, session_idle_s=0.2) as stack, stack.raw() as client, stack.raw() as other:
+    with skein_stack(tmp_path, session_idle_s=0.2) as stack, stack.raw() as client, stack.raw() as other:
         client.execute("CREATE TEMP TABLE much AS SELECT range AS i FROM range(3000000)")
         other.execute("CREATE TEMP TABLE idle AS SELECT 1 AS i")
         info = client.execute("FROM much")
         reader = client.client.do_get(info.endpoints[0].ticket)
         reader.read_chunk()
-        until(lambda: len(stack.use_cases.sessions) == 1)
+        until(lambda: len(stack.skein.flight_sql.sessions) == 1)
         assert sum(chunk.data.num_rows for chunk in reader) > 0
         assert client.rows("SELECT count(*) FROM much") == [(3_000_000,)]
 
 
 def test_too_many_sessions_are_refused_and_those_that_hold_nothing_make_room(tmp_path):
-    with sql_stack(tmp_path, max_sessions=2) as stack:
+    with skein_stack(tmp_path, max_sessions=2) as stack:
         with stack.raw() as passer_by:
             passer_by.rows("SELECT 1")
         with stack.raw() as first, stack.raw() as second, stack.raw() as third:
@@ -234,7 +233,10 @@ def test_too_many_sessions_are_refused_and_those_that_hold_nothing_make_room(tmp
 
 def test_nobody_keeps_others_out_by_many_sessions(tmp_path):
     tokens = "ann/read=a1,bob/read=b1"
-    with sql_stack(tmp_path, tokens=tokens, max_sessions=3) as stack, fl.connect(stack.uri) as client:
+    with (
+        skein_stack(tmp_path, tokens=tokens, max_sessions=3) as stack,
+        stack.flight() as client,
+    ):
 
         def session(token: str, cookie: str) -> RawFlightSql:
             headers = {"authorization": f"Bearer {token}", "cookie": f"arrow_flight_session_id={cookie}"}
@@ -252,13 +254,13 @@ def test_nobody_keeps_others_out_by_many_sessions(tmp_path):
 
 
 def test_the_parameters_of_an_actor_are_bounded_in_all_sessions_together(tmp_path):
-    with sql_stack(tmp_path, tokens="ann/read=a1,bob/read=b1") as stack:
-        stack.use_cases.sessions.limits = SessionLimits(max_bound_bytes=1500)
+    with skein_stack(tmp_path, tokens="ann/read=a1,bob/read=b1") as stack:
+        stack.skein.flight_sql.sessions.limits = SessionLimits(max_bound_bytes=1500)
         rows = pa.table({"p": ["x" * 1000]})
         headers = [{"authorization": f"Bearer {token}"} for token in ("a1", "a1", "b1")]
         with ExitStack() as clients:
             first, second, other = (
-                RawFlightSql(clients.enter_context(fl.connect(stack.uri)), each) for each in headers
+                RawFlightSql(clients.enter_context(stack.flight()), each) for each in headers
             )
             one, two, three = (
                 each.prepare("SELECT length(?) AS n").prepared_statement_handle
@@ -276,7 +278,7 @@ def test_the_parameters_of_an_actor_are_bounded_in_all_sessions_together(tmp_pat
 
 def test_a_handle_of_another_user_is_unknown(tmp_path):
     users = "alice/read+write=wonderland,bob/read+write=builder"
-    with sql_stack(tmp_path, users=users) as stack, fl.connect(stack.uri) as client:
+    with skein_stack(tmp_path, users=users) as stack, stack.flight() as client:
         alice, bob = (
             RawFlightSql(client, login(client, *who)) for who in (("alice", "wonderland"), ("bob", "builder"))
         )

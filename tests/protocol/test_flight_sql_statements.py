@@ -7,14 +7,15 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
+from flight_core.domain.dataset import WriteMode
 from schemas.flight_sql.sql_pb2 import CommandStatementQuery
-from tests.protocol.sql_stack import SqlStack
+from tests.stack import Stack
 
 BIRDS = pa.table({"name": ["goose", "duck", "swan"], "weight_kg": [3.5, 1.1, 9.0]})
 
 
 @pytest.fixture(scope="module")
-def stack(stack: SqlStack) -> SqlStack:
+def stack(stack: Stack) -> Stack:
     stack.write("birds", BIRDS)
     return stack
 
@@ -126,7 +127,7 @@ def test_statements_that_are_no_plain_select_return_rows_too(client, sql):
 def test_a_ticket_reads_the_version_that_was_current_when_it_was_planned(client, stack):
     stack.write("moving", pa.table({"i": [1]}))
     info = client.execute("SELECT * FROM moving")
-    stack.write("moving", pa.table({"i": [2, 3]}))
+    stack.write("moving", pa.table({"i": [2, 3]}), WriteMode.REPLACE)
     assert client.fetch(info).to_pylist() == [{"i": 1}]
     assert client.fetch(info).to_pylist() == [{"i": 1}]
     assert client.rows("SELECT * FROM moving") == [(2,), (3,)]

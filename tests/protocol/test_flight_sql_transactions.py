@@ -7,12 +7,11 @@ import pytest
 
 from flight_core.domain.dataset import WriteMode
 from schemas.flight_sql.sql_pb2 import ActionBeginSavepointRequest, ActionEndSavepointRequest
-from tests.protocol.sql_stack import SqlStack, sql_stack
-from tests.stack import until
+from tests.stack import Stack, skein_stack, until
 
 
 @pytest.fixture
-def client(stack: SqlStack):
+def client(stack: Stack):
     with stack.raw() as made:
         made.execute("CREATE OR REPLACE TABLE accounts (name VARCHAR PRIMARY KEY, amount INTEGER)")
         made.execute("INSERT INTO accounts VALUES ('a', 10), ('b', 20)")
@@ -20,7 +19,7 @@ def client(stack: SqlStack):
 
 
 @pytest.fixture
-def other(stack: SqlStack):
+def other(stack: Stack):
     with stack.raw() as made:
         yield made
 
@@ -217,7 +216,7 @@ def test_too_many_transactions_of_one_session_are_refused(client):
 
 
 def test_an_idle_transaction_is_rolled_back(tmp_path):
-    with sql_stack(tmp_path, transaction_idle_s=0.2) as stack, stack.raw() as client, stack.raw() as other:
+    with skein_stack(tmp_path, transaction_idle_s=0.2) as stack, stack.raw() as client, stack.raw() as other:
         client.execute("CREATE TABLE locked AS SELECT 1 AS i")
         transaction = client.begin()
         client.update("UPDATE locked SET i = 2", transaction)

@@ -37,10 +37,9 @@ CLOSED_PATHS = [
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        stack.write("d", pa.table({"x": [1]}))
-        yield stack
+def stack(stack):
+    stack.write("d", pa.table({"x": [1]}))
+    return stack
 
 
 @pytest.fixture

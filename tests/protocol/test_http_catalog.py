@@ -14,11 +14,10 @@ FLIGHTS = "/api/v1/datasets/flights"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        for name in ("flights", "flights_rejected", "zipcodes"):
-            stack.write(name, pa.table({"origin": ["SEA"], "delay": [1]}))
-        yield stack
+def stack(stack):
+    for name in ("flights", "flights_rejected", "zipcodes"):
+        stack.write(name, pa.table({"origin": ["SEA"], "delay": [1]}))
+    return stack
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from tests.protocol.http_stack import HUGE, only_query, until
-from tests.stack import skein_stack
 
 QUERY = {"sql": "SELECT i, 'text ' || i AS t FROM range(200_000) r(i)"}
 ARROW = "application/vnd.apache.arrow.stream"
@@ -17,10 +16,9 @@ PARQUET = "application/vnd.apache.parquet"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        stack.write("numbers", pa.table({f"column_{n}": [1, 2, 3] for n in range(30)}))
-        yield stack
+def stack(stack):
+    stack.write("numbers", pa.table({f"column_{n}": [1, 2, 3] for n in range(30)}))
+    return stack
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 from control_api.paging import cursor_of
 from schemas.errors import PROBLEM_TYPES
 from tests.protocol.http_stack import until
-from tests.stack import skein_stack
 
 INGESTION = {"dataset": "numbers", "source": {"kind": "http", "url": "http://127.0.0.1:9/x.csv"}}
 OTHER_SCHEDULE = {"name": "other", "every_s": 60, "paused": True, "ingestion": INGESTION}
@@ -16,10 +15,9 @@ CONTRACT = {"columns": [{"name": "i", "type": "int64"}]}
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        stack.write("numbers", pa.table({"i": [1, 2, 3]}))
-        yield stack
+def stack(stack):
+    stack.write("numbers", pa.table({"i": [1, 2, 3]}))
+    return stack
 
 
 @pytest.fixture

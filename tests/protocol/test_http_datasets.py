@@ -17,13 +17,12 @@ NAMES = ["alpha", "Beta", "delta_1", "gamma", "omega"]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        for name in NAMES:
-            stack.write(name, pa.table({f"{name}_id": [1]}))
-        stack.write("rows", pa.table({"i": range(100), "t": [f"r{i}" for i in range(100)]}))
-        stack.write("rows", pa.table({"i": range(100, 150), "t": [f"r{i}" for i in range(100, 150)]}))
-        yield stack
+def stack(stack):
+    for name in NAMES:
+        stack.write(name, pa.table({f"{name}_id": [1]}))
+    stack.write("rows", pa.table({"i": range(100), "t": [f"r{i}" for i in range(100)]}))
+    stack.write("rows", pa.table({"i": range(100, 150), "t": [f"r{i}" for i in range(100, 150)]}))
+    return stack
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """SQL over HTTP in all its forms, and the resource that each statement is."""
 
 import io
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.flight as fl
 import pyarrow.parquet as pq
 import pytest
 
-from tests.stack import Stack, skein_stack
+from tests.stack import Stack
 
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
@@ -16,10 +15,9 @@ ROWS = pa.table({"i": pa.array(range(300_000), pa.int64()), "t": ["text"] * 300_
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory) -> Iterator[Stack]:
-    with skein_stack(tmp_path_factory.mktemp("data")) as made:
-        made.write("t", ROWS)
-        yield made
+def stack(stack: Stack) -> Stack:
+    stack.write("t", ROWS)
+    return stack
 
 
 @pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/queries"])

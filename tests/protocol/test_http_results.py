@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from control_api.json_text import json_text, plain_text
-from tests.stack import Stack, skein_stack
+from tests.stack import Stack
 
 ARROW = "application/vnd.apache.arrow.stream"
 NDJSON = "application/x-ndjson"
@@ -38,11 +38,10 @@ TYPES = """
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        stack.write("numbers", pa.table({"x": range(1000)}))
-        stack.write("numbers", pa.table({"x": range(1000, 1500)}))
-        yield stack
+def stack(stack):
+    stack.write("numbers", pa.table({"x": range(1000)}))
+    stack.write("numbers", pa.table({"x": range(1000, 1500)}))
+    return stack
 
 
 @pytest.fixture

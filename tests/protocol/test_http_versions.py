@@ -16,11 +16,10 @@ def people(**rows):
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        stack.write("cities", people(Oslo=700, Rome=2800, Bonn=330))
-        stack.write("cities", people(Oslo=717, Cairo=10_000, Bonn=330), REPLACE)
-        yield stack
+def stack(stack):
+    stack.write("cities", people(Oslo=700, Rome=2800, Bonn=330))
+    stack.write("cities", people(Oslo=717, Cairo=10_000, Bonn=330), REPLACE)
+    return stack
 
 
 @pytest.fixture

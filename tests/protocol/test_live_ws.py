@@ -19,12 +19,6 @@ from tests.protocol.live_client import live_client
 from tests.stack import skein_process, skein_stack
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("live")) as stack:
-        yield stack
-
-
 @pytest.fixture
 def client(stack):
     with live_client(stack.http_url) as client:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from tests.protocol.sql_stack import SqlStack, sql_stack
+from tests.stack import Stack
 
 # Some of these libraries leave cursors open for the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was not explicitly close:ResourceWarning")
@@ -23,15 +23,14 @@ NODE = Path(__file__).parent / "node"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with sql_stack(tmp_path_factory.mktemp("skein")) as made:
-        made.write("birds", BIRDS)
-        yield made
-        gc.collect()  # what is left open, here and not in other tests
+def stack(stack):
+    stack.write("birds", BIRDS)
+    yield stack
+    gc.collect()  # what is left open, here and not in other tests
 
 
 @pytest.fixture
-def connection(stack: SqlStack):
+def connection(stack: Stack):
     with stack.adbc(autocommit=False) as made:
         yield made
 
@@ -48,9 +47,9 @@ def place(request, stack):
 # --- Polars ---
 
 
-def flightsql(stack: SqlStack) -> str:
+def flightsql(stack: Stack) -> str:
     """Polars finds the driver by the scheme; without TLS the transport has to be named."""
-    return stack.uri.replace("grpc://", "flightsql://") + "?transport=tcp"
+    return stack.flight_uri.replace("grpc://", "flightsql://") + "?transport=tcp"
 
 
 def test_polars_reads_through_a_connection(connection):
@@ -129,7 +128,7 @@ needs_dialect = pytest.mark.skipif(
 
 @pytest.fixture
 def engine(stack):
-    made = sa.create_engine(stack.uri.replace("grpc://", "adbc+flightsql://") + "?tls=false")
+    made = sa.create_engine(stack.flight_uri.replace("grpc://", "adbc+flightsql://") + "?tls=false")
     yield made
     made.dispose()
 
@@ -187,7 +186,7 @@ def test_ibis_queries(stack):
     )
     import ibis
 
-    host, port = stack.uri.removeprefix("grpc://").split(":")
+    host, port = stack.flight_uri.removeprefix("grpc://").split(":")
     backend = ibis.gizmosql.connect(host=host, port=int(port), user="u", password="p", use_encryption=False)
     assert backend.sql("SELECT * FROM birds").count().execute() == 3
 
@@ -200,7 +199,7 @@ def test_ibis_queries(stack):
     not (NODE / "node_modules").is_dir(), reason="run `npm install` in tests/protocol/node first"
 )
 def test_node_clients(stack):
-    host, port = stack.uri.removeprefix("grpc://").split(":")
+    host, port = stack.flight_uri.removeprefix("grpc://").split(":")
     command = ["node", str(NODE / "clients.mjs"), host, port]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -6,19 +6,11 @@ import adbc_driver_flightsql.dbapi as adbc
 import duckdb
 import pytest
 
-from tests.stack import skein_stack
-
 BIRDS = """
     SELECT i::INTEGER AS id, 'bird ' || i AS name, i / 4 AS weight, [i, i + 1] AS seen, {{'x': i}} AS place,
            CASE WHEN i % 3 > 0 THEN DATE '2026-01-01' + i::INTEGER END AS day, i::DECIMAL(6, 2) AS "set where"
     FROM range({}, {}) r(i)
 """
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        yield stack
 
 
 @pytest.fixture
