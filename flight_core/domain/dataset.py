@@ -67,6 +67,7 @@ class WriteMode(StrEnum):
     # Replace the rows that a statement has found; keep all others.
     UPDATE = "update"  # by as many new rows
     DELETE = "delete"  # by none
+    MERGE = "merge"  # by any number of new rows
 
     @property
     def needs_keys(self) -> bool:

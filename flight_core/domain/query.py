@@ -51,6 +51,8 @@ class Window:
 
 # Virtual columns with the place of a row in storage: the file, and the row number in it.
 PLACE_COLUMNS = ("__skein_file", "__skein_row")
+# Of the rows that a MERGE finds: whether there is a new row, or only one that goes.
+KEPT_COLUMN = "__skein_kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class DatasetVerb(StrEnum):
     DROP = "drop"
     DELETE = "delete"
     UPDATE = "update"
+    MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +166,10 @@ class DatasetStatement:
 
     `source` is a SELECT of the rows, with the parameters of the statement. For an UPDATE it selects the
     changed rows, and the places of the old ones in PLACE_COLUMNS; for a DELETE only PLACE_COLUMNS, see
-    `StagedWrite.remove`. Its first `head_lines` lines are not the author's; after them, lines and columns are
-    those of the statement. `condition` is the text for the history. `lenient` stands for the IF EXISTS of a
-    DROP and the IF NOT EXISTS of a CREATE.
+    `StagedWrite.remove`; for a MERGE both with KEPT_COLUMN, and NULL for what there is not. Its first
+    `head_lines` lines are not the author's; after them, lines and columns are those of the statement.
+    `condition` is the text for the history. `lenient` stands for the IF EXISTS of a DROP and the
+    IF NOT EXISTS of a CREATE.
     """
 
     verb: DatasetVerb
@@ -174,7 +178,7 @@ class DatasetStatement:
     replace: bool = False
     lenient: bool = False
     condition: str = ""
-    columns: tuple[str, ...] = ()  # that an INSERT fills or an UPDATE sets
+    columns: tuple[str, ...] = ()  # that an INSERT fills, or whose values an UPDATE or a MERGE changes
     head_lines: int = 0
 
 

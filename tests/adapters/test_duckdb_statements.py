@@ -191,6 +191,10 @@ def test_ordinary_statements_are_not_refused(parser, sql):
         ("INSERT OR REPLACE INTO datasets.owls SELECT 1", ("insert", "table", "", "datasets", "owls")),
         ("WITH a AS (SELECT 1) INSERT INTO owls FROM a", ("insert", "table", "", "", "owls")),
         ("UPDATE owls SET i = 1", ("update", "table", "", "", "owls")),
+        (
+            "WITH merge AS (FROM u), insert AS (FROM u) DELETE FROM owls",
+            ("delete", "table", "", "", "owls"),
+        ),
         ("/* x */ DELETE FROM owls", ("delete", "table", "", "", "owls")),
         ("TRUNCATE owls", ("truncate", "table", "", "", "owls")),
         (

@@ -47,7 +47,7 @@ Rows = list[tuple] | None
 BEFORE = [(part, part * 10 + n, f"old {n}") for part in range(3) for n in range(10)]
 NEW = [(part, part * 10 + n, f"new {n}") for part in (1, 2) for n in range(5, 15)]
 REJECTED = [(1, "x", "no number"), (2, "", "nothing")]
-BY_STATEMENT = {WriteMode.UPDATE, WriteMode.DELETE}  # no ingestion has these modes
+BY_STATEMENT = {WriteMode.UPDATE, WriteMode.DELETE, WriteMode.MERGE}  # no ingestion has these modes
 KEYS = {WriteMode.UPSERT: ("id",), WriteMode.REPLACE_PARTITIONS: ("part",)}
 
 

@@ -49,6 +49,16 @@ def test_a_dataset_is_made_filled_emptied_and_dropped(change: Door, client):
     assert rows(client, "FROM birds WHERE id > 4 ORDER BY id") == [(6, "EMU"), (7, "EMU")]
     assert change("UPDATE birds SET name = 'none' WHERE id < 0") == 0
     assert change("DELETE FROM birds WHERE id > 4") == 2
+    merge = "MERGE INTO birds USING range(1, 6) r(id) USING (id) WHEN MATCHED AND id = 4 THEN DO NOTHING"
+    assert (
+        change(f"{merge} WHEN MATCHED THEN UPDATE SET name = name || id WHEN NOT MATCHED THEN INSERT BY NAME")
+        == 4
+    )
+    assert (
+        change(f"{merge} WHEN MATCHED THEN UPDATE SET name = name[:3] WHEN NOT MATCHED THEN INSERT BY NAME")
+        == 4
+    )
+    assert change("MERGE INTO birds b USING range(5, 6) r(id) ON r.id = b.id WHEN MATCHED THEN DELETE") == 1
     assert rows(client, "FROM birds ORDER BY id") == [(1, "owl"), (2, "tit"), (3, "jay"), (4, "emu")]
     change("CREATE TABLE IF NOT EXISTS datasets.birds AS SELECT 0 AS other")
     change("CREATE OR REPLACE TABLE datasets.birds (id BIGINT, seen TIMESTAMPTZ)")
@@ -83,7 +93,6 @@ def test_parameters_and_a_key_that_makes_a_repeated_insert_harmless(client):
         ("DROP VIEW kept", "DROP TABLE"),
         ("DROP VIEW IF EXISTS datasets.kept", "DROP TABLE"),
         ("CREATE VIEW datasets.v AS SELECT 1", "in the workspace"),
-        ("MERGE INTO kept USING (SELECT 1 AS i) s USING (i) WHEN MATCHED THEN DELETE", "upsert"),
         ("INSERT OR REPLACE INTO kept VALUES (1)", "upsert"),
         ("ALTER TABLE datasets.kept ADD COLUMN j INTEGER", "schema policy"),
         ("PREPARE p AS UPDATE kept SET i = 2", "statement of its own"),
@@ -159,7 +168,13 @@ def test_comments_may_stand_anywhere(change: Door, client):
 
 @pytest.mark.parametrize(
     "sql",
-    ["UPDATE plain SET i = 2", "DELETE FROM plain", "INSERT INTO plain VALUES (2)", "DROP TABLE plain"],
+    [
+        "UPDATE plain SET i = 2",
+        "MERGE INTO plain USING range(3) r(i) USING (i) WHEN MATCHED THEN DELETE",
+        "DELETE FROM plain",
+        "INSERT INTO plain VALUES (2)",
+        "DROP TABLE plain",
+    ],
 )
 def test_what_changes_a_table_can_be_explained_without_doing_it(client, cursor, sql):
     cursor.execute("CREATE OR REPLACE TABLE plain AS SELECT 1 AS i")

@@ -158,7 +158,7 @@ def test_a_transaction_that_is_rolled_back_deletes_nothing(stack, client, number
         "UPDATE {0} SET n = 1 RETURNING n",
         "UPDATE {0} SET (n, m) = (1, 2)",
         "UPDATE {0} SET m = DEFAULT",
-        "MERGE INTO {0} USING {0} AS s ON s.n = {0}.n WHEN MATCHED THEN DELETE",
+        "MERGE INTO {0} AS t USING {0} AS s ON s.n = t.n WHEN MATCHED THEN DELETE RETURNING t.n",
     ],
 )
 def test_changes_that_datasets_do_not_know_are_refused(client, numbers, statement):

@@ -5,7 +5,7 @@ import asyncio
 import base64
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -117,7 +117,7 @@ class PolarsParser:
             "options": dict(request.options),
             "stored": None if request.stored is None else _encoded(request.stored),
             "limits": asdict(UnpackLimits(self.options.max_bytes, self.options.max_ratio)),
-            "check": None if request.check is None else _check_message(request.check),
+            "check": None if request.check is None else _check_message(request.check, request.folder),
         }
 
     async def _ask(self, message: Mapping[str, object], label: str, report: Report) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class PolarsParser:
         )
 
 
-def _check_message(check: Check) -> dict[str, object]:
+def _check_message(check: Check, folder: Path) -> dict[str, object]:
     return {
         "contract": contract_document(check.contract.contract),
         "version": check.contract.version,
@@ -146,7 +146,15 @@ def _check_message(check: Check) -> dict[str, object]:
         "newest": None if check.newest is None else check.newest.isoformat(),
         "keeps_rows": check.keeps_rows,
         "present": [str(path) for path in check.present],
+        "gone": _written(check.gone, folder / "gone.arrow") if check.gone else None,
     }
+
+
+def _written(batches: Sequence[pa.RecordBatch], path: Path) -> str:
+    with pa.ipc.new_file(str(path), batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return str(path)
 
 
 def _encoded(schema: pa.Schema) -> str:

@@ -56,6 +56,7 @@ _OPERATIONS = {
     "upsert": "MERGE",
     "delete": "DELETE",
     "update": "UPDATE",
+    "merge": "MERGE",
 }
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 

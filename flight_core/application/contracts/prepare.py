@@ -11,6 +11,7 @@ import pyarrow as pa
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.parsing import Check
 from flight_core.application.ports.storage import TableStore
+from flight_core.application.writes.open_write import Replaced
 from flight_core.domain.arrow import is_number
 from flight_core.domain.contract import (
     REJECTS_KIND,
@@ -22,7 +23,7 @@ from flight_core.domain.contract import (
     StoredContract,
     moment_of,
 )
-from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, WriteMode
+from flight_core.domain.dataset import DatasetName, DatasetVersion, SchemaPolicy, VersionRef, WriteMode
 from flight_core.domain.ingestion import Ingestion
 from flight_core.domain.repositories.contracts import ContractRepository
 from flight_core.domain.repositories.datasets import DatasetRepository
@@ -56,7 +57,7 @@ class PrepareCheck:
     store: TableStore
     clock: Clock
 
-    def __call__(self, ingestion: Ingestion) -> PreparedCheck:
+    def __call__(self, ingestion: Ingestion, replaced: Replaced | None = None) -> PreparedCheck:
         request = ingestion.request
         stored = self.contracts.find(request.dataset)
         sets_apart = request.options.get("ragged") == "quarantine"
@@ -66,9 +67,10 @@ class PrepareCheck:
         columns = None if kept is None else guiding(kept.schema, request.schema_policy)
         if stored is None:
             return PreparedCheck(None, stored=columns)
-        if request.mode is WriteMode.UPDATE:
-            stored = replace(stored, contract=for_changed_rows(stored.contract))
+        if request.mode in (WriteMode.UPDATE, WriteMode.MERGE):
+            stored = replace(stored, contract=for_changed_rows(stored.contract, request.mode))
         stays = kept if request.mode is WriteMode.APPEND else None
+        old = replaced.ref if replaced is not None else None if stays is None else stays.ref
         unique = bool(stored.contract.unique)
         replayed = request.source.kind == REJECTS_KIND
         check = Check(
@@ -76,7 +78,8 @@ class PrepareCheck:
             job_id=ingestion.id,
             at=self.clock(),
             newest=self.newest(stored.contract, stays),
-            present=self._files(stays) if stays and unique else (),
+            present=self._files(old) if old and unique else (),
+            gone=replaced.places if replaced is not None and unique else (),
         )
         if not (unique and request.mode is WriteMode.APPEND):
             return PreparedCheck(check, stored=columns)
@@ -129,16 +132,16 @@ class PrepareCheck:
         dataset = self.datasets.find(name)
         return None if dataset is None else self.store.latest(dataset.id)
 
-    def _files(self, version: DatasetVersion) -> tuple[Path, ...]:
-        uris: Sequence[str] = self.store.files(version.ref).uris
+    def _files(self, ref: VersionRef) -> tuple[Path, ...]:
+        uris: Sequence[str] = self.store.files(ref).uris
         return tuple(map(Path, uris))
 
 
-def for_changed_rows(contract: Contract) -> Contract:
-    """None of them may be rejected, all of their columns stay, and their keys are the ones that they had."""
+def for_changed_rows(contract: Contract, mode: WriteMode) -> Contract:
+    """None of them may be rejected, and all of their columns stay. An UPDATE leaves their keys alone."""
     return replace(
         contract,
-        unique=(),
+        unique=() if mode is WriteMode.UPDATE else contract.unique,
         limits=RejectLimits(max_rejected_rows=0),
         extra_columns=ExtraColumns.KEEP,
         missing_columns=MissingColumns.NULL,

@@ -17,7 +17,7 @@ from flight_core.domain.versions import VersionName
 MAX_NODES = 10_000
 
 # Operations after which the version still has rows of the one before.
-_ADDING = frozenset({"append", "upsert", "update", "delete", "replace_partitions", "compact"})
+_ADDING = frozenset({"append", "upsert", "update", "delete", "merge", "replace_partitions", "compact"})
 
 
 Kind = Literal["input", "previous"]

@@ -18,7 +18,8 @@ class Check:
     """A contract to check rows against, and what the check needs to know about the existing rows.
 
     `newest` is their latest value in the contract's freshness column. `present` are the Parquet files with
-    them, whose keys new rows must not repeat.
+    them, whose keys new rows must not repeat; but for the rows that are `gone`, in the form of
+    `StagedWrite.remove`.
     """
 
     contract: StoredContract
@@ -26,6 +27,7 @@ class Check:
     at: datetime
     newest: datetime | None = None
     present: tuple[Path, ...] = ()
+    gone: Sequence[pa.RecordBatch] = ()
     keeps_rows: bool = True  # False: only the report is needed
 
 

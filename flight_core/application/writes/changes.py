@@ -1,4 +1,4 @@
-"""Changes of datasets by SQL and bulk loads: INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE.
+"""Changes of datasets by SQL and bulk loads: INSERT, UPDATE, DELETE, MERGE, CREATE TABLE, DROP TABLE.
 
 A new version is published when its statement ends, or when the transaction that the statement belongs to
 is committed. Until then nobody sees it, not even that transaction.
@@ -124,7 +124,7 @@ class ChangeDataset:
         match request.statement.verb:
             case DatasetVerb.DROP:
                 return self._drop(request)
-            case DatasetVerb.DELETE | DatasetVerb.UPDATE:
+            case DatasetVerb.DELETE | DatasetVerb.UPDATE | DatasetVerb.MERGE:
                 return self._replace(request)
             case DatasetVerb.CREATE | DatasetVerb.INSERT:
                 return self._load(request)

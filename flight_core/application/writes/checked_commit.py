@@ -69,7 +69,7 @@ class CheckedCommit:
 
     async def check(self, ingestion: Ingestion, taken: Taken, folder: Path, report: Report) -> CheckedRows:
         """Parse into `folder`, which is made. Raises as `Parser.parse`."""
-        prepared = await anyio.to_thread.run_sync(self.prepare_check, ingestion)
+        prepared = await anyio.to_thread.run_sync(self.prepare_check, ingestion, taken.replaced)
         checksum = _checksum(taken)
         parsed = await self._parsed(ingestion, taken, folder, report, prepared)
         return CheckedRows(ingestion, taken, prepared, parsed, checksum)

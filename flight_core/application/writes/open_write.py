@@ -53,9 +53,10 @@ class Replaced:
     places: list[pa.RecordBatch] = field(default_factory=list)
 
     def without_places(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """New rows, which come with PLACE_COLUMNS of the old ones."""
+        """New rows, which come with PLACE_COLUMNS of the old ones; NULL: of none."""
         for batch in batches:
-            self.places.append(batch.select([*PLACE_COLUMNS]).cast(_PLACES))
+            places = batch.select([*PLACE_COLUMNS])
+            self.places.append(places.filter(places.column(0).is_valid()).cast(_PLACES))
             yield batch.drop_columns([*PLACE_COLUMNS])
 
 

@@ -1,6 +1,7 @@
-"""DELETE and UPDATE: rows of a dataset that SQL finds go, or others come in their place."""
+"""DELETE, UPDATE and MERGE: rows of a dataset that SQL finds go, or others come in their place."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,20 +13,22 @@ from flight_core.application.writes.open_write import Replaced
 from flight_core.application.writes.rows import NewRows, PendingRows, TakeRows
 from flight_core.domain.dataset import WriteMode, WriteRule, dataset_not_found
 from flight_core.domain.errors import InvalidSql
-from flight_core.domain.query import PLACE_COLUMNS, DatasetVerb
+from flight_core.domain.query import KEPT_COLUMN, PLACE_COLUMNS, DatasetVerb
 
 pc: Any = pyarrow.compute  # the stubs lack functions
 
+_ABOUT_ROWS = (*PLACE_COLUMNS, KEPT_COLUMN)
 _FILE_BITS = 32  # of where a row is, those above tell the file
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaceRows:
-    """Find the rows that a DELETE or an UPDATE names, and what they become.
+    """Find the rows that a DELETE, an UPDATE or a MERGE names, and what they become.
 
+    What a MERGE adds depends on all rows that are there: it goes on top of the version that it looked at.
     Nothing is left pending where there are none. Raises as `ChangeRequest.query` and `TakeRows`, and:
         DatasetNotFound
-        InvalidSql: an UPDATE has several rows for one.
+        InvalidSql: there are several new rows for one.
     """
 
     take_rows: TakeRows
@@ -35,11 +38,12 @@ class ReplaceRows:
         entry = datasets.get(statement.dataset.key)
         if entry is None:
             raise dataset_not_found(statement.dataset.value, datasets)
-        replaced = Replaced(entry.ref, statement.condition, statement.columns, request.expected)
+        expected = entry.ref.version if statement.verb is DatasetVerb.MERGE else request.expected
+        replaced = Replaced(entry.ref, statement.condition, statement.columns, expected)
         with request.query(placed=True) as query:
             if statement.verb is DatasetVerb.DELETE:
                 return self._delete(request, query, replaced)
-            return self._update(request, query, replaced)
+            return self._rewrite(request, query, replaced)
 
     def _delete(self, request: ChangeRequest, query: Query, replaced: Replaced) -> PendingRows:
         write = self.take_rows.open_write(
@@ -58,18 +62,37 @@ class ReplaceRows:
             raise
         return PendingRows(sum(batch.num_rows for batch in replaced.places), write.commit, write.close)
 
-    def _update(self, request: ChangeRequest, query: Query, replaced: Replaced) -> PendingRows:
-        name = request.statement.dataset
-        columns = pa.schema([field for field in query.schema if field.name not in PLACE_COLUMNS])
-        rows = NewRows(columns, replaced.without_places(query), request.door, query.pins, replaced=replaced)
-        rule = WriteRule(WriteMode.UPDATE)
+    def _rewrite(self, request: ChangeRequest, query: Query, replaced: Replaced) -> PendingRows:
+        name, verb = request.statement.dataset, request.statement.verb
+        found = _Found(replaced)
+        columns = pa.schema([field for field in query.schema if field.name not in _ABOUT_ROWS])
+        rows = NewRows(columns, found.new_rows(query), request.door, query.pins, replaced=replaced)
+        rule = WriteRule(WriteMode(verb.value))
         pending = self.take_rows(name, rows, rule, actor=request.actor, cancellation=request.cancellation)
         if _repeats(replaced):
             pending.close()
             raise InvalidSql(
-                f"the UPDATE has several new rows for one of '{name}'; let FROM have one row for each"
+                f"the {verb.upper()} has several new rows for one of '{name}';"
+                f" let {'FROM' if verb is DatasetVerb.UPDATE else 'USING'} have one row for each"
             )
-        return pending
+        return replace(pending, row_count=pending.row_count + found.gone)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the statement finds; `gone` are the rows so far for which there is no new one."""
+
+    replaced: Replaced
+    gone: int = 0
+
+    def new_rows(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in self.replaced.without_places(batches):
+            if KEPT_COLUMN not in batch.schema.names:
+                yield batch
+                continue
+            kept = batch.filter(batch.column(KEPT_COLUMN)).drop_columns([KEPT_COLUMN])
+            self.gone += batch.num_rows - kept.num_rows
+            yield kept
 
 
 def _repeats(replaced: Replaced) -> bool:

@@ -24,7 +24,7 @@ from flight_core.application.writes.checked_commit import (
 from flight_core.application.writes.open_write import OpenWrite, Replaced
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
-from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteRule
+from flight_core.domain.dataset import DatasetName, DatasetVersion, WriteMode, WriteRule
 from flight_core.domain.errors import StatementNotAllowed
 from flight_core.domain.ingestion import WRITE_ID_PREFIX, Ingestion, IngestionRequest, SourceSpec
 from flight_core.domain.job import JobState
@@ -41,7 +41,7 @@ class NewRows:
     """On their way into a dataset, validated in full at the door they came through.
 
     The history tells `source`, the door; `inputs`, the versions that they were made from; and `message`, why.
-    Of the mode UPDATE: what they replace, which has to fit them one by one.
+    Of the modes UPDATE, which has to fit them one by one, and MERGE: what they replace.
     """
 
     schema: pa.Schema
@@ -71,7 +71,7 @@ class CheckRows:
 
     Raises as `OpenWrite` and `Parser.parse`, and:
         ContractViolated: there are too many bad rows, or one that is to replace another.
-        StatementNotAllowed: rows that replace others have new keys.
+        StatementNotAllowed: rows that an UPDATE changes get new keys.
         Cancelled, OutOfDisk
     """
 
@@ -91,7 +91,7 @@ class CheckRows:
         actor: Actor,
         cancellation: Cancellation,
     ) -> PendingRows:
-        if rows.replaced is not None:
+        if rows.replaced is not None and rule.mode is WriteMode.UPDATE:
             self._refuse_new_keys(name, rows.replaced)
         ingestion = Ingestion(
             id=WRITE_ID_PREFIX + self.new_id(),

@@ -23,7 +23,6 @@ _UPSERT = (
 )
 _ALONE = "send it as a statement of its own, not with PREPARE and not within another one"
 _HOW = {
-    "merge": f"UPDATE and INSERT do; or {_UPSERT}",
     "insert": f"{_ALONE}; or {_UPSERT}",
     "alter": "rows that are written with the schema policy 'add' or 'widen' bring new columns and types",
     "comment": "describe datasets and their columns with `skein edit`",

@@ -12,7 +12,8 @@ from duckdb import StatementType
 
 from flight_core.adapters.engines.duckdb import session_options
 from flight_core.adapters.engines.duckdb.bulk import insert_of_all, run_once_a_row
-from flight_core.adapters.engines.duckdb.dataset_statements import PLACED, dataset_statement
+from flight_core.adapters.engines.duckdb.dataset_columns import PLACED
+from flight_core.adapters.engines.duckdb.dataset_statements import dataset_statement
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.loading import load
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata

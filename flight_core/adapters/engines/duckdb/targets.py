@@ -18,6 +18,7 @@ from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS
 _LAKES = (LAKE, LAKE_VERSIONS)
 _DDL = {"create", "drop", "alter", "comment"}
 _DML = {"insert": "into", "merge": "into", "delete": "from", "update": "", "truncate": ""}
+BEFORE_COMMON_TABLE = ("with", "recursive", ",")  # whose name may be a verb
 _NOISE = {
     "or",
     "replace",
@@ -140,8 +141,10 @@ def _main_verb(tokens: Sequence[Token]) -> int | None:
     depth = 0
     for index, token in enumerate(tokens):
         depth += (token.text == "(") - (token.text == ")")
+        before = tokens[index - 1].word if index else ""
         if depth == 0 and (
-            token.word in _DML or (token.word in _DDL and (index == 0 or tokens[index - 1].word == "as"))
+            (token.word in _DML and before not in BEFORE_COMMON_TABLE)
+            or (token.word in _DDL and before in ("", "as"))
         ):
             return index
     return None

@@ -19,11 +19,13 @@ _SEED = 0x5E1E
 
 @dataclass(frozen=True, slots=True)
 class KeySearch:
-    """The key `columns` of new rows in `files`, and of existing rows in other files."""
+    """The key `columns` of new rows in `files`, and of existing rows in other files, but for rows that are
+    `gone`: the columns `file`, the number of one of those, and `row`."""
 
     files: list[Path]
     columns: Sequence[str]
     present: Sequence[Path] = ()
+    gone: pl.DataFrame | None = None
     pass_rows: int = PASS_ROWS
 
     def repeated(self) -> pl.Series:
@@ -62,8 +64,8 @@ class KeySearch:
         """The existing rows, cast to the types of the new files."""
         types = pl.scan_parquet(self.files, glob=False).collect_schema()
         frames = []
-        for path in self.present:
-            frame = pl.scan_parquet(path, glob=False)
+        for number, path in enumerate(self.present):
+            frame = self._without_gone(number, pl.scan_parquet(path, glob=False))
             names = {name.lower(): name for name in frame.collect_schema().names()}
             if all(column.lower() in names for column in self.columns):
                 columns = [
@@ -72,6 +74,13 @@ class KeySearch:
                 ]
                 frames.append(self._keys(frame.select(columns)))
         return frames
+
+    def _without_gone(self, number: int, frame: pl.LazyFrame) -> pl.LazyFrame:
+        if self.gone is None:
+            return frame
+        file, row = self.gone.columns
+        gone = self.gone.filter(pl.col(file) == number)[row]
+        return frame.with_row_index(_NUMBER).filter(~pl.col(_NUMBER).is_in(gone.implode())).drop(_NUMBER)
 
     def _keys(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         columns = [pl.col(column) for column in self.columns]

@@ -39,6 +39,7 @@ class CheckRequest:
     at: datetime
     newest: datetime | None
     present: Sequence[Path]
+    gone: Path | None
     version: int
 
     @classmethod
@@ -57,6 +58,7 @@ class CheckRequest:
             at=at,
             newest=None if newest is None else datetime.fromisoformat(newest),
             present=[Path(path) for path in message["present"]],
+            gone=Path(message["gone"]) if message["gone"] else None,
             version=message["version"],
         )
 
@@ -64,8 +66,9 @@ class CheckRequest:
 def finish(check: CheckRequest, target: Target) -> dict[str, object]:
     """Remove rows with duplicate keys from the files, and make the report."""
     gate, contract = check.inspection.gate, check.inspection.contract
+    gone = None if check.gone is None else pl.read_ipc(check.gone)
     repeated = [
-        (key, KeySearch(target.files, key.columns, check.present).repeated()) for key in contract.unique
+        (key, KeySearch(target.files, key.columns, check.present, gone).repeated()) for key in contract.unique
     ]
     counts = [RuleCount("unique", ", ".join(key.columns), key.severity, hit.len()) for key, hit in repeated]
     rejected_rows = gate.rejected_rows + _set_apart(check.inspection, target, repeated)

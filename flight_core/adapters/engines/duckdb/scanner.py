@@ -1,0 +1,206 @@
+"""Walking the words of a statement that DuckDB has parsed, to take it apart."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from flight_core.adapters.engines.duckdb.statements import byte_tokens
+from flight_core.adapters.engines.duckdb.targets import BEFORE_COMMON_TABLE
+from flight_core.domain.errors import StatementNotAllowed
+
+_CLOSING = {"(": ")", "[": "]", "{": "}", "case": "end"}
+_BRACKETS = (")", "]", "}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    start: int  # first byte in the text
+    text: str
+    depth: int  # of brackets, and CASE ... END, around it
+
+    @property
+    def lower(self) -> str:
+        return self.text.lower()
+
+
+class Scanner:
+    """Walks the words of a statement. Positions are bytes, as DuckDB counts."""
+
+    def __init__(self, sql: str) -> None:
+        self._encoded = sql.encode()
+        self._words: list[_Word] = []
+        around: list[str] = []
+        for start, text, kind in byte_tokens(sql):
+            if kind == "comment":
+                continue
+            word = _Word(start, text.strip(), 0)
+            field = bool(self._words) and self._words[-1].text == "."  # x.end is none of its own
+            if not field:
+                _close(around, word.lower)
+            self._words.append(replace(word, depth=len(around)))
+            if not field and word.lower in _CLOSING:
+                around.append(word.lower)
+        self._at = 0
+
+    def peek(self) -> str:
+        return self._words[self._at].lower if self._at < len(self._words) else ""
+
+    def accept(self, *words: str) -> bool:
+        """Step over these words, if they come next."""
+        found = [word.lower for word in self._words[self._at : self._at + len(words)]]
+        if found != list(words):
+            return False
+        self._at += len(words)
+        return True
+
+    def skip_to(self, verb: str) -> str:
+        """The WITH before the `verb` of the statement, as lines of its own; steps over both."""
+        place = next(
+            place
+            for place, (before, word) in enumerate(pairwise((_Word(0, "", 0), *self._words)))
+            if word.depth == 0 and word.lower == verb and before.lower not in BEFORE_COMMON_TABLE
+        )
+        self._at = place + 1
+        text = self._text(0, place)
+        return text and text + "\n"
+
+    def name(self) -> list[str]:
+        """`a."b c".d` as its parts."""
+        parts = [_unquoted(self._words[self._at].text)]
+        self._at += 1
+        while self.accept("."):
+            parts.append(_unquoted(self._words[self._at].text))
+            self._at += 1
+        return parts
+
+    def aliased_name(self, *following: str) -> tuple[str, str]:
+        """The last part of a name, and what it is called; `following` can come after it."""
+        name = alias = self.name()[-1]
+        if self.accept("as") or self.peek() not in ("", *following):
+            alias = self.name()[-1]
+        return name, alias
+
+    def assignments(self) -> tuple[list[str], str, str, str]:
+        """`a = 1, b = 2 FROM others WHERE condition`: the columns; the others; all of it but for these, with
+        `:` for the signs between columns and values; the condition."""
+        start = self._words[self._at].start
+        text = bytearray(self._encoded[start:])
+        columns = []
+        while self.peek() not in ("", "from", "where"):
+            columns += self.name()
+            self._refuse_other_than_assignment()
+            text[self._words[self._at].start - start] = ord(":")
+            self.until(",", "from", "where")
+            self.accept(",")
+        others = ""
+        if self.peek() == "from":
+            first = self._words[self._at].start - start
+            self._at += 1
+            others = self.until("where")
+            end = self._words[self._at].start - start if self.peek() else len(text)
+            text[first:end] = bytes(each if each == ord("\n") else ord(" ") for each in text[first:end])
+        self.accept("where")
+        return columns, others, text.decode().rstrip(), self.rest()
+
+    def until(self, *words: str) -> str:
+        """The text before the next of `words` outside of brackets, or all that is left; steps to it. The FROM
+        of IS DISTINCT FROM is another one."""
+        first = self._at
+        while self._at < len(self._words):
+            word = self._words[self._at]
+            if word.depth == 0 and word.lower in words and self._words[self._at - 1].lower != "distinct":
+                break
+            self._at += 1
+        return self._text(first, self._at)
+
+    def assigned(self, *following: str) -> list[tuple[str, str]]:
+        """`a = 1, b = 2`: columns and values, up to one of `following`."""
+        found = []
+        while self.peek() not in ("", *following):
+            column = self.name()
+            self._refuse_other_than_assignment()
+            self._at += 1
+            found.append((column[-1], self.until(",", *following)))
+            self.accept(",")
+        return found
+
+    def _refuse_other_than_assignment(self) -> None:
+        if self.peek() != "=" or self._words[self._at + 1].lower == "default":
+            raise StatementNotAllowed(
+                "UPDATE of a dataset takes SET column = value, column = value, ..., without DEFAULT"
+            )
+
+    def before_last(self, *words: str, ahead_of: str) -> str:
+        """The text before the last of `words` that comes ahead of the next `ahead_of`; steps to it."""
+        outside = [place for place in range(self._at, len(self._words)) if self._words[place].depth == 0]
+        end = next(place for place in outside if self._words[place].lower == ahead_of)
+        first, self._at = (
+            self._at,
+            max(place for place in outside if place < end and self._words[place].lower in words),
+        )
+        return self._text(first, self._at)
+
+    def listed(self) -> list[str]:
+        """The expressions in the parentheses that come next."""
+        depth = self._words[self._at].depth + 1
+        found = []
+        while not self.accept(")"):
+            self._at += 1
+            first = self._at
+            while self._words[self._at].depth >= depth and not (
+                self._words[self._at].depth == depth and self.peek() == ","
+            ):
+                self._at += 1
+            found.append(self._text(first, self._at))
+        return [each for each in found if each]
+
+    def names_in_parentheses(self) -> list[str] | None:
+        """Of columns, if such a list comes next."""
+        start = self._at + 1
+        if self.parenthesised() is None:
+            return None
+        return [_unquoted(word.text) for word in self._words[start : self._at - 1] if word.text != ","]
+
+    def parenthesised(self) -> str | None:
+        """The text inside the parentheses that come next, unless they hold a query."""
+        if self.peek() != "(" or self._words[self._at + 1].lower in ("select", "values", "from", "with", "("):
+            return None
+        start = self._at
+        depth = self._words[start].depth
+        self._at += 1
+        while not (self.peek() == ")" and self._words[self._at].depth == depth):
+            self._at += 1
+        self._at += 1
+        return self._text(start + 1, self._at - 1)
+
+    def place(self) -> str:
+        """Blanks that lead as far as the next word is: as many lines down, and as far in the last one."""
+        start = self._words[self._at].start if self._at < len(self._words) else len(self._encoded)
+        before = self._encoded[:start].decode()
+        return "\n" * before.count("\n") + " " * len(before.rpartition("\n")[2])
+
+    def rest(self) -> str:
+        return self._text(self._at, len(self._words))
+
+    def words_left(self) -> set[str]:
+        """Those outside of parentheses, and each with the next one."""
+        words = [word.lower for word in self._words[self._at :] if word.depth == 0]
+        return {*words, *map(" ".join, pairwise(words))}
+
+    def _text(self, first: int, end: int) -> str:
+        if first >= end:
+            return ""
+        stop = self._words[end].start if end < len(self._words) else len(self._encoded)
+        return self._encoded[self._words[first].start : stop].decode().strip()
+
+
+def _close(around: list[str], word: str) -> None:
+    """Take off what `word` closes. A CASE or END within brackets that is no such word ends with them."""
+    if word == "end" and around[-1:] == ["case"]:
+        around.pop()
+    elif word in _BRACKETS:
+        while around and _CLOSING[around.pop()] != word:
+            pass
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text
