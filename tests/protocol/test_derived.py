@@ -156,6 +156,9 @@ def test_without_its_derivation_a_dataset_stays_as_it_is(stack, client):
     stack.write("a", pa.table({"x": [4]}))
     assert stack.skein.refresh_due() == 0
     assert rows(client, "SELECT n FROM b") == [{"n": 3}]
+    again = client.post("/api/v1/datasets/b/refresh")
+    assert (again.status_code, again.json()["code"]) == (400, "invalid_request")
+    assert again.json()["detail"].startswith("nothing that was ingested into 'b' is known")
 
 
 def test_a_restart_takes_up_what_had_changed_meanwhile(tmp_path):

@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flight_core.application.access.rights import get_seen, require
-from flight_core.application.derived.runs import Refresh
+from flight_core.application.derived.runs import KIND, STEP_KIND, Refresh
 from flight_core.application.ingestion.ingestions import StartIngestion
 from flight_core.domain.access import Actor, Scope
+from flight_core.domain.contract import REJECTS_KIND
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import DerivationNotFound, InvalidRequest
 from flight_core.domain.ingestion import Ingestion, IngestionRequest
@@ -18,13 +19,14 @@ from flight_core.domain.source_state import fingerprint_of
 
 _LATEST = 1000
 _STARTING_OVER = (WriteMode.CREATE, WriteMode.REPLACE)
+_OURS = (KIND, STEP_KIND, REJECTS_KIND)  # sources that nobody can ask for
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshDataset:
     """Run the derivation of a derived dataset. For any other dataset, ingest each of its sources again, in
     order: those of the successful jobs since the latest one that replaced all rows. Sources with nothing new
-    change nothing.
+    change nothing. Runs of a derivation that is gone, and replays, are not repeated.
 
     Raises:
         DatasetNotFound
@@ -57,7 +59,7 @@ class RefreshDataset:
         for job in self.jobs.list(wanted, limit=_LATEST):
             assert isinstance(job, Ingestion)
             request, fingerprint = job.request, fingerprint_of(job.request.source)
-            if fingerprint not in seen:
+            if fingerprint not in seen and request.source.kind not in _OURS:
                 seen.add(fingerprint)
                 again = WriteMode.REPLACE if request.mode is WriteMode.CREATE else request.mode
                 yield replace(request, mode=again, force=False)
