@@ -186,7 +186,7 @@ class Servers:
         skein = self._skein
         if role is Role.FLIGHT:
             return [
-                _Chore(skein.tell_own_tables, 1.0, "the names of the users' own tables could not be stored")
+                _Chore(skein.share_own_tables, 1.0, "the names of the users' own tables could not be stored")
             ]
         return [
             _Chore(skein.refresh_due, 0.25, "derived datasets could not be looked at"),

@@ -14,14 +14,14 @@ from control_api.options import ControlOptions, ControlUseCases
 from flight_core.application.access.audited import audited
 from flight_core.application.access.owners import ActAsOwner
 from flight_core.application.datasets.drop import SweepOrphans
-from flight_core.application.datasets.own_tables import TellOwnTables
+from flight_core.application.datasets.own_tables import ShareOwnTables
 from flight_core.application.derived.due import RefreshDue
 from flight_core.application.ingestion.schedules import FireDueSchedules
 from flight_core.application.ingestion.uploads import SweepUploads
 from flight_core.application.jobs.worker import JobWorker
 from flight_core.application.maintenance.compaction import CompactDataset
 from flight_core.application.maintenance.due import RequestDueMaintenance
-from flight_core.application.maintenance.open_reads import ReadBeacon
+from flight_core.application.maintenance.open_reads import OpenReadReporter
 from flight_core.application.maintenance.vacuum import VacuumDataset
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.writes.open_write import Reconcile
@@ -61,7 +61,7 @@ class Skein:
     recover_rejects: Callable[[], None]  # for the process that serves Flight, before it does
     sweep_orphans: SweepOrphans
     sweep_uploads: SweepUploads
-    beacon: ReadBeacon
+    open_read_reporter: OpenReadReporter
     compact: CompactDataset
     vacuum: VacuumDataset
     maintain: RequestDueMaintenance
@@ -69,7 +69,7 @@ class Skein:
     events: EventRepository
     jobs: JobRepository
     fire_schedules: FireDueSchedules
-    tell_own_tables: TellOwnTables
+    share_own_tables: ShareOwnTables
 
     def tidy(self) -> None:
         """Delete what nobody needs any more."""
@@ -106,7 +106,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
                 parts.catalog.datasets, parts.store, utc_now, grace=timedelta(seconds=settings.orphan_grace_s)
             ),
             sweep_uploads=SweepUploads(parts.intake.uploads, upload_limits(settings), utc_now),
-            beacon=parts.queries.beacon,
+            open_read_reporter=parts.queries.open_read_reporter,
             compact=compact(parts),
             vacuum=vacuum(parts),
             maintain=RequestDueMaintenance(
@@ -115,7 +115,7 @@ def open_skein(settings: Settings, directory: DataDirectory, roles: Set[Role]) -
             events=parts.catalog.events,
             jobs=parts.catalog.jobs,
             fire_schedules=FireDueSchedules(schedule_desk(parts, start_ingestion(parts)), act_as_owner),
-            tell_own_tables=TellOwnTables(parts.engine, parts.catalog.own_tables),
+            share_own_tables=ShareOwnTables(parts.engine, parts.catalog.own_tables),
         )
 
 

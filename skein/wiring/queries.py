@@ -4,7 +4,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from flight_core.application.datasets.usage import UsageLedger
-from flight_core.application.maintenance.open_reads import OpenReads, ReadBeacon
+from flight_core.application.maintenance.open_reads import OpenReadReporter, OpenReads
 from flight_core.application.ports.clock import new_id, utc_now
 from flight_core.application.ports.results import ResultCache
 from flight_core.application.ports.tracing import Tracer
@@ -28,7 +28,7 @@ class Queries:
     log: QueryLog
     sessions: SessionRegistry
     reads: OpenReads
-    beacon: ReadBeacon
+    open_read_reporter: OpenReadReporter
     usage: UsageLedger
 
 
@@ -46,8 +46,8 @@ def open_queries(
     usage = UsageLedger(catalog.usage)
     log = QueryLog(utc_now, new_id, ended=usage.note, tracer=tracer)
     reads = OpenReads(log, sessions, utc_now)
-    beacon = ReadBeacon(reads, catalog.open_reads, usage, utc_now, process=process)
-    stack.callback(beacon.close)
+    open_read_reporter = OpenReadReporter(reads, catalog.open_reads, usage, utc_now, process=process)
+    stack.callback(open_read_reporter.close)
     admission = Admission(AdmissionLimits(settings.max_streams, settings.max_queue, settings.queue_timeout_s))
     scrolled = None
     if results is not None:
@@ -62,6 +62,6 @@ def open_queries(
         log=log,
         sessions=sessions,
         reads=reads,
-        beacon=beacon,
+        open_read_reporter=open_read_reporter,
         usage=usage,
     )

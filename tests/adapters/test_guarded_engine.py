@@ -11,7 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from flight_core.adapters.engines.duckdb.known_plans import KnownQuery
+from flight_core.adapters.engines.duckdb.plan_cache import PlannedQuery
 from flight_core.application.ports.engine import Principal
 from flight_core.domain.dataset import LakeState
 from flight_core.domain.errors import (
@@ -162,7 +162,7 @@ def test_a_known_plan_holds_for_its_principal_its_versions_and_its_rights_alone(
     def planned(principal: Principal = ME, **options: Pins) -> tuple[bool, list[dict[str, int]]]:
         query = stack.engine.plan(query_statement(), stack.view, principal=principal, **options)
         try:
-            known = isinstance(query, KnownQuery)
+            known = isinstance(query, PlannedQuery)
             return known, pa.Table.from_batches(list(query), query.schema).to_pylist()
         finally:
             query.close()

@@ -146,7 +146,7 @@ class Round:
         self.process.write("vacuumed", table_of(BEFORE), WriteMode.REPLACE)
         self.process.versions.set_retention(name, RetentionPolicy(1), actor=LOCAL)
         self.process.vacuum(name, actor=LOCAL)  # lets the old version go, whose files are needed by nobody
-        self.process.parts.queries.beacon.beat()
+        self.process.parts.queries.open_read_reporter.report()
         for each, task in (("compacted", Task.COMPACT), ("vacuumed", Task.VACUUM)):
             self.process.start_maintenance(DatasetName(each), task, actor=LOCAL)
 

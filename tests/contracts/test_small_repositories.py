@@ -124,8 +124,8 @@ def test_reads_that_are_counted_at_once_all_count(database):
 def test_no_read_is_older_than_the_horizon(database):
     reads = SqlOpenReadRepository(database)
     assert reads.horizon("d1", alive_since=NOON) is None
-    reads.beat("flight", NOON, {"d1": NOON - HOUR})
-    reads.beat("control", NOON + HOUR, {})
+    reads.report("flight", NOON, {"d1": NOON - HOUR})
+    reads.report("control", NOON + HOUR, {})
     assert reads.horizon("d1", alive_since=NOON) == NOON - HOUR
     assert reads.horizon("d2", alive_since=NOON) == NOON
     assert reads.horizon("d1", alive_since=NOON + HOUR) == NOON + HOUR

@@ -208,12 +208,12 @@ def test_the_horizon_is_the_oldest_read_that_any_living_process_may_have(catalog
     open_reads = SqlOpenReadRepository(catalog.database)
     minutes = [NOW + timedelta(minutes=number) for number in range(10)]
     assert open_reads.horizon("id1", alive_since=NOW) is None
-    open_reads.beat("flight", minutes[8], {"id1": minutes[3], "id2": minutes[1]})
-    open_reads.beat("control", minutes[7], {})
+    open_reads.report("flight", minutes[8], {"id1": minutes[3], "id2": minutes[1]})
+    open_reads.report("control", minutes[7], {})
     assert open_reads.horizon("id1", alive_since=NOW) == minutes[3]
     assert open_reads.horizon("id2", alive_since=NOW) == minutes[1]
     assert open_reads.horizon("id3", alive_since=NOW) == minutes[7]
-    open_reads.beat("flight", minutes[9], {"": minutes[2]})
+    open_reads.report("flight", minutes[9], {"": minutes[2]})
     assert open_reads.horizon("id3", alive_since=NOW) == minutes[2]
     assert open_reads.horizon("id3", alive_since=minutes[8]) == minutes[2]
     open_reads.leave("flight", "nobody")

@@ -41,7 +41,7 @@ class Lake:
     def vacuum(self, grace: timedelta = timedelta(0), *, later: timedelta = timedelta(0)) -> Vacuumed:
         """Once all processes have said what they read; after a while, in which they said nothing."""
         for stack in (self.reading, self.writing):
-            stack.skein.beacon.beat()
+            stack.skein.open_read_reporter.report()
         vacuum = replace(
             self.writing.skein.vacuum,
             options=VacuumOptions(grace=grace),

@@ -16,7 +16,7 @@ class SqlOpenReadRepository:
 
     database: Database
 
-    def beat(self, process: str, at: datetime, oldest_reads: Mapping[str, datetime]) -> None:
+    def report(self, process: str, at: datetime, oldest_reads: Mapping[str, datetime]) -> None:
         reads = {
             dataset_id: moment.astimezone(UTC).isoformat() for dataset_id, moment in oldest_reads.items()
         }

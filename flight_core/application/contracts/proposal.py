@@ -10,7 +10,7 @@ from flight_core.application.access.rights import get_seen, require
 from flight_core.application.contracts.prepare import contract_type
 from flight_core.application.maintenance.runs import TellStep, say_nothing
 from flight_core.application.maintenance.start import StartMaintenance
-from flight_core.application.profiles.job import LookAtVersion
+from flight_core.application.profiles.job import VersionRunner
 from flight_core.application.profiles.profile import ComputeProfile, is_quick
 from flight_core.application.profiles.sql import TEXT_CHARS
 from flight_core.application.profiles.version_queries import VersionQueries
@@ -96,12 +96,12 @@ class InferContract:
 
 
 @dataclass(frozen=True)
-class RunInference(LookAtVersion):
+class RunInference(VersionRunner):
     """The result is the proposed `contract` and the `version` it was made from."""
 
     propose: ProposeContract
 
-    def found(
+    def result(
         self, name: DatasetName, version: DatasetVersion, tell: TellStep, stop: Cancellation
     ) -> Mapping[str, Any]:
         """Raises as `ProposeContract`."""

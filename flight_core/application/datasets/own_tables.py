@@ -7,7 +7,7 @@ from flight_core.domain.repositories.own_tables import OwnTableRepository
 
 
 @dataclass(slots=True)
-class TellOwnTables:
+class ShareOwnTables:
     """Store the names of this process's tables in the catalog, if they have changed. Cheap; call it often."""
 
     engine: QueryEngine

@@ -19,7 +19,7 @@ from flight_core.domain.repositories.open_reads import OpenReadRepository
 
 logger = logging.getLogger(__name__)
 
-_BEAT_S = 15.0
+_INTERVAL_S = 15.0
 DEAD_AFTER = timedelta(hours=1)
 
 _ANY = ""
@@ -48,7 +48,7 @@ class OpenReads:
                 del self._held[key]
 
     def oldest(self) -> Mapping[str, datetime]:
-        """The argument of `OpenReadRepository.beat`. A transaction may read any dataset, and so may a query
+        """The argument of `OpenReadRepository.report`. A transaction may read any dataset, and so may a query
         that is not planned yet."""
         oldest: dict[str, datetime] = {}
         for dataset_id, moment in self._all():
@@ -67,46 +67,46 @@ class OpenReads:
             yield _ANY, transaction
 
 
-class ReadBeacon:
+class OpenReadReporter:
     """Reports the open reads of this process and stores the usage statistics, periodically, from a background
     thread until `close`."""
 
     def __init__(
         self,
         reads: OpenReads,
-        told: OpenReadRepository,
+        repository: OpenReadRepository,
         usage: UsageLedger,
         clock: Clock,
         *,
         process: str,
     ) -> None:
         self._reads = reads
-        self._told = told
+        self._repository = repository
         self._usage = usage
         self._clock = clock
         self._process = process
         self._closing = threading.Event()
-        self.beat()
-        self._thread = threading.Thread(target=self._run, name="read-beacon", daemon=True)
+        self.report()
+        self._thread = threading.Thread(target=self._run, name="open-reads", daemon=True)
         self._thread.start()
 
-    def beat(self) -> None:
+    def report(self) -> None:
         now = self._clock()  # first: reads that begin meanwhile are later than that
-        self._told.beat(self._process, now, self._reads.oldest())
+        self._repository.report(self._process, now, self._reads.oldest())
         self._usage.flush()
 
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
         try:
-            self._told.leave(self._process)
+            self._repository.leave(self._process)
             self._usage.flush()
         except Exception:  # after a while the process is considered dead
             logger.exception("the catalog was not told that this process has ended")
 
     def _run(self) -> None:
-        while not self._closing.wait(_BEAT_S):
+        while not self._closing.wait(_INTERVAL_S):
             try:
-                self.beat()
+                self.report()
             except Exception:  # reads since the last report stay protected
                 logger.exception("the catalog was not told what is being read")

@@ -26,36 +26,36 @@ from flight_core.domain.repositories.datasets import DatasetRepository
 
 
 @dataclass(frozen=True)
-class LookAtVersion(MaintenanceRunner, ABC):
+class VersionRunner(MaintenanceRunner, ABC):
     """A `Runner` that reads a whole version, the one in the option `version`."""
 
     datasets: DatasetRepository
     find: FindVersion
 
     async def __call__(self, job: Maintenance, _folder: Path, report: Report) -> MaintenanceOutcome:
-        """Raises DatasetNotFound, and as `FindVersion` and `found`."""
+        """Raises DatasetNotFound, and as `FindVersion` and `result`."""
         dataset = await anyio.to_thread.run_sync(self.datasets.get, job.dataset)
         version = await anyio.to_thread.run_sync(self.find, dataset, job.options["version"])
 
         def look(tell: TellStep, stop: Cancellation) -> MaintenanceOutcome:
-            return MaintenanceOutcome(result=self.found(dataset.name, version, tell, stop))
+            return MaintenanceOutcome(result=self.result(dataset.name, version, tell, stop))
 
         return await stoppable(look, partial(_profiling, version), report)
 
     @abstractmethod
-    def found(
+    def result(
         self, name: DatasetName, version: DatasetVersion, tell: TellStep, stop: Cancellation
     ) -> Mapping[str, Any]:
         """The result of the job."""
 
 
 @dataclass(frozen=True)
-class RunProfile(LookAtVersion):
+class RunProfile(VersionRunner):
     """The result is the number of columns: the profile itself is kept."""
 
     compute: ComputeProfile
 
-    def found(
+    def result(
         self, name: DatasetName, version: DatasetVersion, tell: TellStep, stop: Cancellation
     ) -> Mapping[str, Any]:
         """Raises as `ComputeProfile`."""

@@ -12,7 +12,7 @@ class OpenReadRepository(Protocol):
     use any dataset are under the empty id.
     """
 
-    def beat(self, process: str, at: datetime, oldest_reads: Mapping[str, datetime]) -> None:
+    def report(self, process: str, at: datetime, oldest_reads: Mapping[str, datetime]) -> None:
         """Report the open reads of a process: all that began before `at`."""
 
     def leave(self, *processes: str) -> None: ...

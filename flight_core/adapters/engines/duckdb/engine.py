@@ -10,7 +10,6 @@ import duckdb
 
 from flight_core.adapters.engines.duckdb.binding import Bound
 from flight_core.adapters.engines.duckdb.instance import Instance
-from flight_core.adapters.engines.duckdb.known_plans import KnownPlan, KnownQuery
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
 from flight_core.adapters.engines.duckdb.parameters import (
     Runnable,
@@ -21,6 +20,7 @@ from flight_core.adapters.engines.duckdb.parameters import (
 )
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts, names_only_columns
 from flight_core.adapters.engines.duckdb.pinning import names_version
+from flight_core.adapters.engines.duckdb.plan_cache import CachedPlan, PlannedQuery
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
@@ -68,7 +68,7 @@ class DuckDbEngine:
         known = None if key is None else instance.plans.get(key)
         if known is None:
             return self._plan(instance, parsed, statement, lake, pins, key)
-        return KnownQuery(known, lambda: self._plan(self._ready(), parsed, statement, lake, known.pins))
+        return PlannedQuery(known, lambda: self._plan(self._ready(), parsed, statement, lake, known.pins))
 
     @staticmethod
     def _plan_key(
@@ -112,7 +112,7 @@ class DuckDbEngine:
             release(cursor)
             raise
         if key is not None and fingerprint is not None:
-            instance.plans.keep(key, KnownPlan(bound.schema, bound.pins, fingerprint))
+            instance.plans.keep(key, CachedPlan(bound.schema, bound.pins, fingerprint))
         query = DuckDbQuery(
             cursor,
             bound.relation,
@@ -140,7 +140,7 @@ class DuckDbEngine:
         return min(wanted, most_parts(files.row_counts))
 
     def is_scan(self, statement: Statement, pins: Pins) -> bool:
-        parsed = self._scanned(statement, pins, self._ready().lasting_functions)
+        parsed = self._scanned(statement, pins, self._ready().deterministic_row_functions)
         if parsed is None:
             return False
         (ref,) = pins.values()

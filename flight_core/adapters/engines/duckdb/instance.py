@@ -12,18 +12,18 @@ import duckdb
 
 from flight_core.adapters.engines.duckdb import pinning
 from flight_core.adapters.engines.duckdb.binding import Bound, bind
-from flight_core.adapters.engines.duckdb.failures import Failures
-from flight_core.adapters.engines.duckdb.known_plans import KnownPlans
-from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
-from flight_core.adapters.engines.duckdb.own_tables import OwnTables, versions_read
-from flight_core.adapters.engines.duckdb.policy import approve
-from flight_core.adapters.engines.duckdb.repeatable import (
+from flight_core.adapters.engines.duckdb.determinism import (
+    deterministic_functions,
     has_own_code,
     makes_code,
-    normal_form,
     reads_datasets_alone,
-    steady_functions,
+    statement_digest,
 )
+from flight_core.adapters.engines.duckdb.failures import Failures
+from flight_core.adapters.engines.duckdb.lake import LakeViews, LiveViews
+from flight_core.adapters.engines.duckdb.own_tables import OwnTables, versions_read
+from flight_core.adapters.engines.duckdb.plan_cache import PlanCache
+from flight_core.adapters.engines.duckdb.policy import approve
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser, TableName
 from flight_core.adapters.engines.duckdb.system_tables import show_system_tables
 from flight_core.adapters.engines.duckdb.types import ArrowFields
@@ -70,7 +70,7 @@ class Instance:
         self.parser = Parser()
         self._approved = lru_cache(maxsize=2048)(self._approve)
         self.own_tables = OwnTables()
-        self.plans = KnownPlans()
+        self.plans = PlanCache()
         self.fields = ArrowFields()
         self.narrow_pool = CursorPool(self.root, narrow_decimals=True)
         self.narrow_fields = ArrowFields()
@@ -85,8 +85,8 @@ class Instance:
             return frozenset(name for (name,) in cursor.execute(_ROW_FUNCTIONS).fetchall())
 
     @cached_property
-    def _steady_functions(self) -> frozenset[str]:
-        return steady_functions(self.parser.cursor())
+    def _deterministic_functions(self) -> frozenset[str]:
+        return deterministic_functions(self.parser.cursor())
 
     def fingerprint(self, parsed: ParsedStatement, pins: Pins, own_tables: frozenset[str]) -> str | None:
         """See `Query`. `own_tables` are the names of the own tables that existed when it was bound."""
@@ -94,7 +94,7 @@ class Instance:
             return None
         if any(not table.schema and table.name.lower() in own_tables for table in parsed.tables):
             return None
-        return normal_form(parsed, self._steady_functions)
+        return statement_digest(parsed, self._deterministic_functions)
 
     def stands_alone(self, parsed: ParsedStatement) -> bool:
         """Whether the read names no tables and no own functions. Then it needs no transaction, since nothing
@@ -102,12 +102,12 @@ class Instance:
         return parsed.tree is not None and not parsed.tables and not self._own_code
 
     @property
-    def lasting_functions(self) -> frozenset[str]:
+    def deterministic_row_functions(self) -> frozenset[str]:
         """Those of `row_functions` whose value for a row does not change when rows are added. Empty if users
         may have created functions, which could have the same names."""
         if self._own_code:
             return frozenset()
-        return (self.row_functions & self._steady_functions) - _ABOUT_FILES
+        return (self.row_functions & self._deterministic_functions) - _ABOUT_FILES
 
     def parse(self, sql: str) -> tuple[ParsedStatement, ...]:
         """The statements of a text. Raises StatementNotAllowed if one of them is not allowed."""

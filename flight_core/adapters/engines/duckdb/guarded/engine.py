@@ -15,10 +15,10 @@ from flight_core.adapters.engines.duckdb.guarded.metadata import GuardedMetadata
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, GuardedProcesses
 from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, Channel, frame, message
-from flight_core.adapters.engines.duckdb.known_plans import KnownPlan, KnownPlans, KnownQuery
 from flight_core.adapters.engines.duckdb.lake import scan_placed, scan_whole, scan_window
 from flight_core.adapters.engines.duckdb.parameters import nulls, untyped
 from flight_core.adapters.engines.duckdb.pinning import to_rename
+from flight_core.adapters.engines.duckdb.plan_cache import CachedPlan, PlanCache, PlannedQuery
 from flight_core.adapters.engines.duckdb.statements import TableName
 from flight_core.application.ports.engine import Principal, Query
 from flight_core.application.ports.metadata import Metadata
@@ -41,7 +41,7 @@ class GuardedDuckDbEngine:
         self._timeout_s = options.timeout_s
         self._processes = GuardedProcesses(options)
         self._store = store
-        self._plans = KnownPlans()
+        self._plans = PlanCache()
 
     def plan(
         self, statement: Statement, lake: LakeState, *, principal: Principal, pins: Pins | None = None
@@ -49,7 +49,7 @@ class GuardedDuckDbEngine:
         known = self._known(statement, lake, pins, principal)
         if known is None:
             return self._restarting(lambda: self._planned(statement, lake, pins, principal))
-        return KnownQuery(known, lambda: self._restarting(lambda: self._run(statement, known, principal)))
+        return PlannedQuery(known, lambda: self._restarting(lambda: self._run(statement, known, principal)))
 
     def inspect(self, statement: Statement, lake: LakeState, *, principal: Principal) -> StatementInfo:
         known = self._known(statement, lake, None, principal)
@@ -66,7 +66,7 @@ class GuardedDuckDbEngine:
 
     def _known(
         self, statement: Statement, lake: LakeState, pins: Pins | None, principal: Principal
-    ) -> KnownPlan | None:
+    ) -> CachedPlan | None:
         """What planning would find out, if it has for these versions. Raises where they cannot be read."""
         known = self._plans.get((principal.name, statement)) if not statement.parameters else None
         if known is None or known.pins != self._pins(map(_unqualified, known.pins), lake, pins):
@@ -78,7 +78,7 @@ class GuardedDuckDbEngine:
         if bound.parameters or bound.reads_system:
             return
         if len(statement.sql) + bound.schema_bytes <= _KNOWN_BYTES:
-            plan = KnownPlan(bound.schema, bound.pins, bound.fingerprint(principal))
+            plan = CachedPlan(bound.schema, bound.pins, bound.fingerprint(principal))
             self._plans.keep((principal.name, statement), plan)
 
     @staticmethod
@@ -104,7 +104,7 @@ class GuardedDuckDbEngine:
                 conversation, bound.schema, bound.pins, fingerprint=fingerprint, release=release
             )
 
-    def _run(self, statement: Statement, known: KnownPlan, principal: Principal) -> GuardedQuery:
+    def _run(self, statement: Statement, known: CachedPlan, principal: Principal) -> GuardedQuery:
         """Say at once all that there is to say."""
         with ExitStack() as undo:
             conversation, release = self._conversation(principal, undo)
@@ -113,7 +113,7 @@ class GuardedDuckDbEngine:
             def start() -> pa.Schema:
                 sql, order = message(sql=statement.sql), self._order(statement, known.pins)
                 channel.send_frames(sql, order, frame(ARROW), message(run=True))
-                channel.hear()
+                channel.receive_message()
                 return _schema(channel.expect(ARROW))
 
             schema = conversation.step(start)
@@ -154,7 +154,7 @@ class GuardedDuckDbEngine:
     ) -> "_Bound":
         """Have the statement bound; `probe` stands NULLs in for parameters that have no values."""
         channel.send_frames(message(sql=statement.sql))
-        heard = channel.hear()
+        heard = channel.receive_message()
         tables = [TableName(*table) for table in heard["tables"]]
         system = _system_tables(tables, principal)
         read = self._pins((table for table in tables if not table.is_system), lake, pins)
@@ -163,7 +163,7 @@ class GuardedDuckDbEngine:
         order = self._order(statement, read, system)
         channel.send_frames(order, *rows, frame(ARROW, pack(values)))
         schema = channel.expect(ARROW)
-        return _Bound(_schema(schema), len(schema), read, heard["parameters"], heard["form"], bool(system))
+        return _Bound(_schema(schema), len(schema), read, heard["parameters"], heard["digest"], bool(system))
 
     def _order(self, statement: Statement, read: Pins, system: Iterable[str] = ()) -> bytes:
         files = {key: self._store.files(ref) for key, ref in read.items()}
@@ -197,12 +197,12 @@ class _Bound:
     schema_bytes: int
     pins: Pins
     parameters: Sequence[str]
-    form: str | None
+    digest: str | None
     reads_system: bool
 
     def fingerprint(self, principal: Principal) -> str | None:
         """The process that found it out runs foreign SQL: what it says counts for its own principal."""
-        return f"{principal.name}:{self.form}" if self.form and not self.reads_system else None
+        return f"{principal.name}:{self.digest}" if self.digest and not self.reads_system else None
 
 
 def _system_tables(tables: Iterable[TableName], principal: Principal) -> Mapping[str, pa.Table]:

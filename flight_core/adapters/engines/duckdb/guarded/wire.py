@@ -57,7 +57,7 @@ class Channel:
         with self._sending:
             self._send(kind, pieces)
 
-    def mention(self, progress: float | None) -> bool:
+    def offer_progress(self, progress: float | None) -> bool:
         """Send the progress, unless that would block; whether it was sent."""
         if not self._sending.acquire(blocking=False):
             return False
@@ -81,7 +81,7 @@ class Channel:
         kind, size = _HEADER.unpack(self._exactly(_HEADER.size))
         return kind, self._exactly(size)
 
-    def hear(self) -> Mapping[str, Any]:
+    def receive_message(self) -> Mapping[str, Any]:
         """The next message.
 
         Raises:

@@ -25,11 +25,11 @@ import duckdb
 import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.binding import bind
+from flight_core.adapters.engines.duckdb.determinism import deterministic_functions, statement_digest
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.guarded.allowed import MAX_SQL_BYTES, tables_of
 from flight_core.adapters.engines.duckdb.guarded.wire import ARROW, END, Channel, Gone, frame, message
 from flight_core.adapters.engines.duckdb.parameters import placeholder_names
-from flight_core.adapters.engines.duckdb.repeatable import normal_form, steady_functions
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, Parser
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.system_tables import show_system_tables
@@ -113,13 +113,13 @@ class Worker:
                 channel.fail(failure)
 
     def _answer(self, channel: Channel) -> None:
-        sql = channel.hear()["sql"]
+        sql = channel.receive_message()["sql"]
         with self._failures.translated(sql):
             parsed = self._judged(sql)
         tables = [[table.catalog, table.schema, table.name] for table in parsed.tables]
-        form = normal_form(parsed, self._steady_functions)
-        channel.send_frames(message(tables=tables, parameters=placeholder_names(parsed.sql), form=form))
-        order = channel.hear()
+        digest = statement_digest(parsed, self._deterministic_functions)
+        channel.send_frames(message(tables=tables, parameters=placeholder_names(parsed.sql), digest=digest))
+        order = channel.receive_message()
         system = {
             name: pa.ipc.open_stream(pa.py_buffer(channel.expect(ARROW))).read_all()
             for name in order["system"]
@@ -136,12 +136,12 @@ class Worker:
             instance = self._instance(order["views"], tuple(order["files"]), system)
         with closing(self._planned(instance, parsed, statement)) as query:
             channel.send_frames(frame(ARROW, query.schema.serialize().to_pybytes()))
-            channel.hear()
+            channel.receive_message()
             self._stream(query, channel)
 
     @cached_property
-    def _steady_functions(self) -> frozenset[str]:
-        return steady_functions(self._parser.cursor())
+    def _deterministic_functions(self) -> frozenset[str]:
+        return deterministic_functions(self._parser.cursor())
 
     def _judge(self, sql: str) -> ParsedStatement:
         if len(sql) > MAX_SQL_BYTES:
@@ -261,7 +261,7 @@ def _watch(channel: Channel, query: DuckDbQuery, clock: _Clock) -> None:
     with suppress(OSError, ValueError, Gone):  # it was closed: the query has ended
         while not (select.select([channel.connection], [], [], _LOOK_S)[0] or clock.over):
             progress = query.progress()
-            if progress != told and channel.mention(progress):
+            if progress != told and channel.offer_progress(progress):
                 told = progress
     query.cancel()
 

@@ -1,5 +1,8 @@
-"""Plans of statements that read nothing but datasets: the same as long as those, and the users' own
-tables, stay the same. So they are remembered, and DuckDB is asked only once rows are wanted."""
+"""Plans of statements that only read datasets.
+
+They stay valid as long as the versions of these datasets, and the names of own tables, do not change. So
+DuckDB need not bind the statement again before its rows are wanted.
+"""
 
 import threading
 from collections import OrderedDict
@@ -16,36 +19,36 @@ _KEPT = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPlan:
-    """What planning found out."""
+class CachedPlan:
+    """What is known of a statement that was planned."""
 
     schema: pa.Schema
     pins: Pins
     fingerprint: str | None
 
 
-class KnownPlans:
-    """The latest two thousand. Thread-safe."""
+class PlanCache:
+    """The latest 2048 plans. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._plans: OrderedDict[Hashable, KnownPlan] = OrderedDict()
+        self._plans: OrderedDict[Hashable, CachedPlan] = OrderedDict()
 
-    def get(self, key: Hashable) -> KnownPlan | None:
+    def get(self, key: Hashable) -> CachedPlan | None:
         with self._lock:
             return self._plans.get(key)
 
-    def keep(self, key: Hashable, plan: KnownPlan) -> None:
+    def keep(self, key: Hashable, plan: CachedPlan) -> None:
         with self._lock:
             self._plans[key] = plan
             while len(self._plans) > _KEPT:
                 self._plans.popitem(last=False)
 
 
-class KnownQuery:
-    """Implements `Query`: a known plan, bound by `bind` when it is iterated."""
+class PlannedQuery:
+    """Implements `Query`: a cached plan, which is bound by `bind` when it is iterated."""
 
-    def __init__(self, plan: KnownPlan, bind: Callable[[], Query]) -> None:
+    def __init__(self, plan: CachedPlan, bind: Callable[[], Query]) -> None:
         self.schema = plan.schema
         self.pins = plan.pins
         self.fingerprint = plan.fingerprint

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
-from flight_core.adapters.engines.duckdb.known_plans import KnownQuery
+from flight_core.adapters.engines.duckdb.plan_cache import PlannedQuery
 from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.domain.errors import Cancelled, DatasetNotFound
 from flight_core.domain.query import Pins, Statement
@@ -43,11 +43,11 @@ def read(engine: DuckDbEngine, lake: FakeLake, sql: str = SQL, pins: Pins | None
 def test_a_plan_is_made_once_for_each_version_and_says_the_same(engine, lake):
     first = engine.plan(Statement(SQL), lake.state)
     again = engine.plan(Statement(SQL), lake.state)
-    assert (type(first), type(again)) == (DuckDbQuery, KnownQuery)
+    assert (type(first), type(again)) == (DuckDbQuery, PlannedQuery)
     assert (first.schema, first.pins, first.fingerprint) == (again.schema, again.pins, again.fingerprint)
     first.close()
     again.close()
-    assert read(engine, lake, pins=first.pins) == (KnownQuery, [{"total": 3}])
+    assert read(engine, lake, pins=first.pins) == (PlannedQuery, [{"total": 3}])
     lake.commit("t", pa.table({"x": ["now", "text"]}))
     assert read(engine, lake, "SELECT max(x) AS most FROM t") == (DuckDbQuery, [{"most": "text"}])
     assert read(engine, lake, pins=first.pins) == (DuckDbQuery, [{"total": 3}])
@@ -68,7 +68,7 @@ def test_what_may_change_unnoticed_is_planned_each_time(engine, lake, sql):
 
 
 def test_a_function_of_the_users_ends_what_was_known(engine, lake):
-    assert [read(engine, lake)[0] for _ in range(2)] == [DuckDbQuery, KnownQuery]
+    assert [read(engine, lake)[0] for _ in range(2)] == [DuckDbQuery, PlannedQuery]
     session = engine.open_session()
     session.execute(Statement("CREATE MACRO twice(x) AS 2 * x"), lake.state)
     session.close()
@@ -89,7 +89,7 @@ def test_a_function_that_is_replaced_before_a_planned_query_runs_keeps_its_meani
 def test_what_was_looked_at_is_known(engine, lake, sql):
     info = engine.inspect(Statement(sql), lake.state)
     planned = engine.plan(Statement(sql), lake.state)
-    assert (type(planned), planned.schema) == (KnownQuery, info.schema)
+    assert (type(planned), planned.schema) == (PlannedQuery, info.schema)
     planned.close()
 
 
@@ -98,7 +98,7 @@ def test_a_known_plan_is_cancelled_and_closed_at_any_time(engine, lake):
     engine.plan(Statement(sql), lake.state).close()
     for stop in ("cancel", "close"):
         unread = engine.plan(Statement(sql), lake.state)
-        assert type(unread) is KnownQuery
+        assert type(unread) is PlannedQuery
         getattr(unread, stop)()
         with pytest.raises(Cancelled):
             list(unread)

@@ -23,7 +23,7 @@ _OWN_CODE = """
 _CODE = frozenset({"macro", "function", "type", "domain"})
 _WORD = re.compile(r"\w+")
 # DuckDB lists them as consistent, but they are not: `age` with one argument uses the clock.
-_UNSTEADY = frozenset({"reservoir_quantile", "age"})
+_NOT_DETERMINISTIC = frozenset({"reservoir_quantile", "age"})
 _TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"})
 _PLACES = frozenset({"query_location", "query_location_length"})
 # Functions that are written without parentheses, like columns.
@@ -32,24 +32,25 @@ _MOMENTS = frozenset(
 )
 
 
-def steady_functions(cursor: duckdb.DuckDBPyConnection) -> frozenset[str]:
+def deterministic_functions(cursor: duckdb.DuckDBPyConnection) -> frozenset[str]:
     """The built-in scalar and aggregate functions that only depend on their arguments."""
     rows = cursor.execute(_FUNCTIONS).fetchall()
-    unsteady = {name for name, type_, stability, _ in rows if type_ != "macro" and stability != "CONSISTENT"}
-    unsteady |= _UNSTEADY
+    others = {name for name, type_, stability, _ in rows if type_ != "macro" and stability != "CONSISTENT"}
+    others |= _NOT_DETERMINISTIC
     macros = {name: set(_WORD.findall(text.lower())) for name, type_, _, text in rows if type_ == "macro"}
-    while found := {name for name, words in macros.items() if words & unsteady} - unsteady:
-        unsteady |= found
-    return frozenset(name for name, *_ in rows) - unsteady
+    while found := {name for name, words in macros.items() if words & others} - others:
+        others |= found
+    return frozenset(name for name, *_ in rows) - others
 
 
 @lru_cache(maxsize=512)
-def normal_form(parsed: ParsedStatement, steady: frozenset[str]) -> str | None:
-    """A digest of the statement, ignoring white space, comments and the case of keywords.
+def statement_digest(parsed: ParsedStatement, functions: frozenset[str]) -> str | None:
+    """A digest of the statement, ignoring white space, comments and the case of keywords. `functions` are the
+    deterministic ones.
 
     None: the result may be different each time, or depends on more than tables.
     """
-    if parsed.tree is None or not all(_is_steady(node, steady) for node, _ in walk(parsed.tree)):
+    if parsed.tree is None or not all(_is_deterministic(node, functions) for node, _ in walk(parsed.tree)):
         return None
     text = json.dumps(_placeless(parsed.tree), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -69,7 +70,7 @@ def has_own_code(cursor: duckdb.DuckDBPyConnection) -> bool:
     return bool(cursor.execute(_OWN_CODE).fetchall())
 
 
-def _is_steady(node: Json, steady: frozenset[str]) -> bool:
+def _is_deterministic(node: Json, functions: frozenset[str]) -> bool:
     if node.get("sample") is not None or node.get("at_clause") is not None:
         return False
     kind = node.get("type")
@@ -79,7 +80,7 @@ def _is_steady(node: Json, steady: frozenset[str]) -> bool:
     if kind == "COLUMN_REF":
         return str(node["column_names"][-1]).lower() not in _MOMENTS
     name = str(node.get("function_name") or "").lower()
-    return not name or name in steady or name in _TABLE_FUNCTIONS
+    return not name or name in functions or name in _TABLE_FUNCTIONS
 
 
 def _placeless(node: Any) -> Any:
