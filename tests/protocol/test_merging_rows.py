@@ -85,6 +85,8 @@ NEW = f"(SELECT * REPLACE (name || '!' AS name, weight + 100 AS weight) FROM ({h
         "MERGE INTO birds USING range(0, 40, 5) r(id) USING (id) WHEN NOT MATCHED THEN DO NOTHING",
         "MERGE INTO birds USING (VALUES (1, 1), (1, 2)) v(id, k) USING (id)"
         " WHEN MATCHED AND k = 2 THEN DELETE",
+        "MERGE INTO birds USING range(3) r(n) ON id = n WHEN MATCHED THEN INSERT VALUES (n + 20, name, 0,"
+        " seen, place, day, 1) WHEN NOT MATCHED BY SOURCE AND id > 9 THEN INSERT (id) VALUES (id + 20,)",
         "MERGE INTO birds USING range(3) r(n) ON id < n WHEN MATCHED AND n = 2 THEN UPDATE SET id = n"
         " WHEN NOT MATCHED THEN INSERT (id) VALUES (n) WHEN NOT MATCHED BY SOURCE THEN DELETE",
         "MERGE INTO birds USING range(3) r(n) ON id = n WHEN MATCHED AND n > 5 THEN ERROR"
@@ -125,7 +127,7 @@ CLAUSES = st.one_of(
     st.builds(
         lambda when, what: f"WHEN MATCHED {when} THEN {what}".format("s.", t="t."),
         ONES,
-        st.sampled_from([*ALONE, "UPDATE", "UPDATE BY NAME"]),
+        st.sampled_from([*ALONE, "UPDATE", "UPDATE BY NAME", "INSERT", "INSERT (v) VALUES (t.k + s.k)"]),
     ),
     st.builds(
         lambda when, what: f"WHEN NOT MATCHED {when} THEN {what}".format(""), ONES, st.sampled_from(INSERTS)
@@ -133,7 +135,7 @@ CLAUSES = st.one_of(
     st.builds(
         lambda when, what: f"WHEN NOT MATCHED BY SOURCE {when} THEN {what}".format("", t=""),
         ONES,
-        st.sampled_from(ALONE),
+        st.sampled_from([*ALONE, "INSERT (k, v) VALUES (v + 30, k)"]),
     ),
 )
 CONDITIONS = (

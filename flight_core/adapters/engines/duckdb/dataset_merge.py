@@ -72,7 +72,8 @@ class _Side:
 class _Merge:
     """The clauses of a statement, as branches of a CASE for each kind of rows.
 
-    What becomes of a row is a struct: whether it is kept, and the values that it gets, by number.
+    What becomes of a row is a struct: whether there is a new one, whether the old one goes, and the values of
+    the new one, by number.
     """
 
     dataset: DatasetName
@@ -94,14 +95,14 @@ class _Merge:
         if scanner.accept("do", "nothing"):
             return "NULL"
         if scanner.accept("delete"):
-            return self._row({}, kept=False)
+            return self._row({}, new=False)
         if scanner.accept("update"):
             stays = {name.lower(): self.target.column(name) for name, _ in self.filled}
             new = self._updated(met, scanner)
             self.changed += [name for name, _ in self.filled if name.lower() in new]
             return self._row({**stays, **new})
         if scanner.accept("insert"):
-            return self._row(self._inserted(scanner))
+            return self._row(self._inserted(met, scanner), goes=False)
         scanner.accept("error")
         told = scanner.until(*_ENDS)
         more = f", ': ', {told}\n" if told else ""
@@ -116,9 +117,9 @@ class _Merge:
         names = columns_named(self.dataset, self.filled, [name for name, _ in pairs])
         return {name.lower(): value for (name, _), (_, value) in zip(names, pairs, strict=True)}
 
-    def _inserted(self, scanner: Scanner) -> dict[str, str]:
+    def _inserted(self, met: _Met, scanner: Scanner) -> dict[str, str]:
         if scanner.peek() not in ("(", "values", "default"):
-            return self._from_source(scanner, "INSERT", _Met.SOURCE)
+            return self._from_source(scanner, "INSERT", met)
         filled = columns_named(self.dataset, self.filled, scanner.names_in_parentheses())
         if scanner.accept("default"):
             raise _no_defaults("INSERT")
@@ -131,7 +132,7 @@ class _Merge:
         scanner.accept("by", "position")
         scanner.accept("*")
         if met is _Met.TARGET:
-            raise InvalidSql(f"rows {met} have no source whose columns {verb} could take; write SET")
+            raise InvalidSql(f"rows {met} have no source whose columns {verb} could take; write values")
         filled = columns_named(self.dataset, self.filled, self.source.columns) if by_name else self.filled
         return self._by_position(filled, self._given(), verb)
 
@@ -148,25 +149,26 @@ class _Merge:
             raise _no_defaults(verb)
         return {name.lower(): value for (name, _), value in zip(filled, values, strict=True)}
 
-    def _row(self, values: dict[str, str], *, kept: bool = True) -> str:
+    def _row(self, values: dict[str, str], *, new: bool = True, goes: bool = True) -> str:
         cast = (
             f"'{at}': CAST({values.get(name.lower(), 'NULL')}\n AS {type_})"
             for at, (name, type_) in enumerate(self.filled)
         )
-        return f"{{'kept': {kept}, {', '.join(cast)}}}"
+        return f"{{'new': {new}, 'goes': {goes}, {', '.join(cast)}}}"
 
     def select(self, prefix: str, source: str, condition: str) -> str:
         changes = [f"SELECT {_FILE}, {_ROW}, {_CHANGE} FROM {_PAIRS}"]
         for side, kind, other in ((self.source, _Met.SOURCE, _ROW), (self.target, _Met.TARGET, _GIVEN)):
             if kind in self.branches:
                 changes.append(f"SELECT {_FILE}, {_ROW}, {self._case(kind)} FROM {side.alone(other)}")
+        places = ", ".join(f"CASE WHEN {_CHANGE}.goes THEN {name} END AS {name}" for name in PLACE_COLUMNS)
         values = ", ".join(
             f'{_CHANGE}."{at}" AS {identifier(name)}' for at, (name, _) in enumerate(self.filled)
         )
         return (
             f"{prefix + ',' if prefix else 'WITH'}"
             f" {_PAIRS} AS MATERIALIZED ({self._pairs(source, condition)})"
-            f" SELECT {_FILE}, {_ROW}, {_CHANGE}.kept AS {KEPT_COLUMN}, {values}"
+            f" SELECT {places}, {_CHANGE}.new AS {KEPT_COLUMN}, {values}"
             f" FROM ({' UNION ALL '.join(changes)}) AS changes WHERE {_CHANGE} IS NOT NULL"
         )
 
@@ -184,7 +186,7 @@ class _Merge:
 
     def _case(self, met: _Met) -> str:
         types = ", ".join(f'"{at}" {type_}' for at, (_, type_) in enumerate(self.filled))
-        nothing = f"CAST(NULL AS STRUCT(kept BOOLEAN, {types}))"
+        nothing = f"CAST(NULL AS STRUCT(new BOOLEAN, goes BOOLEAN, {types}))"
         branches = self.branches.get(met)
         return f"CASE {' '.join(branches)} ELSE {nothing} END" if branches else nothing
 
