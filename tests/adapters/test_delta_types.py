@@ -155,6 +155,14 @@ def test_a_type_without_any_place_is_refused_with_the_column_named(store, type):
     assert store.latest("d") is None
 
 
+@pytest.mark.parametrize("values", [pa.array(["x"]).dictionary_encode(), pa.array(["x"], pa.string_view())])
+def test_values_that_arrow_cannot_decode_are_refused_with_the_column_named(store, values):
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([1]), values)
+    with pytest.raises(UnsupportedType, match="column 'c' has type run_end_encoded"):
+        write(store, pa.table({"c": runs}))
+    assert store.latest("d") is None
+
+
 def test_fields_of_a_struct_need_different_names(store):
     with pytest.raises(SchemaMismatch, match="column 's'"):
         store.stage(

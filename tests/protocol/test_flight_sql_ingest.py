@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -63,6 +64,35 @@ def test_columns_that_are_missing_in_the_data_are_null(client, place):
     ingest(client, "target", ROWS, **place)
     ingest(client, "target", ROWS.select(["i"]), IF_MISSING_FAIL, APPEND, **place)
     assert client.rows("SELECT count(*), count(s) FROM target") == [(6, 2)]
+
+
+MISREAD = [
+    pa.nulls(1, pa.decimal128(38, -5)),
+    pa.nulls(1, pa.list_(pa.decimal128(5, -2))),
+    pa.nulls(1, pa.decimal256(60, 2)),
+    pa.nulls(1, pa.struct([("h", pa.float16())])),
+    pa.array([[]], pa.list_(pa.int32(), 0)),
+    pa.RunEndEncodedArray.from_arrays([1], pa.array(["x"]).dictionary_encode()),
+    pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])]),
+]
+
+
+@pytest.mark.parametrize("values", MISREAD, ids=lambda values: str(values.type))
+def test_a_type_that_duckdb_would_misread_is_refused_and_harms_nobody(client, values):
+    client.execute("CREATE OR REPLACE TEMP TABLE witness AS SELECT 1 AS x")
+    with pytest.raises(pa.ArrowInvalid, match=r"\[unsupported_type\] column 'b' has the Arrow type"):
+        ingest(client, "misread", pa.table({"a": pa.nulls(1, pa.int8()), "b": values}))
+    assert client.rows("FROM witness") == [(1,)], "the engine was opened again"
+    with pytest.raises(KeyError):
+        client.execute("FROM misread")
+
+
+def test_decimals_that_sql_has_no_type_for_get_one_with_room(client):
+    data = {"neg": pa.array([Decimal(4200)], pa.decimal128(5, -2)), "deep": pa.nulls(1, pa.decimal128(2, 5))}
+    ingest(client, "roomy", pa.table(data), exists=REPLACE)
+    roomy = client.query("FROM roomy")
+    assert roomy.schema == pa.schema([("neg", pa.decimal128(7, 0)), ("deep", pa.decimal128(5, 5))])
+    assert roomy.column("neg").to_pylist() == [Decimal(4200)]
 
 
 def test_append_fails_if_the_table_is_missing(client, place):
@@ -221,10 +251,10 @@ sys.stdin.read()
 
 
 def test_a_client_that_leaves_in_the_middle_leaves_nothing(client, stack, place):
-    arguments = [sys.executable, "-P", "-c", LEAVING, stack.uri, _command("target", **place).hex()]
+    arguments = [sys.executable, "-P", "-c", LEAVING, stack.flight_uri, _command("target", **place).hex()]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as leaving:
         assert leaving.stdout.readline() == b"ready\n"
-        log = stack.use_cases.queries
+        log = stack.skein.flight_sql.queries
         until(lambda: any(record.finished_at is None for record in log.list()))
         os.kill(leaving.pid, signal.SIGKILL)
     until(lambda: all(record.finished_at for record in log.list()))

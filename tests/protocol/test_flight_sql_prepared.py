@@ -1,6 +1,7 @@
 """Prepared statements and their parameters."""
 
 import datetime as dt
+from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
@@ -184,6 +185,9 @@ CONVERTED = [
     (pa.array([5], pa.time32("s")), pa.time64("us")),
     (pa.array(["x"]).dictionary_encode(), pa.utf8()),
     (pa.array([[1]], pa.large_list(pa.int8())), pa.list_(pa.field("l", pa.int8()))),
+    (pa.array([Decimal(4200)], pa.decimal128(5, -2)), pa.decimal128(7, 0)),
+    (pa.array([Decimal("1.25")], pa.decimal256(9, 2)), pa.decimal128(9, 2)),
+    (pa.array([None], pa.decimal128(2, 5)), pa.decimal128(5, 5)),
 ]
 
 

@@ -9,7 +9,7 @@ import pyarrow.types as pat
 
 from flight_core.adapters.storage.types import TEXT, AnyArray, AnyType, is_extension, is_list, stored_type
 from flight_core.domain.arrow import time_text
-from flight_core.domain.errors import LossyType
+from flight_core.domain.errors import LossyType, UnsupportedType
 
 pc: Any = pyarrow.compute  # the stubs lack functions and mixed arguments
 
@@ -25,6 +25,7 @@ def cast(array: AnyArray, want: AnyType, column: str, *, allow_lossy: bool) -> A
 
     Raises:
         LossyType: a value cannot be stored exactly; with `allow_lossy`, it cannot be stored at all.
+        UnsupportedType: Arrow cannot decode the values.
     """
     try:
         return _cast(array, want, column, allow_lossy)
@@ -32,6 +33,12 @@ def cast(array: AnyArray, want: AnyType, column: str, *, allow_lossy: bool) -> A
         raise LossyType(
             f"column '{column}' of type {array.type} cannot be stored as {want}: {_reason(error)};"
             " cast it before, or allow lossy types where that helps",
+            column=column,
+            type=str(array.type),
+        ) from None
+    except pa.ArrowNotImplementedError:
+        raise UnsupportedType(
+            f"column '{column}' has type {array.type}, which cannot be decoded; cast it before",
             column=column,
             type=str(array.type),
         ) from None

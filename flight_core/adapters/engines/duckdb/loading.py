@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from flight_core.adapters.engines.duckdb.types import identifier
+from flight_core.adapters.engines.duckdb.types import identifier, readable_type
 from flight_core.domain.errors import FlightCoreError, TableExists, TableNotFound
 from flight_core.domain.query import IfExists, LoadMode, TableTarget
 
@@ -37,7 +36,7 @@ def load(
     """Within the transaction that is open.
 
     Raises:
-        TableExists, TableNotFound
+        TableExists, TableNotFound, UnsupportedType
         duckdb.Error: values or columns do not fit the table.
     """
     source = _Source(batches)
@@ -83,7 +82,10 @@ class _Source:
         self._failure: FlightCoreError | None = None
 
     def reader(self) -> pa.RecordBatchReader:
-        schema = pa.schema([_readable(field) for field in self._batches.schema])
+        schema = pa.schema(
+            field.with_type(readable_type(field.type, f"column '{field.name}'"))
+            for field in self._batches.schema
+        )
         return pa.RecordBatchReader.from_batches(schema, self._read(schema))
 
     @contextmanager
@@ -104,10 +106,11 @@ class _Source:
             raise
 
 
-def readable(table: pa.Table) -> pa.Table:
-    return table.cast(pa.schema([_readable(field) for field in table.schema]))
+def readable(parameters: pa.Table) -> pa.Table:
+    """Rows of parameters as DuckDB reads them.
 
-
-def _readable(field: "pa.Field[Any]") -> "pa.Field[Any]":
-    """DuckDB reads no half floats."""
-    return field.with_type(pa.float32()) if field.type == pa.float16() else field
+    Raises:
+        UnsupportedType
+    """
+    fields = [field.with_type(readable_type(field.type, "a parameter")) for field in parameters.schema]
+    return parameters.cast(pa.schema(fields))

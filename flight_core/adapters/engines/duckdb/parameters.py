@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from flight_core.adapters.engines.duckdb.loading import readable, registered
 from flight_core.adapters.engines.duckdb.statements import byte_tokens
-from flight_core.adapters.engines.duckdb.types import duckdb_type
+from flight_core.adapters.engines.duckdb.types import duckdb_type, is_readable
 from flight_core.domain.errors import InvalidParameters
 from flight_core.domain.query import Parameters
 
@@ -130,7 +130,7 @@ def _is_plain(value: object, *, typed_nulls: bool) -> bool:
         return True
     if not value.is_valid:
         return not typed_nulls
-    if value.type in (pa.time64("ns"), pa.float16()):
+    if value.type == pa.time64("ns") or not is_readable(value.type):
         return False
     if pa.types.is_date32(value.type):
         return pc.cast(value, pa.int32()).as_py() in _PYTHON_DATES

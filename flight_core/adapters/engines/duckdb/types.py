@@ -44,6 +44,7 @@ _NAMES: tuple[tuple[pa.DataType, str], ...] = (
     (pa.null(), '"NULL"'),
 )
 _BY_TYPE = dict(_NAMES)
+_MAX_DIGITS = 38  # of a decimal
 
 
 def duckdb_type(type_: pa.DataType) -> str:
@@ -59,7 +60,7 @@ def duckdb_type(type_: pa.DataType) -> str:
         return "TIMESTAMP WITH TIME ZONE"
     if pa.types.is_duration(type_):
         return "INTERVAL"
-    if pa.types.is_decimal(type_) and type_.precision <= 38:
+    if pa.types.is_decimal(type_) and type_.precision <= _MAX_DIGITS:
         return f"DECIMAL({type_.precision},{type_.scale})"
     if pa.types.is_dictionary(type_):
         return duckdb_type(type_.value_type)
@@ -79,6 +80,44 @@ def _nested(type_: pa.DataType) -> str:
         fields = ", ".join(f"{identifier(field.name)} {duckdb_type(field.type)}" for field in type_.fields)
         return f"STRUCT({fields})"
     raise UnsupportedType(f"values of the Arrow type {type_} cannot be used in SQL; cast them first")
+
+
+def readable_type(type_: pa.DataType, what: str) -> pa.DataType:
+    """The type as which DuckDB reads Arrow data: the same, or one that holds the same values.
+
+    `what` has the type, for the message.
+
+    Raises:
+        UnsupportedType: DuckDB would misread it, fail over it, or make a table that nobody can read.
+    """
+    if type_ == pa.float16():
+        return pa.float32()
+    if pa.types.is_decimal(type_):
+        scale = max(type_.scale, 0)
+        precision = max(type_.precision + scale - type_.scale, scale)
+        if precision <= _MAX_DIGITS:
+            return type_ if is_readable(type_) else pa.decimal128(precision, scale)
+    if not is_readable(type_):
+        raise UnsupportedType(f"{what} has the Arrow type {type_}, which SQL cannot hold; cast it first")
+    return type_
+
+
+def is_readable(type_: pa.DataType) -> bool:
+    """Whether DuckDB reads Arrow data of this type as what it is."""
+    if isinstance(type_, pa.BaseExtensionType):
+        return is_readable(type_.storage_type)
+    if pa.types.is_decimal(type_):
+        return 0 <= type_.scale <= type_.precision <= _MAX_DIGITS and not pa.types.is_decimal256(type_)
+    if pa.types.is_dictionary(type_):
+        return is_readable(type_.value_type)
+    if pa.types.is_run_end_encoded(type_):
+        return is_readable(type_.value_type) and not pa.types.is_dictionary(type_.value_type)
+    if pa.types.is_union(type_) and (type_.mode == "dense" or not type_.num_fields):
+        return False
+    if pa.types.is_fixed_size_list(type_) and not type_.list_size:
+        return False
+    inner = (type_.field(i).type for i in range(type_.num_fields))
+    return type_ != pa.float16() and all(map(is_readable, inner))
 
 
 _VECTOR = 2048  # rows of a vector in DuckDB; batches consist of whole vectors
