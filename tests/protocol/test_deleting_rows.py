@@ -129,9 +129,8 @@ def test_sql_deletes_through_flight_sql(client, cursor, numbers, emptying):
 
 
 def test_sql_deletes_over_http(client, numbers):
-    reply = client.post(
-        "/api/v1/query", json={"sql": f"DELETE FROM {numbers} WHERE n > $low", "params": {"low": 1}}
-    )
+    sql = f"DELETE FROM datasets.{numbers} WHERE datasets.{numbers}.n > $low"
+    reply = client.post("/api/v1/query", json={"sql": sql, "params": {"low": 1}})
     assert reply.json()["affected_rows"] == 8
     assert left(client, numbers) == [0, 1]
 

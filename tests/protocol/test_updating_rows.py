@@ -43,6 +43,8 @@ def newest(client, name: str) -> dict:
     [
         "UPDATE {} SET name = 'x'",
         "UPDATE datasets.{} SET id = id + 1, weight = id WHERE weight > 1",
+        "UPDATE datasets.{0} SET weight = datasets.{0}.id + (SELECT max(datasets.{0}.id) FROM datasets.{0})"
+        " WHERE lake.datasets.{0}.place.x > 2",
         "UPDATE lake.datasets.{} b SET name = b.name || '!', WHERE b.id IN (SELECT max(id) FROM {})",
         "UPDATE {} AS b SET weight = (SELECT sum(o.weight) FROM {} o WHERE o.id < b.id) WHERE day IS NULL",
         "UPDATE {} SET id = 2.6, weight = '7', name = 5, day = '2026-03-01' WHERE id = 3 -- two\n",

@@ -20,8 +20,9 @@ from flight_core.adapters.engines.duckdb.dataset_columns import (
     columns_of,
 )
 from flight_core.adapters.engines.duckdb.scanner import Scanner
+from flight_core.adapters.engines.duckdb.statements import Json
 from flight_core.adapters.engines.duckdb.types import identifier
-from flight_core.domain.dataset import DatasetName
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName
 from flight_core.domain.errors import InvalidSql, StatementNotAllowed
 from flight_core.domain.query import KEPT_COLUMN, PLACE_COLUMNS, DatasetStatement, DatasetVerb
 
@@ -201,13 +202,17 @@ def merge(scanner: Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetSta
         )
     scanner.accept("using")
     source = scanner.before_last("on", "using", ahead_of="when")
+    table = _source(connection, source)
+    scanner.unqualify(
+        table.get("catalog_name") or LAKE, table.get("schema_name") or LAKE_SCHEMA, _called(table)
+    )
     condition = scanner.until("when")
     dataset = DatasetName(name)
     filled = columns_of(connection, dataset)
     merged = _Merge(
         dataset,
         _Side(alias, [column for column, _ in filled], "t"),
-        _source(connection, prefix, source),
+        _Side(_called(table), columns_given(connection, f"{prefix}FROM {source}"), "s"),
         filled,
     )
     while scanner.peek() == "when":
@@ -223,19 +228,23 @@ def merge(scanner: Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetSta
     )
 
 
-def _source(connection: duckdb.DuckDBPyConnection, prefix: str, source: str) -> _Side:
-    text = f"FROM {source}\n"
-    ((told,),) = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
-    tables = [each["node"]["from_table"] for each in json.loads(told).get("statements", ())]
-    if not tables or tables[0]["type"] not in _SOURCES:
-        raise StatementNotAllowed(
-            "the source of a MERGE into a dataset is a table, or a query in parentheses, such as"
-            " USING (SELECT ... JOIN ...) AS name"
-        )
-    table = tables[0]
-    function = (table.get("function") or {}).get("function_name")
-    name = table["alias"] or table.get("table_name") or function or "unnamed_subquery"
-    return _Side(name, columns_given(connection, prefix + text), "s")
+def _source(connection: duckdb.DuckDBPyConnection, text: str) -> Json:
+    """The table that it is, in DuckDB's syntax tree."""
+    ((told,),) = connection.execute("SELECT json_serialize_sql(?)", [f"FROM {text}\n"]).fetchall()
+    for statement in json.loads(told).get("statements", ()):
+        table: Json = statement["node"]["from_table"]
+        if table["type"] in _SOURCES:
+            return table
+    raise StatementNotAllowed(
+        "the source of a MERGE into a dataset is a table, or a query in parentheses, such as"
+        " USING (SELECT ... JOIN ...) AS name"
+    )
+
+
+def _called(table: Json) -> str:
+    function = table.get("function") or {}
+    name = table["alias"] or table.get("table_name") or function.get("function_name")
+    return str(name or "unnamed_subquery")
 
 
 def _on(condition: str) -> str:

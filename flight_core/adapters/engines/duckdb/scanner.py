@@ -1,10 +1,13 @@
 """Walking the words of a statement that DuckDB has parsed, to take it apart."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import eq
 
 from flight_core.adapters.engines.duckdb.statements import byte_tokens
 from flight_core.adapters.engines.duckdb.targets import BEFORE_COMMON_TABLE
+from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import StatementNotAllowed
 
 _CLOSING = {"(": ")", "[": "]", "{": "}", "case": "end"}
@@ -26,7 +29,7 @@ class Scanner:
     """Walks the words of a statement. Positions are bytes, as DuckDB counts."""
 
     def __init__(self, sql: str) -> None:
-        self._encoded = sql.encode()
+        self._encoded = bytearray(sql.encode())
         self._words: list[_Word] = []
         around: list[str] = []
         for start, text, kind in byte_tokens(sql):
@@ -73,11 +76,32 @@ class Scanner:
         return parts
 
     def aliased_name(self, *following: str) -> tuple[str, str]:
-        """The last part of a name, and what it is called; `following` can come after it."""
+        """The last part of a dataset's name, and what it is called; `following` can come after it."""
         name = alias = self.name()[-1]
         if self.accept("as") or self.peek() not in ("", *following):
             alias = self.name()[-1]
+        self.unqualify(LAKE, LAKE_SCHEMA, name)
         return name, alias
+
+    def unqualify(self, catalog: str, schema: str, table: str) -> None:
+        """From here on, columns of `catalog.schema.table`, and of `schema.table`, are those of `table`."""
+        for qualifiers in ((catalog, schema), (schema,)):
+            wanted = [word for part in (*qualifiers, table) for word in (part.lower(), ".")]
+            count = 2 * len(qualifiers)
+            while (place := self._find(wanted)) is not None:
+                start, end = self._words[place].start, self._words[place + count].start
+                self._encoded[start:end] = b" " * (end - start)
+                del self._words[place : place + count]
+
+    def _find(self, wanted: Sequence[str]) -> int | None:
+        """Where these words come next, the second of which is a dot, with no dot before them."""
+        words = self._words
+        for place in range(self._at, len(words) - len(wanted)):
+            if words[place + 1].text == "." != words[place - 1].text:
+                found = (_unquoted(word.text).lower() for word in words[place : place + len(wanted)])
+                if all(map(eq, wanted, found)):
+                    return place
+        return None
 
     def assignments(self) -> tuple[list[str], str, str, str]:
         """`a = 1, b = 2 FROM others WHERE condition`: the columns; the others; all of it but for these, with
