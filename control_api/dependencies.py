@@ -24,6 +24,7 @@ from flight_core.domain.access import Actor
 from flight_core.domain.dataset import Dataset, DatasetName
 from flight_core.domain.versions import VersionName, version_named
 
+_MAX_WAIT_S = 60.0
 _WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d+)"?\s*(?:$|[,;])', re.IGNORECASE)
 
 
@@ -104,10 +105,10 @@ def _parameters_of(dependant: Dependant) -> set[str]:
     return own.union(*map(_parameters_of, dependant.dependencies))
 
 
-async def _wait_s(request: Request, options: Annotated[ControlOptions, Depends(_options)]) -> float:
+async def _wait_s(request: Request) -> float:
     """Of `Prefer: wait=<seconds>`; 0 without. The answer names what was applied."""
     match = _WAIT.search(",".join(request.headers.getlist("prefer")))
-    return min(float(match.group(1)), options.max_wait_s) if match else 0.0
+    return min(float(match.group(1)), _MAX_WAIT_S) if match else 0.0
 
 
 UseCases = Annotated[ControlUseCases, Depends(_use_cases)]

@@ -94,7 +94,6 @@ class ControlOptions:
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     origins: tuple[str, ...] = ()
     max_body_bytes: int = 4 << 20
-    max_wait_s: float = 60.0
     stall_timeout_s: float = 600.0
     heartbeat_s: float = 15.0
     event_timeout_s: float = 30.0

@@ -142,14 +142,11 @@ class Instance:
             moved = pinning.to_rename(pins, live.refs, lake)
             if parsed.tree is None or not (moved or part or window or placed):
                 return parsed
-            if part:
-                views = {key: self.views.show_part(key, ref, part) for key, ref in pins.items()}
-            elif window:
-                views = {key: self.views.show_window(key, ref, window) for key, ref in pins.items()}
-            else:
-                views = {key: self.views.show_pinned(key, ref) for key, ref in moved.items()}
-                if placed is not None and placed in pins:
-                    views[placed] = self.views.show_placed(placed, pins[placed])
+            exact = {key: pins[key] for key in pins if part or window or key in moved or key == placed}
+            views = {
+                key: self.views.show_exactly(key, ref, part=part, window=window, placed=key == placed)
+                for key, ref in exact.items()
+            }
             tree = pinning.renamed(
                 parsed.tree, views, is_shadowed=self._has_own_table, text_of=self.parser.expression
             )

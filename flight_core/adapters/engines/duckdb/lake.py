@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _PASSING_KEPT = 256
 
+Select = Callable[[TableFiles], str]  # SQL that reads some or all rows of a version
+
 
 def scan_whole(files: TableFiles) -> str:
     """SQL for all rows of a version."""
@@ -121,27 +123,30 @@ class LakeViews:
         """SQL that creates a temporary view of a version with PLACE_COLUMNS."""
         return f"CREATE OR REPLACE TEMP VIEW {view} AS {scan_placed(self._files(ref))}"
 
-    def show_pinned(self, key: str, ref: VersionRef) -> str:
-        """The name of a view of exactly this version."""
+    def show_exactly(
+        self,
+        key: str,
+        ref: VersionRef,
+        *,
+        part: Part | None = None,
+        window: Window | None = None,
+        placed: bool = False,
+    ) -> str:
+        """The name of a view of exactly this version, or of a part or a window of it; `placed` adds
+        PLACE_COLUMNS."""
         name = f"{key}@{ref.dataset_id}@{ref.version}"
-        if isinstance(ref, AddedRows):
-            name += f"@{ref.since}"
+        select: Select = scan_whole
+        if part is not None:
+            name, select = f"{name}@{part.index}of{part.count}", partial(scan_part, part=part)
+        elif window is not None:
+            name, select = f"{name}@{window.offset}+{window.limit}", partial(scan_window, window=window)
+        elif placed:
+            name, select = f"{name}@placed", scan_placed
+        elif isinstance(ref, AddedRows):
+            name = f"{name}@{ref.since}"
+        if window is not None or placed or isinstance(ref, AddedRows):
             self._make_room(name)
-        self._show(name, ref)
-        return name
-
-    def show_window(self, key: str, ref: VersionRef, window: Window) -> str:
-        """The name of a view of a window of the version."""
-        name = f"{key}@{ref.dataset_id}@{ref.version}@{window.offset}+{window.limit}"
-        self._make_room(name)
-        self._show(name, ref, partial(scan_window, window=window))
-        return name
-
-    def show_placed(self, key: str, ref: VersionRef) -> str:
-        """The name of a view of the version with PLACE_COLUMNS."""
-        name = f"{key}@{ref.dataset_id}@{ref.version}@placed"
-        self._make_room(name)
-        self._show(name, ref, scan_placed)
+        self._show(name, ref, select)
         return name
 
     def _make_room(self, name: str) -> None:
@@ -154,27 +159,15 @@ class LakeViews:
                 self._drop(oldest)
                 self._versions.pop(oldest, None)
 
-    def show_part(self, key: str, ref: VersionRef, part: Part) -> str:
-        """The name of a view of a part of the version."""
-        name = f"{key}@{ref.dataset_id}@{ref.version}@{part.index}of{part.count}"
-        self._show(name, ref, partial(scan_part, part=part))
-        return name
-
     def close(self) -> None:
         self._connection.close()
 
-    def _show(self, name: str, ref: VersionRef, select: Callable[[TableFiles], str] = scan_whole) -> None:
+    def _show(self, name: str, ref: VersionRef, select: Select = scan_whole) -> None:
         files = self._files(ref)  # even if the view exists: the files may have been deleted
         with self._lock:
             self._move(name, ref, files, select)
 
-    def _move(
-        self,
-        name: str,
-        ref: VersionRef,
-        files: TableFiles,
-        select: Callable[[TableFiles], str] = scan_whole,
-    ) -> None:
+    def _move(self, name: str, ref: VersionRef, files: TableFiles, select: Select = scan_whole) -> None:
         if self._versions.get(name) != ref:
             self._create(name, select(files))
             self._versions[name] = ref

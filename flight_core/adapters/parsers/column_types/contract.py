@@ -89,26 +89,34 @@ def value_of(value: object, type: pl.DataType, where: str) -> Any:
 
 
 def _value_of(value: object, type: pl.DataType) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if type == pl.Boolean:
-        return value if isinstance(value, bool) else None
-    if type.is_integer():
-        return int(str(value)) if number and int(str(value)) == value else None
-    if type.is_float():
-        return float(value) if number else None  # type: ignore[arg-type] # a number, as was just seen
+    """The value; None, ValueError or InvalidOperation if it is none of the type."""
+    if isinstance(value, bool) or type == pl.Boolean:
+        return value if isinstance(value, bool) and type == pl.Boolean else None
+    if type.is_numeric():
+        return _number_of(value, type)
+    return _value_of_text(value, type) if isinstance(value, str) else None
+
+
+def _number_of(value: object, type: pl.DataType) -> int | float | Decimal | None:
     if isinstance(type, pl.Decimal):
-        decimal = Decimal(str(value)) if number or isinstance(value, str) else None
-        return decimal if decimal is not None and decimal.is_finite() else None
-    if not isinstance(value, str):
+        decimal = Decimal(str(value))
+        return decimal if decimal.is_finite() else None
+    if not isinstance(value, int | float):
         return None
+    if type.is_float():
+        return float(value)
+    return int(str(value)) if int(str(value)) == value else None
+
+
+def _value_of_text(text: str, type: pl.DataType) -> date | str | None:
     if type == pl.Date:
-        return date.fromisoformat(value)
-    if isinstance(type, pl.Datetime):
-        moment = datetime.fromisoformat(value)
-        if (moment.tzinfo is None) != (type.time_zone is None):
-            return None
-        return moment.astimezone(UTC) if moment.tzinfo else moment
-    return value
+        return date.fromisoformat(text)
+    if not isinstance(type, pl.Datetime):
+        return text
+    moment = datetime.fromisoformat(text)
+    if (moment.tzinfo is None) != (type.time_zone is None):
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment
 
 
 def check_format(format: str) -> None:
