@@ -335,6 +335,7 @@ def parsed_csv(
         "newest": None,
         "keeps_rows": True,
         "present": [],
+        "gone": None,
     }
     source = folder / "f.csv"
     source.write_text(text)
