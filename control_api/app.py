@@ -91,6 +91,7 @@ def create_app(use_cases: ControlUseCases, options: ControlOptions, *, whole: bo
         docs_url=None,
         redoc_url=None,
         responses=openapi.PROBLEMS,
+        generate_unique_id_function=lambda route: route.name,
         middleware=_middleware(use_cases, options),
         telemetry=options.telemetry,
     )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -49,7 +49,9 @@ async def _caller(connection: HTTPConnection) -> Actor:
     return actor
 
 
-async def _dataset_name(name: str) -> DatasetName:
+async def _dataset_name(
+    name: Annotated[str, Path(description="The name of the dataset.")],
+) -> DatasetName:
     return DatasetName(name)
 
 

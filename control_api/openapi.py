@@ -51,6 +51,13 @@ RESULT: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+MERGE_PATCH: dict[str, Any] = {
+    "requestBody": {
+        "content": {
+            "application/merge-patch+json": {"schema": {"$ref": "#/components/schemas/DatasetChange"}}
+        }
+    }
+}
 
 
 def _header(name: str, description: str, example: str) -> dict[str, Any]:
@@ -65,6 +72,15 @@ _STATE = _header(
 _PATIENCE = _header(
     "Prefer", "How many seconds to wait for the end of the job or query, at most 60.", "wait=10"
 )
+_PART = [
+    _header("Upload-Complete", "`?1`: nothing follows this body; `?0`: something does.", "?0"),
+    _header("Upload-Length", "The size of the whole upload in bytes, if it is known.", "104857600"),
+    _header("Content-Digest", "The digest of the body, `sha-256` or `sha-512`.", f"sha-256=:{'A' * 43}=:"),
+    _header("Repr-Digest", "The digest of the whole upload.", f"sha-256=:{'A' * 43}=:"),
+]
+_PLACE = _header("Upload-Offset", "Where the body belongs: what HEAD returned.", "1048576") | {
+    "required": True
+}
 _JOBS = frozenset({"/api/v1/jobs/{job_id}", "/api/v1/ingestions/{ingestion_id}"})
 
 # Credentials are wanted where some are configured.
@@ -112,5 +128,7 @@ def _with_headers(document: dict[str, Any]) -> dict[str, Any]:
                 headers.append(_STATE)
             if "202" in operation["responses"] or (method == "get" and path in _JOBS):
                 headers.append(_PATIENCE)
+            if "/uploads" in path and method in ("post", "patch"):
+                headers += [_PLACE, *_PART] if method == "patch" else _PART
             operation.setdefault("parameters", []).extend(headers)
     return document

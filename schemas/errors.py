@@ -167,7 +167,11 @@ PROBLEM_TYPES = _types(
     ("not_acceptable", "No format asked for is available", "Accept JSON, Arrow, NDJSON or CSV."),
     ("precondition_required", "The request has to be conditional", "Send the ETag as If-Match."),
     ("precondition_failed", "The resource has changed", "Read it again and repeat with its new ETag."),
-    ("unsupported_media_type", "The body's type is not JSON", "Send 'Content-Type: application/json'."),
+    (
+        "unsupported_media_type",
+        "The body's type cannot be read here",
+        "Send 'Content-Type: application/json', and the bytes of uploads as they are.",
+    ),
     ("host_not_allowed", "The host name is not allowed", "Use a configured host name."),
     ("origin_not_allowed", "The web page's origin is not allowed", "Add it to the allowed origins."),
 )

@@ -10,6 +10,7 @@ from control_api import answers
 from control_api.dependencies import Caller, Matching, Name, UseCases, json_body
 from control_api.errors import HttpProblem, problem_of
 from control_api.etags import etag_of_dataset, require_condition, require_match
+from control_api.openapi import MERGE_PATCH
 from control_api.options import ControlUseCases
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import DatasetName
@@ -20,7 +21,7 @@ from schemas.http import API
 router = APIRouter(prefix=f"{API}/datasets", tags=["datasets"])
 
 
-@router.patch("/{name}", dependencies=[Depends(json_body)])
+@router.patch("/{name}", dependencies=[Depends(json_body)], openapi_extra=MERGE_PATCH)
 def change_dataset(
     name: Name,
     change: DatasetChange,

@@ -77,7 +77,7 @@ def remove_derivation(name: Name, use_cases: UseCases, caller: Caller) -> None:
 
 
 @router.post("/datasets/{name}/derivation/refresh", status_code=202, responses=LOCATION)
-async def refresh_dataset(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> Ingestion:
+async def refresh_derivation(name: Name, use_cases: UseCases, caller: Caller, queued: Queued) -> Ingestion:
     """Recompute a derived dataset from the current versions of its inputs. If a run is under way already, the
     response is that run."""
     return await queued.ingestion(partial(use_cases.derivations.refresh, name, actor=caller))

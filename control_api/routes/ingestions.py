@@ -86,7 +86,9 @@ async def retry_ingestion(
     return await queued.ingestion(partial(use_cases.ingestions.retry, ingestion_id, actor=caller))
 
 
-@router.post("/ingestions/{ingestion_id}/cancel", status_code=202, responses=LOCATION)
+@router.post(
+    "/ingestions/{ingestion_id}/cancel", name="cancel_ingestion_by_post", status_code=202, responses=LOCATION
+)
 @router.delete("/ingestions/{ingestion_id}", status_code=202, responses=LOCATION)
 async def cancel_ingestion(
     ingestion_id: str, use_cases: UseCases, caller: Caller, waiting: Waited

@@ -78,14 +78,14 @@ async def get_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Wai
     return await waiting.job(await to_thread.run_sync(partial(use_cases.jobs.get, job_id, actor=caller)))
 
 
-@router.post("/jobs/{job_id}/cancel", status_code=202, responses=LOCATION)
+@router.post("/jobs/{job_id}/cancel", name="cancel_job_by_post", status_code=202, responses=LOCATION)
 @router.delete("/jobs/{job_id}", status_code=202, responses=LOCATION)
 async def cancel_job(job_id: str, use_cases: UseCases, caller: Caller, waiting: Waited) -> wire.Job:
     """Ask a job to stop. A job that is committing already may still succeed. Its record is kept."""
     return await waiting.job(await to_thread.run_sync(partial(use_cases.jobs.cancel, job_id, actor=caller)))
 
 
-@router.get("/ingestions/{job_id}/log", tags=["ingestions"])
+@router.get("/ingestions/{job_id}/log", name="read_ingestion_log", tags=["ingestions"])
 @router.get("/jobs/{job_id}/log")
 def read_log(
     job_id: str,

@@ -29,7 +29,13 @@ _POLL_S = 0.02
 
 
 @router.post("/query", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
-@router.post("/queries", responses=RESULT, response_class=Response, dependencies=[Depends(json_body)])
+@router.post(
+    "/queries",
+    name="create_query",
+    responses=RESULT,
+    response_class=Response,
+    dependencies=[Depends(json_body)],
+)
 async def run_query(request: wire.QueryRequest, answer: Answer, once: OnceOnly) -> Response:
     """Run a statement and stream its result as JSON, NDJSON, CSV, Parquet or Arrow, as `Accept` asks for.
 

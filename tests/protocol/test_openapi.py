@@ -99,6 +99,21 @@ def listed(value):
     return value if isinstance(value, list) else []
 
 
+def test_operations_have_short_names_for_the_clients_that_are_made_of_them(document):
+    names = [each["operationId"] for operations in document["paths"].values() for each in operations.values()]
+    assert len(names) == len(set(names))
+    assert not [name for name in names if "api" in name or not name.isidentifier()]
+
+
+def test_clients_can_tell_how_changes_and_parts_of_uploads_are_sent(document):
+    change = document["paths"]["/api/v1/datasets/{name}"]["patch"]["requestBody"]["content"]
+    assert set(change) == {"application/json", "application/merge-patch+json"}
+    part = document["paths"]["/api/v1/uploads/{upload_id}"]["patch"]["parameters"]
+    assert [each["name"] for each in part if each["required"]] == ["upload_id", "Upload-Offset"]
+    first = document["paths"]["/api/v1/uploads"]["post"]["parameters"]
+    assert {"Upload-Complete", "Upload-Length", "Content-Digest"} <= {each["name"] for each in first}
+
+
 def test_clients_can_tell_that_jobs_are_waited_for(document):
     for path in ("/api/v1/jobs/{job_id}", "/api/v1/ingestions/{ingestion_id}"):
         assert "Prefer" in [each["name"] for each in document["paths"][path]["get"]["parameters"]]
