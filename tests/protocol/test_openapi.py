@@ -140,3 +140,21 @@ def test_every_answer_has_an_example_and_every_parameter_is_explained(document):
             for parameter in operation.get("parameters", []):
                 told = parameter.get("description") or parameter["in"] == "path"
                 assert told, (method, path, parameter["name"])
+
+
+def test_the_document_describes_what_the_routes_answer(document):
+    query = document["paths"]["/api/v1/query"]["post"]
+    assert query["responses"]["200"]["content"].keys() == {
+        "application/json",
+        "application/vnd.apache.arrow.stream",
+        "application/vnd.apache.parquet",
+        "application/x-ndjson",
+        "text/csv",
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert list(operation["responses"]["422"]["content"]) == [_PROBLEM]
+    schemas = document["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas
+    assert schemas["QueryRequest"]["examples"]
+    assert schemas["IngestionRequest"]["examples"]
