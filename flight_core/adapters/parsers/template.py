@@ -9,7 +9,6 @@ outlives its server or its job, even if it hangs.
 import gc
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -19,6 +18,7 @@ from typing import Any
 
 from flight_core.adapters.parsers.processes import LOG
 from flight_core.adapters.parsers.worker import answer
+from flight_core.infrastructure.helper_process import be_expendable
 
 
 def main() -> None:
@@ -65,7 +65,8 @@ def _keep(job: socket.socket) -> None:
 
 
 def _work(request: dict[str, Any], job: socket.socket) -> None:
-    _yield_to_others()
+    os.nice(5)  # queries come first
+    be_expendable()
     folder = Path(request["folder"])
     os.chdir(folder)
     os.environ["TMPDIR"] = os.environ["POLARS_TEMP_DIR"] = str(folder)
@@ -74,14 +75,6 @@ def _work(request: dict[str, Any], job: socket.socket) -> None:
     os.dup2(log, 2)
     with job.makefile("w", encoding="utf-8") as out:
         answer(request, out)
-
-
-def _yield_to_others() -> None:
-    """Give queries priority, and let this process be killed first if the machine runs out of memory."""
-    os.nice(5)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # Linux only
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 if __name__ == "__main__":

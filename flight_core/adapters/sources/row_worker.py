@@ -7,16 +7,16 @@ JSON.
 
 import json
 import os
-import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
+
+from flight_core.infrastructure.helper_process import be_expendable
 
 FAILED, TOO_MUCH_MEMORY, INPUT_ENDED = 4, 5, 6
 
@@ -28,10 +28,8 @@ def run(stream: Callable[[dict[str, Any], Any], None], failure: Callable[[BaseEx
     return."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.nice(5)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # Linux only
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    os.nice(5)  # queries come first
+    be_expendable()
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
     threading.Thread(target=_watch_memory, args=(request["memory_bytes"],), daemon=True).start()

@@ -38,6 +38,7 @@ from flight_core.application.queries.parameters import unpack
 from flight_core.domain.errors import DeadlineExceeded, FlightCoreError, InvalidSql, OutOfMemory
 from flight_core.domain.query import Statement
 from flight_core.infrastructure.duckdb_pool import DATASETS, CursorPool, DuckDbOptions, open_database
+from flight_core.infrastructure.helper_process import be_expendable
 
 _KEPT_INSTANCES = 8
 _LOOK_S = 0.1
@@ -271,15 +272,13 @@ def _limit_memory(more_bytes: int) -> None:
     with suppress(OSError):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, used + more_bytes))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     limits = Limits(**json.loads(sys.argv[2]))
     worker = Worker(limits)
+    be_expendable()
     _limit_memory(limits.address_bytes)
     control.sendall(b"r")
     while True:
