@@ -16,7 +16,7 @@ from flight_server.live import LiveExchanges
 from flight_server.options import FlightOptions, FlightUseCases
 from flight_server.streams import Streams
 from flight_server.tickets import PlannedRead, TicketOffice
-from flight_server.uploads import write
+from flight_server.uploads import send_result, write
 from schemas.flight import Criteria, InfoMetadata
 
 
@@ -59,7 +59,7 @@ class PlainFlight:
         writer: fl.FlightMetadataWriter,
     ) -> None:
         result = write(call, descriptor, reader, self._use_cases.write_dataset)
-        writer.write(pa.py_buffer(result.model_dump_json(exclude_none=True).encode()))
+        send_result(writer, result.model_dump_json(exclude_none=True).encode())
 
     def list_flights(self, call: Call, criteria: bytes) -> Iterator[fl.FlightInfo]:
         """One info a dataset, ordered by name."""

@@ -68,6 +68,18 @@ class Upload:
         return UnreadableData(f"the Arrow stream is damaged after {self.rows} rows: {first_line}")
 
 
+def send_result(writer: fl.FlightMetadataWriter, result: bytes) -> None:
+    """Tell the client what its DoPut did.
+
+    Raises:
+        Cancelled: it has gone; what it sent has taken effect.
+    """
+    try:
+        writer.write(pa.py_buffer(result))
+    except (pa.ArrowException, fl.FlightError, OSError):
+        raise Cancelled("the client went away before it was told; what it sent has taken effect") from None
+
+
 def header_options(call: Call) -> Mapping[str, str]:
     """What the headers of the call say of how rows are written, by the fields of `WriteCommand`."""
     given = {field: call.header(header) for header, field in WRITE_HEADERS.items()}

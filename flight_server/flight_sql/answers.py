@@ -14,6 +14,7 @@ from flight_core.application.sessions.statements import SessionPlan, SessionResu
 from flight_core.domain.errors import LimitExceeded
 from flight_core.domain.query import Outcome, QueryPlan
 from flight_server.tickets import MAX_INLINE_BYTES, TicketOffice
+from flight_server.uploads import send_result
 from schemas.flight import InfoMetadata
 from schemas.flight_sql import envelope
 from schemas.flight_sql.sql_pb2 import DoPutUpdateResult, TicketStatementQuery
@@ -78,7 +79,7 @@ def changed_rows(outcome: Outcome) -> int:
 
 
 def answer_update(writer: fl.FlightMetadataWriter, rows: int) -> None:
-    writer.write(pa.py_buffer(DoPutUpdateResult(record_count=rows).SerializeToString()))
+    send_result(writer, DoPutUpdateResult(record_count=rows).SerializeToString())
 
 
 def _info(

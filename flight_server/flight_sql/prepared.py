@@ -18,6 +18,7 @@ from flight_server.flight_sql.bindings import read_bindings
 from flight_server.flight_sql.partitions import wanted_endpoints
 from flight_server.flight_sql.substrait import no_substrait
 from flight_server.flight_sql.use_cases import FlightSqlUseCases, session_holding, session_of
+from flight_server.uploads import send_result
 from schemas.flight_sql.sql_pb2 import (
     ActionClosePreparedStatementRequest,
     ActionCreatePreparedStatementRequest,
@@ -93,7 +94,7 @@ class PreparedStatements:
         bindings = read_bindings(reader, prepared.info.parameters)
         self._use_cases.sessions.bind(session, prepared, bindings, call.actor.name)
         answer = DoPutPreparedStatementResult(prepared_statement_handle=prepared.handle)
-        writer.write(pa.py_buffer(answer.SerializeToString()))
+        send_result(writer, answer.SerializeToString())
 
     def update(
         self,

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -160,3 +162,28 @@ def test_an_upload_whose_client_dies_leaves_nothing(stack, client, round):
         os.kill(uploader.pid, signal.SIGKILL)
     until(lambda: stack.server.running_calls == 0)
     assert "abandoned" not in names(client)
+
+
+IMPATIENT = """
+import sys, pyarrow as pa, pyarrow.flight as fl
+table = pa.table({"id": [1, 2, 3]})
+writer, reader = fl.connect(sys.argv[1]).do_put(fl.FlightDescriptor.for_path("unheard"), table.schema)
+writer.write_table(table)
+writer.done_writing()
+reader.read()
+"""
+
+
+def test_who_leaves_during_the_commit_has_written_and_upsets_nobody(tmp_path, caplog):
+    with flight_stack(tmp_path) as stack, stack.connect() as client:
+        table = pa.table({"id": [1, 2, 3]})
+        stack.write("unheard", table)
+        with closing(sqlite3.connect(tmp_path / "data" / "catalog.sqlite")) as catalog:
+            catalog.execute("BEGIN IMMEDIATE")  # the commit gets as far as the dataset's own log
+            arguments = [sys.executable, "-P", "-c", IMPATIENT, stack.server.uri]
+            with subprocess.Popen(arguments) as impatient:
+                until(lambda: len(list(tmp_path.glob("data/lake/*/_delta_log/*.json"))) == 2)
+                os.kill(impatient.pid, signal.SIGKILL)
+        until(lambda: stack.server.running_calls == 0)
+        assert read(client, path("unheard")).num_rows == 6
+    assert [record for record in caplog.records if record.exc_info] == []
