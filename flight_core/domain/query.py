@@ -166,20 +166,20 @@ class DatasetStatement:
 
     `source` is a SELECT of the rows, with the parameters of the statement. For an UPDATE it selects the
     changed rows, and the places of the old ones in PLACE_COLUMNS; for a DELETE only PLACE_COLUMNS, see
-    `StagedWrite.remove`; for a MERGE both with KEPT_COLUMN, and NULL for what there is not. Its first
-    `head_lines` lines are not the author's; after them, lines and columns are those of the statement.
-    `condition` is the text for the history. `lenient` stands for the IF EXISTS of a DROP and the
+    `StagedWrite.remove`; for a MERGE both with KEPT_COLUMN, and NULL for what there is not. `lines`
+    are those of the statement for each of its own, from 1, where the columns are the same; 0: it is not the
+    author's. `condition` is the text for the history. `lenient` stands for the IF EXISTS of a DROP and the
     IF NOT EXISTS of a CREATE.
     """
 
     verb: DatasetVerb
     dataset: DatasetName
     source: str = ""
+    lines: Sequence[int] = ()
     replace: bool = False
     lenient: bool = False
     condition: str = ""
     columns: tuple[str, ...] = ()  # that an INSERT fills, or whose values an UPDATE or a MERGE changes
-    head_lines: int = 0
 
 
 OWN_DOOR = "skein"  # the door of the server's own queries

@@ -292,7 +292,13 @@ def test_parameters_keep_their_places(stack, client, cursor):
     ("clauses", "code", "told"),
     [
         ("r(id) USING (id) WHEN MATCHED THEN UPDATE SET nope = 1", "invalid_sql", "no column 'nope'"),
-        ("r(id) USING (id) WHEN MATCHED THEN UPDATE SET name = nope", "invalid_sql", '"nope"'),
+        ("r(id) USING (id) WHEN MATCHED\nTHEN UPDATE SET name = nope", "invalid_sql", "(line 2, column 24)"),
+        ("r(id)\n ON r.id = nope WHEN MATCHED THEN DELETE", "invalid_sql", "(line 2, column 12)"),
+        (
+            "r(id) USING (id)\nWHEN MATCHED\nAND id =\n\n  nope\nTHEN DELETE",
+            "invalid_sql",
+            "(line 5, column 3)",
+        ),
         ("r(id) USING (id) WHEN MATCHED THEN UPDATE SET id = 1, ID = 2", "invalid_sql", "named twice"),
         ("r(id) USING (id) WHEN MATCHED THEN UPDATE", "invalid_sql", "7 columns and has 1 values"),
         (

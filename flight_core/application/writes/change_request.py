@@ -1,6 +1,6 @@
 """A statement that changes a dataset, with all that it takes to carry it out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -42,23 +42,23 @@ class ChangeRequest:
             self.parameters,
             placed=self.statement.dataset.key if placed else None,
         )
-        with lines_up(self.statement.head_lines):
+        with lines_up(self.statement.lines):
             query = self.connection.plan(source, self.lake)
         with closing(query), self.cancellation.interrupting(query.cancel):
             yield query
 
 
 @contextmanager
-def lines_up(count: int) -> Iterator[None]:
-    """What is wrong is told where it is in the text that somebody wrote, which had that many lines put before
-    it; what is in those, without a place."""
+def lines_up(lines: Sequence[int]) -> Iterator[None]:
+    """What is wrong is told where it is in the text that somebody wrote; `lines` as in `DatasetStatement`."""
     try:
         yield
     except InvalidSql as failure:
         line = failure.details.get("line")
-        if not isinstance(line, int):
+        if not isinstance(line, int) or line > len(lines):
             raise
-        if line <= count:
+        theirs = lines[line - 1]
+        if not theirs:
             raise InvalidSql(failure.message.partition(f" (line {line}")[0]) from None
-        message = failure.message.replace(f"(line {line}", f"(line {line - count}")
-        raise InvalidSql(message, **{**failure.details, "line": line - count}) from None
+        message = failure.message.replace(f"(line {line}", f"(line {theirs}")
+        raise InvalidSql(message, **{**failure.details, "line": theirs}) from None

@@ -6,9 +6,10 @@ their own side do.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 import duckdb
 
@@ -19,7 +20,7 @@ from flight_core.adapters.engines.duckdb.dataset_columns import (
     columns_named,
     columns_of,
 )
-from flight_core.adapters.engines.duckdb.scanner import Scanner
+from flight_core.adapters.engines.duckdb.scanner import Piece, Scanner, with_lines
 from flight_core.adapters.engines.duckdb.statements import Json
 from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA, DatasetName
@@ -28,6 +29,8 @@ from flight_core.domain.query import KEPT_COLUMN, PLACE_COLUMNS, DatasetStatemen
 
 _PAIRS, _CHANGE, _GIVEN = "__skein_pairs", "__skein_change", "__skein_given"
 _FILE, _ROW = PLACE_COLUMNS
+_Value: TypeAlias = "str | Piece"
+
 _SOURCES = ("BASE_TABLE", "SUBQUERY", "TABLE_FUNCTION")  # kinds of nodes in DuckDB's syntax tree
 _ENDS = ("", "when")  # of a clause
 
@@ -88,7 +91,7 @@ class _Merge:
         """Read one from WHEN to the next."""
         scanner.accept("when")
         met = _met(scanner)
-        condition = f"({scanner.until('then')}\n)" if scanner.accept("and") else "true"
+        condition = f"({scanner.until('then')})" if scanner.accept("and") else "true"
         scanner.accept("then")
         self.branches.setdefault(met, []).append(f"WHEN {condition} THEN {self._change(met, scanner)}")
 
@@ -98,7 +101,7 @@ class _Merge:
         if scanner.accept("delete"):
             return self._row({}, new=False)
         if scanner.accept("update"):
-            stays = {name.lower(): self.target.column(name) for name, _ in self.filled}
+            stays: dict[str, _Value] = {name.lower(): self.target.column(name) for name, _ in self.filled}
             new = self._updated(met, scanner)
             self.changed += [name for name, _ in self.filled if name.lower() in new]
             return self._row({**stays, **new})
@@ -106,10 +109,10 @@ class _Merge:
             return self._row(self._inserted(met, scanner), goes=False)
         scanner.accept("error")
         told = scanner.until(*_ENDS)
-        more = f", ': ', {told}\n" if told else ""
+        more = f", ': ', {told}" if told.text else ""
         return f"error(concat('the MERGE has an ERROR for rows that are {met}'{more}))"
 
-    def _updated(self, met: _Met, scanner: Scanner) -> dict[str, str]:
+    def _updated(self, met: _Met, scanner: Scanner) -> dict[str, _Value]:
         if not scanner.accept("set"):
             return self._from_source(scanner, "UPDATE", met)
         if scanner.accept("*"):
@@ -118,16 +121,19 @@ class _Merge:
         names = columns_named(self.dataset, self.filled, [name for name, _ in pairs])
         return {name.lower(): value for (name, _), (_, value) in zip(names, pairs, strict=True)}
 
-    def _inserted(self, met: _Met, scanner: Scanner) -> dict[str, str]:
+    def _inserted(self, met: _Met, scanner: Scanner) -> dict[str, _Value]:
         if scanner.peek() not in ("(", "values", "default"):
             return self._from_source(scanner, "INSERT", met)
         filled = columns_named(self.dataset, self.filled, scanner.names_in_parentheses())
         if scanner.accept("default"):
             raise _no_defaults("INSERT")
         scanner.accept("values")
-        return self._by_position(filled, scanner.listed(), "INSERT")
+        values = scanner.listed()
+        if any(value.text.lower() == "default" for value in values):
+            raise _no_defaults("INSERT")
+        return self._by_position(filled, values, "INSERT")
 
-    def _from_source(self, scanner: Scanner, verb: str, met: _Met) -> dict[str, str]:
+    def _from_source(self, scanner: Scanner, verb: str, met: _Met) -> dict[str, _Value]:
         """All columns of the source."""
         by_name = scanner.accept("by", "name")
         scanner.accept("by", "position")
@@ -140,24 +146,24 @@ class _Merge:
     def _given(self) -> list[str]:
         return [self.source.column(name) for name in self.source.columns]
 
-    def _by_position(self, filled: Sequence[Column], values: Sequence[str], verb: str) -> dict[str, str]:
+    def _by_position(
+        self, filled: Sequence[Column], values: Sequence[_Value], verb: str
+    ) -> dict[str, _Value]:
         if len(filled) != len(values):
             raise InvalidSql(
                 f"{verb} of the MERGE into '{self.dataset}' fills {len(filled)} columns and has"
                 f" {len(values)} values"
             )
-        if any(value.lower() == "default" for value in values):
-            raise _no_defaults(verb)
         return {name.lower(): value for (name, _), value in zip(filled, values, strict=True)}
 
-    def _row(self, values: dict[str, str], *, new: bool = True, goes: bool = True) -> str:
+    def _row(self, values: Mapping[str, _Value], *, new: bool = True, goes: bool = True) -> str:
         cast = (
-            f"'{at}': CAST({values.get(name.lower(), 'NULL')}\n AS {type_})"
+            f"'{at}': CAST({values.get(name.lower(), 'NULL')} AS {type_})"
             for at, (name, type_) in enumerate(self.filled)
         )
         return f"{{'new': {new}, 'goes': {goes}, {', '.join(cast)}}}"
 
-    def select(self, prefix: str, source: str, condition: str) -> str:
+    def select(self, prefix: Piece, source: Piece, condition: str) -> str:
         changes = [f"SELECT {_FILE}, {_ROW}, {_CHANGE} FROM {_PAIRS}"]
         for side, kind, other in ((self.source, _Met.SOURCE, _ROW), (self.target, _Met.TARGET, _GIVEN)):
             if kind in self.branches:
@@ -167,13 +173,13 @@ class _Merge:
             f'{_CHANGE}."{at}" AS {identifier(name)}' for at, (name, _) in enumerate(self.filled)
         )
         return (
-            f"{prefix + ',' if prefix else 'WITH'}"
+            f"{f'{prefix},' if prefix.text else 'WITH'}"
             f" {_PAIRS} AS MATERIALIZED ({self._pairs(source, condition)})"
             f" SELECT {places}, {_CHANGE}.new AS {KEPT_COLUMN}, {values}"
             f" FROM ({' UNION ALL '.join(changes)}) AS changes WHERE {_CHANGE} IS NOT NULL"
         )
 
-    def _pairs(self, source: str, condition: str) -> str:
+    def _pairs(self, source: Piece, condition: str) -> str:
         """Each row of a side with what it has met on the other one, or with NULL."""
         join = _JOINS[_Met.TARGET in self.branches, _Met.SOURCE in self.branches]
         row, given = self.target.column(_ROW), self.source.column(_GIVEN)
@@ -182,7 +188,7 @@ class _Merge:
             f" CASE WHEN {row} IS NOT NULL AND {given} THEN {self._case(_Met.BOTH)} END AS {_CHANGE},"
             f" {self.target.hidden()}, {self.source.hidden()}"
             f" FROM {PLACED} AS {identifier(self.target.name)} {join} JOIN"
-            f" (SELECT *, true AS {_GIVEN} FROM {source}\n) AS {identifier(self.source.name)} {condition}\n"
+            f" (SELECT *, true AS {_GIVEN} FROM {source}) AS {identifier(self.source.name)} {condition}"
         )
 
     def _case(self, met: _Met) -> str:
@@ -202,30 +208,29 @@ def merge(scanner: Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetSta
         )
     scanner.accept("using")
     source = scanner.before_last("on", "using", ahead_of="when")
-    table = _source(connection, source)
+    table = _source(connection, source.text)
     scanner.unqualify(
         table.get("catalog_name") or LAKE, table.get("schema_name") or LAKE_SCHEMA, _called(table)
     )
+    by_columns = scanner.peek() == "using"
+    if not by_columns:
+        scanner.accept("on")
     condition = scanner.until("when")
     dataset = DatasetName(name)
     filled = columns_of(connection, dataset)
     merged = _Merge(
         dataset,
         _Side(alias, [column for column, _ in filled], "t"),
-        _Side(_called(table), columns_given(connection, f"{prefix}FROM {source}"), "s"),
+        _Side(_called(table), columns_given(connection, f"{prefix.text}\nFROM {source.text}"), "s"),
         filled,
     )
     while scanner.peek() == "when":
         merged.clause(scanner)
-    text = merged.select(prefix, source, _on(condition))
-    return DatasetStatement(
-        DatasetVerb.MERGE,
-        dataset,
-        text,
-        condition=condition,
-        columns=tuple(merged.changed),
-        head_lines=text.count("\n") + 1,
+    sql, lines = with_lines(
+        merged.select(prefix, source, str(condition) if by_columns else f"ON ({condition})")
     )
+    columns = tuple(merged.changed)
+    return DatasetStatement(DatasetVerb.MERGE, dataset, sql, lines, condition=condition.text, columns=columns)
 
 
 def _source(connection: duckdb.DuckDBPyConnection, text: str) -> Json:
@@ -245,10 +250,6 @@ def _called(table: Json) -> str:
     function = table.get("function") or {}
     name = table["alias"] or table.get("table_name") or function.get("function_name")
     return str(name or "unnamed_subquery")
-
-
-def _on(condition: str) -> str:
-    return f"ON ({condition[2:]}\n)" if condition[:2].lower() == "on" else condition
 
 
 def _met(scanner: Scanner) -> _Met:

@@ -16,7 +16,7 @@ from flight_core.adapters.engines.duckdb.dataset_columns import (
 )
 from flight_core.adapters.engines.duckdb.dataset_merge import merge
 from flight_core.adapters.engines.duckdb.parameters import placeholder_names, with_expressions
-from flight_core.adapters.engines.duckdb.scanner import Scanner
+from flight_core.adapters.engines.duckdb.scanner import Scanner, with_lines
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
 from flight_core.adapters.engines.duckdb.types import identifier
 from flight_core.domain.dataset import DatasetName
@@ -42,8 +42,6 @@ def dataset_statement(
         case StatementType.DELETE:
             return _delete(scanner)
         case StatementType.UPDATE:
-            if "from" in scanner.words_left():  # moves ahead of the values
-                scanner = Scanner(_numbered(parsed.sql))
             return _update(scanner, connection)
         case StatementType.MERGE_INTO:
             return merge(Scanner(_numbered(parsed.sql)), connection)
@@ -66,10 +64,11 @@ def _create(scanner: Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetS
     columns = scanner.parenthesised()
     if scanner.accept("as"):
         aliases = "" if columns is None else f"({columns})"
-        source = f"SELECT * FROM (\n{scanner.place()}{scanner.rest()}\n) AS __rows{aliases}"
+        source = f"SELECT * FROM ({scanner.rest()}) AS __rows{aliases}"
     else:
         source = _empty(connection, columns or "")
-    return DatasetStatement(DatasetVerb.CREATE, DatasetName(name[-1]), source, replace, lenient, head_lines=1)
+    sql, lines = with_lines(source)
+    return DatasetStatement(DatasetVerb.CREATE, DatasetName(name[-1]), sql, lines, replace, lenient)
 
 
 def _empty(connection: duckdb.DuckDBPyConnection, definitions: str) -> str:
@@ -107,30 +106,21 @@ def _insert(scanner: Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetS
         raise StatementNotAllowed(
             f"INSERT into a dataset cannot have {min(refused).upper()}; datasets have no keys and no defaults"
         )
-    place, rows = scanner.place(), scanner.rest()
+    rows = scanner.rest()
     if by_name:
-        columns = columns_given(connection, f"{prefix}{rows}")
+        columns = columns_given(connection, f"{prefix.text}\n{rows.text}")
     filled = columns_named(dataset, columns_of(connection, dataset), columns)
     names = ", ".join(identifier(column) for column, _ in filled)
-    head = f"SELECT * REPLACE ({casts(filled)}) FROM ({prefix}"
-    return DatasetStatement(
-        DatasetVerb.INSERT,
-        dataset,
-        f"{head}\n{place}{rows}\n) AS __rows({names})",
-        columns=tuple(column for column, _ in filled),
-        head_lines=_lines(head),
-    )
+    sql, lines = with_lines(f"SELECT * REPLACE ({casts(filled)}) FROM ({prefix}{rows}) AS __rows({names})")
+    changed = tuple(column for column, _ in filled)
+    return DatasetStatement(DatasetVerb.INSERT, dataset, sql, lines, columns=changed)
 
 
 def _delete(scanner: Scanner) -> DatasetStatement:
-    """The rows are looked up in the view PLACED. The condition is where it was, but some lines further
-    down."""
-    prefix = ""
-    if scanner.accept("truncate"):
-        scanner.accept("table")
-    else:
-        prefix = scanner.skip_to("delete")
-        scanner.accept("from")
+    """The rows are looked up in the view PLACED."""
+    prefix = scanner.skip_to("truncate" if scanner.peek() == "truncate" else "delete")
+    scanner.accept("from")
+    scanner.accept("table")
     name, alias = scanner.aliased_name("where", "using", "returning")
     if refused := {"using", "returning"} & scanner.words_left():
         raise StatementNotAllowed(
@@ -138,20 +128,18 @@ def _delete(scanner: Scanner) -> DatasetStatement:
             " such as WHERE id IN (SELECT id FROM other)"
         )
     scanner.accept("where")
-    place, condition = scanner.place(), scanner.rest() or "true"
-    head = f"{prefix}SELECT {', '.join(PLACE_COLUMNS)} FROM {PLACED} AS {identifier(alias)} WHERE ("
-    return DatasetStatement(
-        DatasetVerb.DELETE,
-        DatasetName(name),
-        f"{head}\n{place}{condition}\n)",
-        condition=condition.removeprefix("(\n").removesuffix("\n)"),
-        head_lines=_lines(head),
+    condition = scanner.rest()
+    sql, lines = with_lines(
+        f"{prefix}SELECT {', '.join(PLACE_COLUMNS)} FROM {PLACED} AS {identifier(alias)}"
+        f" WHERE ({condition if condition.text else True})"
     )
+    told = condition.text.removeprefix("(\n").removesuffix("\n)") or "true"
+    return DatasetStatement(DatasetVerb.DELETE, DatasetName(name), sql, lines, condition=told)
 
 
 def _update(scanner: Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetStatement:
-    """`UPDATE x SET a = b WHERE c` is `FROM x SELECT a : b WHERE c`, cast to the types of the columns. Values
-    and condition are where they were, but some lines further down."""
+    """`UPDATE x SET a = b WHERE c` is `SELECT x.* REPLACE (b AS a) FROM x WHERE c`, cast to the types of the
+    columns."""
     prefix = scanner.skip_to("update")
     name, alias = scanner.aliased_name("set")
     if "returning" in scanner.words_left():
@@ -159,25 +147,21 @@ def _update(scanner: Scanner, connection: duckdb.DuckDBPyConnection) -> DatasetS
             "UPDATE of a dataset cannot have RETURNING; change the rows first, and SELECT them then"
         )
     scanner.accept("set")
-    place = scanner.place()
-    columns, others, values, condition = scanner.assignments()
+    assigned = scanner.assigned("from", "where")
+    others = scanner.until("where") if scanner.accept("from") else None
+    scanner.accept("where")
+    condition = scanner.rest()
     dataset = DatasetName(name)
-    changed = columns_named(dataset, columns_of(connection, dataset), columns)
-    names = ", ".join(identifier(column) for column, _ in changed)
-    rows = f"{PLACED} AS {identifier(alias)}{others and f', {others}'}"
-    head = (
-        f"{prefix}SELECT * REPLACE ({casts(changed)}) FROM ("
-        f"FROM {rows}\nSELECT {identifier(alias)}.* EXCLUDE ({names}),"
+    changed = columns_named(dataset, columns_of(connection, dataset), [column for column, _ in assigned])
+    values = ", ".join(
+        f"CAST({value} AS {type_}) AS {identifier(column)}"
+        for (column, type_), (_, value) in zip(changed, assigned, strict=True)
     )
+    sql, lines = with_lines(
+        f"{prefix}SELECT {identifier(alias)}.* REPLACE ({values}) FROM {PLACED} AS {identifier(alias)}"
+        f"{f', {others}' if others else ''} WHERE ({condition if condition.text else True})"
+    )
+    columns = tuple(column for column, _ in changed)
     return DatasetStatement(
-        DatasetVerb.UPDATE,
-        dataset,
-        f"{head}\n{place}{values}\n)",
-        condition=condition,
-        columns=tuple(column for column, _ in changed),
-        head_lines=_lines(head),
+        DatasetVerb.UPDATE, dataset, sql, lines, condition=condition.text, columns=columns
     )
-
-
-def _lines(text: str) -> int:
-    return text.count("\n") + 1

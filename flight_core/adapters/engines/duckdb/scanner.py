@@ -1,5 +1,6 @@
 """Walking the words of a statement that DuckDB has parsed, to take it apart."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,6 +13,9 @@ from flight_core.domain.errors import StatementNotAllowed
 
 _CLOSING = {"(": ")", "[": "]", "{": "}", "case": "end"}
 _BRACKETS = (")", "]", "}")
+# Stands before a piece, with its line in the statement, and with 0 after it. No statement has a NUL.
+_MARK = "\x00{}\x00"
+_MARKED = re.compile("\x00([0-9]+)\x00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,31 @@ class _Word:
     @property
     def lower(self) -> str:
         return self.text.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a statement. Formatted, it stands on lines of its own, as far to the right as it was."""
+
+    text: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        if not self.text:
+            return ""
+        return f"\n{_MARK.format(self.line)}{' ' * self.column}{self.text}\n{_MARK.format(0)}"
+
+
+def with_lines(sql: str) -> tuple[str, tuple[int, ...]]:
+    """SQL that holds pieces, ready to run, and for each of its lines that of the statement; 0: none."""
+    lines, numbers = [], [0]
+    for line in sql.split("\n"):
+        marked = _MARKED.match(line)
+        following = numbers[-1] and numbers[-1] + 1
+        numbers.append(int(marked.group(1)) if marked else following)
+        lines.append(_MARKED.sub("", line))
+    return "\n".join(lines), tuple(numbers[1:])
 
 
 class Scanner:
@@ -55,16 +84,15 @@ class Scanner:
         self._at += len(words)
         return True
 
-    def skip_to(self, verb: str) -> str:
-        """The WITH before the `verb` of the statement, as lines of its own; steps over both."""
+    def skip_to(self, verb: str) -> Piece:
+        """The WITH before the `verb` of the statement; steps over both."""
         place = next(
             place
             for place, (before, word) in enumerate(pairwise((_Word(0, "", 0), *self._words)))
             if word.depth == 0 and word.lower == verb and before.lower not in BEFORE_COMMON_TABLE
         )
         self._at = place + 1
-        text = self._text(0, place)
-        return text and text + "\n"
+        return self._piece(0, place)
 
     def name(self) -> list[str]:
         """`a."b c".d` as its parts."""
@@ -103,67 +131,39 @@ class Scanner:
                     return place
         return None
 
-    def assignments(self) -> tuple[list[str], str, str, str]:
-        """`a = 1, b = 2 FROM others WHERE condition`: the columns; the others; all of it but for these, with
-        `:` for the signs between columns and values; the condition."""
-        start = self._words[self._at].start
-        text = bytearray(self._encoded[start:])
-        columns = []
-        while self.peek() not in ("", "from", "where"):
-            columns += self.name()
-            self._refuse_other_than_assignment()
-            text[self._words[self._at].start - start] = ord(":")
-            self.until(",", "from", "where")
-            self.accept(",")
-        others = ""
-        if self.peek() == "from":
-            first = self._words[self._at].start - start
-            self._at += 1
-            others = self.until("where")
-            end = self._words[self._at].start - start if self.peek() else len(text)
-            text[first:end] = bytes(each if each == ord("\n") else ord(" ") for each in text[first:end])
-        self.accept("where")
-        return columns, others, text.decode().rstrip(), self.rest()
-
-    def until(self, *words: str) -> str:
-        """The text before the next of `words` outside of brackets, or all that is left; steps to it. The FROM
-        of IS DISTINCT FROM is another one."""
+    def until(self, *words: str) -> Piece:
+        """What comes before the next of `words` outside of brackets, or all that is left; steps to it. The
+        FROM of IS DISTINCT FROM is another one."""
         first = self._at
         while self._at < len(self._words):
             word = self._words[self._at]
             if word.depth == 0 and word.lower in words and self._words[self._at - 1].lower != "distinct":
                 break
             self._at += 1
-        return self._text(first, self._at)
+        return self._piece(first, self._at)
 
-    def assigned(self, *following: str) -> list[tuple[str, str]]:
+    def assigned(self, *following: str) -> list[tuple[str, Piece]]:
         """`a = 1, b = 2`: columns and values, up to one of `following`."""
         found = []
         while self.peek() not in ("", *following):
             column = self.name()
-            self._refuse_other_than_assignment()
-            self._at += 1
+            if not self.accept("=") or self.peek() == "default":
+                raise StatementNotAllowed(
+                    "UPDATE of a dataset takes SET column = value, column = value, ..., without DEFAULT"
+                )
             found.append((column[-1], self.until(",", *following)))
             self.accept(",")
         return found
 
-    def _refuse_other_than_assignment(self) -> None:
-        if self.peek() != "=" or self._words[self._at + 1].lower == "default":
-            raise StatementNotAllowed(
-                "UPDATE of a dataset takes SET column = value, column = value, ..., without DEFAULT"
-            )
-
-    def before_last(self, *words: str, ahead_of: str) -> str:
-        """The text before the last of `words` that comes ahead of the next `ahead_of`; steps to it."""
+    def before_last(self, *words: str, ahead_of: str) -> Piece:
+        """What comes before the last of `words` that comes ahead of the next `ahead_of`; steps to it."""
         outside = [place for place in range(self._at, len(self._words)) if self._words[place].depth == 0]
         end = next(place for place in outside if self._words[place].lower == ahead_of)
-        first, self._at = (
-            self._at,
-            max(place for place in outside if place < end and self._words[place].lower in words),
-        )
-        return self._text(first, self._at)
+        first = self._at
+        self._at = max(place for place in outside if place < end and self._words[place].lower in words)
+        return self._piece(first, self._at)
 
-    def listed(self) -> list[str]:
+    def listed(self) -> list[Piece]:
         """The expressions in the parentheses that come next."""
         depth = self._words[self._at].depth + 1
         found = []
@@ -174,8 +174,8 @@ class Scanner:
                 self._words[self._at].depth == depth and self.peek() == ","
             ):
                 self._at += 1
-            found.append(self._text(first, self._at))
-        return [each for each in found if each]
+            found.append(self._piece(first, self._at))
+        return [each for each in found if each.text]
 
     def names_in_parentheses(self) -> list[str] | None:
         """Of columns, if such a list comes next."""
@@ -196,19 +196,19 @@ class Scanner:
         self._at += 1
         return self._text(start + 1, self._at - 1)
 
-    def place(self) -> str:
-        """Blanks that lead as far as the next word is: as many lines down, and as far in the last one."""
-        start = self._words[self._at].start if self._at < len(self._words) else len(self._encoded)
-        before = self._encoded[:start].decode()
-        return "\n" * before.count("\n") + " " * len(before.rpartition("\n")[2])
-
-    def rest(self) -> str:
-        return self._text(self._at, len(self._words))
+    def rest(self) -> Piece:
+        return self._piece(self._at, len(self._words))
 
     def words_left(self) -> set[str]:
         """Those outside of parentheses, and each with the next one."""
         words = [word.lower for word in self._words[self._at :] if word.depth == 0]
         return {*words, *map(" ".join, pairwise(words))}
+
+    def _piece(self, first: int, end: int) -> Piece:
+        start = self._words[first].start if first < len(self._words) else len(self._encoded)
+        before = self._encoded[:start].decode()
+        column = len(before.rpartition("\n")[2])
+        return Piece(self._text(first, end), before.count("\n") + 1, column)
 
     def _text(self, first: int, end: int) -> str:
         if first >= end:
