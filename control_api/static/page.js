@@ -3,15 +3,16 @@
 const MOST_ROWS = 1000; // that are shown
 
 const element = (id) => document.getElementById(id);
-let headers = {}; // with the token, where one is needed
+let token = ""; // where one is needed
 let running = null; // the AbortController of the query
 
 async function load(path, options = {}) {
-  const response = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
+  const headers = token ? { ...options.headers, Authorization: `Bearer ${token}` } : options.headers;
+  const response = await fetch(path, { ...options, headers });
   const body = await response.json();
   if (response.ok) return body;
   if (response.status === 401) element("login").hidden = false;
-  const needsToken = response.status === 401 && !headers.Authorization;
+  const needsToken = response.status === 401 && !token;
   throw new Error(needsToken ? "This server wants a token." : body.detail || response.statusText);
 }
 
@@ -151,25 +152,34 @@ async function showServer() {
   }
 }
 
-// With a token the page does not follow: EventSource sends none.
-function follow() {
-  if (headers.Authorization) return;
-  const events = new EventSource("/api/v1/events/stream");
-  for (const type of ["skein.dataset.committed", "skein.dataset.dropped", "skein.reset"]) {
-    events.addEventListener(type, showDatasets);
-  }
+const RECONNECT_MS = 5000;
+
+function follow(upToDate) {
+  const url = `${location.origin.replace(/^http/, "ws")}/api/v1/events?kind=dataset.*`;
+  const events = new WebSocket(url, token ? ["skein", `skein.token.${base64url(token)}`] : []);
+  const nothingNew = upToDate ? ["skein.hello", "skein.heartbeat"] : ["skein.heartbeat"];
+  events.addEventListener("message", ({ data }) => {
+    if (!nothingNew.includes(JSON.parse(data).type)) showDatasets();
+  });
+  events.addEventListener("close", () => setTimeout(follow, RECONNECT_MS, false));
 }
+
+const base64url = (text) =>
+  btoa(String.fromCharCode(...new TextEncoder().encode(text)))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 
 function show() {
   element("note").textContent = "";
   Promise.all([showServer(), showDatasets()])
-    .then(follow)
+    .then(() => follow(true))
     .catch((error) => { element("note").textContent = error.message; });
 }
 
 element("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  headers = { Authorization: `Bearer ${element("token").value}` };
+  token = element("token").value;
   element("login").hidden = true;
   show();
 });

@@ -1,10 +1,15 @@
 """The server's own page in headless Chromium: datasets, queries, a token where one is needed."""
 
+import re
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
 from tests.e2e.chromium import CHROMIUM, opened
 from tests.stack import skein_stack
+
+NETWORK = Path(__file__).parents[2] / "docs/how-to/network.md"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -87,6 +92,27 @@ def test_the_pages_of_the_api_load_nothing_from_elsewhere(skein, tmp_path, path)
     with opened(f"{skein.http_url}/{path}", tmp_path) as page:
         page.until("document.body.innerText.includes('List Datasets')")
         assert page.complaints() == []
+
+
+def test_the_page_keeps_up_with_the_datasets(page, skein):
+    skein.write("a-new-one", pa.table({"n": [1]}))
+    page.until("document.getElementById('datasets').innerText.includes('a-new-one')")
+
+
+def test_a_socket_opens_with_a_token_as_the_guide_says(page):
+    opened = re.search(r"new WebSocket\(url, .*\)\)?(?=`)", NETWORK.read_text())
+    first = page.value(
+        f"""(() => {{
+            const url = location.origin.replace("http", "ws") + "/api/v1/events";
+            const token = "s3cret";
+            const socket = {opened[0]};
+            return new Promise((done) => {{
+                socket.onmessage = (message) => done(JSON.parse(message.data).type);
+                socket.onerror = () => done("refused");
+            }});
+        }})()"""
+    )
+    assert first == "skein.hello"
 
 
 def test_many_datasets_leave_the_question_within_sight(page, skein):
