@@ -112,6 +112,15 @@ def test_what_cannot_be_run_is_refused_when_it_is_defined(client, sql, code):
     assert define(client, "b", sql).json()["code"] == code
 
 
+def test_an_input_that_is_defined_and_not_made_yet_is_told_as_such(stack, client):
+    assert define(client, "Middle", "SELECT x FROM a", refresh="manual").status_code < 300
+    refused = define(client, "last", "SELECT x FROM middle").json()
+    assert refused["code"] == "dataset_not_found"
+    assert "'Middle' is defined, but has no version yet" in refused["detail"]
+    client.post("/api/v1/datasets/Middle/derivation/refresh", headers=WAIT)
+    assert define(client, "last", "SELECT x FROM middle").status_code < 300
+
+
 def test_a_failure_is_shown_and_not_repeated_before_the_input_changes(stack, client):
     define(client, "b", "SELECT CASE WHEN count(*) > 3 THEN error('too many') ELSE 1 END AS ok FROM a")
     is_fresh(client, "b")

@@ -34,6 +34,11 @@ def explodes(inputs):
     kept = [bytearray(1 << 28) for _ in range(40)]
     return next(iter(inputs.values())).head(len(kept))
 """
+TYPED = """
+def typed(inputs, n: int, share: "float | None" = None, names: list[str | None] = [], on: bool = False, x=1):
+    (table,) = inputs.values()
+    return table.head(n)
+"""
 START = dt.datetime.fromisoformat("2026-01-01")
 ROWS = pa.table(
     {
@@ -47,7 +52,7 @@ ROWS = pa.table(
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     bad = tmp_path_factory.mktemp("steps") / "bad.py"
-    bad.write_text(BAD)
+    bad.write_text(BAD + TYPED)
     folder = tmp_path_factory.mktemp("data")
     options = {"steps": f"{EXAMPLES},{bad}", "ingest_memory_bytes": "2GiB", "refresh_delay_s": 0.2}
     tokens = "ann=a,eve/read+write@eve*=e"
@@ -161,11 +166,34 @@ def test_a_step_that_hangs_is_cancelled(client):
     assert client.get(job["href"], headers=WAIT).json()["state"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("params", "wrong"),
+    [
+        ({"n": 1, "share": 2, "names": ["a"], "on": True, "x": {}}, None),
+        ({"n": 1, "share": None, "names": []}, None),
+        ({"n": "1"}, "n"),
+        ({"n": True}, "n"),
+        ({"n": 1.5}, "n"),
+        ({"n": None}, "n"),
+        ({"n": 1, "share": "2"}, "share"),
+        ({"n": 1, "names": "a"}, "names"),
+        ({"n": 1, "on": 0}, "on"),
+    ],
+)
+def test_parameters_have_the_types_that_the_step_declares(client, params, wrong):
+    answer = define(client, "typed", "typed", **params)
+    assert (answer.status_code < 300) == (wrong is None), answer.text
+    if wrong is not None:
+        assert answer.json()["code"] == "invalid_parameters"
+        assert f"the parameter '{wrong}' of step 'typed' is" in answer.json()["detail"]
+
+
 def test_what_cannot_be_is_refused_when_it_is_defined(stack, client):
     for answer, code in (
         (define(client, "x", "resampel", time="at"), "step_not_found"),
         (define(client, "x", "resample"), "invalid_parameters"),
         (define(client, "x", "resample", time="at", often=1), "invalid_parameters"),
+        (define(client, "x", "resample", time=1), "invalid_parameters"),
         (define(client, "x", "clean", ["lag"]), "dataset_not_found"),
         (define(client, "x", "clean", ["log@v99"]), "version_not_found"),
         (define(client, "log", "clean"), "derivation_cycle"),

@@ -4,6 +4,7 @@ import base64
 import difflib
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -35,6 +36,17 @@ logger = logging.getLogger(__name__)
 
 _WORKER = "flight_core.adapters.sources.step_worker"
 _SHOWN = 300
+# The Python types of JSON values that are given for an annotation.
+_GIVEN: Mapping[str, Sequence[str]] = {
+    "str": ("str",),
+    "int": ("int",),
+    "float": ("float", "int"),
+    "bool": ("bool",),
+    "None": ("None",),
+    "list": ("list",),
+    "dict": ("dict",),
+}
+_ARGUMENTS = re.compile(r"\[.*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,23 @@ def _check_parameters(step: Step, params: Mapping[str, object]) -> None:
     if unknown or missing:
         wrong = f"has no parameter '{unknown[0][:60]}'" if unknown else f"needs the parameter '{missing[0]}'"
         raise InvalidParameters(f"step '{step.name}' {wrong}; it has {', '.join(names) or 'none'}")
+    for parameter in step.parameters:
+        if parameter.name in params and not _fits(params[parameter.name], parameter):
+            raise InvalidParameters(
+                f"the parameter '{parameter.name}' of step '{step.name}' is {parameter.type}, not"
+                f" {json.dumps(params[parameter.name])[:60]}",
+                name=parameter.name,
+            )
+
+
+def _fits(value: object, parameter: StepParameter) -> bool:
+    """Whether a JSON value is of the annotated type. What is inside of lists and objects, and all other
+    types, are the step's own business."""
+    if value is None and parameter.default is None and not parameter.required:
+        return True
+    names = [each.partition("[")[0].strip() for each in _ARGUMENTS.sub("", parameter.type).split("|")]
+    given = "None" if value is None else type(value).__name__
+    return any(given in _GIVEN.get(name, (given,)) for name in names)
 
 
 def _step(parameters: Sequence[Mapping[str, Any]], **fields: Any) -> Step:

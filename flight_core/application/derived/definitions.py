@@ -16,7 +16,7 @@ from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import refuse_rejects
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy, refuse_cycle
-from flight_core.domain.errors import InvalidOption
+from flight_core.domain.errors import DatasetNotFound, InvalidOption
 from flight_core.domain.events import Event, EventKind, dataset_event
 from flight_core.domain.ingestion import SourceSpec
 from flight_core.domain.query import Pins, Statement, as_parameters
@@ -66,7 +66,10 @@ class DefineDerivation:
         require(actor, Scope.WRITE)
         require_granted(request.target, actor)
         refuse_rejects(request.target)
-        pins = self._pins(request, actor)
+        try:
+            pins = self._pins(request, actor)
+        except DatasetNotFound as error:
+            raise self._explained(error, actor) from None
         if request.incremental and not self._can_append(request, pins):
             raise InvalidOption(
                 "it cannot be refreshed by appending: each row has to come from one row of one dataset,"
@@ -91,6 +94,18 @@ class DefineDerivation:
         refuse_cycle(derivation, self.derivations.list())
         event = dataset_event(EventKind.DERIVATION_SET, request.target, self.clock(), actor=actor.name)
         return self.derivations.put(derivation, event)
+
+    def _explained(self, error: DatasetNotFound, actor: Actor) -> DatasetNotFound:
+        """What is more exact of an input that is to be derived, and has not been yet."""
+        key = str(error.details.get("name", "")).lower()
+        pending = next((each for each in self.derivations.list() if each.key == key), None)
+        if pending is None or not all(map(actor.sees, {pending.target, *pending.reads})):
+            return error
+        return DatasetNotFound(
+            f"dataset '{pending.target}' is defined, but has no version yet; wait for its first run, or"
+            " refresh it, then define this one",
+            name=pending.target.value,
+        )
 
     def _can_append(self, request: DerivationRequest, pins: Pins) -> bool:
         if len(pins) != 1 or any("@" in key for key in pins):
