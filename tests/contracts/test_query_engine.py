@@ -126,8 +126,8 @@ def test_parameters_are_bound_by_position_and_by_name(engine, lake):
     assert read(named).to_pylist() == [{"x": 42}]
 
 
-@pytest.mark.parametrize("values", [(), (1, 2)])
-def test_missing_and_surplus_parameters_are_refused(engine, lake, values):
+@pytest.mark.parametrize("values", [(), (1, 2), (2**128,), ([2**200],)])
+def test_missing_and_surplus_parameters_and_integers_that_nothing_holds_are_refused(engine, lake, values):
     with pytest.raises(InvalidParameters):
         engine.plan(Statement("SELECT ? AS x", values), lake.state)
 

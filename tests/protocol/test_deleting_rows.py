@@ -74,6 +74,7 @@ def test_what_is_no_condition_is_refused_and_deletes_nothing(client, numbers, wh
     [
         ("nope = 1", 1, 1),
         ("n = 1 AND nope = 1", 1, 11),
+        ("skein_ro = 1", 1, 1),  # resembles a column of ours
         ("n = 1\n  AND nope = 1", 2, 7),
         ("n = = 1", 1, 5),
         ("n = 1 AND\n nope(n)", 2, 2),
@@ -83,6 +84,7 @@ def test_a_mistake_is_told_where_it_was_written(client, numbers, where, line, co
     reply = delete(client, numbers, where).json()
     assert reply["details"] == {"line": line, "column": column}
     assert f"(line {line}, column {column})" in reply["detail"]
+    assert "__skein" not in reply["detail"]
     head = f"DELETE FROM datasets.{numbers} WHERE "
     sql = client.post("/api/v1/queries", json={"sql": head + where}).json()
     assert sql["details"] == {"line": line, "column": column + len(head) * (line == 1)}

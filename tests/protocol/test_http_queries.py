@@ -52,6 +52,12 @@ def test_a_url_that_asks_for_more_is_refused(stack, asked, code):
         assert client.get("/api/v1/datasets/t").status_code == 200
 
 
+def test_a_change_in_a_url_is_told_where_it_belongs(stack):
+    with stack.http() as client:
+        refused = client.get("/api/v1/query", params={"sql": "DROP TABLE t"}).json()
+        assert refused["detail"].startswith("DROP is not a read; send it with POST over HTTP")
+
+
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 def test_arrow_is_compressed_with_a_codec_that_the_client_names(stack, codec):
     body = {"sql": "FROM t"}

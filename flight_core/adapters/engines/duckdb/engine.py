@@ -227,7 +227,8 @@ class DuckDbEngine:
             )
         if statements[0].kind is not StatementKind.READ:
             raise StatementNotAllowed(
-                f"{statements[0].type.name} is not a read; send it as an update, or through a session"
+                f"{statements[0].type.name} is not a read; send it with POST over HTTP, as an update of"
+                " Flight SQL, or in a session"
             )
         return statements[0]
 

@@ -112,6 +112,12 @@ _BY_TEXT: tuple[tuple[str, str, type[FlightCoreError], str], ...] = (
     ),
     (
         "",
+        "Python integer too large",
+        InvalidParameters,
+        "a parameter is an integer of more than 128 bits; send it as a text",
+    ),
+    (
+        "",
         "Recursion level in ArrowSchema",
         QueryFailed,
         "the result has types nested deeper than Arrow can carry; cast them to text",
@@ -122,6 +128,8 @@ _KIND = re.compile(r"^\s*(?:Error: )?([A-Za-z ]+?) (?:Error|Exception): ?")
 _POSITION = re.compile(r"\s*\n\s*LINE (\d+): (\.\.\.)?([^\n]*)\n( *)\^+\s*$")
 _NO_TABLE = re.compile(r"Table with name (.+?) does not exist!(?:\s*Did you mean (.+?)\?)?", re.DOTALL)
 _PARAMETERS = re.compile(r"[Pp]arameter(?: argument|/argument|s?:| count)|Values were not provided")
+# Columns of our own, among those that DuckDB proposes for one that does not exist.
+_OURS = re.compile(r'\s+Candidate bindings: (?:"__skein_\w+"(?:, )?)+$|"__skein_\w+", |, "__skein_\w+"')
 _SYSTEM = ("pg_", "sqlite_", "duckdb_", "pragma_", "information_schema", "system.")
 _MAX_TEXT = 1200
 
@@ -215,6 +223,7 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
         return DatasetNotFound(f"table or dataset '{name[:140]}' does not exist; {hint}", name=name[:140])
     if _PARAMETERS.search(body):
         return InvalidParameters(_shorten(body))
+    body = _OURS.sub("", body)
     if body.startswith("Max expression depth"):
         return InvalidSql(
             "the statement has expressions that are nested more than 1000 deep; write it flatter"
