@@ -193,3 +193,20 @@ def test_a_failure_on_the_data_arrives_with_the_stream(client):
 def test_position_of_a_mistake_is_told(client):
     with pytest.raises(pa.ArrowInvalid, match="line 2"):
         client.execute("SELECT 1\nFROM birds WHERE WHERE")
+
+
+@pytest.mark.parametrize("name", ["current_database", "current_schema", "lower"])
+def test_a_macro_with_the_name_of_a_function_is_in_nobodys_way(client, name):
+    """In that of statements which call the function, but it can be dropped again."""
+    client.update(f"CREATE MACRO {name}(x, y, z) AS 'shadow'")
+    try:
+        client.update("CREATE OR REPLACE TABLE shadowed AS SELECT 1 AS x")
+        client.update("INSERT INTO shadowed VALUES (2)")
+        client.update("USE workspace.main")
+        assert client.rows("FROM shadowed") == [(1,), (2,)]
+        with pytest.raises(pa.ArrowInvalid, match=r"\[dataset_exists\]"):
+            client.update("CREATE TABLE datasets.twice AS SELECT 1 AS x; CREATE TABLE twice (x INTEGER)")
+    finally:
+        client.update(f"DROP MACRO {name}")
+        client.update("DROP TABLE shadowed")
+        client.update("DROP TABLE IF EXISTS datasets.twice")

@@ -39,7 +39,7 @@ from flight_core.infrastructure.duckdb_pool import (
 )
 
 _ROW_FUNCTIONS = """
-    SELECT lower(function_name) FROM duckdb_functions()
+    SELECT system.main.lower(function_name) FROM duckdb_functions()
     WHERE internal GROUP BY ALL HAVING bool_and(function_type = 'scalar')
 """
 

@@ -13,18 +13,28 @@ from flight_core.domain.query import IfExists, LoadMode, TableTarget
 _STREAM = "__skein_stream"
 _TEMPORARY = ("temp", "main")
 _FIND = """
-    SELECT 1 FROM information_schema.tables WHERE lower(table_catalog) = lower($1)
-      AND lower(table_schema) = lower($2) AND lower(table_name) = lower($3)
+    SELECT 1 FROM information_schema.tables WHERE system.main.lower(table_catalog) = system.main.lower($1)
+      AND system.main.lower(table_schema) = system.main.lower($2)
+      AND system.main.lower(table_name) = system.main.lower($3)
 """
 
 Place = tuple[str, str, str]
+
+
+def here(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """Catalog and schema of names that say neither. Like all SQL that statements of users wait for, it says
+    `system.main`: their macros may have the names of functions."""
+    ((catalog, schema),) = connection.execute(
+        "SELECT system.main.current_database(), system.main.current_schema()"
+    ).fetchall()
+    return catalog, schema
 
 
 def resolve(connection: duckdb.DuckDBPyConnection, target: TableTarget) -> Place:
     """Catalog, schema and table, with the session's own where the target leaves them out."""
     if target.temporary:
         return (*_TEMPORARY, target.table)
-    ((catalog, schema),) = connection.execute("SELECT current_database(), current_schema()").fetchall()
+    catalog, schema = here(connection)
     if target.catalog and not target.schema:
         schema = "main"
     return target.catalog or catalog, target.schema or schema, target.table

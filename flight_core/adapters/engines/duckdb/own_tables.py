@@ -12,7 +12,7 @@ from flight_core.infrastructure.duckdb_pool import WORKSPACE, WORKSPACE_SCHEMA
 
 # The schema in which names without one are looked up before datasets.
 _NAMES = f"""
-    SELECT lower(table_name) FROM information_schema.tables
+    SELECT system.main.lower(table_name) FROM information_schema.tables
     WHERE table_catalog = '{WORKSPACE}' AND table_schema = '{WORKSPACE_SCHEMA}'
 """
 _TEXTS = f"""

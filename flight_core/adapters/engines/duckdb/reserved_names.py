@@ -3,7 +3,7 @@
 import duckdb
 
 from flight_core.adapters.engines.duckdb.instance import Instance
-from flight_core.adapters.engines.duckdb.loading import Place, resolve
+from flight_core.adapters.engines.duckdb.loading import Place, here, resolve
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement, TableName
 from flight_core.adapters.engines.duckdb.targets import Target, in_lake, in_system, target
 from flight_core.domain.dataset import LAKE
@@ -13,8 +13,9 @@ from flight_core.domain.system import SYSTEM
 from flight_core.infrastructure.duckdb_pool import LAKE_VERSIONS, WORKSPACE, WORKSPACE_SCHEMA
 
 _OWN_TABLE = """
-    SELECT 1 FROM information_schema.tables WHERE lower(table_name) = lower($1)
-      AND (table_catalog, table_schema) IN (('temp', 'main'), (current_database(), current_schema()))
+    SELECT 1 FROM information_schema.tables WHERE system.main.lower(table_name) = system.main.lower($1)
+      AND (table_catalog, table_schema)
+        IN (('temp', 'main'), (system.main.current_database(), system.main.current_schema()))
 """
 
 _UPSERT = (
@@ -88,10 +89,7 @@ class ReservedNames:
 
     def _here(self) -> TableName:
         """Catalog and schema of names that say neither."""
-        ((catalog, schema),) = self._connection.execute(
-            "SELECT current_database(), current_schema()"
-        ).fetchall()
-        return TableName(catalog, schema, "")
+        return TableName(*here(self._connection), "")
 
 
 def _dataset_stays(changed: Target) -> StatementNotAllowed:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import duckdb
 
+from flight_core.adapters.engines.duckdb.loading import here
 from flight_core.adapters.engines.duckdb.types import identifier, literal
 from flight_core.domain.dataset import LAKE, LAKE_SCHEMA
 from flight_core.domain.errors import InvalidOption
@@ -27,9 +28,8 @@ _BY_KEY = {name.lower(): name for name in NAMES}
 
 def read(connection: duckdb.DuckDBPyConnection) -> Mapping[str, object]:
     settings = ", ".join(f"current_setting({literal(name)})" for name in _SETTINGS)
-    ((catalog, schema, *values),) = connection.execute(
-        f"SELECT current_database(), current_schema(), {settings}"
-    ).fetchall()
+    catalog, schema = here(connection)
+    (values,) = connection.execute(f"SELECT {settings}").fetchall()
     return {"catalog": catalog, "schema": schema, **dict(zip(_SETTINGS, values, strict=True))}
 
 
@@ -105,7 +105,7 @@ def _use(connection: duckdb.DuckDBPyConnection, option: str, value: object) -> N
         schema = LAKE_SCHEMA if name.lower() == LAKE else WORKSPACE_SCHEMA
         connection.execute(f"USE {identifier(name)}.{identifier(schema)}")
         return
-    ((catalog,),) = connection.execute("SELECT current_database()").fetchall()
+    catalog, _ = here(connection)
     try:
         connection.execute(f"USE {identifier(catalog)}.{identifier(name)}")
     except duckdb.CatalogException:

@@ -15,7 +15,7 @@ from flight_core.domain.errors import DatasetNotFound
 
 _IN_SIGHT = (
     "SELECT 1 FROM information_schema.tables"
-    f" WHERE table_catalog = '{LAKE}' AND lower(table_name) = lower($1)"
+    f" WHERE table_catalog = '{LAKE}' AND system.main.lower(table_name) = system.main.lower($1)"
 )
 
 
