@@ -20,7 +20,8 @@ async def create_token(
     request: wire.TokenRequest, use_cases: UseCases, caller: Caller, once: OnceOnly
 ) -> wire.CreatedToken:
     """Create a token. The response is the only place where its secret is shown. A repetition of the request
-    with the same `Idempotency-Key` is answered without the secret."""
+    with the same `Idempotency-Key` is answered without the secret. From the first token on a server that was
+    open to everybody wants credentials: give it the scope `admin`."""
     create = partial(
         use_cases.access.create_token,
         request.name,

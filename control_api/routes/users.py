@@ -18,7 +18,8 @@ router = APIRouter(prefix=f"{API}/users", tags=["users"])
 async def add_user(
     request: wire.UserRequest, use_cases: UseCases, caller: Caller, once: OnceOnly
 ) -> wire.User:
-    """Add a user, who can log in at every door: HTTP, Flight and Flight SQL."""
+    """Add a user, who can log in at every door: HTTP, Flight and Flight SQL. From the first user on a server
+    that was open to everybody wants credentials: give that user the scope `admin`."""
     add, password = use_cases.access.add_user, request.password.get_secret_value()
     user = await once.in_thread(
         partial(
