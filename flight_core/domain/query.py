@@ -166,16 +166,16 @@ class DatasetStatement:
 
     `source` is a SELECT of the rows, with the parameters of the statement. For an UPDATE it selects the
     changed rows, and the places of the old ones in PLACE_COLUMNS; for a DELETE only PLACE_COLUMNS, see
-    `StagedWrite.remove`; for a MERGE both with KEPT_COLUMN, and NULL for what there is not. `lines`
-    are those of the statement for each of its own, from 1, where the columns are the same; 0: it is not the
-    author's. `condition` is the text for the history. `lenient` stands for the IF EXISTS of a DROP and the
-    IF NOT EXISTS of a CREATE.
+    `StagedWrite.remove`; for a MERGE both with KEPT_COLUMN, and NULL for what there is not. `lines` tells for
+    each line of it which one of the statement that is, from 1, and how far to the left it has moved; line 0
+    is not the author's. `condition` is the text for the history. `lenient` stands for the IF EXISTS of a DROP
+    and the IF NOT EXISTS of a CREATE.
     """
 
     verb: DatasetVerb
     dataset: DatasetName
     source: str = ""
-    lines: Sequence[int] = ()
+    lines: Sequence[tuple[int, int]] = ()
     replace: bool = False
     lenient: bool = False
     condition: str = ""

@@ -265,6 +265,14 @@ def test_a_transaction_publishes_its_merge_at_the_end_unless_others_committed(st
 
 
 @pytest.mark.usefixtures("birds")
+def test_a_long_list_of_rows_is_merged(cursor):
+    rows = ", ".join(f"({id}, 'bird number {id}')" for id in range(10_000))
+    clauses = [f"WHEN MATCHED AND id = {id} THEN UPDATE SET name = v.name" for id in range(10)]
+    cursor.execute(f"MERGE INTO birds USING (VALUES {rows}) v(id, name) USING (id) {' '.join(clauses)}")
+    assert found(cursor, "SELECT count(*) FROM birds WHERE name LIKE '%number%'") == [(10,)]
+
+
+@pytest.mark.usefixtures("birds")
 def test_parameters_keep_their_places(stack, client, cursor):
     sql = (
         "MERGE INTO birds USING (SELECT ?::INTEGER AS id, ?::VARCHAR AS name) s ON birds.id = s.id"

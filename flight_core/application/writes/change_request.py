@@ -49,16 +49,18 @@ class ChangeRequest:
 
 
 @contextmanager
-def lines_up(lines: Sequence[int]) -> Iterator[None]:
+def lines_up(lines: Sequence[tuple[int, int]]) -> Iterator[None]:
     """What is wrong is told where it is in the text that somebody wrote; `lines` as in `DatasetStatement`."""
     try:
         yield
     except InvalidSql as failure:
-        line = failure.details.get("line")
+        line, column = failure.details.get("line"), failure.details.get("column")
         if not isinstance(line, int) or line > len(lines):
             raise
-        theirs = lines[line - 1]
+        message = failure.message.partition(f" (line {line}")[0]
+        theirs, moved = lines[line - 1]
         if not theirs:
-            raise InvalidSql(failure.message.partition(f" (line {line}")[0]) from None
-        message = failure.message.replace(f"(line {line}", f"(line {theirs}")
-        raise InvalidSql(message, **{**failure.details, "line": theirs}) from None
+            raise InvalidSql(message) from None
+        place = {"line": theirs, **({"column": column + moved} if isinstance(column, int) else {})}
+        where = ", ".join(f"{word} {number}" for word, number in place.items())
+        raise InvalidSql(f"{message} ({where})", **{**failure.details, **place}) from None

@@ -48,7 +48,7 @@ class DeleteRows:
         sql = f"DELETE FROM datasets.{quoted(dataset.name.value)} WHERE (\n{condition}\n)"
         cancellation = cancellation or Cancellation()
         with (
-            lines_up(range(sql.count("\n") + 1)),
+            lines_up([(line, 0) for line in range(sql.count("\n") + 1)]),
             self.admission.slot(cancellation.check),
             closing(self.engine.open_session()) as session,
         ):

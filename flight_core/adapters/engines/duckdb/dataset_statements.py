@@ -31,7 +31,8 @@ def dataset_statement(
     parsed: ParsedStatement, connection: duckdb.DuckDBPyConnection
 ) -> DatasetStatement | None:
     """Of a statement that is aimed at a dataset; None if it does something else to it."""
-    scanner = Scanner(parsed.sql)
+    merges = parsed.type == StatementType.MERGE_INTO
+    scanner = Scanner(_numbered(parsed.sql) if merges else parsed.sql)
     match parsed.type:
         case StatementType.CREATE:
             return _create(scanner, connection)
@@ -44,13 +45,13 @@ def dataset_statement(
         case StatementType.UPDATE:
             return _update(scanner, connection)
         case StatementType.MERGE_INTO:
-            return merge(Scanner(_numbered(parsed.sql)), connection)
+            return merge(scanner, connection)
         case _:
             return None
 
 
 def _numbered(sql: str) -> str:
-    """With `$1` for the first `?`: parts of the statement change places."""
+    """With `$1` for the first `?`: parts of a MERGE change places."""
     return with_expressions(sql, {name: f"${name}" for name in placeholder_names(sql)})
 
 

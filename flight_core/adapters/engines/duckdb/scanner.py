@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import eq
 
@@ -13,9 +13,9 @@ from flight_core.domain.errors import StatementNotAllowed
 
 _CLOSING = {"(": ")", "[": "]", "{": "}", "case": "end"}
 _BRACKETS = (")", "]", "}")
-# Stands before a piece, with its line in the statement, and with 0 after it. No statement has a NUL.
-_MARK = "\x00{}\x00"
-_MARKED = re.compile("\x00([0-9]+)\x00")
+# Stands before a piece, with its line and column in the statement; after it with zeros. No SQL has a NUL.
+_MARK = "\x00{}:{}\x00"
+_MARKED = re.compile("\x00([0-9]+):([0-9]+)\x00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _Word:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a statement. Formatted, it stands on lines of its own, as far to the right as it was."""
+    """A part of a statement. Formatted, it stands on lines of its own."""
 
     text: str
     line: int
@@ -40,18 +40,21 @@ class Piece:
     def __str__(self) -> str:
         if not self.text:
             return ""
-        return f"\n{_MARK.format(self.line)}{' ' * self.column}{self.text}\n{_MARK.format(0)}"
+        return f"\n{_MARK.format(self.line, self.column)}{self.text}\n{_MARK.format(0, 0)}"
 
 
-def with_lines(sql: str) -> tuple[str, tuple[int, ...]]:
-    """SQL that holds pieces, ready to run, and for each of its lines that of the statement; 0: none."""
-    lines, numbers = [], [0]
+def with_lines(sql: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """SQL that holds pieces, ready to run, and where its lines are, as in `DatasetStatement`."""
+    lines, places = [], []
+    place = (0, 0)
     for line in sql.split("\n"):
-        marked = _MARKED.match(line)
-        following = numbers[-1] and numbers[-1] + 1
-        numbers.append(int(marked.group(1)) if marked else following)
+        if marked := _MARKED.match(line):
+            place = (int(marked[1]), int(marked[2]))
+        elif place[0]:
+            place = (place[0] + 1, 0)
+        places.append(place)
         lines.append(_MARKED.sub("", line))
-    return "\n".join(lines), tuple(numbers[1:])
+    return "\n".join(lines), tuple(places)
 
 
 class Scanner:
@@ -61,16 +64,17 @@ class Scanner:
         self._encoded = bytearray(sql.encode())
         self._words: list[_Word] = []
         around: list[str] = []
-        for start, text, kind in byte_tokens(sql):
+        before = ""
+        for start, token, kind in byte_tokens(sql):
             if kind == "comment":
                 continue
-            word = _Word(start, text.strip(), 0)
-            field = bool(self._words) and self._words[-1].text == "."  # x.end is none of its own
-            if not field:
-                _close(around, word.lower)
-            self._words.append(replace(word, depth=len(around)))
-            if not field and word.lower in _CLOSING:
-                around.append(word.lower)
+            text = token.strip()
+            word = "" if before == "." else text.lower()  # x.end is none of its own
+            _close(around, word)
+            self._words.append(_Word(start, text, len(around)))
+            if word in _CLOSING:
+                around.append(word)
+            before = text
         self._at = 0
 
     def peek(self) -> str:
