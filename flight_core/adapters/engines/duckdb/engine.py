@@ -2,39 +2,29 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import duckdb
 
-from flight_core.adapters.engines.duckdb.binding import Bound
 from flight_core.adapters.engines.duckdb.instance import Instance
 from flight_core.adapters.engines.duckdb.metadata import DuckDbMetadata
-from flight_core.adapters.engines.duckdb.parameters import (
-    Runnable,
-    forget,
-    nulls,
-    placeholder_names,
-    untyped,
-)
+from flight_core.adapters.engines.duckdb.parameters import nulls, placeholder_names, untyped
 from flight_core.adapters.engines.duckdb.parts import NUMBER_COLUMN, is_scan, most_parts, names_only_columns
-from flight_core.adapters.engines.duckdb.pinning import names_version
-from flight_core.adapters.engines.duckdb.plan_cache import CachedPlan, PlannedQuery
+from flight_core.adapters.engines.duckdb.plan_cache import PlannedQuery
+from flight_core.adapters.engines.duckdb.reads import Read, single_read
 from flight_core.adapters.engines.duckdb.session import DuckDbSession
 from flight_core.adapters.engines.duckdb.statements import ParsedStatement
-from flight_core.adapters.engines.duckdb.stream import DuckDbQuery
 from flight_core.adapters.engines.duckdb.vocabulary import vocabulary
 from flight_core.application.ports.engine import EngineUsage, Query, SystemTable
 from flight_core.application.ports.metadata import SqlVocabulary
 from flight_core.application.ports.storage import VersionFiles
 from flight_core.domain.dataset import LakeState
-from flight_core.domain.errors import EngineUnavailable, InvalidSql, StatementNotAllowed
+from flight_core.domain.errors import EngineUnavailable, InvalidSql
 from flight_core.domain.query import Pins, Statement, StatementInfo, StatementKind
 from flight_core.domain.system import no_rows
-from flight_core.infrastructure.duckdb_pool import CursorPool, DuckDbOptions
+from flight_core.infrastructure.duckdb_pool import DuckDbOptions
 
-_ATTEMPTS = 10
 _USAGE = "SELECT sum(memory_usage_bytes), sum(temporary_storage_bytes) FROM duckdb_memory()"
 
 
@@ -63,68 +53,16 @@ class DuckDbEngine:
 
     def plan(self, statement: Statement, lake: LakeState, *, pins: Pins | None = None) -> Query:
         instance = self._ready()
-        parsed = self._single_read(instance, statement)
-        key = self._plan_key(instance, parsed, statement, lake, pins)
-        known = None if key is None else instance.plans.get(key)
-        if known is None:
-            return self._plan(instance, parsed, statement, lake, pins, key)
-        return PlannedQuery(known, lambda: self._plan(self._ready(), parsed, statement, lake, known.pins))
+        read = Read(instance, single_read(instance, statement), statement, lake, pins)
+        key = read.plan_key()
+        plan = None if key is None else instance.plans.get(key)
+        if plan is None:
+            return read.query(self._batch_bytes, keep_as=key)
 
-    @staticmethod
-    def _plan_key(
-        instance: Instance, parsed: ParsedStatement, statement: Statement, lake: LakeState, pins: Pins | None
-    ) -> Hashable | None:
-        """A key for plans that can be reused: equal keys mean equal plans. None if that is not certain: with
-        parameters, while own tables change, or if versions are read that are not current and may be gone."""
-        mark = instance.own_tables.mark()
-        if mark is None or statement.parameters:
-            return None
-        read = instance.show([parsed], lake) if pins is None else pins
-        live = instance.views.live.refs
-        for key, ref in read.items():
-            entry = lake.datasets.get(key)
-            if entry is None or not (entry.ref == ref == live.get(key)):
-                return None
-        return mark, statement, frozenset(read.items())
+        def bind() -> Query:
+            return replace(read, instance=self._ready(), pins=plan.pins).query(self._batch_bytes)
 
-    def _plan(
-        self,
-        instance: Instance,
-        parsed: ParsedStatement,
-        statement: Statement,
-        lake: LakeState,
-        pins: Pins | None,
-        key: Hashable | None = None,
-    ) -> Query:
-        pool = instance.narrow_pool if statement.narrow_decimals else instance.pool
-        mark = instance.own_tables.mark()
-        cursor = pool.take()
-        alone = instance.stands_alone(parsed)
-        release = partial(self._release, pool, in_transaction=not alone)
-        try:
-            if alone:
-                bound = instance.bind(cursor, parsed, statement, {})
-            else:
-                bound = self._bind(instance, cursor, parsed, statement, lake, pins)
-            own_tables = instance.own_tables.names(cursor, mark)
-            fingerprint = instance.fingerprint(parsed, bound.pins, own_tables)
-        except BaseException:
-            release(cursor)
-            raise
-        if key is not None and fingerprint is not None:
-            instance.plans.keep(key, CachedPlan(bound.schema, bound.pins, fingerprint))
-        query = DuckDbQuery(
-            cursor,
-            bound.relation,
-            bound.schema,
-            bound.pins,
-            batch_bytes=self._batch_bytes,
-            failures=instance.failures,
-            release=lambda used: release(used, bound.runnable),
-            fingerprint=fingerprint,
-        )
-        instance.track(query)
-        return query
+        return PlannedQuery(plan, bind)
 
     def classify(self, sql: str) -> StatementKind:
         statements = self._ready().parse(sql)
@@ -217,60 +155,3 @@ class DuckDbEngine:
                 self._instance.close()
                 self._instance = Instance(self._options, self._store, self._system_table)
             return self._instance
-
-    @staticmethod
-    def _single_read(instance: Instance, statement: Statement) -> ParsedStatement:
-        statements = instance.parse(statement.sql)
-        if len(statements) > 1:
-            raise InvalidSql(
-                f"expected one statement, got {len(statements)}; send them one by one or use a session"
-            )
-        if statements[0].kind is not StatementKind.READ:
-            raise StatementNotAllowed(
-                f"{statements[0].type.name} is not a read; send it with POST over HTTP, as an update of"
-                " Flight SQL, or in a session"
-            )
-        return statements[0]
-
-    @staticmethod
-    def _bind(
-        instance: Instance,
-        cursor: duckdb.DuckDBPyConnection,
-        parsed: ParsedStatement,
-        statement: Statement,
-        lake: LakeState,
-        pins: Pins | None,
-    ) -> Bound:
-        """Bind in a transaction, in which the views cannot change, and check that they had not changed just
-        before it began."""
-        for _ in range(_ATTEMPTS):
-            seen = instance.views.refresh(lake) if not pins else instance.views.live
-            read = instance.show([parsed], lake) if pins is None else pins
-            exactly = pins is not None or statement.window is not None or any(map(names_version, read))
-            runnable = instance.at_pins(parsed, read, lake, statement) if exactly else parsed
-            with instance.failures.translated():
-                cursor.execute("BEGIN TRANSACTION READ ONLY")
-            bound = instance.bind(cursor, runnable, statement, read)
-            if not read or instance.views.live is seen:
-                return bound
-            cursor.execute("ROLLBACK")
-        raise EngineUnavailable("the datasets of this query change faster than it can be planned; try again")
-
-    @staticmethod
-    def _release(
-        pool: CursorPool,
-        cursor: duckdb.DuckDBPyConnection,
-        used: Runnable | None = None,
-        *,
-        in_transaction: bool,
-    ) -> None:
-        try:
-            if used is not None:
-                forget(cursor, used)
-            if in_transaction:
-                with contextlib.suppress(duckdb.TransactionException):
-                    cursor.execute("ROLLBACK")
-        except duckdb.Error:
-            cursor.close()
-        else:
-            pool.give_back(cursor)
