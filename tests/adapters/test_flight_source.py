@@ -41,19 +41,33 @@ class Server(fl.FlightServerBase):
     def __init__(self) -> None:
         super().__init__("grpc://127.0.0.1:0")
         self.going = threading.Event()
+        self.asked = threading.Event()
         self.elsewhere: list[str] = []
+        self.mute_part: str | None = None
 
     def get_flight_info(self, context, descriptor):
         if not descriptor.path:
             raise KeyError("no such flight")
         name = descriptor.path[0].decode()
+        if name == "silent":
+            self._keep_silent()
         count = 0 if name == "nothing" else 2 if name == "parts" else 1
         endpoints = [fl.FlightEndpoint(f"{name}-{part}", self.elsewhere) for part in range(count)]
         return fl.FlightInfo(SCHEMA, descriptor, endpoints, -1, -1)
 
     def do_get(self, context, ticket):
         name, _, part = ticket.ticket.decode().partition("-")
+        if name == "mute" or (name == "parts" and part == self.mute_part):
+            self._keep_silent()
         return fl.GeneratorStream(SCHEMA, self._batches(name, int(part)))
+
+    def _keep_silent(self):
+        self.asked.set()
+        self.going.wait(60)
+
+    def cancelling(self, flights):
+        """Cancel the run `r` as soon as this server keeps silent."""
+        threading.Thread(target=lambda: self.asked.wait(60) and flights.cancel("r")).start()
 
     def _batches(self, name, part):
         yield batch(2 * part, 2 * part + 1)
@@ -215,6 +229,27 @@ def test_reading_stops_while_the_server_is_silent(server):
     batches = iter(found)
     assert next(batches).num_rows == 2
     threading.Timer(0.1, flights.cancel, ["r"]).start()
+    with pytest.raises(Cancelled):
+        next(batches)
+    found.close()
+
+
+@pytest.mark.parametrize("path", ["silent", "mute"])
+def test_asking_stops_while_the_server_does_not_answer(server, path):
+    flights = source()
+    server.cancelling(flights)
+    with pytest.raises(Cancelled):
+        flights.open(spec(server, path=path), actor=LOCAL, run_id="r")
+    assert not server.going.is_set()
+
+
+def test_reading_stops_while_a_later_part_is_not_answered(server):
+    flights = source()
+    server.mute_part = "1"
+    found = flights.open(spec(server, path="parts"), actor=LOCAL, run_id="r")
+    batches = iter(found)
+    assert next(batches).num_rows == 2
+    server.cancelling(flights)
     with pytest.raises(Cancelled):
         next(batches)
     found.close()

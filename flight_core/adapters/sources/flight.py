@@ -1,9 +1,12 @@
 """Rows of another Arrow Flight server."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -27,6 +30,7 @@ _CALL_TIMEOUT_S = 60.0
 _SHOWN = 300
 
 Headers = list[Any]  # pairs of bytes; the stubs expect strings
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class _FlightRows:
         self._reader: fl.FlightStreamReader | None = None
         self._schema: pa.Schema | None = None
         self._cancelled = False
+        self._answer: Future[Any] = Future()  # to the latest call
 
     @property
     def schema(self) -> pa.Schema:
@@ -102,7 +107,8 @@ class _FlightRows:
         """Get the flight info, and start to read the first endpoint."""
         with self._translated():
             options = fl.FlightCallOptions(timeout=_CALL_TIMEOUT_S, headers=self._headers)
-            info = self._client(self._target).get_flight_info(self._descriptor, options)
+            asking = partial(self._client(self._target).get_flight_info, self._descriptor, options)
+            info = self._unless_cancelled(asking)
             self._endpoints = list(info.endpoints)
             if not self._endpoints:
                 raise InvalidSource(f"{self._target.label} has no rows for that; check 'path' or 'command'")
@@ -120,6 +126,8 @@ class _FlightRows:
 
     def cancel(self) -> None:
         self._cancelled = True
+        with suppress(InvalidStateError):
+            self._answer.set_exception(_cancelled())
         reader = self._reader
         if reader is not None:
             with suppress(pa.ArrowException):
@@ -132,10 +140,21 @@ class _FlightRows:
             client.close()
         self._clients.clear()
 
+    def _unless_cancelled(self, asking: Callable[[], T]) -> T:
+        """The answer to a call, which gRPC offers no way to interrupt: if it is cancelled, its thread goes on
+        alone until the server answers."""
+        answer: Future[T] = Future()
+        self._answer = answer
+        if self._cancelled:
+            raise _cancelled()
+        threading.Thread(target=_settle, args=(answer, asking), daemon=True).start()
+        return answer.result()
+
     def _next_reader(self) -> fl.FlightStreamReader:
         endpoint = self._endpoints.pop(0)
         options = fl.FlightCallOptions(headers=self._headers)
-        reader = self._client(self._where(endpoint)).do_get(endpoint.ticket, options)
+        asking = partial(self._client(self._where(endpoint)).do_get, endpoint.ticket, options)
+        reader = self._unless_cancelled(asking)
         if self._schema is not None and reader.schema != self._schema:
             raise InvalidSource(f"{self._target.label} sends parts of different columns")
         return reader
@@ -159,7 +178,7 @@ class _FlightRows:
 
     def _client(self, target: _Target) -> fl.FlightClient:
         if self._cancelled:
-            raise Cancelled("the reading was cancelled")
+            raise _cancelled()
         if target not in self._clients:
             address = checked_address(target.host, target.port, self._policy)
             self._clients[target] = fl.FlightClient(
@@ -177,9 +196,21 @@ class _FlightRows:
             raise SourceUnavailable(f"{label} does not answer; try again later", url=label) from None
         except (fl.FlightError, pa.ArrowException, KeyError, NotImplementedError) as error:
             if self._cancelled:
-                raise Cancelled("the reading was cancelled") from None
+                raise _cancelled() from None
             text = str(error).partition(". Detail:")[0].splitlines()[0][:_SHOWN]
             raise InvalidSource(f"{label} answered: {text}") from None
+
+
+def _settle(answer: Future[T], asking: Callable[[], T]) -> None:
+    with suppress(InvalidStateError):  # cancelled meanwhile
+        try:
+            answer.set_result(asking())
+        except Exception as error:
+            answer.set_exception(error)
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("the reading was cancelled")
 
 
 def _target(given: object) -> _Target:
