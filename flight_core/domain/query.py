@@ -19,6 +19,13 @@ def as_parameters(given: Sequence[object] | Mapping[str, object]) -> Parameters:
     return given if isinstance(given, Mapping) else tuple(given)
 
 
+def parameter_items(parameters: Parameters) -> list[tuple[str, object]]:
+    """The parameters by name; positions count from 1."""
+    if isinstance(parameters, Mapping):
+        return list(parameters.items())
+    return [(str(number), value) for number, value in enumerate(parameters, start=1)]
+
+
 # The dataset versions that a query reads, by `DatasetName.key`, or `key@version` if the SQL names a version.
 Pins = Mapping[str, VersionRef]
 NO_PINS: Pins = MappingProxyType({})

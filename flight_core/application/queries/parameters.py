@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from flight_core.domain.arrow import ipc_stream
 from flight_core.domain.errors import InvalidParameters
-from flight_core.domain.query import Parameters
+from flight_core.domain.query import Parameters, parameter_items
 
 Metadata = dict[bytes | str, bytes | str]
 
@@ -28,8 +28,7 @@ def pack(parameters: Parameters) -> bytes:
     if not parameters:
         return b""
     named = isinstance(parameters, Mapping)
-    items = parameters.items() if isinstance(parameters, Mapping) else _numbered(parameters)
-    columns = [_column(name, value) for name, value in items]
+    columns = [_column(name, value) for name, value in parameter_items(parameters)]
     schema = pa.schema([field for field, _ in columns], metadata=_NAMED if named else None)
     return ipc_stream(pa.record_batch([array for _, array in columns], schema=schema)).to_pybytes()
 
@@ -41,10 +40,6 @@ def unpack(data: bytes | memoryview) -> Parameters:
     batch = pa.ipc.open_stream(pa.py_buffer(data)).read_next_batch()
     values = {field.name: _value(field, batch.column(i)[0]) for i, field in enumerate(batch.schema)}
     return values if (batch.schema.metadata or {}) == _NAMED else tuple(values.values())
-
-
-def _numbered(parameters: tuple[object, ...]) -> list[tuple[str, object]]:
-    return [(str(number), value) for number, value in enumerate(parameters, start=1)]
 
 
 def _column(name: str, value: object) -> "tuple[pa.Field[Any], pa.Array[Any]]":

@@ -18,7 +18,7 @@ from flight_core.adapters.engines.duckdb.loading import readable, registered
 from flight_core.adapters.engines.duckdb.statements import byte_tokens
 from flight_core.adapters.engines.duckdb.types import duckdb_type, is_readable
 from flight_core.domain.errors import InvalidParameters
-from flight_core.domain.query import Parameters
+from flight_core.domain.query import Parameters, parameter_items
 
 _VARIABLE = "__skein_parameter_"
 _TABLE = "__skein_parameters"
@@ -73,7 +73,7 @@ def runnable(
     plain = plain_values(parameters, typed_nulls=typed_nulls)
     if plain is not None:
         return Runnable(sql, plain)
-    items = dict(parameters.items() if isinstance(parameters, Mapping) else _numbered(parameters))
+    items = dict(parameter_items(parameters))
     variables = {name: f"{_VARIABLE}{number}" for number, name in enumerate(items)}
     text = with_expressions(sql, {name: _look_up(place) for name, place in variables.items()})
     for name, value in items.items():
@@ -118,10 +118,6 @@ def nulls(names: Sequence[str]) -> Parameters:
     if all(name.isdigit() for name in names):
         return (None,) * len(names)
     return dict.fromkeys(names)
-
-
-def _numbered(parameters: tuple[object, ...]) -> list[tuple[str, object]]:
-    return [(str(number), value) for number, value in enumerate(parameters, start=1)]
 
 
 def _is_plain(value: object, *, typed_nulls: bool) -> bool:
