@@ -63,6 +63,8 @@ def test_who_may_only_read_reads_in_transactions_and_changes_nothing(stack):
         for sql in (
             "CREATE TABLE bobs (i INTEGER)",
             "CREATE TABLE datasets.bobs AS SELECT 1 AS i",
+            "UPDATE bobs SET i = 2",
+            "MERGE INTO bobs USING range(2) r(i) USING (i) WHEN MATCHED THEN DELETE",
             "SET TimeZone = 'Asia/Tokyo'",
         ):
             with pytest.raises(dbapi.ProgrammingError, match=r"\[permission_denied\]"):
