@@ -45,6 +45,11 @@ _MAX_REASON = 120  # bytes of a close frame
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Of a page that is all ours.
+STRICT_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 # Swagger UI and ReDoc style elements as they go, and start a worker of their own code.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"

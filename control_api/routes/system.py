@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, Response
 from control_api.dependencies import Options
 from control_api.paging import Paged
 from control_api.readiness import OK
+from control_api.security import STRICT_PAGE_POLICY
 from flight_core.domain.errors import NotFound
 from schemas.errors import PROBLEM_TYPES, ProblemPage, ProblemType
 from schemas.http import API
@@ -69,7 +70,9 @@ async def about(options: Options) -> About:
 
 @pages.get("/")
 async def landing_page() -> Response:
-    return _page("index.html")
+    page = _page("index.html")
+    page.headers["Content-Security-Policy"] = STRICT_PAGE_POLICY
+    return page
 
 
 @pages.get("/docs")

@@ -69,6 +69,16 @@ def test_times_are_shown_without_empty_fractions(page):
     assert shown == "2001-01-01T00:04:00\t2001-01-01T00:04:00.050000Z"
 
 
+def test_numbers_have_bars(page):
+    ask(page, "SELECT unnest([1, 4, NULL]) AS n")
+    assert outcome(page).startswith("3 rows, ")
+    drawn = (
+        "[...document.querySelectorAll('#result td')].map((cell) => getComputedStyle(cell).backgroundImage)"
+    )
+    bars = page.value(drawn)
+    assert ["gradient" in bar for bar in bars] == [True, True, False]
+
+
 def test_mistakes_and_changes_are_told(page):
     ask(page, "SELECT * FROM two_words")
     assert "did you mean 'two-words'" in outcome(page)

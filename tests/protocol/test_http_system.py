@@ -30,6 +30,12 @@ def test_pages_bring_everything_they_need(client, page):
                 assert client.get(target).status_code == 200, target
 
 
+def test_nothing_inline_runs_or_draws_on_the_page_to_ask_on(client):
+    policy = client.get("/").headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+
+
 def test_problem_types_lead_somewhere(client):
     problem = client.get("/api/v1/datasets/nope").json()
     explained = client.get(problem["type"]).json()
