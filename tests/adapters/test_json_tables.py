@@ -150,8 +150,14 @@ def test_half_a_character_is_replaced(form, text, expected):
 
 @pytest.mark.parametrize(
     "field",
-    [{"b": 'say "hi"\n\\'}, ['"', "\\", {"b": 1}], [['"']], {"b": {"c": "\x01", "d": [1, "\\"]}}],
-    ids=["object", "mixed list", "list", "nested"],
+    [
+        {"b": 'say "hi"\n\\'},
+        ['"', "\\", {"b": 1}],
+        ["a\\b", 'say "hi"\\'],
+        [['"']],
+        {"b": {"c": "\x01", "d": [1, "\\"]}},
+    ],
+    ids=["object", "mixed list", "texts", "list", "nested"],
 )
 def test_what_becomes_json_text_can_be_read_as_json(field):
     table = parsed(lines({"a": field, "z": {"a": field}}, {"a": 5, "z": {"a": "t"}}))
@@ -159,6 +165,9 @@ def test_what_becomes_json_text_can_be_read_as_json(field):
     assert json.loads(table["z"][0].as_py()["a"]) == field
     elements = parsed(lines({"a": ["x]", field]}, {"a": []}))["a"][0].as_py()
     assert (elements[0], json.loads(elements[1])) == ("x]", field)
+    far = [{"c": "x" * 1000}] * 1500  # the types of a file are found in parts of 1 MiB
+    table = parsed(lines({"a": field, "z": {"a": field}}, *far, {"a": 5, "z": {"a": "t"}}))
+    assert [json.loads(table["a"][0].as_py()), json.loads(table["z"][0].as_py()["a"])] == [field, field]
 
 
 def test_the_elements_of_a_list_become_text_where_they_disagree():

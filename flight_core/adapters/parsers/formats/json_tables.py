@@ -31,6 +31,7 @@ from flight_core.adapters.parsers.formats.json_types import (
     MAX_DEPTH,
     TooDeep,
     conformed,
+    fields_of,
     instance,
     merged_fields,
     storable,
@@ -146,27 +147,48 @@ def _dump(found: Iterator[Record], path: Path, label: str) -> None:
 def _types(paths: Sequence[Path], meter: Meter) -> Types:
     """The types of all fields, as Polars infers them."""
     types: Types = {}
+    escaped = became_text = False
     seen_bytes = 0
     total_bytes = max(1, sum(path.stat().st_size for path in paths))
-    for found, size_bytes in in_parallel(_types_of_chunk, chain.from_iterable(map(line_chunks, paths))):
-        types = merged_fields(types, found)
+    chunks = chain.from_iterable(map(line_chunks, paths))
+    for found, size_bytes, has_escapes in in_parallel(_types_of_chunk, chunks):
+        before, types = types, merged_fields(types, found)
+        became_text = became_text or _becomes_text(before, types) or _becomes_text(found, types)
+        escaped = escaped or has_escapes
         seen_bytes += size_bytes
         meter.reached(meter.total_bytes * _PREPARED * seen_bytes / total_bytes)
+    if escaped and became_text:
+        raise _Difficult
     return types
 
 
-def _types_of_chunk(chunk: memoryview) -> tuple[Types, int]:
-    """Also how many bytes there were."""
+def _becomes_text(some: Types, merged: Types) -> bool:
+    """Whether what is nested in one part of the file is text because of another part."""
+    for name, type in some.items():
+        whole: Any = merged[name]
+        while isinstance(type, pl.List) and isinstance(whole, pl.List):
+            type, whole = instance(type.inner), instance(whole.inner)
+        if type.is_nested() and not whole.is_nested():
+            return True
+        if isinstance(type, pl.Struct) and _becomes_text(fields_of(type), fields_of(whole)):
+            return True
+    return False
+
+
+def _types_of_chunk(chunk: memoryview) -> tuple[Types, int, bool]:
+    """Also how many bytes there were, and whether any was a backslash: of arrays and objects that become text
+    Polars escapes nothing."""
     lines = bytes(chunk)
     if not lines.strip():
-        return {}, len(lines)
+        return {}, len(lines), False
     if _HALF_ESCAPED.search(lines):
         raise _Difficult  # Polars reads something else
     with _translated():
         schema = pl.scan_ndjson(lines, infer_schema_length=None).collect_schema()
-    if b"\\" in lines and _nested_texts(schema, lines):
-        raise _Difficult  # what Polars makes of them escapes nothing
-    return {name: instance(type) for name, type in schema.items()}, len(lines)
+    has_escapes = b"\\" in lines
+    if has_escapes and _nested_texts(schema, lines):
+        raise _Difficult
+    return {name: instance(type) for name, type in schema.items()}, len(lines), has_escapes
 
 
 def _text_of(target: Target) -> TextOf | None:
@@ -209,19 +231,24 @@ def _key(name: str) -> str:
 
 def _nested_texts(schema: Mapping[str, Any], lines: bytes) -> bool:
     """Whether arrays or objects have to become text, since a field of their name is something else
-    elsewhere."""
-    names = b"|".join(_key(name).encode() for name in set(_texts(schema)))
-    nested = rb"(?:" + names + rb")\s*:\s*(?:\{|\[(?:[^]\"]|\"(?:[^\"\\]|\\.)*\")*?[\[{])"
-    return bool(names) and re.search(nested, lines) is not None
+    elsewhere: an array where texts are, or something nested in an array where lists of texts are."""
+    texts = list(_texts(schema))
+    patterns = [
+        rb"(?:" + b"|".join(_key(name).encode() for name in names) + rb")\s*:\s*(?:" + nested + rb")"
+        for listed, nested in ((False, rb"[\[{]"), (True, rb"\{|\[(?:[^]\"]|\"(?:[^\"\\]|\\.)*\")*?[\[{]"))
+        if (names := {name for name, in_list in texts if in_list is listed})
+    ]
+    return any(re.search(pattern, lines) for pattern in patterns)
 
 
-def _texts(fields: Mapping[str, Any]) -> Iterator[str]:
-    """The names of fields that are text or lists of text, at any depth."""
+def _texts(fields: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """The names of fields that are text (False) or lists of text (True), at any depth."""
     for name, type in fields.items():
+        listed = isinstance(type, pl.List)
         while isinstance(type, pl.List):
             type = type.inner
         if type == pl.String:
-            yield name
+            yield name, listed
         elif isinstance(type, pl.Struct):
             yield from _texts({field.name: field.dtype for field in type.fields})
 

@@ -34,7 +34,7 @@ def merged(left: pl.DataType, right: pl.DataType) -> pl.DataType:
     if isinstance(left, pl.List) and isinstance(right, pl.List):
         return pl.List(merged(instance(left.inner), instance(right.inner)))
     if isinstance(left, pl.Struct) and isinstance(right, pl.Struct):
-        return pl.Struct(merged_fields(_fields(left), _fields(right)))
+        return pl.Struct(merged_fields(fields_of(left), fields_of(right)))
     if {left, right} <= {pl.Int64(), pl.Float64()}:
         return pl.Float64()
     if {left, right} <= {pl.Int64(), _LONG}:
@@ -63,7 +63,7 @@ def storable(type: pl.DataType, depth: int = MAX_DEPTH) -> pl.DataType:
     if isinstance(type, pl.List):
         return pl.List(storable(instance(type.inner), depth - 1))
     if isinstance(type, pl.Struct) and type.fields:
-        return pl.Struct({name: storable(field, depth - 1) for name, field in _fields(type).items()})
+        return pl.Struct({name: storable(field, depth - 1) for name, field in fields_of(type).items()})
     if type in (pl.Int64(), pl.Float64(), pl.Boolean()):
         return type
     if type == _LONG:
@@ -78,7 +78,7 @@ def conformed(value: Any, type: pl.DataType) -> Any:
     if isinstance(type, pl.List):
         return [conformed(element, instance(type.inner)) for element in value]
     if isinstance(type, pl.Struct):
-        return {name: conformed(value.get(name), field) for name, field in _fields(type).items()}
+        return {name: conformed(value.get(name), field) for name, field in fields_of(type).items()}
     if type == pl.String and isinstance(value, WrittenFloat):
         return as_written(value)
     if type == pl.String and not isinstance(value, str):
@@ -101,7 +101,7 @@ def _with_shapes(types: dict[str, pl.DataType], shapes: Iterable[Shape]) -> dict
     for shape in shapes:
         record = _type(shape)
         if isinstance(record, pl.Struct):
-            types = merged_fields(types, _fields(record))
+            types = merged_fields(types, fields_of(record))
     return types
 
 
@@ -137,7 +137,7 @@ def _type(shape: Shape) -> pl.DataType:
     return pl.Struct({key: _type(part) for key, part in parts})
 
 
-def _fields(type: pl.Struct) -> dict[str, pl.DataType]:
+def fields_of(type: pl.Struct) -> dict[str, pl.DataType]:
     return {field.name: instance(field.dtype) for field in type.fields}
 
 
