@@ -6,7 +6,7 @@ The only place where the environment is read. `docs/reference/settings.md` has a
 import difflib
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -346,7 +346,8 @@ def load_settings(**flags: object) -> Settings:
     """The environment, overridden by the flags that are not None.
 
     Raises:
-        InvalidOption: a value does not fit; the message names the variable and never holds a secret.
+        InvalidOption: a value does not fit; the message names the flag or the variable, and never holds a
+            secret.
     """
     return _load(Settings, flags)
 
@@ -372,14 +373,15 @@ def _load(model: type[Model], flags: Mapping[str, object]) -> Model:
     try:
         return model(**given)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise _invalid(error, given) from None
 
 
-def _invalid(error: ValidationError) -> InvalidOption:
+def _invalid(error: ValidationError, flags: Collection[str]) -> InvalidOption:
     first = error.errors(include_context=False, include_url=False)[0]
     reason = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return InvalidOption(reason)
     name = str(first["loc"][0])
     value = "" if name in ("tokens", "users", "catalog_url") else f" is {first['input']!r:.80}:"
-    return InvalidOption(f"SKEIN_{name.upper()}{value} {reason[0].lower()}{reason[1:]}", option=name)
+    shown = f"--{name.replace('_', '-')}" if name in flags else f"SKEIN_{name.upper()}"
+    return InvalidOption(f"{shown}{value} {reason[0].lower()}{reason[1:]}", option=name)

@@ -94,7 +94,12 @@ def ref_named(name: str, lake: LakeState, version_at: Callable[[str, datetime], 
         return entry.ref
     match version_named(version):
         case int(number):
-            pass
+            if number > entry.ref.version:
+                raise VersionNotFound(
+                    f"dataset '{entry.name}' has no version {number}; the newest is {entry.ref.version}",
+                    name=str(entry.name),
+                    version=number,
+                )
         case datetime() as moment:
             if moment > datetime.now(UTC):
                 raise VersionNotFound(

@@ -59,7 +59,7 @@ async def test_a_url_becomes_a_dataset(stack):
     assert job.state is JobState.SUCCEEDED
     assert stack.table("codes").to_pydict() == ROWS
     info = stack.datasets.get(DatasetName("codes")).current.commit_info
-    assert info["source"] == "127.0.0.1/codes.csv.gz"
+    assert info["source"] == f"{server.url.removeprefix('http://')}/codes.csv.gz"
 
 
 @pytest.mark.anyio

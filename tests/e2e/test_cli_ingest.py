@@ -174,6 +174,8 @@ def test_a_url_becomes_a_dataset(run, site, table):
     [
         (["missing.csv", "--as", "x"], "invalid_source", "missing.csv"),
         (["/etc", "--as", "x"], "source_not_allowed", "SKEIN_INGEST_ROOTS"),
+        (["/no/such.csv", "--as", "x"], "invalid_source", "'/no/such.csv' does not exist"),
+        (["/etc/*.csv", "--as", "x"], "source_not_allowed", "SKEIN_INGEST_ROOTS"),
         (["broken.parquet", "--as", "x"], "unreadable_data", "broken.parquet"),
         (["broken.parquet", "--as", "../x"], "invalid_dataset_name", "../x"),
         (["broken.parquet", "--as", "x", "--format", "xls"], "unknown_format", "xls"),

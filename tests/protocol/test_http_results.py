@@ -236,6 +236,11 @@ def test_queries_can_be_looked_up(client):
     assert client.get("/api/v1/queries/nope").json()["code"] == "query_not_found"
 
 
+def test_a_version_that_is_not_there_is_told_with_its_dataset(client):
+    response = client.post("/api/v1/query", json={"sql": 'SELECT 1 FROM numbers, "numbers@v77"'})
+    assert response.json()["detail"].startswith("dataset 'numbers' has no version 77; the newest is ")
+
+
 @pytest.mark.parametrize(
     ("sql", "status", "code"),
     [

@@ -53,6 +53,12 @@ def test_a_value_that_does_not_fit_is_refused_by_name(monkeypatch, name, value, 
         load_settings()
 
 
+def test_a_flag_that_does_not_fit_is_refused_as_it_was_written(monkeypatch):
+    monkeypatch.setenv("SKEIN_FLIGHT_PORT", "8815")
+    with pytest.raises(InvalidOption, match=re.escape("--flight-port is 70000: ")):
+        load_settings(flight_port=70000, http_port=None)
+
+
 @pytest.mark.parametrize("entry", ["ann", "ann=", "=s3cret", "ann/fly=s3cret"])
 def test_a_malformed_token_is_refused_without_being_repeated(entry):
     with pytest.raises(InvalidOption) as refusal:

@@ -84,7 +84,7 @@ def parsed_url(given: object, kind: str) -> httpx.URL:
 
 def label_of(url: httpx.URL) -> str:
     """The URL in error messages: without user, password and query, which may contain secrets."""
-    return f"{url.host}{url.path}"[:200]
+    return f"{url.netloc.decode()}{url.path}"[:200]
 
 
 def checked_headers(given: object, secrets: Secrets) -> Mapping[str, object]:
