@@ -8,7 +8,6 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from uuid import uuid4
 
 import anyio
 from anyio import to_thread
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from flight_core.application.failures import failure_to_tell
 from flight_core.application.ports.clock import Clock
 from flight_core.application.ports.events import EventFeed
 from flight_core.application.ports.tracing import UNTRACED, Tracer
@@ -149,12 +149,9 @@ def failure_of(error: Exception) -> FlightCoreError:
     cause: BaseException = error
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    if isinstance(cause, FlightCoreError):
-        logger.warning("a stream failed", extra={"error": str(cause)})
-        return cause
-    reference = uuid4().hex[:12]
-    logger.error("unexpected failure", exc_info=cause, extra={"reference": reference})
-    return FlightCoreError(f"internal error; the server's log tells more under {reference}")
+    failure = failure_to_tell(cause)
+    logger.warning("a stream failed", extra={"error": str(failure)})
+    return failure
 
 
 async def close(socket: WebSocket, code: int, reason: str) -> None:

@@ -1,17 +1,16 @@
 """Failures as Flight clients see them: a gRPC status, a stable code, and nothing of the server's inside."""
 
 import json
-import logging
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.flight as fl
 
+from flight_core.application.failures import failure_to_tell
 from flight_core.domain.errors import (
     Cancelled,
     Conflict,
@@ -25,9 +24,6 @@ from flight_core.domain.errors import (
     Unauthenticated,
     Unsupported,
 )
-from flight_core.domain.system_errors import system_failure
-
-logger = logging.getLogger(__name__)
 
 # gRPC carries the text three times, in trailers that many clients cap at 16 KB.
 MAX_MESSAGE_BYTES = 1800
@@ -92,15 +88,8 @@ def flight_errors() -> Iterator[None]:
         yield
     except WireError:
         raise
-    except FlightCoreError as error:
-        raise to_wire(error) from None
     except Exception as error:
-        if failure := system_failure(error):
-            raise to_wire(failure) from None
-        reference = uuid4().hex[:12]
-        logger.exception("unexpected failure", extra={"reference": reference})
-        failure = FlightCoreError(f"internal error; the server's log tells more under {reference}")
-        raise to_wire(failure) from None
+        raise to_wire(failure_to_tell(error)) from None
 
 
 def to_wire(error: FlightCoreError) -> WireError:

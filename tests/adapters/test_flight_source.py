@@ -217,8 +217,9 @@ def test_a_server_that_stalls_is_given_up_at_the_deadline(server, tmp_path):
     stack.close()
 
 
-def test_headers_do_not_go_to_another_host(server):
-    server.elsewhere = ["grpc://127.0.0.2:8815"]
+@pytest.mark.parametrize("elsewhere", ["grpc://127.0.0.2:8815", "grpc://127.0.0.1:1"])
+def test_headers_do_not_go_to_another_server(server, elsewhere):
+    server.elsewhere = [elsewhere]
     with pytest.raises(SourceNotAllowed, match="must not see the headers"):
         rows(server, path="one", headers={"authorization": "Bearer x"})
 

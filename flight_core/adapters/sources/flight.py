@@ -160,7 +160,7 @@ class _FlightRows:
         return reader
 
     def _where(self, endpoint: fl.FlightEndpoint) -> _Target:
-        """The server of an endpoint, by default the one that was asked. Headers are sent to no other host."""
+        """The server of an endpoint, by default the one that was asked. Headers are sent to no other."""
         uris = [location.uri.decode() for location in endpoint.locations]
         own = (self._target.host, self._target.port)
         for uri in uris:
@@ -170,7 +170,7 @@ class _FlightRows:
         if not uris:
             return self._target
         target = _target(uris[0])
-        if target.host != self._target.host and self._headers:
+        if target != self._target and self._headers:
             raise SourceNotAllowed(
                 f"{self._target.label} has its rows at {target.label}, which must not see the headers"
             )
