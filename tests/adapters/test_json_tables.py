@@ -170,6 +170,14 @@ def test_what_becomes_json_text_can_be_read_as_json(field):
     assert [json.loads(table["a"][0].as_py()), json.loads(table["z"][0].as_py()["a"])] == [field, field]
 
 
+def test_names_that_are_written_with_escapes_are_found():
+    field = ["a\\b"]
+    first, second = {"\u00e9": field, "z": {"\u00e9": field}}, {"\u00e9": "t", "z": {"\u00e9": "t"}}
+    table = parsed("\n".join(json.dumps(record, ensure_ascii=True) for record in (first, second)).encode())
+    assert json.loads(table["\u00e9"][0].as_py()) == field
+    assert json.loads(table["z"][0].as_py()["\u00e9"]) == field
+
+
 def test_the_elements_of_a_list_become_text_where_they_disagree():
     shapes = [
         {"type": "Point", "coordinates": [1, 2]},

@@ -3,11 +3,12 @@ changed."""
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio.to_thread
 import httpx
@@ -219,18 +220,29 @@ class _Download:
             if self.received:
                 file.seek(self.received)
                 file.truncate()
-            async for chunk in response.aiter_raw(_CHUNK_BYTES):
-                self._check_size(self.received + len(chunk), options)
-                await anyio.to_thread.run_sync(self._take, file.write, chunk)
-                total = None if self._total is None else before + self._total
-                await self._report(Progress(Phase.FETCHING, before + self.received, total))
+            waiting = bytearray()
+            try:
+                async for piece in response.aiter_raw():
+                    self._check_size(self.received + len(waiting) + len(piece), options)
+                    waiting += piece
+                    if len(waiting) >= _CHUNK_BYTES:
+                        await anyio.to_thread.run_sync(self._take, file, waiting)
+                        await self._report(self._progress(before))
+            finally:  # what comes before a break is not asked for again
+                self._take(file, waiting)
+            await self._report(self._progress(before))
 
-    def _take(self, write: Callable[[bytes], int], chunk: bytes) -> None:
+    def _take(self, file: BinaryIO, waiting: bytearray) -> None:
         with system_errors():
-            write(chunk)
+            file.write(waiting)
         for digest in self._digests.values():
-            digest.update(chunk)
-        self.received += len(chunk)
+            digest.update(waiting)
+        self.received += len(waiting)
+        waiting.clear()
+
+    def _progress(self, before: int) -> Progress:
+        total = None if self._total is None else before + self._total
+        return Progress(Phase.FETCHING, before + self.received, total)
 
     def _check_size(self, size_bytes: int, options: HttpSourceOptions) -> None:
         if sum(each.received for each in self._earlier) + size_bytes > options.max_bytes:

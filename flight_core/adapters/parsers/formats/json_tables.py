@@ -7,7 +7,7 @@ which line is at fault. JSON documents become NDJSON first.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
@@ -52,6 +52,7 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _HALF_ESCAPED = re.compile(
     rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F]..(?<!\\u[dD][89abAB]..\\u[dD]...))"
 )
+_ESCAPED_KEY = r'"[^"\\]*\\.(?:[^"\\]|\\.)*"'  # perhaps another spelling of a field's name
 _ROUNDED = "[0-9.]{17,}"  # more than the 15 digits that floats keep, and a point
 _REWRITTEN = r"[0-9]+\.[0-9]*0[,}\s]|[0-9.]+[eE]"
 _PREPARED = 0.5  # the part of the work that is done when reading proper begins
@@ -210,7 +211,7 @@ def _check_fractions(paths: Sequence[Path], types: Types, target: Target) -> Non
     texts = _texts_of_numbers(types, target)
     decimals = {name for name in texts if (type := target.type_of(name)) is not None and type.is_decimal()}
     patterns = [
-        rf"(?:{'|'.join(map(_key, names))})\s*:\s*-?(?:{fraction})"
+        rf"{_keys(names)}\s*:\s*-?(?:{fraction})"
         for names, fraction in ((texts, _ROUNDED), (texts - decimals, _REWRITTEN))
         if names
     ]
@@ -224,9 +225,10 @@ def _check_fractions(paths: Sequence[Path], types: Types, target: Target) -> Non
         raise _Difficult
 
 
-def _key(name: str) -> str:
-    """The pattern of a field's name in a record."""
-    return re.escape(json.dumps(name, ensure_ascii=False))
+def _keys(names: Iterable[str]) -> str:
+    """The pattern of these fields' names in a record, and of all that are written with escapes."""
+    written = (re.escape(json.dumps(name, ensure_ascii=False)) for name in names)
+    return f"(?:{'|'.join((*written, _ESCAPED_KEY))})"
 
 
 def _nested_texts(schema: Mapping[str, Any], lines: bytes) -> bool:
@@ -234,7 +236,7 @@ def _nested_texts(schema: Mapping[str, Any], lines: bytes) -> bool:
     elsewhere: an array where texts are, or something nested in an array where lists of texts are."""
     texts = list(_texts(schema))
     patterns = [
-        rb"(?:" + b"|".join(_key(name).encode() for name in names) + rb")\s*:\s*(?:" + nested + rb")"
+        _keys(names).encode() + rb"\s*:\s*(?:" + nested + rb")"
         for listed, nested in ((False, rb"[\[{]"), (True, rb"\{|\[(?:[^]\"]|\"(?:[^\"\\]|\\.)*\")*?[\[{]"))
         if (names := {name for name, in_list in texts if in_list is listed})
     ]
