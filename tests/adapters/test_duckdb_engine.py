@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from flight_core.adapters.engines.duckdb import bulk
+from flight_core.adapters.engines.duckdb import lake as lake_views
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
 from flight_core.adapters.engines.duckdb.types import rows_per_batch
 from flight_core.domain.errors import (
@@ -97,6 +98,28 @@ def test_readers_see_whole_versions_while_a_writer_commits(engine, lake):
     assert {round(n**0.5) ** 2 for n in counts} == set(counts), (
         "a join of one version with itself is a square"
     )
+
+
+def test_views_of_pinned_versions_do_not_pile_up(engine, lake, monkeypatch):
+    monkeypatch.setattr(lake_views, "_EXACT_KEPT", 3)
+    statement = Statement("FROM ticks")
+    first = {"ticks": lake.commit("ticks", pa.table({"n": [0]}))}
+    for number in range(1, 6):
+        latest = {"ticks": lake.commit("ticks", pa.table({"n": [number]}))}
+        lake.commit("ticks", pa.table({"n": [-1]}))
+        for pins, n in ((latest, number), (first, 0)):
+            with closing(engine.plan(statement, lake.state, pins=pins)) as read:
+                assert pa.Table.from_batches(list(read)).to_pylist() == [{"n": n}]
+    shown = [n for n in range(11) if is_shown(engine, f"ticks@{first['ticks'].dataset_id}@{n}")]
+    assert shown == [0, 7, 9]
+
+
+def is_shown(engine: DuckDbEngine, version: str) -> bool:
+    try:
+        engine._instance.root.cursor().sql(f'FROM lake_versions.datasets."{version}"')
+    except duckdb.CatalogException:
+        return False
+    return True
 
 
 def test_a_dataset_whose_files_are_lost_does_not_hurt_the_others(engine, lake):

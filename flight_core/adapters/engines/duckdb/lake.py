@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +26,7 @@ from flight_core.infrastructure.duckdb_pool import DATASETS, VERSIONS
 
 logger = logging.getLogger(__name__)
 
-_PASSING_KEPT = 256
+_EXACT_KEPT = 1_000
 
 Select = Callable[[TableFiles], str]  # SQL that reads some or all rows of a version
 
@@ -67,7 +66,7 @@ class LakeViews:
         self._home = f"{home}/"
         self._lock = threading.Lock()
         self._versions: dict[str, VersionRef] = {}
-        self._passing: deque[str] = deque()
+        self._exact: dict[str, None] = {}  # in the order of their last use
         self._named = set(named)
         self._live = LiveViews(-1, {})
 
@@ -144,18 +143,18 @@ class LakeViews:
             name, select = f"{name}@placed", scan_placed
         elif isinstance(ref, AddedRows):
             name = f"{name}@{ref.since}"
-        if window is not None or placed or isinstance(ref, AddedRows):
-            self._make_room(name)
+        self._make_room(name)
         self._show(name, ref, select)
         return name
 
     def _make_room(self, name: str) -> None:
-        """Views of added rows, of windows and of places are hardly used again: only the latest are kept."""
+        """Each commit and each window makes further exact views: only those used last are kept."""
         with self._lock:
-            if name not in self._passing:
-                self._passing.append(name)
-            if len(self._passing) > _PASSING_KEPT:
-                oldest = self._passing.popleft()
+            self._exact.pop(name, None)
+            self._exact[name] = None
+            if len(self._exact) > _EXACT_KEPT + 99:
+                oldest = next(iter(self._exact))
+                del self._exact[oldest]
                 self._drop(oldest)
                 self._versions.pop(oldest, None)
 
