@@ -293,6 +293,7 @@ def test_without_the_setting_nothing_is_traced_and_nothing_for_it_is_loaded():
 
 
 @pytest.mark.parametrize("url", ["collector:4318", "ftp://collector", "http://"])
-def test_an_endpoint_that_is_no_url_is_refused(url):
+def test_an_endpoint_that_is_no_url_is_refused(monkeypatch, url):
+    monkeypatch.setenv("SKEIN_OTLP_ENDPOINT", url)
     with pytest.raises(InvalidOption, match="SKEIN_OTLP_ENDPOINT"):
-        load_settings(otlp_endpoint=url)
+        load_settings()

@@ -47,7 +47,7 @@ def test_a_port_that_is_taken_is_named(stack):
     options = FlightOptions(ticket_key=b"key", port=stack.server.port)
     with pytest.raises(InvalidOption, match=rf"cannot listen on 127.0.0.1:{stack.server.port}"):
         SkeinFlightServer(stack.use_cases, options, FlightSql(stack.sql_use_cases, options))
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of earlier calls may end meanwhile
 
 
 def test_an_idle_server_stops_at_once(stack, stop):
