@@ -152,7 +152,7 @@ class LakeViews:
         with self._lock:
             self._exact.pop(name, None)
             self._exact[name] = None
-            if len(self._exact) > _EXACT_KEPT + 99:
+            if len(self._exact) > _EXACT_KEPT:
                 oldest = next(iter(self._exact))
                 del self._exact[oldest]
                 self._drop(oldest)
