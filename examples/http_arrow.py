@@ -2,17 +2,15 @@
 
     python examples/http_arrow.py [http://HOST:PORT]
 
-Without an address the server of the folder `skein-data` is meant.
+Without an address the server of this machine is meant.
 """
 
 import json
 import sys
-from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pyarrow as pa
 
-RUNTIME_FILE = Path("skein-data/skein.json")
 LONGEST = "SELECT origin, destination, distance FROM flights ORDER BY distance DESC, date LIMIT ?"
 
 
@@ -30,4 +28,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else json.loads(RUNTIME_FILE.read_text())["http"])
+    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8816")

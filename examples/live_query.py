@@ -2,30 +2,27 @@
 
     python examples/live_query.py "SELECT ..." [http://HOST:PORT] [--results N]
 
-Without an address the server of the folder `skein-data` is meant. Needs the packages `pyarrow` and
+Without an address the server of this machine is meant. Needs the packages `pyarrow` and
 `websockets`.
 """
 
 import argparse
 import json
 import struct
-from pathlib import Path
 
 import pyarrow as pa
 from websockets.sync.client import connect
 
-RUNTIME_FILE = Path("skein-data/skein.json")
 HEADER = struct.Struct("<II")  # the channel, and the number of the batch
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Follow the result of a query.")
     parser.add_argument("sql")
-    parser.add_argument("url", nargs="?", help="the server's HTTP address")
+    parser.add_argument("url", nargs="?", default="http://127.0.0.1:8816", help="the server's HTTP address")
     parser.add_argument("--results", type=int, help="end after so many")
     arguments = parser.parse_args()
-    url = arguments.url or json.loads(RUNTIME_FILE.read_text())["http"]
-    with connect(url.replace("http", "ws", 1) + "/api/v1/live", max_size=None) as socket:
+    with connect(arguments.url.replace("http", "ws", 1) + "/api/v1/live", max_size=None) as socket:
         socket.send(json.dumps({"subscribe": {"id": "example", "sql": arguments.sql}}))
         for message in socket:
             if isinstance(message, bytes):

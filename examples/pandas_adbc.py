@@ -2,17 +2,13 @@
 
     python examples/pandas_adbc.py [grpc://HOST:PORT]
 
-Without an address the server of the folder `skein-data` is meant.
+Without an address the server of this machine is meant.
 """
 
-import json
 import sys
-from pathlib import Path
 
 import adbc_driver_flightsql.dbapi as flight_sql
 import pandas as pd
-
-RUNTIME_FILE = Path("skein-data/skein.json")
 
 # avg() gives doubles. DECIMAL columns become Python objects in pandas: cast them to DOUBLE in SQL.
 BY_WEEK = """
@@ -28,4 +24,4 @@ def main(uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else json.loads(RUNTIME_FILE.read_text())["flight"])
+    main(sys.argv[1] if len(sys.argv) > 1 else "grpc://127.0.0.1:8815")

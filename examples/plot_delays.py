@@ -4,11 +4,10 @@
 #
 #     python examples/plot_delays.py [PICTURE.png] [grpc://HOST:PORT]
 #
-# Without a name the picture is `delays.png`; without an address the server of the folder
-# `skein-data` is meant. The marks `# %%` make this file a notebook in editors that know them.
+# Without a name the picture is `delays.png`; without an address the server of
+# this machine is meant. The marks `# %%` make this file a notebook in editors that know them.
 
 # %%
-import json
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pyarrow.flight as fl
 from matplotlib.figure import Figure
 
 picture = Path(sys.argv[1] if len(sys.argv) > 1 else "delays.png")
-uri = sys.argv[2] if len(sys.argv) > 2 else json.loads(Path("skein-data/skein.json").read_text())["flight"]
+uri = sys.argv[2] if len(sys.argv) > 2 else "grpc://127.0.0.1:8815"
 
 # %%
 sql = """

@@ -2,17 +2,13 @@
 
     python examples/polars_adbc.py [grpc://HOST:PORT]
 
-Without an address the server of the folder `skein-data` is meant.
+Without an address the server of this machine is meant.
 """
 
-import json
 import sys
-from pathlib import Path
 
 import adbc_driver_flightsql.dbapi as flight_sql
 import polars as pl
-
-RUNTIME_FILE = Path("skein-data/skein.json")
 
 BUSIEST = """
     SELECT origin, count(*) AS flights, avg(delay) AS delay
@@ -27,4 +23,4 @@ def main(uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else json.loads(RUNTIME_FILE.read_text())["flight"])
+    main(sys.argv[1] if len(sys.argv) > 1 else "grpc://127.0.0.1:8815")

@@ -2,33 +2,30 @@
 
     python examples/watch_events.py [http://HOST:PORT] [--dataset NAME] [--kind KIND] [--after ID] [--count N]
 
-Without an address the server of the folder `skein-data` is meant. Needs the package `websockets`.
+Without an address the server of this machine is meant. Needs the package `websockets`.
 """
 
 import argparse
 import itertools
 import json
-from pathlib import Path
 from urllib.parse import urlencode
 
 from websockets.sync.client import connect
 
-RUNTIME_FILE = Path("skein-data/skein.json")
 ABOUT_THE_STREAM = ("skein.hello", "skein.heartbeat", "skein.reset", "skein.error")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print events as they happen.")
-    parser.add_argument("url", nargs="?", help="the server's HTTP address")
+    parser.add_argument("url", nargs="?", default="http://127.0.0.1:8816", help="the server's HTTP address")
     parser.add_argument("--after", help="begin after this id: the last one that was seen")
     parser.add_argument("--dataset", action="append", help="only of these, such as 'sales_*'")
     parser.add_argument("--kind", action="append", help="only such as dataset.committed, or 'dataset.*'")
     parser.add_argument("--count", type=int, help="end after so many events")
     arguments = parser.parse_args()
-    url = arguments.url or json.loads(RUNTIME_FILE.read_text())["http"]
     wanted = {"after": arguments.after, "dataset": arguments.dataset, "kind": arguments.kind}
     query = urlencode({name: value for name, value in wanted.items() if value}, doseq=True)
-    with connect(f"{url.replace('http', 'ws', 1)}/api/v1/events?{query}") as socket:
+    with connect(f"{arguments.url.replace('http', 'ws', 1)}/api/v1/events?{query}") as socket:
         messages = (json.loads(text) for text in socket)
         events = (message for message in messages if message["type"] not in ABOUT_THE_STREAM)
         for event in itertools.islice(events, arguments.count):

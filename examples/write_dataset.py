@@ -2,18 +2,16 @@
 
     python examples/write_dataset.py [grpc://HOST:PORT]
 
-Without an address the server of the folder `skein-data` is meant. Leaves a dataset `readings` behind.
+Without an address the server of this machine is meant. Leaves a dataset `readings` behind.
 """
 
 import json
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.flight as fl
 
-RUNTIME_FILE = Path("skein-data/skein.json")
 NAME = "readings"
 
 
@@ -54,4 +52,4 @@ def main(uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else json.loads(RUNTIME_FILE.read_text())["flight"])
+    main(sys.argv[1] if len(sys.argv) > 1 else "grpc://127.0.0.1:8815")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import typer
 
+from flight_core.domain.errors import InvalidOption
 from schemas.users import UserRequest
 from skein.cli.access import Desk
 from skein.cli.terminal.tables import show_items
@@ -12,9 +13,18 @@ from skein.cli.terminal.wording import as_json, when
 
 
 def read_password(*, from_stdin: bool) -> str:
-    """Asked for twice, or the first line of standard input; never an argument, which others could see."""
+    """Asked for twice, or the first line of standard input; never an argument, which others could see.
+
+    Raises:
+        InvalidOption: there is nobody to ask.
+    """
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise InvalidOption(
+            "there is no terminal to ask for the password; send it to standard input, with --password-stdin",
+            option="password",
+        )
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
 
 

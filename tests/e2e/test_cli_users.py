@@ -12,6 +12,9 @@ def test_a_public_server_begins_with_a_user_who_was_added_offline(tmp_path):
     flags = ("--scope", "read", "--scope", "admin", "--password-stdin", "--offline", "--data", data)
     added = skein("user", "add", "ann", *flags, stdin="correct horse\n")
     assert (added.returncode, added.stdout) == (0, "added ann\n"), added.stderr
+    unasked = skein("user", "add", "bob", *flags[:4], *flags[5:], stdin="correct horse\n")
+    assert "[invalid_option]" in unasked.stderr
+    assert "--password-stdin" in unasked.stderr
     roots = ("root", "--scope", "admin", "--scope", "read", "--offline", "--data", data)
     made = skein("token", "create", *roots)
     with skein_process(data, "--host", "0.0.0.0") as server:

@@ -27,22 +27,16 @@ def flights():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, flights):
-    with skein_stack(tmp_path_factory.mktemp("examples") / "skein-data") as stack:
+    with skein_stack(tmp_path_factory.mktemp("examples") / "data") as stack:
         stack.write("flights", flights)
         yield stack
 
 
-@pytest.fixture
-def run(server):
-    def run(*command: str) -> str:
-        """What a command prints, run where the folder `skein-data` is."""
-        ended = subprocess.run(
-            command, cwd=server.data.parent, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    return run
+def run(*command: str) -> str:
+    """What a command prints."""
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def python(script: str, *arguments: str) -> list[str]:
@@ -56,36 +50,27 @@ def ask(flights: pa.Table, sql: str) -> list[tuple]:
         return connection.execute(sql).fetchall()
 
 
-def test_pyarrow_flight(run, flights):
-    by_runtime_file = run(*python("pyarrow_flight.py"))
-    assert by_runtime_file.startswith(
-        "flights: 200,000 rows, columns date, delay, distance, origin, destination"
-    )
+def test_pyarrow_flight(server, flights):
+    printed = run(*python("pyarrow_flight.py", server.flight_uri))
+    assert printed.startswith("flights: 200,000 rows, columns date, delay, distance, origin, destination")
     worst = "SELECT origin, avg(delay) AS delay FROM flights GROUP BY origin ORDER BY delay DESC LIMIT 3"
     for origin, delay in ask(flights, worst):
-        assert f"{origin}: {delay:.1f} minutes late on average" in by_runtime_file
+        assert f"{origin}: {delay:.1f} minutes late on average" in printed
     ((seattle,),) = ask(flights, "SELECT count(*) FROM flights WHERE origin = 'SEA'")
-    assert f"{seattle:,} flights from SEA" in by_runtime_file
-    assert "version 0 of flights has 200,000 rows" in by_runtime_file
+    assert f"{seattle:,} flights from SEA" in printed
+    assert "version 0 of flights has 200,000 rows" in printed
 
 
-@pytest.mark.parametrize(
-    "script", ["pyarrow_flight.py", "polars_adbc.py", "pandas_adbc.py", "write_dataset.py"]
-)
-def test_an_address_can_be_given(run, server, script):
-    assert run(*python(script, server.flight_uri))
-
-
-def test_live_query(run, flights):
+def test_live_query(server, flights):
     sql = "SELECT origin, max(delay) AS delay FROM flights GROUP BY origin ORDER BY delay DESC LIMIT 1"
-    head, row = run(*python("live_query.py", sql, "--results", "1")).splitlines()
+    head, row = run(*python("live_query.py", sql, server.http_url, "--results", "1")).splitlines()
     assert head == "all rows: {'flights': 0}"
     ((origin, delay),) = ask(flights, sql)
     assert ast.literal_eval(row) == {"origin": origin, "delay": delay}
 
 
-def test_polars_adbc(run, flights):
-    printed = run(*python("polars_adbc.py"))
+def test_polars_adbc(server, flights):
+    printed = run(*python("polars_adbc.py", server.flight_uri))
     busiest = """
         SELECT origin, count(*) AS n, avg(delay) FROM flights WHERE distance >= 1000
         GROUP BY origin ORDER BY n DESC LIMIT 10
@@ -94,8 +79,8 @@ def test_polars_adbc(run, flights):
     assert rows == [(origin, str(n), str(round(delay, 1))) for origin, n, delay in ask(flights, busiest)]
 
 
-def test_pandas_adbc(run, flights):
-    printed = run(*python("pandas_adbc.py"))
+def test_pandas_adbc(server, flights):
+    printed = run(*python("pandas_adbc.py", server.flight_uri))
     weeks = """
         SELECT date_trunc('week', date) AS week, count(*), avg(delay) FROM flights
         GROUP BY week ORDER BY week LIMIT 5
@@ -106,15 +91,14 @@ def test_pandas_adbc(run, flights):
     ]
 
 
-def test_http_arrow(run, server):
-    printed = run(*python("http_arrow.py"))
+def test_http_arrow(server):
+    printed = run(*python("http_arrow.py", server.http_url))
     assert printed.splitlines()[0] == "read from flights@v0"
     assert printed.count("'origin': 'EWR', 'destination': 'HNL', 'distance': 4962") == 3
-    assert run(*python("http_arrow.py", server.http_url)) == printed
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl(run, server, flights):
+def test_curl(server, flights):
     csv, rest = run("sh", str(EXAMPLES / "curl.sh"), server.http_url).split("{", 1)
     busiest = ask(
         flights, "SELECT origin, count(*) AS n FROM flights GROUP BY origin ORDER BY n DESC LIMIT 3"
@@ -126,8 +110,8 @@ def test_curl(run, server, flights):
     assert [json.loads(line).keys() for line in (first, second)] == [{"date", "delay"}] * 2
 
 
-def test_watch_events_shows_what_was_and_what_comes(run, server):
-    past = run(*python("watch_events.py", "--after", "0", "--count", "1"))
+def test_watch_events_shows_what_was_and_what_comes(server):
+    past = run(*python("watch_events.py", server.http_url, "--after", "0", "--count", "1"))
     assert past.startswith("1 skein.dataset.committed flights ")
     newest = str(server.skein.events.bounds()[1])
     command = python("watch_events.py", server.http_url, "--after", newest, "--count", "1")
@@ -138,9 +122,9 @@ def test_watch_events_shows_what_was_and_what_comes(run, server):
     assert "'rows': 3" in printed
 
 
-def test_write_dataset(run, server):
+def test_write_dataset(server):
     server.write("readings", pa.table({"something": ["else"]}), WriteMode.REPLACE)
-    printed = run(*python("write_dataset.py")).splitlines()
+    printed = run(*python("write_dataset.py", server.flight_uri)).splitlines()
     first, second = (int(re.match(r"version (\d+): ", line).group(1)) for line in printed[:2])
     assert second == first + 1
     assert printed[0].endswith(": 60 rows")
@@ -148,11 +132,14 @@ def test_write_dataset(run, server):
     assert printed[2] == f'now 120 rows, in "readings@v{first}" 60'
 
 
-def test_plot_delays(run, tmp_path):
+def test_plot_delays(server, tmp_path):
     from matplotlib.image import imread  # takes a second, which every process of tests would pay for
 
     picture = tmp_path / "delays.png"
-    assert run(*python("plot_delays.py", str(picture))) == f"{picture} shows 200,000 flights\n"
+    assert (
+        run(*python("plot_delays.py", str(picture), server.flight_uri))
+        == f"{picture} shows 200,000 flights\n"
+    )
     pixels = imread(picture)
     assert pixels.shape[:2] == (600, 960)
     assert pixels.std() > 0.05  # not an empty page

@@ -97,7 +97,11 @@ def test_a_login_of_flight_ends_with_the_password(stack):
         assert client.post("/api/v1/users", json=user, headers=ADMIN).status_code == 201
         login = fl.FlightCallOptions(headers=[flight.authenticate_basic_token("bob", PASSWORD)])
         assert list(flight.list_flights(options=login))
-        change = {"password": "battery staple", "current": PASSWORD}
+        change = {"password": "battery staple"}
+        alone = client.put("/api/v1/users/bob/password", json=change, headers=basic("bob", PASSWORD))
+        assert alone.status_code == 403
+        assert "as 'current'" in alone.json()["detail"]
+        change["current"] = PASSWORD
         changed = client.put("/api/v1/users/bob/password", json=change, headers=basic("bob", PASSWORD))
         assert changed.status_code == 204, changed.text
         with pytest.raises(fl.FlightUnauthenticatedError, match="log in again"):

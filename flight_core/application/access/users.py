@@ -116,10 +116,13 @@ class ChangePassword:
     clock: Clock
 
     def __call__(self, name: str, *, password: str, actor: Actor, current: str | None = None) -> None:
-        if actor.name != name or current is None:
-            require_administrator(actor)
-        else:
+        own = actor.name == name
+        if own and current is not None:
             self._require_current(name, current)
+        elif own and not actor.may(Scope.ADMIN):
+            raise PermissionDenied("your own password is changed with the one that you have as 'current'")
+        else:
+            require_administrator(actor)
         self.users.set_password(name, _hashed(self.hasher, password), self.clock())
         logger.info("password changed", extra={"user": name, "actor": actor.name})
 
