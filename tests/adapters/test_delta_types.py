@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from flight_core.adapters.storage.casts import cast
 from flight_core.adapters.storage.delta import DeltaTableStore
 from flight_core.adapters.storage.types import stored_type
+from flight_core.domain.arrow import ipc_stream
 from flight_core.domain.dataset import WriteMode, WriteRule
 from flight_core.domain.errors import LossyType, SchemaMismatch, UnsupportedType
 
@@ -377,7 +378,8 @@ def test_whatever_is_stored_casts_back_to_what_came_in(original):
         assert version.row_count == original.num_rows
         files = list(store.files(version.ref).uris)
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("original", original)
+        # DuckDB refuses slices of structs, which do not begin with their columns.
+        connection.register("original", pa.ipc.open_stream(ipc_stream(original)).read_all())
         connection.execute(f"CREATE VIEW stored AS SELECT * FROM read_parquet({files!r})")
         for name, type in connection.execute(
             "SELECT column_name, column_type FROM (DESCRIBE original)"
