@@ -8,6 +8,8 @@ import pyarrow.types as pat
 
 pc: Any = pyarrow.compute  # the stubs do not know the result types of compute functions
 
+MAX_PRECISION = 38  # digits of a decimal that engines, tables and files all can hold
+
 
 def is_number(type: pa.DataType) -> bool:
     return pat.is_integer(type) or pat.is_floating(type) or pat.is_decimal(type)

@@ -1,5 +1,5 @@
-"""A server for each module, and clients of Flight SQL. Modules that need other settings, or rows, have a
-`stack` of their own; those about other doors, a `client`."""
+"""A server for each module, and its clients. Modules that need other settings, or rows, have a
+`stack` of their own; some, a `client` of another door."""
 
 import pytest
 
@@ -16,6 +16,12 @@ def stack(tmp_path_factory):
 def client(stack):
     """Of Flight SQL."""
     with stack.raw() as made:
+        yield made
+
+
+@pytest.fixture
+def http(stack):
+    with stack.http() as made:
         yield made
 
 

@@ -16,16 +16,10 @@ from tests.stack import Stack
 Door = Callable[[str], int | None]
 
 
-@pytest.fixture
-def client(stack):
-    with stack.http(timeout=60) as client:
-        yield client
-
-
 @pytest.fixture(params=["http", "flight", "flight_sql"])
-def change(request, stack: Stack, client, cursor):
+def change(request, stack: Stack, http, cursor):
     if request.param == "http":
-        yield lambda sql: client.post("/api/v1/queries", json={"sql": sql}).json().get("affected_rows")
+        yield lambda sql: http.post("/api/v1/queries", json={"sql": sql}).json().get("affected_rows")
     elif request.param == "flight":
         with stack.flight() as flight:
             yield lambda sql: _affected(flight.get_flight_info(fl.FlightDescriptor.for_command(sql)))
@@ -37,16 +31,16 @@ def _affected(info: fl.FlightInfo) -> int | None:
     return json.loads(info.app_metadata).get("affected_rows")
 
 
-def rows(client, sql: str) -> list[tuple]:
-    return [tuple(row.values()) for row in client.post("/api/v1/queries", json={"sql": sql}).json()["rows"]]
+def rows(http, sql: str) -> list[tuple]:
+    return [tuple(row.values()) for row in http.post("/api/v1/queries", json={"sql": sql}).json()["rows"]]
 
 
-def test_a_dataset_is_made_filled_emptied_and_dropped(change: Door, client):
+def test_a_dataset_is_made_filled_emptied_and_dropped(change: Door, http):
     change("CREATE OR REPLACE TABLE datasets.birds AS SELECT 1 AS id, 'owl' AS name")
     assert change("INSERT INTO birds VALUES (2, 'tit'), (3, 'jay')") == 2
     assert change("INSERT INTO datasets.birds BY NAME SELECT 'emu' AS name, id + 3 AS id FROM birds") == 3
     assert change("UPDATE birds AS b SET id = b.id + 1, name = upper(name) WHERE b.id > 4") == 2
-    assert rows(client, "FROM birds WHERE id > 4 ORDER BY id") == [(6, "EMU"), (7, "EMU")]
+    assert rows(http, "FROM birds WHERE id > 4 ORDER BY id") == [(6, "EMU"), (7, "EMU")]
     assert change("UPDATE birds SET name = 'none' WHERE id < 0") == 0
     assert change("DELETE FROM birds WHERE id > 4") == 2
     merge = "MERGE INTO birds USING range(1, 6) r(id) USING (id) WHEN MATCHED AND id = 4 THEN DO NOTHING"
@@ -59,32 +53,32 @@ def test_a_dataset_is_made_filled_emptied_and_dropped(change: Door, client):
         == 4
     )
     assert change("MERGE INTO birds b USING range(5, 6) r(id) ON r.id = b.id WHEN MATCHED THEN DELETE") == 1
-    assert rows(client, "FROM birds ORDER BY id") == [(1, "owl"), (2, "tit"), (3, "jay"), (4, "emu")]
+    assert rows(http, "FROM birds ORDER BY id") == [(1, "owl"), (2, "tit"), (3, "jay"), (4, "emu")]
     change("CREATE TABLE IF NOT EXISTS datasets.birds AS SELECT 0 AS other")
     change("CREATE OR REPLACE TABLE datasets.birds (id BIGINT, seen TIMESTAMPTZ)")
-    assert rows(client, "FROM birds") == []
+    assert rows(http, "FROM birds") == []
     change("DROP TABLE birds")
     change("DROP TABLE IF EXISTS datasets.birds")
-    assert client.get("/api/v1/datasets/birds").status_code == 404
+    assert http.get("/api/v1/datasets/birds").status_code == 404
 
 
-def test_the_history_tells_what_a_statement_read_and_the_door_it_came_through(client):
+def test_the_history_tells_what_a_statement_read_and_the_door_it_came_through(http):
     for sql in ("CREATE TABLE datasets.eggs AS SELECT 1 AS n", "CREATE TABLE datasets.nest AS FROM eggs"):
-        reply = client.post("/api/v1/queries", json={"sql": sql})
+        reply = http.post("/api/v1/queries", json={"sql": sql})
         assert reply.status_code == 200
     assert reply.headers["skein-datasets"] == "eggs@v0"
     told = "SELECT parent_dataset, parent_version FROM skein.lineage WHERE dataset = 'nest'"
-    assert rows(client, told) == [("eggs", 0)]
-    assert rows(client, "SELECT source FROM skein.versions WHERE dataset = 'nest'") == [("http",)]
+    assert rows(http, told) == [("eggs", 0)]
+    assert rows(http, "SELECT source FROM skein.versions WHERE dataset = 'nest'") == [("http",)]
 
 
-def test_parameters_and_a_key_that_makes_a_repeated_insert_harmless(client):
-    client.post("/api/v1/queries", json={"sql": "CREATE TABLE datasets.once (n INTEGER, day DATE)"})
+def test_parameters_and_a_key_that_makes_a_repeated_insert_harmless(http):
+    http.post("/api/v1/queries", json={"sql": "CREATE TABLE datasets.once (n INTEGER, day DATE)"})
     asked = {"sql": "INSERT INTO once VALUES ($n, $day)", "params": {"n": 7, "day": "2026-01-31"}}
     for _ in range(2):
-        reply = client.post("/api/v1/queries", json=asked, headers={"Idempotency-Key": "seven"})
+        reply = http.post("/api/v1/queries", json=asked, headers={"Idempotency-Key": "seven"})
         assert reply.json()["affected_rows"] == 1
-    assert rows(client, "FROM once") == [(7, "2026-01-31")]
+    assert rows(http, "FROM once") == [(7, "2026-01-31")]
 
 
 @pytest.mark.parametrize(
@@ -98,15 +92,15 @@ def test_parameters_and_a_key_that_makes_a_repeated_insert_harmless(client):
         ("PREPARE p AS UPDATE kept SET i = 2", "statement of its own"),
     ],
 )
-def test_what_a_dataset_does_not_know_is_refused_with_a_way_out(stack, client, cursor, sql, way_out):
+def test_what_a_dataset_does_not_know_is_refused_with_a_way_out(stack, http, cursor, sql, way_out):
     stack.write("kept", pa.table({"i": [1]}))
-    version = client.get("/api/v1/datasets/kept").json()["version"]
-    reply = client.post("/api/v1/queries", json={"sql": sql})
+    version = http.get("/api/v1/datasets/kept").json()["version"]
+    reply = http.post("/api/v1/queries", json={"sql": sql})
     assert (reply.status_code, reply.json()["code"]) == (403, "statement_not_allowed")
     assert way_out in reply.json()["detail"]
     with pytest.raises(adbc_driver_flightsql.dbapi.Error, match=way_out):
         cursor.execute(sql)
-    assert client.get("/api/v1/datasets/kept").json()["version"] == version
+    assert http.get("/api/v1/datasets/kept").json()["version"] == version
 
 
 def test_columns_are_named_as_sql_quotes_them(cursor):
@@ -128,15 +122,15 @@ def test_a_delete_leaves_nothing_in_its_session(stack, cursor, where):
     assert cursor.rowcount == 2
 
 
-def test_several_statements_of_one_text_run_one_after_the_other(change: Door, client):
+def test_several_statements_of_one_text_run_one_after_the_other(change: Door, http):
     change("CREATE OR REPLACE TABLE datasets.steps AS SELECT 1 AS i; CREATE OR REPLACE TABLE own (i INT)")
     last = "INSERT INTO own FROM steps; UPDATE steps SET i = i + 10; DELETE FROM steps WHERE i = 11"
     assert change(f"INSERT INTO steps VALUES (2), (3); {last}") == 1
-    assert rows(client, "FROM steps ORDER BY i") == [(12,), (13,)]
-    assert rows(client, "FROM own ORDER BY i") == [(1,), (2,), (3,)]
+    assert rows(http, "FROM steps ORDER BY i") == [(12,), (13,)]
+    assert rows(http, "FROM own ORDER BY i") == [(1,), (2,), (3,)]
     change("BEGIN; INSERT INTO steps VALUES (4); ROLLBACK")
     change("BEGIN; INSERT INTO steps VALUES (5); INSERT INTO own VALUES (5); COMMIT")
-    assert rows(client, "SELECT i FROM steps JOIN own USING (i)") == [(5,)]
+    assert rows(http, "SELECT i FROM steps JOIN own USING (i)") == [(5,)]
 
 
 @pytest.mark.parametrize(
@@ -151,19 +145,19 @@ def test_several_statements_of_one_text_run_one_after_the_other(change: Door, cl
         ("CREATE TABLE datasets.new AS SELECT nope", "(line 1, column 37)"),
     ],
 )
-def test_rows_that_do_not_fit_the_columns_are_refused(client, sql, told):
-    client.post("/api/v1/queries", json={"sql": "CREATE OR REPLACE TABLE datasets.two (a INT, b INT)"})
-    reply = client.post("/api/v1/queries", json={"sql": sql}).json()
+def test_rows_that_do_not_fit_the_columns_are_refused(http, sql, told):
+    http.post("/api/v1/queries", json={"sql": "CREATE OR REPLACE TABLE datasets.two (a INT, b INT)"})
+    reply = http.post("/api/v1/queries", json={"sql": sql}).json()
     assert (reply.get("code"), told in reply.get("detail", "")) == ("invalid_sql", True), reply
-    assert rows(client, "FROM two") == []
+    assert rows(http, "FROM two") == []
 
 
-def test_comments_may_stand_anywhere(change: Door, client):
+def test_comments_may_stand_anywhere(change: Door, http):
     change("/* one */ CREATE OR REPLACE TABLE datasets.noted AS SELECT 1 AS i -- two")
     assert change("WITH w AS (SELECT 2 AS i) -- three\nINSERT INTO noted FROM w -- four") == 1
     assert change("UPDATE noted -- five\nSET i = i + 1 -- six\nWHERE true -- seven") == 2
     assert change("DELETE /* eight */ FROM noted WHERE i = 2 -- nine") == 1
-    assert rows(client, "FROM noted") == [(3,)]
+    assert rows(http, "FROM noted") == [(3,)]
 
 
 @pytest.mark.parametrize(
@@ -176,20 +170,20 @@ def test_comments_may_stand_anywhere(change: Door, client):
         "DROP TABLE plain",
     ],
 )
-def test_what_changes_a_table_can_be_explained_without_doing_it(client, cursor, sql):
+def test_what_changes_a_table_can_be_explained_without_doing_it(http, cursor, sql):
     cursor.execute("CREATE OR REPLACE TABLE plain AS SELECT 1 AS i")
-    ((kind, plan),) = rows(client, f"EXPLAIN {sql}")
+    ((kind, plan),) = rows(http, f"EXPLAIN {sql}")
     assert (kind, "───" in plan) == ("physical_plan", True)
     cursor.execute(f"EXPLAIN {sql}")
     assert cursor.fetchall() == [(kind, plan)]
-    assert rows(client, "FROM plain") == [(1,)]
+    assert rows(http, "FROM plain") == [(1,)]
 
 
 @pytest.mark.parametrize("change", ["UPDATE {} SET i = 2", "DELETE FROM {}", "INSERT INTO {} VALUES (2)"])
-def test_views_and_datasets_within_other_statements_are_no_tables_to_change(stack, client, change):
+def test_views_and_datasets_within_other_statements_are_no_tables_to_change(stack, http, change):
     stack.write("stays", pa.table({"i": [1]}))
-    client.post("/api/v1/queries", json={"sql": "CREATE OR REPLACE VIEW looks AS FROM stays"})
+    http.post("/api/v1/queries", json={"sql": "CREATE OR REPLACE VIEW looks AS FROM stays"})
     for sql in (change.format("looks"), f"WITH w AS ({change.format('stays')} RETURNING *) FROM w"):
-        reply = client.post("/api/v1/queries", json={"sql": sql}).json()
+        reply = http.post("/api/v1/queries", json={"sql": sql}).json()
         assert (reply["code"], "a statement of its own" in reply["detail"]) == ("invalid_sql", True), reply
-    client.post("/api/v1/queries", json={"sql": "DROP VIEW looks"})
+    http.post("/api/v1/queries", json={"sql": "DROP VIEW looks"})

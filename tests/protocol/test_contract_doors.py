@@ -27,12 +27,6 @@ BROKEN = {("ge", "price", 1), ("not_null", "id", 1), ("unique", "id", 1)}
 
 
 @pytest.fixture
-def http(stack):
-    with stack.http(timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
 def sql(stack):
     with stack.cursor() as cursor:
         yield cursor

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from flight_core.domain.access import LOCAL
 from flight_core.domain.errors import FlightCoreError
 from flight_core.domain.query import Statement
-from tests.stack import skein_stack
 
 
 def hatched(first: int, end: int) -> str:
@@ -22,18 +21,6 @@ def hatched(first: int, end: int) -> str:
                i::DECIMAL(6, 2) AS "when then"
         FROM range({first}, {end}) r(i)
     """
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory):
-    with skein_stack(tmp_path_factory.mktemp("data")) as stack:
-        yield stack
-
-
-@pytest.fixture
-def client(stack):
-    with stack.http(timeout=60) as client:
-        yield client
 
 
 @pytest.fixture
@@ -50,8 +37,8 @@ def found(cursor, sql: str) -> list[tuple]:
     return cursor.fetchall()
 
 
-def newest(client, name: str) -> dict:
-    return client.get(f"/api/v1/datasets/{name}/versions").json()["items"][0]
+def newest(http, name: str) -> dict:
+    return http.get(f"/api/v1/datasets/{name}/versions").json()["items"][0]
 
 
 NEW = f"(SELECT * REPLACE (name || '!' AS name, weight + 100 AS weight) FROM ({hatched(10, 14)}))"
@@ -99,16 +86,16 @@ NEW = f"(SELECT * REPLACE (name || '!' AS name, weight + 100 AS weight) FROM ({h
     ],
 )
 @pytest.mark.usefixtures("birds")
-def test_rows_are_what_duckdb_makes_of_them_in_a_table(client, cursor, sql):
+def test_rows_are_what_duckdb_makes_of_them_in_a_table(http, cursor, sql):
     with duckdb.connect() as own:
         own.execute(f"CREATE TABLE birds AS {hatched(0, 12)}")
         plain = re.sub(r"(?i)(lake\.)?datasets\.", "", sql)
         ((count,),) = own.execute(plain).fetchall()
         expected = own.execute("FROM birds ORDER BY ALL").fetchall()
-    reply = client.post("/api/v1/queries", json={"sql": sql})
+    reply = http.post("/api/v1/queries", json={"sql": sql})
     assert reply.json().get("affected_rows") == count, reply.text
     assert found(cursor, "FROM birds ORDER BY ALL") == expected
-    version = newest(client, "birds")
+    version = newest(http, "birds")
     if count:
         assert (version["operation"], version["rows"]) == ("merge", len(expected))
     else:
@@ -196,7 +183,7 @@ def test_any_merge_is_what_duckdb_makes_of_it(stack):
 
 
 @pytest.mark.usefixtures("birds")
-def test_merged_rows_are_held_against_the_contract(client, cursor):
+def test_merged_rows_are_held_against_the_contract(http, cursor):
     contract = {
         "columns": [
             {"name": "id", "type": "int32", "nullable": False},
@@ -204,7 +191,7 @@ def test_merged_rows_are_held_against_the_contract(client, cursor):
         ],
         "unique": [{"columns": ["id"]}],
     }
-    assert client.put("/api/v1/datasets/birds/contract", json=contract).status_code == 200
+    assert http.put("/api/v1/datasets/birds/contract", json=contract).status_code == 200
     merge = "MERGE INTO birds USING (VALUES (3, 'x'), (30, 'y')) v(id, name) USING (id) WHEN MATCHED THEN {} "
     cursor.execute(merge.format("UPDATE SET name = v.name") + "WHEN NOT MATCHED THEN INSERT (id) VALUES (id)")
     merged = "SELECT id, name FROM birds WHERE id IN (3, 4, 30) ORDER BY id"
@@ -219,12 +206,12 @@ def test_merged_rows_are_held_against_the_contract(client, cursor):
     ):
         with pytest.raises(adbc.Error, match=rf"contract_violated.*{told}"):
             cursor.execute(merge.format(clause))
-    assert newest(client, "birds")["version"] == 4
-    assert client.get("/api/v1/datasets/birds_rejects").status_code == 404
-    assert client.delete("/api/v1/datasets/birds/contract").status_code == 204
+    assert newest(http, "birds")["version"] == 4
+    assert http.get("/api/v1/datasets/birds_rejects").status_code == 404
+    assert http.delete("/api/v1/datasets/birds/contract").status_code == 204
 
 
-def test_of_merges_that_meet_none_adds_what_another_has_added(stack, client):
+def test_of_merges_that_meet_none_adds_what_another_has_added(stack, http):
     with stack.cursor() as cursor:
         cursor.execute("CREATE OR REPLACE TABLE datasets.counted (id BIGINT, n BIGINT)")
     asked = {
@@ -241,27 +228,27 @@ def test_of_merges_that_meet_none_adds_what_another_has_added(stack, client):
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(merge, range(3)))
-    rows = client.post("/api/v1/queries", json={"sql": "FROM counted ORDER BY id"}).json()["rows"]
+    rows = http.post("/api/v1/queries", json={"sql": "FROM counted ORDER BY id"}).json()["rows"]
     assert rows == [{"id": id, "n": 9} for id in range(4)]
 
 
 @pytest.mark.usefixtures("birds")
-def test_a_transaction_publishes_its_merge_at_the_end_unless_others_committed(stack, client):
+def test_a_transaction_publishes_its_merge_at_the_end_unless_others_committed(stack, http):
     merge = (
         "MERGE INTO birds USING range(10, 14) r(id) USING (id) WHEN NOT MATCHED THEN INSERT (id) VALUES (id)"
     )
     with adbc.connect(stack.flight_uri) as connection, connection.cursor() as cursor:
         cursor.execute(merge)
-        assert newest(client, "birds")["version"] == 2
+        assert newest(http, "birds")["version"] == 2
         with pytest.raises(adbc.Error, match=r"has changed .* already"):
             cursor.execute(merge)
         connection.commit()
-        assert newest(client, "birds")["rows"] == 14
+        assert newest(http, "birds")["rows"] == 14
         cursor.execute(merge.replace("14", "15"))
-        client.post("/api/v1/queries", json={"sql": "INSERT INTO birds (id) VALUES (14)"})
+        http.post("/api/v1/queries", json={"sql": "INSERT INTO birds (id) VALUES (14)"})
         with pytest.raises(adbc.Error, match="commit_conflict"):
             connection.commit()
-    assert newest(client, "birds")["rows"] == 15
+    assert newest(http, "birds")["rows"] == 15
 
 
 @pytest.mark.usefixtures("birds")
@@ -273,7 +260,7 @@ def test_a_long_list_of_rows_is_merged(cursor):
 
 
 @pytest.mark.usefixtures("birds")
-def test_parameters_keep_their_places(stack, client, cursor):
+def test_parameters_keep_their_places(stack, http, cursor):
     sql = (
         "MERGE INTO birds USING (SELECT ?::INTEGER AS id, ?::VARCHAR AS name) s ON birds.id = s.id"
         " AND s.id < ? WHEN NOT MATCHED THEN INSERT (id, name) VALUES (id, ?)"
@@ -281,12 +268,12 @@ def test_parameters_keep_their_places(stack, client, cursor):
         " WHEN MATCHED AND s.name = ? THEN UPDATE SET day = ?, seen = ?"
     )
     given = (3, "three", 100, "new", 4, "four", "three", "2026-05-01", [7])
-    assert client.post("/api/v1/queries", json={"sql": sql, "params": given}).json()["affected_rows"] == 2
+    assert http.post("/api/v1/queries", json={"sql": sql, "params": given}).json()["affected_rows"] == 2
     wanted = "SELECT id, name, day::VARCHAR, seen FROM birds WHERE id IN (3, 4) ORDER BY id"
     assert found(cursor, wanted) == [(3, "bird 3", "2026-05-01", [7]), (4, "four", "2026-01-05", [4, 5])]
     named = sql.replace("?", "${}").format(*"abcdefghi")
     asked = {"sql": named, "params": dict(zip("abcdefghi", (50, *given[1:]), strict=True))}
-    assert client.post("/api/v1/queries", json=asked).json()["affected_rows"] == 2
+    assert http.post("/api/v1/queries", json=asked).json()["affected_rows"] == 2
     assert found(cursor, "SELECT name FROM birds WHERE id = 50") == [("new",)]
     cursor.execute(sql.replace(", seen = ?", ""), (50, "three", 100, "new", -1, "none", "three", None))
     assert cursor.rowcount in (1, -1)
@@ -327,7 +314,7 @@ def test_parameters_keep_their_places(stack, client, cursor):
     ],
 )
 @pytest.mark.usefixtures("birds")
-def test_what_is_wrong_is_told_and_changes_nothing(client, clauses, code, told):
-    reply = client.post("/api/v1/queries", json={"sql": f"MERGE INTO birds USING range(20) {clauses}"}).json()
+def test_what_is_wrong_is_told_and_changes_nothing(http, clauses, code, told):
+    reply = http.post("/api/v1/queries", json={"sql": f"MERGE INTO birds USING range(20) {clauses}"}).json()
     assert (reply["code"], told in reply["detail"]) == (code, True), reply
-    assert newest(client, "birds")["version"] == 2
+    assert newest(http, "birds")["version"] == 2

@@ -14,12 +14,6 @@ BIRDS = """
 
 
 @pytest.fixture
-def client(stack):
-    with stack.http(timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
 def birds(cursor, request):
     """A dataset of twelve birds in three files, under a name of its own."""
     name = f"b{abs(hash(request.node.name))}"
@@ -34,8 +28,8 @@ def found(cursor, sql: str) -> list[tuple]:
     return cursor.fetchall()
 
 
-def newest(client, name: str) -> dict:
-    return client.get(f"/api/v1/datasets/{name}/versions").json()["items"][0]
+def newest(http, name: str) -> dict:
+    return http.get(f"/api/v1/datasets/{name}/versions").json()["items"][0]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +50,7 @@ def newest(client, name: str) -> dict:
         "UPDATE {} SET name = upper(name) WHERE NULL",
     ],
 )
-def test_rows_are_what_duckdb_makes_of_them_in_a_table(client, cursor, birds, sql):
+def test_rows_are_what_duckdb_makes_of_them_in_a_table(http, cursor, birds, sql):
     with duckdb.connect() as own:
         own.execute(f"CREATE TABLE {birds} AS {BIRDS.format(0, 12)}")
         own.execute("CREATE SCHEMA datasets; ATTACH ':memory:' AS lake; CREATE SCHEMA lake.datasets")
@@ -66,26 +60,26 @@ def test_rows_are_what_duckdb_makes_of_them_in_a_table(client, cursor, birds, sq
     cursor.execute(sql.format(birds, birds))
     assert cursor.rowcount in (count, -1)
     assert found(cursor, f"FROM {birds} ORDER BY ALL") == expected
-    version = newest(client, birds)
+    version = newest(http, birds)
     if count:
         assert (version["operation"], version["added_rows"], version["rows"]) == ("update", count, 12)
     else:
         assert version["version"] == 2
 
 
-def test_only_files_that_hold_changed_rows_are_written_again(stack, client, cursor, birds):
+def test_only_files_that_hold_changed_rows_are_written_again(stack, http, cursor, birds):
     before = set(stack.data.glob("lake/*/*/*.parquet"))
     cursor.execute(f"UPDATE {birds} SET name = ? WHERE id = ?", ("owl", 5))
     assert sorted(len(found(cursor, f"FROM '{birds}@v2'")) for _ in range(1)) == [12]
     made = set(stack.data.glob("lake/*/*/*.parquet")) - before
     assert len(made) == 2  # the three that stay of its file, and the changed one
-    assert newest(client, birds)["info"]["where"] == "id = ?"
+    assert newest(http, birds)["info"]["where"] == "id = ?"
     assert found(cursor, f"SELECT id, weight FROM {birds} WHERE name = 'owl'") == [(5, 1.25)]
 
 
-def test_parameters_go_with_it_through_http_and_prepared_statements(client, cursor, birds):
+def test_parameters_go_with_it_through_http_and_prepared_statements(http, cursor, birds):
     asked = {"sql": f"UPDATE {birds} SET name = $new WHERE id < $id", "params": {"new": "x", "id": 2}}
-    assert client.post("/api/v1/queries", json=asked).json()["affected_rows"] == 2
+    assert http.post("/api/v1/queries", json=asked).json()["affected_rows"] == 2
     cursor.execute(f"UPDATE {birds} SET name = ?, day = ? WHERE id = ?", ("y", None, 4))
     assert found(cursor, f"SELECT id FROM {birds} WHERE name IN ('x', 'y') ORDER BY id") == [(0,), (1,), (4,)]
     with pytest.raises(adbc.Error, match="upsert"):
@@ -93,8 +87,8 @@ def test_parameters_go_with_it_through_http_and_prepared_statements(client, curs
 
 
 @pytest.mark.parametrize("sql", ['UPDATE "{}@v0" SET id = 1', 'INSERT INTO "{}@v0" (id) VALUES (1)'])
-def test_an_older_version_stays_as_it_is(client, birds, sql):
-    reply = client.post("/api/v1/queries", json={"sql": sql.format(birds)}).json()
+def test_an_older_version_stays_as_it_is(http, birds, sql):
+    reply = http.post("/api/v1/queries", json={"sql": sql.format(birds)}).json()
     assert reply["code"] == "invalid_dataset_name"
 
 
@@ -113,22 +107,22 @@ def test_an_older_version_stays_as_it_is(client, birds, sql):
         ("SET name = x.name FROM nope x", "dataset_not_found", "'nope'"),
     ],
 )
-def test_what_is_wrong_is_told_and_changes_nothing(client, birds, sql, code, told):
+def test_what_is_wrong_is_told_and_changes_nothing(http, birds, sql, code, told):
     head = f"UPDATE {birds} "
-    reply = client.post("/api/v1/queries", json={"sql": head + sql}).json()
+    reply = http.post("/api/v1/queries", json={"sql": head + sql}).json()
     assert reply["code"] == code
     assert told.format(len(head) + 12) in reply["detail"]
-    assert newest(client, birds)["version"] == 2
+    assert newest(http, birds)["version"] == 2
 
 
-def test_a_transaction_publishes_its_update_at_the_end(stack, client, birds):
+def test_a_transaction_publishes_its_update_at_the_end(stack, http, birds):
     with adbc.connect(stack.flight_uri) as connection, connection.cursor() as cursor:
         cursor.execute(f"UPDATE {birds} SET name = 'x' WHERE id < 3")
         connection.rollback()
-        assert newest(client, birds)["version"] == 2
+        assert newest(http, birds)["version"] == 2
         cursor.execute(f"UPDATE {birds} SET name = 'x' WHERE id < 3")
         cursor.execute(f"INSERT INTO {birds} BY NAME SELECT 99 AS id")
-        assert newest(client, birds)["version"] == 2
+        assert newest(http, birds)["version"] == 2
         for again in ("DELETE FROM {}", "UPDATE {} SET name = 'y'"):
             with pytest.raises(adbc.Error, match=r"has changed .* already"):
                 cursor.execute(again.format(birds))
@@ -141,7 +135,7 @@ def test_a_transaction_publishes_its_update_at_the_end(stack, client, birds):
         ]
 
 
-def test_of_updates_that_meet_none_is_lost(stack, client, birds):
+def test_of_updates_that_meet_none_is_lost(stack, http, birds):
     asked = {"sql": f"UPDATE {birds} SET weight = weight + 1"}
 
     def add_three(_: int) -> None:
@@ -151,10 +145,10 @@ def test_of_updates_that_meet_none_is_lost(stack, client, birds):
                     pass
                 assert reply.json()["affected_rows"] == 12
 
-    before = client.post("/api/v1/queries", json={"sql": f"SELECT sum(weight) AS w FROM {birds}"}).json()
+    before = http.post("/api/v1/queries", json={"sql": f"SELECT sum(weight) AS w FROM {birds}"}).json()
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(add_three, range(3)))
-    after = client.post("/api/v1/queries", json={"sql": f"SELECT sum(weight) AS w FROM {birds}"}).json()
+    after = http.post("/api/v1/queries", json={"sql": f"SELECT sum(weight) AS w FROM {birds}"}).json()
     assert after["rows"][0]["w"] == before["rows"][0]["w"] + 12 * 9
 
 
@@ -164,7 +158,7 @@ def test_an_emptied_dataset_has_nothing_to_update(cursor, birds):
     assert found(cursor, f"FROM {birds}") == []
 
 
-def test_changed_rows_are_held_against_the_contract(client, cursor, birds):
+def test_changed_rows_are_held_against_the_contract(http, cursor, birds):
     contract = {
         "columns": [
             {"name": "id", "type": "int32", "nullable": False},
@@ -174,7 +168,7 @@ def test_changed_rows_are_held_against_the_contract(client, cursor, birds):
         "unique": [{"columns": ["id"]}],
         "extra_columns": "drop",
     }
-    assert client.put(f"/api/v1/datasets/{birds}/contract", json=contract).status_code == 200
+    assert http.put(f"/api/v1/datasets/{birds}/contract", json=contract).status_code == 200
     cursor.execute(f"UPDATE {birds} SET weight = 200, name = 'heavy' WHERE id < 2")
     assert found(cursor, f"SELECT name, seen FROM {birds} WHERE weight = 200 ORDER BY id") == [
         ("heavy", [0, 1]),
@@ -184,5 +178,5 @@ def test_changed_rows_are_held_against_the_contract(client, cursor, birds):
         cursor.execute(f"UPDATE {birds} SET name = repeat('x', id + 13)")
     with pytest.raises(adbc.Error, match=r"statement_not_allowed.*unique key"):
         cursor.execute(f"UPDATE {birds} SET id = id + 100")
-    assert newest(client, birds)["version"] == 3
-    assert client.get(f"/api/v1/datasets/{birds}_rejects").status_code == 404
+    assert newest(http, birds)["version"] == 3
+    assert http.get(f"/api/v1/datasets/{birds}_rejects").status_code == 404

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from flight_core.adapters.storage.fitting import DIGITS, goes_into
-from flight_core.adapters.storage.types import MAX_PRECISION, AnyType, stored_schema
+from flight_core.adapters.storage.types import AnyType, stored_schema
+from flight_core.domain.arrow import MAX_PRECISION
 from flight_core.domain.dataset import SchemaPolicy
 from flight_core.domain.errors import InvalidKeys, SchemaMismatch
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pat
 
+from flight_core.domain.arrow import MAX_PRECISION
 from flight_core.domain.errors import LossyType, SchemaMismatch, UnsupportedType
 
 # Any pyarrow DataType, Field or Array: the stubs know attributes of the particular classes only.
@@ -18,7 +19,6 @@ AnyField = Any
 AnyArray = Any
 
 SOURCE_TYPE = b"skein.source_type"
-MAX_PRECISION = 38
 TEXT = pa.string()
 
 _AS_IT_IS = (

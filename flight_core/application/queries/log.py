@@ -116,11 +116,13 @@ class QueryLog:
                 limit=record.at_once,
             )
 
+    def _runs_of(self, query_id: str) -> list[_Run]:
+        return [run for run in self._runs.values() if run.record.query_id == query_id]
+
     def _forget_the_oldest(self) -> None:
         """Forget the oldest queries that have ended. Those that run stay."""
-        running = {run.record.query_id for run in self._runs.values()}
         while len(self._records) > self._keep:
-            ended = next((query_id for query_id in self._records if query_id not in running), None)
+            ended = next((query_id for query_id in self._records if not self._runs_of(query_id)), None)
             if ended is None:
                 return
             del self._records[ended]
@@ -180,7 +182,7 @@ class QueryLog:
         """
         record = self.get(query_id)
         with self._lock:
-            cancels = [run.cancel for run in self._runs.values() if run.record.query_id == query_id]
+            cancels = [run.cancel for run in self._runs_of(query_id)]
         if not actor.oversees(record.actor):
             raise PermissionDenied(f"query '{query_id}' belongs to another user")
         for cancel in cancels:

@@ -6,6 +6,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from flight_core.domain.arrow import MAX_PRECISION
 from flight_core.domain.errors import UnsupportedType
 from flight_core.domain.query import quoted
 
@@ -44,7 +45,6 @@ _NAMES: tuple[tuple[pa.DataType, str], ...] = (
     (pa.null(), '"NULL"'),
 )
 _BY_TYPE = dict(_NAMES)
-_MAX_DIGITS = 38  # of a decimal
 
 
 def duckdb_type(type_: pa.DataType) -> str:
@@ -60,7 +60,7 @@ def duckdb_type(type_: pa.DataType) -> str:
         return "TIMESTAMP WITH TIME ZONE"
     if pa.types.is_duration(type_):
         return "INTERVAL"
-    if pa.types.is_decimal(type_) and type_.precision <= _MAX_DIGITS:
+    if pa.types.is_decimal(type_) and type_.precision <= MAX_PRECISION:
         return f"DECIMAL({type_.precision},{type_.scale})"
     if pa.types.is_dictionary(type_):
         return duckdb_type(type_.value_type)
@@ -95,7 +95,7 @@ def readable_type(type_: pa.DataType, what: str) -> pa.DataType:
     if pa.types.is_decimal(type_):
         scale = max(type_.scale, 0)
         precision = max(type_.precision + scale - type_.scale, scale)
-        if precision <= _MAX_DIGITS:
+        if precision <= MAX_PRECISION:
             return type_ if is_readable(type_) else pa.decimal128(precision, scale)
     if not is_readable(type_):
         raise UnsupportedType(f"{what} has the Arrow type {type_}, which SQL cannot hold; cast it first")
@@ -107,7 +107,7 @@ def is_readable(type_: pa.DataType) -> bool:
     if isinstance(type_, pa.BaseExtensionType):
         return is_readable(type_.storage_type)
     if pa.types.is_decimal(type_):
-        return 0 <= type_.scale <= type_.precision <= _MAX_DIGITS and not pa.types.is_decimal256(type_)
+        return 0 <= type_.scale <= type_.precision <= MAX_PRECISION and not pa.types.is_decimal256(type_)
     if pa.types.is_dictionary(type_):
         return is_readable(type_.value_type)
     if pa.types.is_run_end_encoded(type_):

@@ -12,6 +12,7 @@ import polars as pl
 
 from flight_core.adapters.parsers.column_types.floats import beyond_floats, rounded
 from flight_core.adapters.parsers.column_types.inference import NULL_WORDS
+from flight_core.domain.arrow import MAX_PRECISION
 from flight_core.domain.errors import InvalidContract
 
 _SIMPLE: Mapping[str, pl.DataType] = {
@@ -38,7 +39,6 @@ _SIMPLE: Mapping[str, pl.DataType] = {
     "timestamp[us, tz=UTC]": pl.Datetime("us", "UTC"),
 }
 _DECIMAL = re.compile(r"decimal(?:128)?\((\d{1,2}), ?(\d{1,2})\)")
-_MAX_DIGITS = 38
 _FLOAT_DIGITS = 15  # that floats keep
 _DATE_BYTES = len("2026-01-31")
 _MOMENT_FORMATS = (
@@ -65,7 +65,7 @@ def type_of(name: str) -> pl.DataType:
         return _SIMPLE[name]
     if (match := _DECIMAL.fullmatch(name)) is not None:
         precision, scale = int(match[1]), int(match[2])
-        if 0 < precision <= _MAX_DIGITS and scale <= precision:
+        if 0 < precision <= MAX_PRECISION and scale <= precision:
             return pl.Decimal(precision, scale)
     raise InvalidContract(
         f"'{name[:60]}' is not a type of contracts; use one of {', '.join(_SIMPLE)} or decimal128(10, 2)",

@@ -11,9 +11,9 @@ import pyarrow.types as pat
 
 from flight_core.adapters.parsers.alignment import common_columns
 from flight_core.adapters.parsers.options import Columns
+from flight_core.domain.arrow import MAX_PRECISION
 from flight_core.domain.errors import SchemaMismatch, UnreadableData
 
-MAX_PRECISION = 38
 _UNITS = ("s", "ms", "us", "ns")
 
 # The type that holds the values of both; None if there is none.

@@ -20,7 +20,6 @@ import pyarrow.types as pat
 from flight_core.adapters.parsers.alignment import aligned
 from flight_core.adapters.parsers.column_types.floats import WHOLE
 from flight_core.adapters.parsers.column_types.shared import (
-    MAX_PRECISION,
     check_types,
     common_schema,
     polars_types,
@@ -31,6 +30,7 @@ from flight_core.adapters.parsers.formats.hive import partitions
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ColumnarOptions
 from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, Target, write_parquet
+from flight_core.domain.arrow import MAX_PRECISION
 from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
 from flight_core.domain.system_errors import system_failure
 
