@@ -76,13 +76,15 @@ def subjects(folder: Path, scale: float, only: frozenset[str]) -> Iterator[list[
             tables[name] = files_of(server, name)
         cached = stack.enter_context(skein(space / "kept", ingest_root=folder, cache=True))
         cached.ingest(made["lineitem"], "lineitem")
+        http = server.http.removeprefix("http://")
         ways = [
             client(BASE, "duckdb_in_process", json.dumps(tables)),
             client("in-process Polars", "polars_in_process", json.dumps(tables)),
             client(SKEIN, "flight", server.flight, server=server.process),
             client("Skein, compact Flight", "flight_compact", server.flight, server=server.process),
             client("Skein, Flight SQL", "adbc", server.flight, server=server.process),
-            client("Skein, HTTP", "skein_http", server.http.removeprefix("http://"), server=server.process),
+            client("Skein, HTTP", "skein_http", http, server=server.process),
+            client("Skein, WebSocket", "skein_websocket", http, server=server.process),
             client("Skein, kept result", "flight", cached.flight, server=cached.process, tables=_KEPT),
         ]
         ours = [stack.enter_context(way) for way in ways]

@@ -131,6 +131,23 @@ def skein_http(address: str) -> Ask:
     return _posted(address, "/api/v1/queries", lambda sql: json.dumps({"sql": sql}))
 
 
+def skein_websocket(address: str) -> Ask:
+    """The first result of a live query: each binary frame is 8 bytes and an Arrow IPC stream of one batch."""
+    from websockets.sync.client import connect
+
+    def ask(sql: str) -> Iterator[pa.RecordBatch]:
+        url = f"ws://{address}/api/v1/live"
+        with connect(url, max_size=None, max_queue=4, compression=None) as socket:
+            socket.send(json.dumps({"subscribe": {"sql": sql}}))
+            for frame in socket:
+                if isinstance(frame, bytes):
+                    yield from pa.ipc.open_stream(pa.py_buffer(frame)[8:])
+                elif json.loads(frame)["type"] in ("end", "error"):
+                    return
+
+    return ask
+
+
 def roapi_http(address: str) -> Ask:
     return _posted(address, "/api/sql", lambda sql: sql)
 
@@ -188,6 +205,7 @@ KINDS: dict[str, Callable[[str], Ask]] = {
         postgres,
         quack,
         skein_http,
+        skein_websocket,
         roapi_http,
         mosaic,
         json_rows,

@@ -1,6 +1,8 @@
 """Parsing bytes in this process: what the parsing process does, without the process."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +18,13 @@ LIMITS = UnpackLimits(max_bytes=1 << 30, max_ratio=250)
 
 def parsed(*contents: bytes | Path, format=None, limits=LIMITS, **options) -> pa.Table:
     """The table that files of that content become; they are called f0, f1, ..."""
+    with stored(*contents, format=format, limits=limits, **options) as files:
+        return pa.concat_tables(map(pq.read_table, files))
+
+
+@contextmanager
+def stored(*contents: bytes | Path, format=None, limits=LIMITS, **options) -> Iterator[list[Path]]:
+    """The Parquet files that files of that content become."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a failed sink lets go a bit later
         files = []
         for number, content in enumerate(contents):
@@ -27,9 +36,9 @@ def parsed(*contents: bytes | Path, format=None, limits=LIMITS, **options) -> pa
         out = Path(folder) / "out"
         out.mkdir()
         answer = parse(Request(files, out, format, options, limits), meter)
-        table = pa.concat_tables(pq.read_table(out / name) for name in answer["files"])
-        assert answer["row_count"] == table.num_rows
-        return table
+        written = [out / name for name in answer["files"]]
+        assert answer["row_count"] == sum(pq.read_metadata(file).num_rows for file in written)
+        yield written
 
 
 def format_of(content: bytes, **options) -> str:

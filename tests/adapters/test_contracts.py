@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flight_core.adapters.parsers.checks.contract_rules import check_contract
-from flight_core.adapters.parsers.output import FILE_ROWS
+from flight_core.adapters.parsers.output import FILE_ROW_GROUPS, ROW_GROUP_ROWS
 from flight_core.application.ingestion.replay import ReplayRejects
 from flight_core.application.ports.clock import utc_now
 from flight_core.domain.access import LOCAL
@@ -166,7 +166,8 @@ async def test_rows_are_checked_together_too(stack):
 @pytest.mark.anyio
 async def test_many_rows_become_several_files_that_are_checked_as_one(stack):
     put(stack, Contract(columns=(ID, ColumnContract("x", "double")), unique=(UniqueKey(("id",)),)))
-    rows = FILE_ROWS + 100_000
+    file_rows = FILE_ROW_GROUPS * ROW_GROUP_ROWS
+    rows = file_rows + 100_000
     lines = b"\n".join(b"%d,0.5" % number for number in range(rows))
     job = await ended(stack, b"id,x\n%s\n7,1.5\n%d,NaN\n" % (lines, rows))
     assert job.check.rules == (RuleCount("unique", "id", REJECT, 1),)
@@ -175,7 +176,7 @@ async def test_many_rows_become_several_files_that_are_checked_as_one(stack):
         stack.table("orders").column("id").equals(pa.chunked_array([pa.array(range(rows + 1), pa.int64())]))
     )
     files = stack.store.files(stack.datasets.get(DatasetName("orders")).current.ref)
-    assert files.row_counts == (FILE_ROWS, 100_001)
+    assert files.row_counts == (file_rows, 100_001)
     statistics = {column.name: column for column in stack.store.statistics(files.ref)}
     assert (statistics["id"].maximum, statistics["x"].maximum) == (rows, None)
 

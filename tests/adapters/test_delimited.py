@@ -6,13 +6,11 @@ import math
 from datetime import UTC, date, datetime
 
 import duckdb
-import polars as pl
 import pytest
 
 from flight_core.adapters.parsers.formats import mending
 from flight_core.adapters.parsers.formats.delimited import SAMPLE_ROWS
 from flight_core.adapters.parsers.formats.dialects import MAX_COLUMNS
-from flight_core.adapters.parsers.output import FILE_BYTES, ROW_GROUP_ROWS, Target
 from flight_core.domain.errors import InvalidOption, LimitExceeded, SchemaMismatch, UnreadableData
 from tests.adapters.parsing import format_of, parsed, types
 
@@ -424,9 +422,3 @@ def test_a_large_file_is_read_as_duckdb_reads_it(tmp_path):
         expected = connection.sql(query).to_arrow_table()
     table = parsed(path)
     assert table.cast(expected.schema).equals(expected)
-
-
-def test_files_of_wide_rows_have_fewer_of_them(tmp_path):
-    target = Target(tmp_path, row_bytes=FILE_BYTES / ROW_GROUP_ROWS)
-    target.write(pl.LazyFrame({"a": range(ROW_GROUP_ROWS + 1)}))
-    assert [pl.read_parquet(file).height for file in target.files] == [ROW_GROUP_ROWS, 1]

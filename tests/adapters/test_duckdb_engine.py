@@ -14,8 +14,10 @@ import pytest
 
 from flight_core.adapters.engines.duckdb import bulk
 from flight_core.adapters.engines.duckdb import lake as lake_views
+from flight_core.adapters.engines.duckdb.batches import rows_per_batch, value_bytes
 from flight_core.adapters.engines.duckdb.engine import DuckDbEngine
-from flight_core.adapters.engines.duckdb.types import rows_per_batch
+from flight_core.application.ports.storage import TableFiles
+from flight_core.domain.dataset import VersionRef
 from flight_core.domain.errors import (
     DependencyFailed,
     EngineUnavailable,
@@ -26,7 +28,7 @@ from flight_core.domain.errors import (
 from flight_core.domain.query import Statement, row_of
 from flight_core.domain.system import SYSTEM_TABLES, no_rows
 from flight_core.infrastructure.duckdb_pool import DuckDbOptions
-from tests.fakes.lake import FakeLake
+from tests.fakes.lake import FakeLake, wide_rows
 
 
 @pytest.fixture
@@ -159,6 +161,33 @@ def test_two_engines_cannot_open_one_workspace(engine, lake, tmp_path):
 )
 def test_batches_are_sized_by_the_width_of_their_rows(schema, rows):
     assert rows_per_batch(schema, 2 << 20) == rows
+
+
+@pytest.mark.parametrize(
+    ("columns", "file_bytes", "expected"),
+    [
+        ({"a": pa.int64()}, 8_000, 24),  # no values of varying size
+        ({"a": pa.int64(), "t": pa.utf8()}, 10_000, 30),
+        ({"t": pa.utf8(), "u": pa.list_(pa.int8())}, 1_000_000, 1_500),
+        ({"t": pa.utf8()}, 100, 24),
+    ],
+)
+def test_values_are_taken_to_be_as_wide_as_rows_are_in_files(columns, file_bytes, expected):
+    ref = VersionRef("d", 0)
+    wide = TableFiles(ref, ("a", "b"), pa.schema(columns), (400, 600), (0, file_bytes))
+    narrow = TableFiles(ref, ("a",), pa.schema({"t": pa.utf8()}), (1000,), (10,))
+    assert value_bytes([narrow, wide]) == expected
+    assert value_bytes([]) == 24
+
+
+def test_sorted_rows_that_are_wide_come_in_batches_of_few(engine, lake):
+    lake.commit("pages", wide_rows(5000))
+    statement = Statement("FROM pages ORDER BY id DESC")
+    session = engine.open_session()
+    for query in (engine.plan(statement, lake.state), session.plan(statement, lake.state)):
+        assert [batch.num_rows for batch in query] == [2048, 2048, 904]
+        query.close()
+    session.close()
 
 
 def test_system_tables_are_read_when_rows_are_wanted_and_not_before(lake, tmp_path):

@@ -28,6 +28,7 @@ from flight_core.domain.errors import (
 )
 from flight_core.domain.query import Pins, Statement
 from tests.adapters.guarded_stack import CASES, SECRET, GuardedStack, guarded_stack
+from tests.fakes.lake import wide_rows
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) t(i) WHERE i % 7 = 3"
 
@@ -338,3 +339,10 @@ def test_anything_but_a_select_is_refused(stack):
 def worker_pids() -> set[int]:
     children = psutil.Process().children(recursive=True)
     return {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
+
+
+def test_sorted_rows_that_are_wide_come_in_batches_of_few(tmp_path):
+    with guarded_stack(tmp_path) as stack:
+        stack.lake.commit("ds_a", wide_rows(5000))
+        rows = stack.rows("FROM ds_a ORDER BY id DESC")
+    assert [len(chunk) for chunk in rows["id"].chunks] == [2048, 2048, 904]

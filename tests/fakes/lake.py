@@ -1,6 +1,6 @@
 """A lake for engine tests: versions are lists of Parquet files, commits happen by hand."""
 
-from collections.abc import Sequence
+import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,9 +35,14 @@ class FakeLake:
             ref = VersionRef(entry.ref.dataset_id, entry.ref.version + 1)
         path = self.folder / f"{ref.dataset_id}-{ref.version}.parquet"
         pq.write_table(table.cast(stored_as or table.schema), path, row_group_size=61_440)
-        old: Sequence[str] = self._files[entry.ref].uris if append and entry else ()
-        uris = (*old, str(path))
-        self._files[ref] = TableFiles(ref, uris, table.schema, (0,) * len(uris), (0,) * len(uris))
+        before = self._files[entry.ref] if append and entry else TableFiles(ref, (), table.schema, (), ())
+        self._files[ref] = TableFiles(
+            ref,
+            (*before.uris, str(path)),
+            table.schema,
+            (*before.row_counts, table.num_rows),
+            (*before.size_bytes, path.stat().st_size),
+        )
         self._times[ref] = datetime.now(UTC)
         self._entries[name.lower()] = replace(entry, ref=ref) if entry else LakeEntry(DatasetName(name), ref)
         self._revision += 1
@@ -71,3 +76,8 @@ class FakeLake:
         if not found:
             raise VersionNotFound(f"there was no version at {moment.isoformat()}")
         return max(found)
+
+
+def wide_rows(count: int) -> pa.Table:
+    """Two kilobytes each, which compress badly."""
+    return pa.table({"id": range(count), "text": [secrets.token_hex(1000) for _ in range(count)]})

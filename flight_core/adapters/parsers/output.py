@@ -21,10 +21,10 @@ from flight_core.adapters.parsers.column_types.given import (
 from flight_core.adapters.parsers.meter import Meter
 
 ROW_GROUP_ROWS = 61_440
-FILE_ROWS = 32 * ROW_GROUP_ROWS  # whoever changes a row writes its file again
-FILE_BYTES = 1 << 30  # in memory
+ROW_GROUP_BYTES = 16 << 20  # in memory; row groups of wide rows have fewer rows
+FILE_ROW_GROUPS = 32  # whoever changes a row writes its file again
 PAGE_BYTES = 256 << 10  # in memory; a search by key decodes only the pages that hold its rows
-_NO_BYTES = 1 << 62
+_ANY_BYTES = 1 << 62
 
 
 class RowCounter:
@@ -53,15 +53,15 @@ class RowCounter:
 class Target:
     """The files to write, and what rows are held against on their way there.
 
-    `nan_columns` are those where a NaN has been seen, `row_bytes` is the size of a row if that is known:
-    to have it found out while rows flow costs a seventh of the writing.
+    `nan_columns` are those where a NaN has been seen, `row_bytes` is what a row takes in memory, roughly: to
+    have it found out while rows flow costs a seventh of the writing.
     """
 
     folder: Path
     inspection: Inspection | None = None
     types: GivenTypes = field(default_factory=GivenTypes)
     nan_columns: set[str] = field(default_factory=set)
-    row_bytes: float | None = None
+    row_bytes: float = 0.0
     _attempts: int = 0
 
     @property
@@ -81,18 +81,19 @@ class Target:
         layout = pl.PartitionBy(
             rows,
             file_path_provider=lambda file: str(rows / f"{file.index_in_partition:05}.parquet"),
-            max_rows_per_file=self._file_rows,
-            approximate_bytes_per_file=_NO_BYTES if self.row_bytes else FILE_BYTES,
+            max_rows_per_file=FILE_ROW_GROUPS * self.group_rows,
+            approximate_bytes_per_file=_ANY_BYTES,
         )
         frame.sink_parquet(
-            layout, compression="zstd", row_group_size=ROW_GROUP_ROWS, data_page_size=PAGE_BYTES
+            layout, compression="zstd", row_group_size=self.group_rows, data_page_size=PAGE_BYTES
         )
         shutil.rmtree(before, ignore_errors=True)
 
     @property
-    def _file_rows(self) -> int:
-        groups = int(FILE_BYTES / self.row_bytes) // ROW_GROUP_ROWS if self.row_bytes else FILE_ROWS
-        return min(FILE_ROWS, max(1, groups) * ROW_GROUP_ROWS)
+    def group_rows(self) -> int:
+        """Of a row group."""
+        fitting = int(ROW_GROUP_BYTES / max(self.row_bytes, 1.0))
+        return min(max(fitting, 1), ROW_GROUP_ROWS)
 
     @property
     def _rows(self) -> Path:

@@ -8,14 +8,10 @@ import pyarrow as pa
 
 from flight_core.adapters.storage.changes import Run
 from flight_core.adapters.storage.log import LiveFile
-from flight_core.adapters.storage.parquet import GROUP_ROWS, ParquetSource
+from flight_core.adapters.storage.parquet import SMALL_BYTES, SMALL_ROWS, ParquetSource
 from flight_core.adapters.storage.staged import DeltaStagedWrite
 from flight_core.application.ports.storage import OnStep
 from flight_core.domain.errors import UnreadableData
-
-# Larger files are left alone: rewriting them would not make scans noticeably faster.
-SMALL_ROWS = 8 * GROUP_ROWS
-SMALL_BYTES = 64 << 20
 
 
 def runs_to_compact(files: Sequence[LiveFile], *, everything: bool = False) -> Sequence[Sequence[LiveFile]]:

@@ -21,9 +21,11 @@ from flight_core.domain.system_errors import system_errors
 GROUP_ROWS = 61_440
 DICTIONARY_BYTES = 64 << 10  # for a column chunk; larger dictionaries make files larger and scans slower
 PAGE_BYTES = 64 << 10  # encoded; a search by key decodes only the pages that hold its rows
-GROUP_BYTES = 128 << 20  # in memory; row groups of wide rows have fewer rows
+GROUP_BYTES = 16 << 20  # in memory; row groups of wide rows have fewer rows
 FILE_GROUPS = 32  # larger files would make changes of single rows slow: they rewrite whole files
 FILE_BYTES = 512 << 20
+SMALL_ROWS = 8 * GROUP_ROWS  # scans would be noticeably faster if files with fewer rows,
+SMALL_BYTES = 64 << 20  # and of less bytes, were merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class PartWriter:
             self._groups += 1
             self._rows += batch.num_rows
             self._nan_columns |= nan_columns(batch)
-            if self._groups == FILE_GROUPS or self._path.stat().st_size >= FILE_BYTES:
+            if self._is_full():
                 self._finish()
 
     def close(self, *, at_least_one: bool = False) -> Sequence[DataFile]:
@@ -82,6 +84,13 @@ class PartWriter:
             writer, self._writer = self._writer, None
             with suppress(OSError):
                 writer.close()
+
+    def _is_full(self) -> bool:
+        """Never while it counts as small, or it would be compacted again and again."""
+        size_bytes = self._path.stat().st_size
+        if self._groups >= FILE_GROUPS and (self._rows >= SMALL_ROWS or size_bytes >= SMALL_BYTES):
+            return True
+        return size_bytes >= FILE_BYTES
 
     def _open(self) -> None:
         self._path = self._folder / (self._prefix + file_name(self._first + len(self._files)))
@@ -126,11 +135,15 @@ class ParquetSource:
         with self._readable():
             self._file = pq.ParquetFile(path)
             self.schema: pa.Schema = self._file.schema_arrow
-            self.row_count: int = self._file.metadata.num_rows
+            footer = self._file.metadata
+            self.row_count: int = footer.num_rows
+            groups = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+            self._batch_rows = min(max(groups, default=0) or GROUP_ROWS, GROUP_ROWS)
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """As large as the row groups, up to GROUP_ROWS."""
         with self._readable():
-            yield from self._file.iter_batches(GROUP_ROWS, columns=columns)
+            yield from self._file.iter_batches(self._batch_rows, columns=columns)
 
     def nan_columns(self) -> frozenset[str]:
         """The columns with a NaN. Reads all floating-point columns."""

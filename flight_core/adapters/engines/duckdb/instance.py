@@ -9,8 +9,10 @@ from typing import Protocol
 from weakref import WeakSet
 
 import duckdb
+import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb import pinning
+from flight_core.adapters.engines.duckdb.batches import rows_per_batch, value_bytes
 from flight_core.adapters.engines.duckdb.binding import Bound, bind
 from flight_core.adapters.engines.duckdb.determinism import (
     deterministic_functions,
@@ -66,6 +68,7 @@ class Instance:
         self.root = _opened(options)
         show_system_tables(self.root, system_table)
         self.pool = CursorPool(self.root)
+        self._store = store
         self.views = LakeViews(self.root.cursor(), store, options.home, versions_read(self.root))
         self.parser = Parser()
         self._approved = lru_cache(maxsize=2048)(self._approve)
@@ -127,6 +130,10 @@ class Instance:
         fields = self.narrow_fields if statement.narrow_decimals else self.fields
         with self.failures.translated(parsed.sql):
             return bind(cursor, parsed, statement, pins, fields)
+
+    def rows_per_batch(self, schema: pa.Schema, pins: Pins, batch_bytes: int) -> int:
+        """For results with that schema, made from these versions."""
+        return rows_per_batch(schema, batch_bytes, value_bytes(map(self._store.files, pins.values())))
 
     def at_pins(
         self, parsed: ParsedStatement, pins: Pins, lake: LakeState, statement: Statement

@@ -86,7 +86,7 @@ class Read:
             bound.relation,
             bound.schema,
             bound.pins,
-            batch_bytes=batch_bytes,
+            batch_rows=instance.rows_per_batch(bound.schema, bound.pins, batch_bytes),
             failures=instance.failures,
             release=lambda used: release(used, bound.runnable),
             fingerprint=fingerprint,

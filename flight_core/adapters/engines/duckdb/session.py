@@ -123,7 +123,7 @@ class DuckDbSession:
                 made.relation,
                 made.schema,
                 pins,
-                batch_bytes=self._batch_bytes,
+                batch_rows=self._instance.rows_per_batch(made.schema, pins, self._batch_bytes),
                 failures=self._instance.failures,
                 release=lambda _: None,
             )

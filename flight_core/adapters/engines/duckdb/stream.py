@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from flight_core.adapters.engines.duckdb.failures import Failures
 from flight_core.adapters.engines.duckdb.spool import Spool
-from flight_core.adapters.engines.duckdb.types import rows_per_batch
 from flight_core.domain.errors import Cancelled, FlightCoreError
 from flight_core.domain.query import Pins
 
@@ -32,7 +31,7 @@ class DuckDbQuery:
         schema: pa.Schema,
         pins: Pins,
         *,
-        batch_bytes: int,
+        batch_rows: int,
         failures: Failures,
         release: Callable[[duckdb.DuckDBPyConnection], None],
         fingerprint: str | None = None,
@@ -42,7 +41,7 @@ class DuckDbQuery:
         self._reader: pa.RecordBatchReader | Spool | None = None
         self.schema = schema
         self.pins = pins
-        self._batch_rows = rows_per_batch(schema, batch_bytes)
+        self._batch_rows = batch_rows
         self._failures = failures
         self._release = release
         self.fingerprint = fingerprint

@@ -120,27 +120,6 @@ def is_readable(type_: pa.DataType) -> bool:
     return type_ != pa.float16() and all(map(is_readable, inner))
 
 
-_VECTOR = 2048  # rows of a vector in DuckDB; batches consist of whole vectors
-_MAX_BATCH_ROWS = 65_536
-_GUESSED_BITS = 24 * 8  # of values whose size varies
-
-
-def rows_per_batch(schema: pa.Schema, batch_bytes: int) -> int:
-    """The number of rows for a record batch of about `batch_bytes`: whole vectors, at most 65,536 rows."""
-    row_bytes = max(sum(_bits(field.type) for field in schema) // 8, 1)
-    vectors = batch_bytes // row_bytes // _VECTOR
-    return min(max(vectors, 1) * _VECTOR, _MAX_BATCH_ROWS)
-
-
-def _bits(type_: pa.DataType) -> int:
-    if type_.num_fields:
-        return max(sum(_bits(type_.field(i).type) for i in range(type_.num_fields)), _GUESSED_BITS)
-    try:
-        return type_.bit_width
-    except ValueError:
-        return _GUESSED_BITS
-
-
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 

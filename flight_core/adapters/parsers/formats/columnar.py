@@ -29,7 +29,7 @@ from flight_core.adapters.parsers.column_types.shared import (
 from flight_core.adapters.parsers.formats.hive import partitions
 from flight_core.adapters.parsers.meter import Meter
 from flight_core.adapters.parsers.options import ColumnarOptions
-from flight_core.adapters.parsers.output import ROW_GROUP_ROWS, RowCounter, Target, write_parquet
+from flight_core.adapters.parsers.output import RowCounter, Target, write_parquet
 from flight_core.domain.arrow import MAX_PRECISION
 from flight_core.domain.errors import SchemaMismatch, UnreadableData, UnsupportedType
 from flight_core.domain.system_errors import system_failure
@@ -70,13 +70,14 @@ def parse_parquet(
         labels = [file.label for file in files]
         schema = common_schema(labels, schemas, options.columns)
         rows = sum(reader.metadata.num_rows for reader in readers)
+        target.row_bytes = _decoded_bytes(readers) / max(1, rows)
         counter = RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows))
         if all(_plain(schema) for schema in schemas):
             check_types(labels, schemas, widened)
             write_parquet(_scanned(files, schemas, schema, target), target, counter)
         else:
             check_types(labels, schemas, shared)
-            batches = (batch for reader in readers for batch in reader.iter_batches(ROW_GROUP_ROWS))
+            batches = (batch for reader in readers for batch in reader.iter_batches(target.group_rows))
             _write(batches, schema, _label(files), target, counter)
         if counter.rows != rows:
             raise UnreadableData(f"{files[0].label} promises {rows} rows and holds {counter.rows}")
@@ -122,6 +123,14 @@ def first_batch(file: ColumnarFile) -> tuple[pa.Schema, pa.RecordBatch | None]:
         if batch is not None:
             batch.validate(full=True)
         return schema, batch
+
+
+def _decoded_bytes(readers: Sequence[pq.ParquetFile]) -> int:
+    """What the rows take when they are no longer compressed; less than in memory where values repeat."""
+    footers = [reader.metadata for reader in readers]
+    return sum(
+        footer.row_group(i).total_byte_size for footer in footers for i in range(footer.num_row_groups)
+    )
 
 
 def _label(files: Sequence[ColumnarFile]) -> str:
@@ -187,15 +196,25 @@ def _write(
 ) -> None:
     """Write through Polars, which encodes on all cores; types that it lacks are replaced."""
     kept = pa.schema([pa.field(field.name, _kept_type(field.type, field.name)) for field in schema])
+    first = next(batches, None)
+    if first is not None:
+        target.row_bytes = max(target.row_bytes, _row_bytes(first))
     replaced = (
         pa.RecordBatch.from_arrays(
             [_replaced(_column(batch, field), type) for field, type in zip(schema, kept.types, strict=True)],
             schema=kept,
         )
-        for batch in batches
+        for batch in (batches if first is None else chain([first], batches))
     )
     frame = pl.scan_arrow_c_stream(pa.RecordBatchReader.from_batches(kept, replaced))
     write_parquet(target.marked(frame, label), target, counter)
+
+
+def _row_bytes(batch: pa.RecordBatch) -> float:
+    """Without dictionaries, which do not grow with the rows."""
+    columns: list[Any] = batch.columns
+    sizes = ((each.indices if pat.is_dictionary(each.type) else each).nbytes for each in columns)
+    return float(sum(sizes) / max(1, batch.num_rows))
 
 
 def _column(batch: pa.RecordBatch, field: "pa.Field[Any]") -> Any:

@@ -59,6 +59,7 @@ def parse_excel(
         how="vertical_relaxed",
     )
     rows = sum(sheet.frame.height for sheet in sheets)
+    target.row_bytes = sum(sheet.frame.estimated_size() for sheet in sheets) / max(1, rows)
     write_parquet(frame, target, RowCounter(meter, bytes_per_row=meter.total_bytes / max(1, rows)))
     return options.model_copy(update={"sheet": sheets[0].name})
 

@@ -293,10 +293,12 @@ def _read(
     """`exact`: all numbers are known to be of the types in `schema`."""
     scale = meter.total_bytes / max(1, sum(path.stat().st_size for path in paths))
     sample = head(paths[0])
+    line_bytes = len(sample) / (sample.count(b"\n") + 1)
+    target.row_bytes = line_bytes - sum(len(name) for name in schema)
     counter = RowCounter(
         meter,
         start_bytes=meter.total_bytes * _PREPARED,
-        bytes_per_row=scale * (1 - _PREPARED) * len(sample) / (sample.count(b"\n") + 1),
+        bytes_per_row=scale * (1 - _PREPARED) * line_bytes,
     )
     with _translated():
         scans = [pl.scan_ndjson(str(path), schema=schema) for path in paths]

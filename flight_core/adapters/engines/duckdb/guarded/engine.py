@@ -11,6 +11,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from flight_core.adapters.engines.duckdb.batches import value_bytes
 from flight_core.adapters.engines.duckdb.guarded.metadata import GuardedMetadata
 from flight_core.adapters.engines.duckdb.guarded.process import GuardedOptions, GuardedProcesses
 from flight_core.adapters.engines.duckdb.guarded.query import Conversation, GuardedQuery
@@ -173,6 +174,7 @@ class GuardedDuckDbEngine:
             row_limit=statement.row_limit,
             row_offset=statement.row_offset,
             narrow_decimals=statement.narrow_decimals,
+            value_bytes=value_bytes(files.values()),
             system=list(system),
         )
 

@@ -24,6 +24,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from flight_core.adapters.engines.duckdb.batches import rows_per_batch
 from flight_core.adapters.engines.duckdb.binding import bind
 from flight_core.adapters.engines.duckdb.determinism import deterministic_functions, statement_digest
 from flight_core.adapters.engines.duckdb.failures import Failures
@@ -135,7 +136,7 @@ class Worker:
         )
         with self._failures.translated():
             instance = self._instance(order["views"], tuple(order["files"]), system)
-        with closing(self._planned(instance, parsed, statement)) as query:
+        with closing(self._planned(instance, parsed, statement, order["value_bytes"])) as query:
             channel.send_frames(frame(ARROW, query.schema.serialize().to_pybytes()))
             channel.receive_message()
             self._stream(query, channel)
@@ -166,7 +167,9 @@ class Worker:
                 self._instances.popitem(last=False)  # queries that use it keep it alive
             return instance
 
-    def _planned(self, instance: Instance, parsed: ParsedStatement, statement: Statement) -> DuckDbQuery:
+    def _planned(
+        self, instance: Instance, parsed: ParsedStatement, statement: Statement, value_bytes: int
+    ) -> DuckDbQuery:
         pool = instance.cursors(statement)
         cursor = pool.take()
         fields = instance.fields[statement.narrow_decimals]
@@ -181,7 +184,7 @@ class Worker:
             bound.relation,
             bound.schema,
             {},
-            batch_bytes=self._limits.batch_bytes,
+            batch_rows=rows_per_batch(bound.schema, self._limits.batch_bytes, value_bytes),
             failures=self._failures,
             release=release,
         )
