@@ -78,7 +78,7 @@ class AuthMiddleware(fl.ServerMiddlewareFactory):
             answer = {}
             if isinstance(shown, Password):
                 answer["authorization"] = f"Bearer {self._gate.session_token(actor)}"
-            scope = CallScope(actor, headers, answer)
+            scope = CallScope(actor, shown, headers, answer)
             if isinstance(shown, Password):
                 self._note_login(scope, handshake=info.method == fl.FlightMethod.HANDSHAKE)
             scope.on_end(self._gate.hold(shown, actor, scope.refuse))
@@ -103,7 +103,7 @@ def call_of(context: fl.ServerCallContext, watcher: Watcher) -> Call:
     address = _address(peer)
     scope.located(address)
     actor = scope.actor.coming(DOOR, address)
-    return Call(actor, _session_key(scope.headers, peer), peer, context, scope.headers, scope)
+    return Call(actor, _session_key(scope, peer), peer, context, scope.headers, scope)
 
 
 def _address(peer: str) -> str:
@@ -116,11 +116,11 @@ def _shown(headers: Headers) -> Shown:
     return credentials_in(next(iter(headers.get("authorization", ())), ""))
 
 
-def _session_key(headers: Headers, peer: str) -> str:
-    shown = _shown(headers)
+def _session_key(scope: CallScope, peer: str) -> str:
+    shown = scope.shown
     if isinstance(shown, Token) and shown.secret.startswith(SESSION_TOKEN_PREFIX):
         return f"token/{shown.secret}"
-    if cookie := _session_cookie(headers):
+    if cookie := _session_cookie(scope.headers):
         return f"cookie/{cookie}"
     return f"peer/{peer}"
 

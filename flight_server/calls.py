@@ -10,6 +10,7 @@ from functools import partial
 
 import pyarrow.flight as fl
 
+from flight_core.application.access.gate import Shown
 from flight_core.domain.access import Actor
 from flight_core.domain.errors import Cancelled, Unauthenticated
 
@@ -25,8 +26,11 @@ class CallScope(fl.ServerMiddleware):
     with the RPC: the lock keeps the watcher from touching it afterwards.
     """
 
-    def __init__(self, actor: Actor, headers: Mapping[str, Sequence[str]], answer: Mapping[str, str]) -> None:
+    def __init__(
+        self, actor: Actor, shown: Shown, headers: Mapping[str, Sequence[str]], answer: Mapping[str, str]
+    ) -> None:
         self.actor = actor
+        self.shown = shown  # the credentials
         self.headers = headers
         self._answer = answer
         self._lock = threading.Lock()

@@ -92,7 +92,7 @@ class PreparedStatements:
         """Keep the rows for the runs to come. The handle stays: not all clients take a new one."""
         session, prepared = self._prepared(call, command.prepared_statement_handle)
         bindings = read_bindings(reader, prepared.info.parameters)
-        self._use_cases.sessions.bind(session, prepared, bindings, call.actor.name)
+        self._use_cases.sessions.bind(session, prepared, bindings, call.actor)
         answer = DoPutPreparedStatementResult(prepared_statement_handle=prepared.handle)
         send_result(writer, answer.SerializeToString())
 

@@ -53,7 +53,7 @@ class SessionOptions:
         yield result
 
     def close(self, call: Call, request: CloseSessionRequest) -> Iterator[CloseSessionResult]:
-        self._use_cases.sessions.end(call.session_key, call.actor.name)
+        self._use_cases.sessions.end(call.session_key, call.actor)
         yield CloseSessionResult(status=CloseSessionResult.CLOSED)
 
 

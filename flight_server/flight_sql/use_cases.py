@@ -35,7 +35,7 @@ def session_of(call: Call, sessions: SessionRegistry) -> ClientSession:
     A new one is answered with a cookie, by which clients that keep it find their session again on
     another connection.
     """
-    session = sessions.enter(call.session_key, call.actor.name)
+    session = sessions.enter(call.session_key, call.actor)
     call.scope.on_end(lambda: sessions.leave(session))
     if not session.announced:
         session.announced = True
@@ -45,6 +45,6 @@ def session_of(call: Call, sessions: SessionRegistry) -> ClientSession:
 
 def session_holding(handle: bytes, call: Call, sessions: SessionRegistry) -> ClientSession:
     """The session a handle came from, in use until the call is over. Raises HandleNotFound."""
-    session = sessions.enter_by_handle(handle, call.actor.name)
+    session = sessions.enter_by_handle(handle, call.actor)
     call.scope.on_end(lambda: sessions.leave(session))
     return session

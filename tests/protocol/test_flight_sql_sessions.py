@@ -296,6 +296,25 @@ def test_a_handle_of_another_user_is_unknown(tmp_path):
         assert alice.fetch(info).to_pylist() == [{"i": 1}]
 
 
+def test_a_credential_of_the_same_name_with_fewer_rights_finds_no_session_of_one_with_more(tmp_path):
+    cookie = {"cookie": "arrow_flight_session_id=4711"}
+    with skein_stack(tmp_path, tokens="ann=wide,ann/read=narrow") as stack, stack.flight() as client:
+        wide, narrow = (
+            RawFlightSql(client, cookie | {"authorization": f"Bearer {token}"})
+            for token in ("wide", "narrow")
+        )
+        handle = wide.prepare("SELECT 1").prepared_statement_handle
+        transaction = wide.begin()
+        wide.execute("CREATE TEMP TABLE mine AS SELECT 1 AS i")
+        with pytest.raises(KeyError, match=r"\[handle_not_found\]"):
+            narrow.run_prepared(handle)
+        with pytest.raises(KeyError, match=r"\[handle_not_found\]"):
+            narrow.commit(transaction)
+        narrow.prepare("SELECT 1")
+        list(narrow.action("CloseSession", flight_pb2.CloseSessionRequest()))
+        assert wide.rows("FROM mine") == [(1,)]
+
+
 def login(client: fl.FlightClient, user: str, password: str) -> dict[str, str]:
     name, value = client.authenticate_basic_token(user, password)
     return {name.decode(): value.decode()}

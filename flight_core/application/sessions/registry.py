@@ -18,6 +18,7 @@ from flight_core.application.sessions.session import (
     bytes_of,
     session_id,
 )
+from flight_core.domain.access import Actor
 from flight_core.domain.errors import HandleNotFound, LimitExceeded, TooManySessions
 
 logger = logging.getLogger(__name__)
@@ -26,19 +27,20 @@ logger = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Entry:
     key: str
-    actor: str
+    actor: Actor
     session: ClientSession
     used_at: float
     calls: int = 0  # the number of calls that are using it now
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> tuple[Actor, str]:
         return self.actor, self.key
 
 
 class SessionRegistry:
-    """Finds sessions by keys, such as a bearer token; each actor has keys of their own. Thread-safe. A
-    background thread closes idle sessions until `close`."""
+    """Finds sessions by keys, such as a bearer token. Each actor has keys of their own, so that a credential
+    never enters a session of the same name's that may do more. Thread-safe. A background thread closes idle
+    sessions until `close`."""
 
     def __init__(
         self,
@@ -50,13 +52,13 @@ class SessionRegistry:
         self._engine = engine
         self._clock = clock
         self._changed = threading.Condition()
-        self._by_key: OrderedDict[tuple[str, str], _Entry] = OrderedDict()  # in the order of their latest use
+        self._by_key: OrderedDict[tuple[Actor, str], _Entry] = OrderedDict()  # by their latest use
         self._by_id: dict[str, _Entry] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="session-expiry", daemon=True)
         self._thread.start()
 
-    def enter(self, key: str, actor: str) -> ClientSession:
+    def enter(self, key: str, actor: Actor) -> ClientSession:
         """The session with that key, which is created if it does not exist. Call `leave` after the call.
 
         A key that ends in `/` and the id of a session also finds that session.
@@ -77,11 +79,11 @@ class SessionRegistry:
             given_up.session.close()
         return entry.session
 
-    def enter_by_handle(self, handle: bytes, actor: str) -> ClientSession:
+    def enter_by_handle(self, handle: bytes, actor: Actor) -> ClientSession:
         """The session that issued the handle, also if the call came through another connection.
 
         Raises:
-            HandleNotFound: it has ended, or belongs to somebody else.
+            HandleNotFound: it has ended, or belongs to somebody else or to other rights of the same name.
         """
         with self._changed:
             entry = self._by_id.get(session_id(handle))
@@ -90,18 +92,19 @@ class SessionRegistry:
             self._use(entry)
             return entry.session
 
-    def bind(self, session: ClientSession, prepared: Prepared, bindings: Bindings, actor: str) -> None:
+    def bind(self, session: ClientSession, prepared: Prepared, bindings: Bindings, actor: Actor) -> None:
         """Set the parameters of a prepared statement.
 
         Raises:
             LimitExceeded: the parameters in all sessions of the actor would be too large.
         """
         with self._changed:
-            kept = sum(entry.session.bound_bytes for entry in self._by_id.values() if entry.actor == actor)
+            theirs = [entry.session for entry in self._by_id.values() if entry.actor.name == actor.name]
+            kept = sum(session.bound_bytes for session in theirs)
         if kept + bytes_of(bindings) - bytes_of(prepared.bindings) > self.limits.max_bound_bytes:
             raise LimitExceeded(
-                f"the prepared statements of '{actor}' would hold more than {self.limits.max_bound_bytes}"
-                " bytes of parameters; close some, or send the rows in parts"
+                f"the prepared statements of '{actor.name}' would hold more than"
+                f" {self.limits.max_bound_bytes} bytes of parameters; close some, or send the rows in parts"
             )
         session.bind(prepared, bindings)
 
@@ -112,7 +115,7 @@ class SessionRegistry:
                 entry.calls -= 1
                 entry.used_at = self._clock()
 
-    def end(self, key: str, actor: str) -> None:
+    def end(self, key: str, actor: Actor) -> None:
         """Close a session, if it exists."""
         with self._changed:
             entry = self._found(key, actor)
@@ -133,7 +136,7 @@ class SessionRegistry:
                 self._remove(entry)
             quiet = [entry for entry in self._by_key.values() if not entry.calls]
         for entry in idle:
-            logger.info("session expired", extra={"actor": entry.actor})
+            logger.info("session expired", extra={"actor": entry.actor.name})
             entry.session.close()
         for entry in quiet:
             entry.session.connections.roll_back_idle(self.limits.transaction_idle_s)
@@ -156,7 +159,7 @@ class SessionRegistry:
         for entry in entries:
             entry.session.close()
 
-    def _found(self, key: str, actor: str) -> _Entry | None:
+    def _found(self, key: str, actor: Actor) -> _Entry | None:
         entry = self._by_key.get((actor, key)) or self._by_id.get(key.rpartition("/")[2])
         return entry if entry is not None and entry.actor == actor else None
 
@@ -164,16 +167,16 @@ class SessionRegistry:
         self._by_key.move_to_end(entry.place)
         entry.calls += 1
 
-    def _make_room(self, actor: str) -> _Entry | None:
+    def _make_room(self, actor: Actor) -> _Entry | None:
         """Remove a session if there are too many: one without state, otherwise one of the actor who has the
         most, so that nobody can use up all sessions. Returns what was removed."""
         if len(self._by_key) < self.limits.max_sessions:
             return None
         idle = [entry for entry in self._by_key.values() if not entry.calls]
         empty = (entry for entry in idle if not entry.session.holds_state)
-        owned = Counter(entry.actor for entry in self._by_key.values())
+        owned = Counter(entry.actor.name for entry in self._by_key.values())
         greediest, most = owned.most_common(1)[0]
-        theirs = (entry for entry in idle if entry.actor == greediest and most > owned[actor] + 1)
+        theirs = (entry for entry in idle if entry.actor.name == greediest and most > owned[actor.name] + 1)
         for entry in chain(empty, theirs):
             self._remove(entry)
             return entry
