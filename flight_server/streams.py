@@ -136,11 +136,12 @@ def cut(batches: Iterable[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.Reco
             limit = batch_bytes
             continue
         rows_differ = any(_varies(field.type) for field in batch.schema)
-        average = max(1, _row_bytes(batch) // max(1, batch.num_rows))
+        dictionaries = batch.slice(0, 0).nbytes  # which do not shrink with the rows
+        average = max(1, (batch.nbytes - dictionaries) // max(1, batch.num_rows))
         offset = 0
         while offset < batch.num_rows:
             piece = batch.slice(offset, max(1, limit // average))
-            while rows_differ and piece.num_rows > 1 and _row_bytes(piece) > limit * 3 // 2:
+            while rows_differ and piece.num_rows > 1 and piece.nbytes - dictionaries > limit * 3 // 2:
                 piece = piece.slice(0, piece.num_rows // 2)
             yield piece
             offset += piece.num_rows
@@ -153,11 +154,6 @@ def _varies(type: pa.DataType) -> bool:
         return type.bit_width <= 0
     except ValueError:
         return True
-
-
-def _row_bytes(batch: pa.RecordBatch) -> int:
-    """Without dictionaries, which do not shrink with the rows."""
-    return int(batch.nbytes - batch.slice(0, 0).nbytes)
 
 
 def _stream(call: Call, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> fl.FlightDataStream:
