@@ -4,6 +4,7 @@ A new version is published when its statement ends, or when the transaction that
 is committed. Until then nobody sees it, not even that transaction.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
@@ -21,6 +22,7 @@ from flight_core.application.writes.rows import NewRows, TakeRows
 from flight_core.domain.access import Actor
 from flight_core.domain.dataset import (
     DatasetName,
+    LakeState,
     WriteMode,
     WriteRule,
     dataset_exists,
@@ -68,17 +70,24 @@ class ChangeDataset:
         Where others commit what is in its way it starts again, unless it is part of a transaction, or the
         version whose rows it changes or takes out has to be `expected`."""
 
+        def find(lake: LakeState) -> DatasetStatement | None:
+            return connection.dataset_statement(statement.sql, lake)
+
         def once() -> Outcome | None:
             lake = self.datasets.lake_state()
-            found = connection.dataset_statement(statement.sql, lake)
+            found = find(lake)
             if found is None:
                 return None
             return self._carry_out(
                 ChangeRequest(found, statement.parameters, connection, lake, actor, cancellation, expected)
             )
 
+        def turn() -> AbstractContextManager[None]:
+            found = find(self.datasets.lake_state())
+            return nullcontext() if found is None else self.take_rows.open_write.turns.of(found.dataset)
+
         once_only = connection.in_transaction or expected is not None
-        return despite_conflicts(once, attempts=1 if once_only else _ATTEMPTS)
+        return despite_conflicts(once, attempts=1 if once_only else _ATTEMPTS, turn=turn)
 
     def run(
         self, connection: Session, statement: Statement, *, actor: Actor, cancellation: Cancellation

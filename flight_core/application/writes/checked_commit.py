@@ -7,6 +7,7 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -107,7 +108,11 @@ class CheckedCommit:
             with suppress(CommitConflict):
                 return self._commit(rows, on_rows)
             return None
-        return despite_conflicts(lambda: self._commit(rows, on_rows), attempts=_COMMIT_ATTEMPTS)
+        return despite_conflicts(
+            lambda: self._commit(rows, on_rows),
+            attempts=_COMMIT_ATTEMPTS,
+            turn=partial(self.open_write.turns.of, rows.ingestion.request.dataset),
+        )
 
     def _commit(self, rows: CheckedRows, on_rows: OnStep) -> DatasetVersion:
         parsed, taken = rows.parsed, rows.taken

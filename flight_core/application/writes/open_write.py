@@ -15,6 +15,7 @@ from flight_core.application.access.rights import require, require_granted
 from flight_core.application.derived.refuse import refuse_derived
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import OnStep, StagedWrite, TableStore
+from flight_core.application.writes.conflicts import Turns
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.contract import is_rejects
 from flight_core.domain.dataset import (
@@ -103,6 +104,7 @@ class DatasetWrite:
         job_id: str | None,
         committed: DatasetVersion | None,
         replaced: Replaced | None = None,
+        turns: Turns,
     ) -> None:
         self.name = name
         self.dataset_id = dataset_id
@@ -112,6 +114,7 @@ class DatasetWrite:
         self._info = info
         self._job_id = job_id
         self._replaced = replaced
+        self._turns = turns
 
     def commit(
         self,
@@ -126,10 +129,11 @@ class DatasetWrite:
         if self._replaced is not None:
             self.staged.remove(self._replaced.ref, self._replaced.places)
             base_version = self._replaced.expected
-        version = self.committed or self.staged.commit(
-            job_id=self._job_id, info={**self._info, **info}, base_version=base_version, on_rows=on_rows
-        )
-        self._publish(self.name, version)
+        with self._turns.of(self.name):
+            version = self.committed or self.staged.commit(
+                job_id=self._job_id, info={**self._info, **info}, base_version=base_version, on_rows=on_rows
+            )
+            self._publish(self.name, version)
         return version
 
     def close(self) -> None:
@@ -171,6 +175,7 @@ class OpenWrite:
     new_id: NewId
     derivations: DerivationRepository | None = None
     has_own_table: Callable[[str], bool] = lambda _: False  # see `QueryEngine`
+    turns: Turns = field(default_factory=Turns)
 
     def __call__(
         self,
@@ -210,6 +215,7 @@ class OpenWrite:
             job_id=job_id,
             committed=committed,
             replaced=replaced,
+            turns=self.turns,
         )
 
     def _refuse(self, name: DatasetName, found: Dataset | None, rule: WriteRule, job_id: str | None) -> None:

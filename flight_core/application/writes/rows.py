@@ -155,12 +155,19 @@ class _Check:
         return self._checked("checked-0")
 
     def finish(self) -> DatasetVersion:
+        version = self.commit(self._rows)
+        if version is None:
+            with self.commit.open_write.turns.of(self.ingestion.request.dataset):
+                version = self._checked_anew()
+        self.commit.quarantine.settle(self.ingestion, version)
+        return version
+
+    def _checked_anew(self) -> DatasetVersion:
         for attempt in range(1, CHECKS):
+            self._checked(f"checked-{attempt}")
             version = self.commit(self._rows)
             if version is not None:
-                self.commit.quarantine.settle(self.ingestion, version)
                 return version
-            self._checked(f"checked-{attempt}")
         raise keys_kept_changing()
 
     def close(self) -> None:
