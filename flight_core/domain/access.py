@@ -19,6 +19,43 @@ class Scope(StrEnum):
 ALL_SCOPES = frozenset(Scope)
 EVERYTHING = ("*",)
 
+_WILDCARDS = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The scopes and the datasets of an `Actor`, kept with work that is done later."""
+
+    scopes: frozenset[Scope]
+    datasets: tuple[str, ...]
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or (scope is Scope.INGEST and Scope.WRITE in self.scopes)
+
+    def shared(self, other: "Rights") -> "Rights":
+        """What both allow; less, where patterns overlap of which neither is plainly part of the other."""
+        mine = [each for each in self.datasets if _covers(other.datasets, each)]
+        theirs = [each for each in other.datasets if _covers(self.datasets, each)]
+        scopes = frozenset(scope for scope in Scope if self.may(scope) and other.may(scope))
+        return Rights(scopes, tuple(dict.fromkeys([*mine, *theirs])))
+
+
+ALL_RIGHTS = Rights(ALL_SCOPES, EVERYTHING)
+
+
+def _covers(patterns: tuple[str, ...], pattern: str) -> bool:
+    """Whether one of `patterns` matches every name that `pattern` matches, as far as it is easy to tell."""
+    return any(_includes(each.lower(), pattern.lower()) for each in patterns)
+
+
+def _includes(pattern: str, other: str) -> bool:
+    if pattern == other:
+        return True
+    if not _WILDCARDS & set(other):
+        return fnmatchcase(other, pattern)
+    start, star = pattern[:-1], pattern[-1:]
+    return star == "*" and not _WILDCARDS & set(start) and other.startswith(start)
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -43,13 +80,17 @@ class Actor:
     origin: Origin = field(default=Origin(), compare=False)
     limits: Limits = field(default=NO_LIMITS, compare=False)
 
+    @property
+    def rights(self) -> Rights:
+        return Rights(self.scopes, self.datasets)
+
     def coming(self, door: str, address: str) -> "Actor":
         """The same actor, with that door and address as the origin."""
         origin = Origin(door, address, self.origin.credential)
         return Actor(self.name, self.scopes, self.datasets, origin, self.limits)
 
     def may(self, scope: Scope) -> bool:
-        return scope in self.scopes or (scope is Scope.INGEST and Scope.WRITE in self.scopes)
+        return self.rights.may(scope)
 
     @property
     def guarded(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from flight_core.domain.access import ALL_RIGHTS, Rights
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import DerivationCycle
 from flight_core.domain.query import Pins, datasets_of
@@ -22,7 +23,8 @@ class Derivation:
     `fixed` are the inputs that are named with a version; they never change. `attempted` are the versions of
     the inputs that the latest run of this definition was given, whether it succeeded or not; None: there was
     no run. `revision` grows with every change of the record. While there is a `pause_reason`, the derivation
-    is not refreshed automatically, because its owner has lost the rights that it needs.
+    is not refreshed automatically, because its owner has lost the rights that it needs. `rights` are those
+    that the owner had on becoming its owner; automatic runs have no others.
     """
 
     target: DatasetName
@@ -39,6 +41,7 @@ class Derivation:
     step: str | None = None
     incremental: bool = False  # if rows were only added to the input, a run processes only these
     pause_reason: str = ""
+    rights: Rights = ALL_RIGHTS
 
     @property
     def key(self) -> str:

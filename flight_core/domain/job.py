@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from flight_core.domain.access import ALL_RIGHTS, Rights
 from flight_core.domain.dataset import DatasetName
 
 
@@ -65,12 +66,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(ABC):
-    """The durable record of a job. Immutable: changes make a new record."""
+    """The durable record of a job. Immutable: changes make a new record.
+
+    `rights` are those of the credential that asked for it.
+    """
 
     id: str
     state: JobState
     created_at: datetime
     actor: str = "local"
+    rights: Rights = ALL_RIGHTS
     attempt: int = 0
     progress: Progress = field(default_factory=Progress)
     started_at: datetime | None = None

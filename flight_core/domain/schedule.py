@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flight_core.domain.access import ALL_RIGHTS, Rights
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import InvalidOption
 from flight_core.domain.ingestion import IngestionRequest
@@ -47,7 +48,8 @@ class Schedule:
     """A schedule is immutable: changes make a new record with the next `revision`.
 
     `next_at` is when it is due; None while it is paused. `pause_reason` says why Skein paused it by itself:
-    its owner has lost the rights that it needs. `reads` are the datasets that its source reads. Runs never
+    its owner has lost the rights that it needs. `rights` are those that the owner had on becoming its owner;
+    runs have no others. `reads` are the datasets that its source reads. Runs never
     overlap: a schedule that is due waits until its last job has ended, and missed runs are made up for by a
     single one.
     """
@@ -63,6 +65,7 @@ class Schedule:
     revision: int = 1
     pause_reason: str = ""
     reads: frozenset[DatasetName] = frozenset()
+    rights: Rights = ALL_RIGHTS
 
     @property
     def paused(self) -> bool:

@@ -10,6 +10,7 @@ from flight_core.adapters.catalog.derivations import SqlDerivationRepository
 from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.application.derived.refuse import refuse_derived
+from flight_core.domain.access import Rights, Scope
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy
 from flight_core.domain.errors import Conflict, DatasetDerived, IngestionNotFound
@@ -26,6 +27,7 @@ DERIVATION = Derivation(
     policy=RefreshPolicy.MANUAL,
     inputs=frozenset({DatasetName("Flights")}),
     actor="ann",
+    rights=Rights(frozenset({Scope.WRITE}), ("flights*", "delays")),
     created_at=NOW,
     fixed={"airports@v3": VersionRef("id2", 3)},
     step="resample",

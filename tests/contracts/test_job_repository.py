@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import LeaseWatch, SqlJobRepository
+from flight_core.domain.access import Rights, Scope
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Conflict, IdempotencyKeyReused, IngestionFinished, IngestionNotFound
 from flight_core.domain.events import Event, EventKind
@@ -55,7 +56,10 @@ def job(id="j1", dataset="Flights", *, mode=WriteMode.APPEND, priority=0):
         keys=("Id", "day"),
         schema_policy=SchemaPolicy.WIDEN,
     )
-    return Ingestion(id=id, request=request, state=JobState.QUEUED, created_at=NOW, actor="ann")
+    rights = Rights(frozenset({Scope.INGEST}), ("flights*",))
+    return Ingestion(
+        id=id, request=request, state=JobState.QUEUED, created_at=NOW, actor="ann", rights=rights
+    )
 
 
 def event(kind=EventKind.INGESTION_QUEUED):

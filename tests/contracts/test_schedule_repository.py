@@ -11,6 +11,7 @@ from flight_core.adapters.catalog.events import SqlEventRepository
 from flight_core.adapters.catalog.ingestions import SqlIngestionRepository
 from flight_core.adapters.catalog.jobs import SqlJobRepository
 from flight_core.adapters.catalog.schedules import SqlScheduleRepository
+from flight_core.domain.access import Rights, Scope
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import Conflict, ScheduleExists, ScheduleNotFound, ScheduleRunning
 from flight_core.domain.events import Event, EventKind
@@ -71,6 +72,8 @@ def test_sources_that_were_stored_in_the_clear_are_encrypted_by_a_newer_skein(tm
         SqlScheduleRepository(database).add(schedule(), event())
         SqlIngestionRepository(database, lambda: NOON).add(job(), event())
         with database.write() as connection:
+            for table in ("jobs", "schedules", "derivations"):
+                connection.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN rights"))
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '0022'"))
     assert b"example.org" in path.read_bytes()
     with closing(Database(url, KEY)) as database:
@@ -82,7 +85,8 @@ def test_sources_that_were_stored_in_the_clear_are_encrypted_by_a_newer_skein(tm
 
 def test_a_schedule_comes_back_as_it_was_added(schedules, told):
     by_interval = schedule("Interval", timing=Interval(90.5), last_job="j0", last_at=NOON)
-    by_cron = schedule("cron", None, Cron("0 6 * * *", "Europe/Berlin"), pause_reason="gone")
+    rights = Rights(frozenset({Scope.READ, Scope.INGEST}), ("sales*", "orders"))
+    by_cron = schedule("cron", None, Cron("0 6 * * *", "Europe/Berlin"), pause_reason="gone", rights=rights)
     for each in (by_interval, by_cron):
         schedules.add(each, event(EventKind.SCHEDULE_ADDED))
     assert schedules.get("INTERVAL") == by_interval

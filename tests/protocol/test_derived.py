@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
-from flight_core.domain.access import LOCAL
+from flight_core.domain.access import ALL_RIGHTS, LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from tests.protocol.http_stack import until
 from tests.stack import skein_stack
@@ -288,7 +288,7 @@ def test_of_two_that_start_the_same_run_one_does(stack, client):
     define(client, "b", "SELECT count(*) AS n FROM a", refresh="manual")
     refresh = stack.skein.control.derivations.refresh
     (derivation,) = refresh.derivations.list()
-    started = [refresh.start(derivation, actor="local") for _ in range(2)]
+    started = [refresh.start(derivation, actor="local", rights=ALL_RIGHTS) for _ in range(2)]
     assert [run is not None for run in started] == [True, False]
     assert len(runs_of(client, "b")) == 1
 

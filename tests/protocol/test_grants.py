@@ -22,11 +22,14 @@ TOKENS = {
     "loader": "l0ader",
     "chief": "ch1ef",
     "twin": "tw0",
+    "pair": "pa1r",
+    "pair, narrow": "n4rrow",
 }
 SETTING = (
     f"owner={TOKENS['owner']},team/read+write@sales*+orders={TOKENS['team']},"
     f"loader/read+ingest@sales*={TOKENS['loader']},chief/read+write+admin@sales*={TOKENS['chief']},"
-    f"twin/ingest@twin_out=0ne,twin/read+ingest@twin*={TOKENS['twin']}"
+    f"twin/ingest@twin_out=0ne,twin/read+ingest@twin*={TOKENS['twin']},"
+    f"pair={TOKENS['pair']},pair/read+write@pair*={TOKENS['pair, narrow']}"
 )
 SECRET, ABSENT = "payroll_v1", "payroll_v2"
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "who": ["a", "b", "c"]})
@@ -319,6 +322,47 @@ def test_a_job_is_done_with_the_token_of_its_owner_that_sees_what_it_reads(stack
         asked = {"dataset": "twin_out", "source": source}
         job = client.post("/api/v1/ingestions", json=asked, headers={"Prefer": "wait=60"}).json()
         assert (job["state"], job["rows"]) == ("succeeded", 3), job
+
+
+NAMES = {"kind": "sql", "sql": "SELECT dataset FROM skein.datasets"}
+
+
+def ingested(client: httpx.Client, dataset: str) -> dict[str, object]:
+    request = {"dataset": dataset, "source": NAMES, "mode": "replace"}
+    return client.post("/api/v1/ingestions", json=request, headers={"Prefer": "wait=60"}).json()
+
+
+def scheduled(client: httpx.Client, dataset: str) -> dict[str, object]:
+    asked = {"name": dataset, "ingestion": {"dataset": dataset, "source": NAMES}, "cron": "0 0 1 1 *"}
+    assert client.post("/api/v1/schedules", json=asked).status_code == 201
+    return run(client, dataset)
+
+
+def run(client: httpx.Client, schedule: str) -> dict[str, object]:
+    return client.post(f"/api/v1/schedules/{schedule}/run", headers={"Prefer": "wait=60"}).json()
+
+
+@pytest.mark.parametrize("ask", [ingested, scheduled])
+def test_a_job_sees_no_more_than_the_credential_that_asked_for_it(stack: Stack, ask) -> None:
+    dataset = f"pair_{ask.__name__}"
+    with http(stack, "pair, narrow") as narrow, http(stack, "pair") as wide:
+        job = ask(narrow, dataset)
+        assert job["state"] == "succeeded", job["error"]
+        read = {"sql": f"FROM {dataset}"}
+        assert SECRET not in narrow.post("/api/v1/query", json=read).text
+        again = wide.post(f"/api/v1/datasets/{dataset}/refresh", headers={"Prefer": "wait=60"})
+        assert again.status_code == 202, again.text
+        assert SECRET in narrow.post("/api/v1/query", json=read).text
+
+
+def test_who_runs_a_schedule_could_have_made_it(stack: Stack) -> None:
+    asked = {"dataset": "pair_run", "source": {"kind": "sql", "sql": f"SELECT count(*) AS n FROM {SECRET}"}}
+    schedule = {"name": "pair_run", "ingestion": asked, "cron": "0 0 1 1 *"}
+    with http(stack, "pair, narrow") as narrow, http(stack, "pair") as wide:
+        assert wide.post("/api/v1/schedules", json=schedule).status_code == 201
+        assert run(narrow, "pair_run")["code"] == "dataset_not_found"
+        assert narrow.get("/api/v1/datasets/pair_run").status_code == 404
+        assert run(wide, "pair_run")["state"] == "succeeded"
 
 
 def test_whoever_may_read_rows_may_hold_them_against_a_contract(stack: Stack) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from flight_core.adapters.catalog import counters
 from flight_core.adapters.catalog.cached_read import CachedRead
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.job_rows import values_of
+from flight_core.adapters.catalog.job_rows import rights_document, rights_of, values_of
 from flight_core.adapters.catalog.tables import derivations, jobs
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy
@@ -88,6 +88,7 @@ def _values(derivation: Derivation) -> dict[str, object]:
             "fixed": _document(derivation.fixed),
         },
         "actor": derivation.actor,
+        "rights": rights_document(derivation.rights),
         "created_at": derivation.created_at,
         "attempted": None if derivation.attempted is None else _document(derivation.attempted),
         "run": derivation.run,
@@ -108,6 +109,7 @@ def _derivation(row: sa.Row[Any]) -> Derivation:
         inputs=frozenset(map(DatasetName, definition["inputs"])),
         fixed=_pins(definition["fixed"]),
         actor=row.actor,
+        rights=rights_of(row.rights),
         created_at=row.created_at,
         attempted=None if row.attempted is None else _pins(row.attempted),
         run=row.run,

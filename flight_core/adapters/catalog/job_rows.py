@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog.tables import jobs
+from flight_core.domain.access import ALL_RIGHTS, Rights, Scope
 from flight_core.domain.contract import report_document, report_of
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import IngestionNotFound
@@ -34,6 +35,7 @@ def values_of(job: Job) -> dict[str, object]:
         "priority": job.priority,
         "exclusive": job.exclusive,
         "actor": job.actor,
+        "rights": rights_document(job.rights),
         "state": str(job.state),
         "created_at": job.created_at,
         "attempt": job.attempt,
@@ -101,6 +103,17 @@ def request_document(request: IngestionRequest) -> dict[str, object]:
     }
 
 
+def rights_document(rights: Rights) -> dict[str, object]:
+    return {"scopes": sorted(rights.scopes), "datasets": list(rights.datasets)}
+
+
+def rights_of(document: dict[str, Any] | None) -> Rights:
+    """All, if nobody stored them yet."""
+    if document is None:
+        return ALL_RIGHTS
+    return Rights(frozenset(map(Scope, document["scopes"])), tuple(document["datasets"]))
+
+
 def job_of(row: sa.Row[Any]) -> Job:
     task = Task(row.task)
     if task is Task.INGEST:
@@ -143,6 +156,7 @@ def _common(row: sa.Row[Any]) -> dict[str, Any]:
         "state": JobState(row.state),
         "created_at": row.created_at,
         "actor": row.actor,
+        "rights": rights_of(row.rights),
         "attempt": row.attempt,
         "progress": Progress(
             phase=None if row.phase is None else Phase(row.phase),

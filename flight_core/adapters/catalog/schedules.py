@@ -10,7 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.job_rows import request_document, request_of, values_of
+from flight_core.adapters.catalog.job_rows import (
+    request_document,
+    request_of,
+    rights_document,
+    rights_of,
+    values_of,
+)
 from flight_core.adapters.catalog.tables import jobs, schedules
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Conflict, ScheduleExists, ScheduleNotFound, ScheduleRunning
@@ -122,6 +128,7 @@ def _values(schedule: Schedule) -> dict[str, object]:
         "timezone": timing.timezone if isinstance(timing, Cron) else None,
         "created_at": schedule.created_at,
         "actor": schedule.actor,
+        "rights": rights_document(schedule.rights),
         "next_at": schedule.next_at,
         "last_job": schedule.last_job,
         "last_at": schedule.last_at,
@@ -138,6 +145,7 @@ def _schedule(row: sa.Row[Any]) -> Schedule:
         timing=Interval(row.every_s) if row.cron is None else Cron(row.cron, row.timezone),
         created_at=row.created_at,
         actor=row.actor,
+        rights=rights_of(row.rights),
         next_at=row.next_at,
         last_job=row.last_job,
         last_at=row.last_at,

@@ -141,6 +141,7 @@ jobs = sa.Table(
     sa.Column("reading", sa.JSON(none_as_null=True)),
     sa.Column("check_report", sa.JSON(none_as_null=True)),
     sa.Column("message", sa.Text),
+    sa.Column("rights", sa.JSON(none_as_null=True)),
 )
 
 schedules = sa.Table(
@@ -160,6 +161,7 @@ schedules = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("pause_reason", sa.Text),
     sa.Column("reads", sa.JSON(none_as_null=True)),
+    sa.Column("rights", sa.JSON(none_as_null=True)),
 )
 
 job_log = sa.Table(
@@ -229,6 +231,7 @@ derivations = sa.Table(
     sa.Column("run", sa.String(64)),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("pause_reason", sa.Text),
+    sa.Column("rights", sa.JSON(none_as_null=True)),
 )
 
 api_tokens = sa.Table(

@@ -86,6 +86,7 @@ class DefineDerivation:
             inputs=frozenset(DatasetName(key) for key in pins if "@" not in key),
             fixed={key: ref for key, ref in pins.items() if "@" in key},
             actor=actor.name,
+            rights=actor.rights,
             created_at=self.clock(),
             run=None if before is None else before.run,  # the next run waits until this one has ended
             revision=0 if before is None else before.revision,
@@ -152,7 +153,7 @@ class ResumeDerivation:
             raise derivation_not_found(target)
         if not derivation.pause_reason:
             return derivation
-        resumed = replace(derivation, actor=actor.name, pause_reason="")
+        resumed = replace(derivation, actor=actor.name, rights=actor.rights, pause_reason="")
         return self.derivations.put(resumed, changed(resumed, self.clock))
 
 

@@ -53,9 +53,14 @@ class RefreshDue:
     def _start(self, derivation: Derivation) -> bool:
         try:
             self.act_as_owner.allowed(
-                derivation.actor, Scope.INGEST, derivation.target, inputs=derivation.reads
+                derivation.actor,
+                derivation.rights,
+                Scope.INGEST,
+                derivation.target,
+                inputs=derivation.reads,
             )
-            return self.refresh.start(derivation, actor=derivation.actor) is not None
+            start = self.refresh.start
+            return start(derivation, actor=derivation.actor, rights=derivation.rights) is not None
         except DatasetNotFound:  # dropped this moment
             return False
         except PermissionDenied as refusal:

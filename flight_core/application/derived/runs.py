@@ -8,7 +8,7 @@ from flight_core.application.jobs.jobs import Wakeup, event_of
 from flight_core.application.ports.clock import Clock, NewId
 from flight_core.application.ports.storage import TableStore
 from flight_core.application.queries.added_rows import added_rows
-from flight_core.domain.access import Actor, Scope
+from flight_core.domain.access import Actor, Rights, Scope
 from flight_core.domain.dataset import AddedRows, DatasetName, DatasetVersion, VersionRef, WriteMode
 from flight_core.domain.derivation import Derivation, current_inputs
 from flight_core.domain.errors import Conflict, DatasetNotFound, IngestionNotFound, PermissionDenied
@@ -59,12 +59,12 @@ class Refresh:
             running = run_of(derivation, self.ingestions)
             if running is not None and not running.state.final:
                 return running
-            started = self.start(derivation, actor=actor.name)
+            started = self.start(derivation, actor=actor.name, rights=actor.rights)
             if started is not None:
                 return started
         raise Conflict(f"the derivation of '{target}' is being changed; try again")
 
-    def start(self, derivation: Derivation, *, actor: str) -> Ingestion | None:
+    def start(self, derivation: Derivation, *, actor: str, rights: Rights) -> Ingestion | None:
         """None if somebody else started a run at the same time."""
         pins = current_inputs(derivation, current_versions(self.datasets))
         if pins is None:
@@ -74,7 +74,12 @@ class Refresh:
         mode = WriteMode.REPLACE if added is None else WriteMode.APPEND
         request = IngestionRequest(derivation.target, source, mode)
         run = Ingestion(
-            id=self.new_id(), request=request, state=JobState.QUEUED, created_at=self.clock(), actor=actor
+            id=self.new_id(),
+            request=request,
+            state=JobState.QUEUED,
+            created_at=self.clock(),
+            actor=actor,
+            rights=rights,
         )
         begun = replace(derivation, attempted=pins, run=run.id)
         if not self.derivations.start(begun, run, event_of(JobState.QUEUED, run, self.clock)):

@@ -72,6 +72,7 @@ class StartIngestion:
             state=JobState.QUEUED,
             created_at=self.clock(),
             actor=actor.name,
+            rights=actor.rights,
             retry_of=retry_of,
         )
         queued = event_of(JobState.QUEUED, ingestion, self.clock)

@@ -71,6 +71,7 @@ class ScheduleDesk:
             state=JobState.QUEUED,
             created_at=self.clock(),
             actor=schedule.actor,
+            rights=schedule.rights,
             schedule=schedule.name,
         )
         return ingestion, event_of(JobState.QUEUED, ingestion, self.clock)
@@ -111,7 +112,16 @@ class AddSchedule:
         reads = self.desk.check(request, actor)
         now = self.desk.clock()
         due = now if isinstance(timing, Interval) else self.desk.next_at(timing, now)
-        schedule = Schedule(name, request, timing, now, actor.name, None if paused else due, reads=reads)
+        schedule = Schedule(
+            name,
+            request,
+            timing,
+            now,
+            actor.name,
+            next_at=None if paused else due,
+            reads=reads,
+            rights=actor.rights,
+        )
         self.desk.schedules.add(schedule, self.desk.event(EventKind.SCHEDULE_ADDED, schedule))
         return schedule
 
@@ -142,7 +152,7 @@ class ChangeSchedule:
         new = replace(old, request=request or old.request, timing=timing or old.timing)
         if new.request != old.request or (paused is False and old.pause_reason):
             reads = self.desk.check(new.request, actor)
-            new = replace(new, actor=actor.name, pause_reason="", reads=reads)
+            new = replace(new, actor=actor.name, rights=actor.rights, pause_reason="", reads=reads)
         due = self.desk.next_at(new.timing, old.created_at)
         if old.paused if paused is None else paused:
             new = replace(new, next_at=None)
@@ -188,8 +198,10 @@ class ListSchedules:
 class RunSchedule:
     """Queue a job now, even if the schedule is paused. The time when it is due next does not change.
 
+    The job is that of the schedule's owner, but the actor needs the rights for it, too.
+
     Raises:
-        ScheduleNotFound, PermissionDenied.
+        ScheduleNotFound, PermissionDenied; and as `StartIngestion`.
         ScheduleRunning: its last job has not ended.
     """
 
@@ -197,6 +209,7 @@ class RunSchedule:
 
     def __call__(self, name: str, *, actor: Actor) -> Ingestion:
         schedule = self.desk.owned(name, actor)
+        self.desk.check(schedule.request, actor)
         ingestion, event = self.desk.job(schedule)
         fired = replace(schedule, last_job=ingestion.id, last_at=ingestion.created_at)
         self.desk.schedules.fire(fired, ingestion, event)
@@ -226,7 +239,11 @@ class FireDueSchedules:
     def _fire(self, schedule: Schedule) -> bool:
         try:
             self.act_as_owner.allowed(
-                schedule.actor, Scope.INGEST, schedule.request.dataset, inputs=schedule.reads
+                schedule.actor,
+                schedule.rights,
+                Scope.INGEST,
+                schedule.request.dataset,
+                inputs=schedule.reads,
             )
         except PermissionDenied as refusal:
             self._pause(schedule, refusal.message)

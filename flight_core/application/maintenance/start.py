@@ -58,6 +58,7 @@ class StartMaintenance:
             state=JobState.QUEUED,
             created_at=self.clock(),
             actor=actor.name,
+            rights=actor.rights,
         )
         job = self.jobs.request_maintenance(job, event_of(JobState.QUEUED, job, self.clock))
         self.wakeup.notify()

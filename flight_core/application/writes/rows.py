@@ -98,6 +98,7 @@ class CheckRows:
             state=JobState.RUNNING,
             created_at=self.clock(),
             actor=actor.name,
+            rights=actor.rights,
             request=_request(name, rows, rule),
         )
         self.commit.open(ingestion).close()
