@@ -100,7 +100,7 @@ class Once:
     def _named(self, key: str, body: bytes) -> IdempotencyKey:
         url = self._request.url
         line = f"{self._request.method} {url.path}?{url.query}\n".encode()
-        return IdempotencyKey.of(key, line + body, actor=self._caller.name)
+        return IdempotencyKey.of(key, line + body, actor=self._caller)
 
     async def _body(self) -> bytes:
         if self._request.scope["route"].body_field is not None:  # FastAPI has read it already

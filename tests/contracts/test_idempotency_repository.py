@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flight_core.adapters.catalog.idempotency import SqlIdempotencyRepository
+from flight_core.domain.access import Actor, Scope
 from flight_core.domain.errors import IdempotencyKeyPending, IdempotencyKeyReused, InvalidOption
 from flight_core.domain.idempotency import IdempotencyKey
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-KEY = IdempotencyKey.of("mine", b"POST /schedules", actor="ann")
+ANN = Actor("ann")
+KEY = IdempotencyKey.of("mine", b"POST /schedules", actor=ANN)
 
 
 @pytest.fixture
@@ -35,13 +37,16 @@ def test_a_request_that_failed_leaves_its_key_free(keys):
     assert keys.claim(KEY, NOW) is None
 
 
-def test_a_key_is_one_requests_and_one_actors(keys):
+def test_a_key_is_one_requests_and_one_actors_with_the_same_rights(keys):
     keys.claim(KEY, NOW)
+    for less in (Actor("ann", datasets=("sales*",)), Actor("ann", frozenset({Scope.READ}))):
+        with pytest.raises(IdempotencyKeyReused):
+            keys.claim(IdempotencyKey.of("mine", b"POST /schedules", actor=less), NOW)
     with pytest.raises(IdempotencyKeyReused):
-        keys.claim(IdempotencyKey.of("mine", b"POST /tokens", actor="ann"), NOW)
-    assert keys.claim(IdempotencyKey.of("mine", b"POST /tokens", actor="bob"), NOW) is None
+        keys.claim(IdempotencyKey.of("mine", b"POST /tokens", actor=ANN), NOW)
+    assert keys.claim(IdempotencyKey.of("mine", b"POST /tokens", actor=Actor("bob")), NOW) is None
     with pytest.raises(InvalidOption):
-        IdempotencyKey.of("tab\t", b"", actor="ann")
+        IdempotencyKey.of("tab\t", b"", actor=ANN)
 
 
 def test_of_requests_at_the_same_time_one_gets_the_key(keys):

@@ -365,6 +365,29 @@ def test_who_runs_a_schedule_could_have_made_it(stack: Stack) -> None:
         assert run(wide, "pair_run")["state"] == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        (f"datasets/{SECRET}/delete", {"where": "id = 77"}),
+        (
+            "ingestions",
+            {"dataset": "pair_once", "source": {"kind": "sql", "sql": f"SELECT id FROM {SECRET}"}},
+        ),
+    ],
+)
+def test_a_key_is_answered_to_the_rights_that_it_came_with(stack: Stack, path: str, asked: object) -> None:
+    with http(stack, "pair, narrow") as narrow, http(stack, "pair") as wide:
+        first, again, other = (
+            client.post(f"/api/v1/{path}", json=asked, headers={"Idempotency-Key": "of " + path[:5]})
+            for client in (wide, wide, narrow)
+        )
+        assert first.is_success
+        assert again.is_success
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused"), other.text
+        assert other.json().get("details") is None
+        assert SECRET not in other.json()["detail"]
+
+
 def test_whoever_may_read_rows_may_hold_them_against_a_contract(stack: Stack) -> None:
     contract = {"columns": [{"name": "id", "type": "int64", "ge": 2}]}
     with http(stack, "loader") as client:

@@ -198,11 +198,10 @@ def test_a_request_sent_again_with_its_key_starts_nothing(client):
 
 def test_another_request_with_a_used_key_is_refused(client):
     headers = {"Idempotency-Key": "one key"}
-    first = start(client, "first", "good.parquet", headers=headers)
+    start(client, "first", "good.parquet", headers=headers)
     refused = start(client, "second", "good.parquet", headers=headers)
     assert refused.status_code == 422
     assert refused.json()["code"] == "idempotency_key_reused"
-    assert refused.json()["details"] == {"resource": first.json()["id"]}
     assert client.get("/api/v1/ingestions", params={"dataset": "second"}).json()["items"] == []
 
 

@@ -38,7 +38,7 @@ def holder(connection: sa.Connection, key: IdempotencyKey, *, now: datetime) -> 
     """The resource that the key's request created; None if the key is new or has expired.
 
     Raises:
-        IdempotencyKeyReused: it was used for another request.
+        IdempotencyKeyReused: it was used for another request, or with other rights.
         IdempotencyKeyPending: its request has created nothing yet.
     """
     row = connection.execute(
@@ -48,9 +48,8 @@ def holder(connection: sa.Connection, key: IdempotencyKey, *, now: datetime) -> 
         return None
     if row.fingerprint != key.fingerprint:
         raise IdempotencyKeyReused(
-            f"the idempotency key '{key.value}' came with another request before; use a new key for a new"
-            " request",
-            resource=row.resource,
+            f"the idempotency key '{key.value}' came with another request before, or with other rights; use a"
+            " new key for a new request"
         )
     if row.resource == _PENDING:
         raise IdempotencyKeyPending(

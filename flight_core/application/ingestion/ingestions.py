@@ -148,7 +148,7 @@ class RetryIngestion:
 
 def _key(value: str, request: IngestionRequest, actor: Actor) -> IdempotencyKey:
     asked = json.dumps(asdict(request), sort_keys=True, default=str)
-    return IdempotencyKey.of(value, asked.encode(errors="surrogatepass"), actor=actor.name)
+    return IdempotencyKey.of(value, asked.encode(errors="surrogatepass"), actor=actor)
 
 
 def source_of(sources: Sources, spec: SourceSpec) -> Source:
