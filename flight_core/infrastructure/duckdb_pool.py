@@ -57,7 +57,7 @@ GIVE_BACK = "allocator_background_threads"
 # What DuckDB makes ahead of whoever reads. It should hold a row group: as long as the first one is not done,
 # threads that work on later ones stop once it is full. Each open stream holds it.
 STREAM_BUFFER = "streaming_buffer_size"
-_STREAM_BUFFER_SIZE = "16MiB"
+_STREAM_BUFFER_SIZE = "12MiB"
 
 # Settings that the lock leaves open for us, by all of their names; not for clients.
 RESERVED_SETTINGS = (GIVE_BACK, STREAM_BUFFER, f"max_{STREAM_BUFFER}")

@@ -21,7 +21,7 @@ from flight_core.adapters.parsers.column_types.given import (
 from flight_core.adapters.parsers.meter import Meter
 
 ROW_GROUP_ROWS = 61_440
-ROW_GROUP_BYTES = 16 << 20  # in memory; row groups of wide rows have fewer rows
+ROW_GROUP_BYTES = 12 << 20  # in memory; row groups of wide rows have fewer rows
 FILE_ROW_GROUPS = 32  # whoever changes a row writes its file again
 PAGE_BYTES = 256 << 10  # in memory; a search by key decodes only the pages that hold its rows
 _ANY_BYTES = 1 << 62

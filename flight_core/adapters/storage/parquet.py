@@ -21,7 +21,7 @@ from flight_core.domain.system_errors import system_errors
 GROUP_ROWS = 61_440
 DICTIONARY_BYTES = 64 << 10  # for a column chunk; larger dictionaries make files larger and scans slower
 PAGE_BYTES = 64 << 10  # encoded; a search by key decodes only the pages that hold its rows
-GROUP_BYTES = 16 << 20  # in memory; row groups of wide rows have fewer rows
+GROUP_BYTES = 12 << 20  # in memory; row groups of wide rows have fewer rows
 FILE_GROUPS = 32  # larger files would make changes of single rows slow: they rewrite whole files
 FILE_BYTES = 512 << 20
 SMALL_ROWS = 8 * GROUP_ROWS  # scans would be noticeably faster if files with fewer rows,
