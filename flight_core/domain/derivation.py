@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from flight_core.domain.access import ALL_RIGHTS, Rights
+from flight_core.domain.access import ALL_RIGHTS, Actor, Rights
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import DerivationCycle
 from flight_core.domain.query import Pins, datasets_of
@@ -88,15 +88,16 @@ def due(derivations: Iterable[Derivation], current: Pins, active: frozenset[str]
     return [known[key] for key in sorted(pending - active) if not _above(known[key], known) & busy]
 
 
-def refuse_cycle(derivation: Derivation, others: Iterable[Derivation]) -> None:
+def refuse_cycle(derivation: Derivation, others: Iterable[Derivation], *, actor: Actor) -> None:
     """
     Raises:
-        DerivationCycle: the target would be made from itself; the message names the cycle.
+        DerivationCycle: the target would be made from itself; the message names the datasets of the cycle
+            that the actor sees.
     """
     known = {each.key: each for each in others} | {derivation.key: derivation}
     way = _way_back(derivation.key, known)
     if way is not None:
-        names = [str(known[key].target) for key in way]
+        names = [str(name) for name in (known[key].target for key in way) if actor.sees(name)]
         raise DerivationCycle(
             f"'{derivation.target}' would be made from itself: {' <- '.join(names)}; derive it from"
             " something else, or name a version such as"

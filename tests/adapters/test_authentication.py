@@ -292,6 +292,16 @@ def test_people_change_their_own_password_if_they_know_it_and_administrators_any
     assert house.authenticator().authenticate_password("ann", "third one") == ann
 
 
+def test_nobody_takes_over_a_user_who_may_do_more(house):
+    house.add(scopes=frozenset({Scope.READ, Scope.WRITE}))
+    chief = Actor("chief", frozenset({Scope.READ, Scope.ADMIN}))
+    with pytest.raises(PermissionDenied, match="'write'"):
+        house.change(actor=chief, password="third one")
+    with pytest.raises(UserNotFound):
+        house.change("nobody", actor=chief, password="third one")
+    assert house.authenticator().authenticate_password("ann", "correct horse").may(Scope.WRITE)
+
+
 @pytest.mark.parametrize("password", ["short", "x" * 1025])
 def test_passwords_are_neither_short_nor_endless(house, password):
     with pytest.raises(InvalidOption, match="characters"):

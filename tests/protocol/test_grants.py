@@ -415,6 +415,21 @@ def test_a_schedule_does_with_the_rights_of_its_owner_only_what_its_owner_said(s
         assert SECRET not in chief.post("/api/v1/query", json={"sql": "FROM sales_names"}).text
 
 
+def test_a_cycle_names_no_dataset_out_of_sight(stack: Stack) -> None:
+    with http(stack, "owner") as owner, http(stack, "pair, narrow") as narrow:
+        owner.post("/api/v1/query", json={"sql": "CREATE TABLE datasets.pair_a AS SELECT 1 AS i"})
+        for target, source in (("hidden_b", "pair_a"), ("pair_c", "hidden_b")):
+            derived = {"sql": f"SELECT i FROM {source}", "refresh": "manual"}
+            assert owner.put(f"/api/v1/datasets/{target}/derivation", json=derived).is_success
+            assert owner.post(f"/api/v1/datasets/{target}/refresh", headers={"Prefer": "wait=60"}).is_success
+        asked = {"sql": "SELECT i FROM pair_c"}
+        for client, names in ((narrow, ["pair_a", "pair_c", "pair_a"]), (owner, None)):
+            refused = client.put("/api/v1/datasets/pair_a/derivation", json=asked)
+            assert refused.json()["code"] == "derivation_cycle", refused.text
+            assert refused.json()["details"]["cycle"] == (names or ["pair_a", "pair_c", "hidden_b", "pair_a"])
+            assert ("hidden_b" in refused.text) is (client is owner)
+
+
 def test_nobody_makes_a_dataset_anew_from_what_is_out_of_sight(stack: Stack) -> None:
     with http(stack, "loader") as client:
         reply = client.post("/api/v1/datasets/sales_late/refresh")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy, due, is_stale, refuse_cycle
 from flight_core.domain.errors import DerivationCycle
@@ -121,12 +122,12 @@ def test_a_name_that_another_dataset_took_is_a_change():
 )
 def test_a_cycle_is_refused_by_name(others, new, cycle):
     with pytest.raises(DerivationCycle) as caught:
-        refuse_cycle(new, others)
+        refuse_cycle(new, others, actor=LOCAL)
     assert caught.value.details["cycle"] == cycle
 
 
 def test_a_new_definition_may_break_an_old_way_round():
-    refuse_cycle(derived("b", "x"), [derived("b", "a"), derived("a", "b")])
+    refuse_cycle(derived("b", "x"), [derived("b", "a"), derived("a", "b")], actor=LOCAL)
 
 
 @st.composite
@@ -172,4 +173,4 @@ def test_one_change_makes_each_part_at_most_once(graph):
     world.settle()
     assert len(world.runs) == len(set(world.runs))
     for each in made:
-        refuse_cycle(each, made)
+        refuse_cycle(each, made, actor=LOCAL)

@@ -106,7 +106,8 @@ class ChangePassword:
     the `current` one.
 
     Raises:
-        PermissionDenied: the actor is another user, or `current` is wrong.
+        PermissionDenied: `current` is wrong, or the actor is neither the user nor an administrator with all
+            scopes of the user.
         InvalidOption: the new password is too short or too long.
         UserNotFound
     """
@@ -123,8 +124,15 @@ class ChangePassword:
             raise PermissionDenied("your own password is changed with the one that you have as 'current'")
         else:
             require_administrator(actor)
+            self._require_scopes(name, actor)
         self.users.set_password(name, _hashed(self.hasher, password), self.clock())
         logger.info("password changed", extra={"user": name, "actor": actor.name})
+
+    def _require_scopes(self, name: str, actor: Actor) -> None:
+        """Who knows the password can do what the user may."""
+        user = self.users.by_name().get(name)
+        for scope in sorted(user.scopes) if user is not None else ():
+            require(actor, scope)
 
     def _require_current(self, name: str, current: str) -> None:
         user = self.users.by_name().get(name)

@@ -92,7 +92,7 @@ class DefineDerivation:
             revision=0 if before is None else before.revision,
             incremental=request.incremental,
         )
-        refuse_cycle(derivation, self.derivations.list())
+        refuse_cycle(derivation, self.derivations.list(), actor=actor)
         event = dataset_event(EventKind.DERIVATION_SET, request.target, self.clock(), actor=actor.name)
         return self.derivations.put(derivation, event)
 
