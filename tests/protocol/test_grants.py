@@ -24,12 +24,14 @@ TOKENS = {
     "twin": "tw0",
     "pair": "pa1r",
     "pair, narrow": "n4rrow",
+    "sender": "s3nder",
 }
 SETTING = (
     f"owner={TOKENS['owner']},team/read+write@sales*+orders={TOKENS['team']},"
     f"loader/read+ingest@sales*={TOKENS['loader']},chief/read+write+admin@sales*={TOKENS['chief']},"
     f"twin/ingest@twin_out=0ne,twin/read+ingest@twin*={TOKENS['twin']},"
-    f"pair={TOKENS['pair']},pair/read+write@pair*={TOKENS['pair, narrow']}"
+    f"pair={TOKENS['pair']},pair/read+write@pair*={TOKENS['pair, narrow']},"
+    f"sender/ingest@sales*={TOKENS['sender']}"
 )
 SECRET, ABSENT = "payroll_v1", "payroll_v2"
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "who": ["a", "b", "c"]})
@@ -305,6 +307,29 @@ def test_who_may_ingest_can_do_nothing_else_that_changes_anything(stack):
         assert refused.status_code == 403
     with stack.flight() as client, pytest.raises(fl.FlightUnauthorizedError, match=r"\[permission_denied\]"):
         put(client, "sales_new", flight_options("loader"))
+
+
+def test_who_may_only_ingest_sees_what_became_of_it_and_nothing_else(stack: Stack) -> None:
+    with http(stack, "sender") as sender, http(stack, "loader") as loader:
+        asked = {"dataset": "sales_sent", "source": uploaded(sender), "mode": "append"}
+        headers = {"Prefer": "wait=60"}
+        sent = sender.post("/api/v1/ingestions", json=asked, headers=headers)
+        assert (sent.status_code, sent.json()["state"]) == (202, "succeeded"), sent.text
+        mine = sent.json()["id"]
+        for path in ("jobs", "ingestions"):
+            assert sender.get(f"/api/v1/{path}/{mine}").json()["state"] == "succeeded"
+            assert sender.get(f"/api/v1/{path}/{mine}/log").json()["items"]
+            ended = sender.post(f"/api/v1/{path}/{mine}/cancel")
+            assert (ended.status_code, ended.json()["code"]) == (409, "ingestion_finished"), ended.text
+        asked["source"] = uploaded(loader)
+        theirs = loader.post("/api/v1/ingestions", json=asked, headers=headers).json()["id"]
+        for path in ("jobs/{}", "ingestions/{}", "jobs/{}/log"):
+            refused = sender.get("/api/v1/" + path.format(theirs))
+            assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+            unknown = sender.get("/api/v1/" + path.format("0" * 32))
+            assert (unknown.status_code, unknown.json()["code"]) == (404, "ingestion_not_found")
+        for path in ("jobs", "datasets/sales_sent", "datasets/sales_sent/rows"):
+            assert sender.get(f"/api/v1/{path}").json()["code"] == "permission_denied"
 
 
 def test_sql_of_an_ingestion_reads_nothing_out_of_sight(stack):

@@ -73,6 +73,19 @@ def seen_job(job: AnyJob, actor: Actor) -> AnyJob:
     return job
 
 
+def readable_job(job: AnyJob, actor: Actor) -> AnyJob:
+    """Whoever asked for a job may look at it, also without the scope `read`.
+
+    Raises:
+        IngestionNotFound: the actor may not see its dataset.
+        PermissionDenied
+    """
+    seen = seen_job(job, actor)
+    if seen.actor != actor.name or not actor.may(Scope.INGEST):
+        require(actor, Scope.READ)
+    return seen
+
+
 def seen_schedule(schedule: Schedule, actor: Actor) -> Schedule:
     """
     Raises:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from flight_core.application.access.rights import require, require_granted, seen_job
+from flight_core.application.access.rights import readable_job, require, require_granted, seen_job
 from flight_core.application.derived.refuse import refuse_derived
 from flight_core.application.jobs.jobs import Wakeup, event_of, require_owner
 from flight_core.application.ports.clock import Clock, NewId
@@ -111,13 +111,12 @@ class StartIngestion:
 
 @dataclass(frozen=True, slots=True)
 class GetIngestion:
-    """The job as it is now; raises IngestionNotFound."""
+    """The job as it is now; raises IngestionNotFound, PermissionDenied."""
 
     ingestions: IngestionRepository
 
     def __call__(self, ingestion_id: str, *, actor: Actor) -> Ingestion:
-        require(actor, Scope.READ)
-        return seen_job(self.ingestions.get(ingestion_id), actor)
+        return readable_job(self.ingestions.get(ingestion_id), actor)
 
 
 @dataclass(frozen=True, slots=True)

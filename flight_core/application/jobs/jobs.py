@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from flight_core.application.access.rights import require, seen_job
+from flight_core.application.access.rights import readable_job, require, seen_job
 from flight_core.application.ports.clock import Clock
 from flight_core.domain.access import Actor, Scope
 from flight_core.domain.errors import PermissionDenied
@@ -44,13 +44,12 @@ class Wakeup:
 
 @dataclass(frozen=True, slots=True)
 class GetJob:
-    """The job as it is now; raises IngestionNotFound."""
+    """The job as it is now; raises IngestionNotFound, PermissionDenied."""
 
     jobs: JobRepository
 
     def __call__(self, job_id: str, *, actor: Actor) -> Job:
-        require(actor, Scope.READ)
-        return seen_job(self.jobs.get(job_id), actor)
+        return readable_job(self.jobs.get(job_id), actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +74,14 @@ class ListJobs:
 
 @dataclass(frozen=True, slots=True)
 class ReadJobLog:
-    """The log of a job, oldest lines first. Raises as `JobRepository.read_log`."""
+    """The log of a job, oldest lines first. Raises as `JobRepository.read_log`; and PermissionDenied."""
 
     jobs: JobRepository
 
     def __call__(
         self, job_id: str, *, actor: Actor, after: int = 0, limit: int = 1000
     ) -> Sequence[tuple[int, LogLine]]:
-        require(actor, Scope.READ)
-        seen_job(self.jobs.get(job_id), actor)
+        readable_job(self.jobs.get(job_id), actor)
         return self.jobs.read_log(job_id, after=after, limit=limit)
 
 
