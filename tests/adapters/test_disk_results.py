@@ -4,6 +4,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -52,6 +53,16 @@ def test_the_folder_stays_empty_so_that_a_killed_process_leaves_nothing(tmp_path
     recording.finish(run_s=1.0)
     assert cache.find("k") is not None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_kept_results_hold_no_files_open(tmp_path):
+    cache, process = cache_in(tmp_path), psutil.Process()
+    record(cache, "first", SMALL)
+    before = process.num_fds()
+    for number in range(20):
+        record(cache, f"k{number}", SMALL)
+    assert process.num_fds() == before
+    assert all(cache.find(f"k{number}").read_all().equals(SMALL) for number in range(20))
 
 
 def test_a_result_that_is_not_finished_is_not_there_and_takes_nothing(tmp_path):

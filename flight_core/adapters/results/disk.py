@@ -2,7 +2,6 @@
 read, and no files are left behind when the process ends."""
 
 import logging
-import mmap
 import tempfile
 import threading
 import time
@@ -230,8 +229,9 @@ class _Recording:
         self._writer.close()
         self._file.flush()
         if self._make_room(self._file.tell()):
-            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._cache.keep(self._key, pa.py_buffer(mapped), self._rows)
+            with pa.memory_map(f"/dev/fd/{self._file.fileno()}") as mapped:
+                content = mapped.read_buffer()  # of which no file is open, as `mmap` would have one
+            self._cache.keep(self._key, content, self._rows)
             self._reserved = 0  # belongs to the cache entry now
 
     def _unless_it_fails(self, step: Callable[[], None]) -> None:
