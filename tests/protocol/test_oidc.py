@@ -1,8 +1,11 @@
 """Bearer tokens of an issuer that really issues them, at every door."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import jwt
 import pyarrow as pa
 import pytest
@@ -151,4 +154,27 @@ def test_keys_rotate_and_outlive_an_issuer_that_does_not_answer():
         issuer.away = False
         now += 11
         assert keys.find("two").key_id == "two"
+        keys.close()
+
+
+def test_while_the_issuer_is_slow_to_answer_known_keys_wait_for_nobody():
+    now = 0.0
+    asked, answers = threading.Event(), threading.Event()
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        if now:
+            asked.set()
+            assert answers.wait(60)
+        return httpx.Response(200, json=issuer.document("/keys"))
+
+    with issuing() as issuer, ThreadPoolExecutor(2) as threads:
+        keys = IssuerKeys(issuer.url, issuer.url, now=lambda: now, transport=httpx.MockTransport(slow))
+        assert keys.find("one").key_id == "one"
+        now += 7200
+        first = threads.submit(keys.find, "one")
+        assert asked.wait(60)
+        assert threads.submit(keys.find, "one").result(20).key_id == "one"
+        assert not first.done()
+        answers.set()
+        assert first.result(60).key_id == "one"
         keys.close()

@@ -51,14 +51,19 @@ class IssuerKeys:
             Unauthenticated: there is no such key.
             DependencyFailed: the keys were never fetched, or too long ago, and the issuer does not answer.
         """
-        if self._now() - self._fetched_at > _FRESH_S or self._known(kid) is None:
-            self._fetch()
-        if self._now() - self._fetched_at > _STALE_S:
+        if self._age_s() > _STALE_S or self._known(kid) is None:
+            self._fetch(wait=True)
+        elif self._age_s() > _FRESH_S:
+            self._fetch(wait=False)
+        if self._age_s() > _STALE_S:
             raise DependencyFailed(f"the keys of the issuer '{self._issuer}' cannot be fetched; try again")
         key = self._known(kid)
         if key is None:
             raise Unauthenticated("the token is signed with a key that its issuer does not name")
         return key
+
+    def _age_s(self) -> float:
+        return self._now() - self._fetched_at
 
     def _known(self, kid: object) -> jwt.PyJWK | None:
         keys = self._keys
@@ -66,19 +71,27 @@ class IssuerKeys:
             return next(iter(keys.values())) if len(keys) == 1 else None
         return keys.get(str(kid))
 
-    def _fetch(self) -> None:
-        """Fetch the keys, unless that was tried a moment ago. One thread does it, and others wait for it."""
+    def _fetch(self, *, wait: bool) -> None:
+        """Fetch the keys, unless that was tried a moment ago. One thread does it; others wait for it, if they
+        are to."""
         asked_at = self._now()
-        with self._lock:
+        if not self._lock.acquire(blocking=wait):
+            return
+        try:
             if self._fetched_at >= asked_at or self._now() - self._tried_at < _AGAIN_S:
                 return
             self._tried_at = self._now()
-            try:
-                self._keys = _usable(self._document(self._jwks_url or self._discovered()))
-                self._fetched_at = self._now()
-            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-                about = {"issuer": self._issuer, "error": str(error)}
-                logger.warning("the keys of the issuer were not fetched", extra=about)
+            self._replace_keys()
+        finally:
+            self._lock.release()
+
+    def _replace_keys(self) -> None:
+        try:
+            self._keys = _usable(self._document(self._jwks_url or self._discovered()))
+            self._fetched_at = self._now()
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            about = {"issuer": self._issuer, "error": str(error)}
+            logger.warning("the keys of the issuer were not fetched", extra=about)
 
     def _discovered(self) -> str:
         document = self._document(f"{self._issuer}/.well-known/openid-configuration")
