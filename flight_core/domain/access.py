@@ -12,7 +12,7 @@ from flight_core.domain.limits import NO_LIMITS, Limits
 class Scope(StrEnum):
     READ = "read"
     INGEST = "ingest"  # upload, ingest and schedule; included in WRITE
-    WRITE = "write"  # create, append to, replace and drop datasets; DDL and DML
+    WRITE = "write"  # create, append to, replace and drop datasets; with READ: DDL and DML
     ADMIN = "admin"  # see and cancel the work of others
 
 

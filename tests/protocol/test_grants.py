@@ -25,13 +25,14 @@ TOKENS = {
     "pair": "pa1r",
     "pair, narrow": "n4rrow",
     "sender": "s3nder",
+    "writer": "wr1ter",
 }
 SETTING = (
     f"owner={TOKENS['owner']},team/read+write@sales*+orders={TOKENS['team']},"
     f"loader/read+ingest@sales*={TOKENS['loader']},chief/read+write+admin@sales*={TOKENS['chief']},"
     f"twin/ingest@twin_out=0ne,twin/read+ingest@twin*={TOKENS['twin']},"
     f"pair={TOKENS['pair']},pair/read+write@pair*={TOKENS['pair, narrow']},"
-    f"sender/ingest@sales*={TOKENS['sender']}"
+    f"sender/ingest@sales*={TOKENS['sender']},writer/write={TOKENS['writer']}"
 )
 SECRET, ABSENT = "payroll_v1", "payroll_v2"
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "who": ["a", "b", "c"]})
@@ -330,6 +331,34 @@ def test_who_may_only_ingest_sees_what_became_of_it_and_nothing_else(stack: Stac
             assert (unknown.status_code, unknown.json()["code"]) == (404, "ingestion_not_found")
         for path in ("jobs", "datasets/sales_sent", "datasets/sales_sent/rows"):
             assert sender.get(f"/api/v1/{path}").json()["code"] == "permission_denied"
+
+
+def test_who_may_write_and_not_read_is_told_no_rows_and_changes_nothing_unseen(stack: Stack) -> None:
+    stack.write("unread", ROWS)
+    with stack.raw(authorization=f"Bearer {TOKENS['writer']}") as client, http(stack, "owner") as owner:
+        owner.post("/api/v1/query", json={"sql": "CREATE TABLE copies (id BIGINT, who VARCHAR)"})
+        for sql in ("INSERT INTO copies FROM unread RETURNING *", "DELETE FROM unread", "SELECT 1"):
+            for run in (client.query, client.update):
+                with pytest.raises(fl.FlightUnauthorizedError, match=r"\[permission_denied\].*'read'"):
+                    run(sql)
+        asked = fl.FlightDescriptor.for_command(b"INSERT INTO copies FROM unread RETURNING *")
+        with pytest.raises(fl.FlightUnauthorizedError, match=r"'read'"):
+            client.client.get_flight_info(asked, flight_options("writer"))
+        put(client.client, "unread", flight_options("writer"))
+    with http(stack, "writer") as client, http(stack, "owner") as owner:
+        for method, path, body in (
+            ("POST", "queries", {"sql": "INSERT INTO copies FROM unread RETURNING *"}),
+            ("POST", "datasets/unread/delete", {"where": "id = 1"}),
+            ("PUT", "datasets/unread/contract", {"columns": [{"name": "id"}]}),
+            ("PUT", "datasets/unread/retention", {"keep_versions": 7}),
+            ("PUT", "datasets/unread/derivation", {"sql": "SELECT 1 AS one"}),
+        ):
+            refused = client.request(method, f"/api/v1/{path}", json=body)
+            assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied"), path
+        assert owner.get("/api/v1/datasets/unread").json()["rows"] == 6
+        assert owner.get("/api/v1/datasets/unread/contract").status_code == 404
+        assert owner.get("/api/v1/datasets/unread/retention").json()["keep_versions"] != 7
+        assert owner.post("/api/v1/query", json={"sql": "FROM copies"}).json()["rows"] == []
 
 
 def test_sql_of_an_ingestion_reads_nothing_out_of_sight(stack):

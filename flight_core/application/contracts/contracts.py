@@ -29,6 +29,7 @@ class SetContract:
     clock: Clock
 
     def __call__(self, name: DatasetName, contract: Contract, *, actor: Actor) -> StoredContract:
+        require(actor, Scope.READ)
         require(actor, Scope.WRITE)
         require_granted(name, actor)
         refuse_rejects(name)

@@ -210,6 +210,7 @@ class SetRetention:
     clock: Clock
 
     def __call__(self, name: DatasetName, policy: RetentionPolicy | None, *, actor: Actor) -> None:
+        require(actor, Scope.READ)
         require(actor, Scope.WRITE)
         dataset = get_seen(self.datasets, name, actor)
         rules = {"keep_versions": policy.keep_versions, "keep_s": policy.keep_s} if policy else {}

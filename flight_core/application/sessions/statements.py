@@ -150,8 +150,9 @@ class AnswerInSession:
         """Run a statement of any kind, once for each row of parameters, all or nothing."""
         require_unguarded(actor)
         kind = self.plan_query.reader.classify(statement.sql, actor=actor)
-        local = kind in (StatementKind.READ, StatementKind.LOCAL)
-        require(actor, Scope.READ if local else Scope.WRITE)
+        require(actor, Scope.READ)  # whatever else it does
+        if kind not in (StatementKind.READ, StatementKind.LOCAL):
+            require(actor, Scope.WRITE)
         record = self.log.record(statement.sql, actor=actor, door=DOOR)
         cancellation = Cancellation()
         with (

@@ -43,6 +43,7 @@ class DeleteRows:
         expected: int | None = None,
     ) -> int:
         dataset = get_seen(self.change_dataset.datasets, name, actor)
+        require(actor, Scope.READ)  # the condition reads
         require(actor, Scope.WRITE)
         require_unguarded(actor)
         sql = f"DELETE FROM datasets.{quoted(dataset.name.value)} WHERE (\n{condition}\n)"

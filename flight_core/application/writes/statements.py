@@ -35,6 +35,7 @@ class RunStatement:
         started: Callable[[Callable[[], None]], None],
         query_id: str | None = None,
     ) -> Outcome:
+        require(actor, Scope.READ)
         require(actor, Scope.WRITE)
         require_unguarded(actor)
         cancellation = Cancellation()
