@@ -73,7 +73,7 @@ class Actions:
 
     def _list_queries(self, call: Call, request: wire.Empty) -> Iterable[BaseModel]:
         for record in self._use_cases.queries.list():
-            if call.actor.oversees(record.actor):
+            if call.actor.oversees(record.actor, record.rights):
                 yield _query_status(record)
 
     def _describe(self, call: Call, request: wire.DescribeRequest) -> Iterable[BaseModel]:

@@ -137,7 +137,7 @@ async def cancel_query(
 
 
 def _may_see(caller: Actor, record: QueryRecord) -> bool:
-    return caller.oversees(record.actor)
+    return caller.oversees(record.actor, record.rights)
 
 
 def _answer(record: QueryRecord, now: datetime) -> wire.Query:

@@ -1,8 +1,10 @@
 """Actors: who is calling, and what they may do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Any
 
 from flight_core.domain.contract import quarantined
 from flight_core.domain.dataset import DatasetName, LakeState
@@ -32,6 +34,11 @@ class Rights:
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or (scope is Scope.INGEST and Scope.WRITE in self.scopes)
 
+    def include(self, other: "Rights") -> bool:
+        """Whether they allow all that the others do, as far as that is easy to tell of patterns."""
+        covered = all(_covers(self.datasets, each) for each in other.datasets)
+        return covered and all(map(self.may, other.scopes))
+
     def shared(self, other: "Rights") -> "Rights":
         """What both allow; less, where patterns overlap of which neither is plainly part of the other."""
         mine = [each for each in self.datasets if _covers(other.datasets, each)]
@@ -41,6 +48,16 @@ class Rights:
 
 
 ALL_RIGHTS = Rights(ALL_SCOPES, EVERYTHING)
+NO_RIGHTS = Rights(frozenset(), ())
+
+
+def rights_document(rights: Rights) -> dict[str, object]:
+    """As JSON values; `rights_of` is the inverse."""
+    return {"scopes": sorted(rights.scopes), "datasets": list(rights.datasets)}
+
+
+def rights_of(document: Mapping[str, Any]) -> Rights:
+    return Rights(frozenset(map(Scope, document["scopes"])), tuple(document["datasets"]))
 
 
 def _covers(patterns: tuple[str, ...], pattern: str) -> bool:
@@ -109,9 +126,14 @@ class Actor:
         """Whether the actor may cancel or change the owner's work on a dataset that the actor sees."""
         return owner == self.name or self.may(Scope.ADMIN)
 
-    def oversees(self, owner: str) -> bool:
-        """Whether the actor may see and cancel the owner's work on any dataset: statements, uploads."""
-        return owner == self.name or (self.may(Scope.ADMIN) and self.datasets == EVERYTHING)
+    def oversees(self, owner: str, rights: Rights) -> bool:
+        """Whether the actor may see and cancel what the owner, with these rights, does with any dataset:
+        statements, uploads."""
+        return self.oversees_all or (owner == self.name and self.rights.include(rights))
+
+    @property
+    def oversees_all(self) -> bool:
+        return self.may(Scope.ADMIN) and self.datasets == EVERYTHING
 
     def view_of(self, lake: LakeState) -> LakeState:
         """The lake with only the datasets that the actor sees."""

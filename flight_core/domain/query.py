@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from flight_core.domain.access import ALL_RIGHTS, Rights
 from flight_core.domain.dataset import DatasetName, VersionRef
 
 # Python objects, or pyarrow scalars if Python would lose information (nanoseconds, MAP, INTERVAL).
@@ -240,3 +241,4 @@ class QueryRecord:
     at_once: int | None = None  # how many queries the actor may run at the same time
     progress: float | None = None  # of the engine, from 0 to 1; None: unknown
     unread_since: datetime | None = None  # since when the client has not asked for the next batch
+    rights: Rights = ALL_RIGHTS  # those of whoever asked

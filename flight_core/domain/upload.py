@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from flight_core.domain.access import NO_RIGHTS, Rights
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """`offset` is the number of bytes received. `size_bytes` is None until the total is known."""
+    """`offset` is the number of bytes received. `size_bytes` is None until the total is known.
+    `rights` are those of whoever began it; nobody with less may use it."""
 
     id: str
     actor: str
@@ -16,3 +19,4 @@ class Upload:
     offset: int = 0
     size_bytes: int | None = None
     complete: bool = False
+    rights: Rights = NO_RIGHTS

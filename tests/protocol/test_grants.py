@@ -409,6 +409,36 @@ def test_a_job_sees_no_more_than_the_credential_that_asked_for_it(stack: Stack, 
         assert SECRET in narrow.post("/api/v1/query", json=read).text
 
 
+def test_statements_and_uploads_of_one_name_are_kept_apart_by_rights(stack: Stack) -> None:
+    with http(stack, "pair, narrow") as narrow, http(stack, "pair") as wide:
+        asked = [client.post("/api/v1/query", json={"sql": "SELECT 1 AS one"}) for client in (narrow, wide)]
+        for method, path, items in (
+            ("GET", "queries/{}", [reply.headers["Skein-Query-Id"] for reply in asked]),
+            ("DELETE", "queries/{}", [reply.headers["Skein-Query-Id"] for reply in asked]),
+            ("GET", "uploads/{}", [uploaded(client)["id"] for client in (narrow, wide)]),
+            ("DELETE", "uploads/{}", [uploaded(client)["id"] for client in (narrow, wide)]),
+        ):
+            of_narrow, of_wide = items
+            refused = narrow.request(method, "/api/v1/" + path.format(of_wide))
+            assert refused.json()["code"] in ("query_not_found", "permission_denied"), path
+            assert wide.request(method, "/api/v1/" + path.format(of_narrow)).is_success
+        mine, theirs = uploaded(narrow), uploaded(wide)
+        for kind, key, ids in (
+            ("uploads", "id", [mine["id"], theirs["id"]]),
+            ("queries", "id", [reply.headers["Skein-Query-Id"] for reply in asked]),
+        ):
+            seen = [
+                {each[key] for each in client.get(f"/api/v1/{kind}").json()["items"]}
+                for client in (narrow, wide)
+            ]
+            assert ids[0] in seen[0]
+            assert ids[1] not in seen[0]
+            assert set(ids) <= seen[1]
+        for source, status in ((theirs, 403), (mine, 202)):
+            reply = narrow.post("/api/v1/ingestions", json={"dataset": "pair_sent", "source": source})
+            assert reply.status_code == status, reply.text
+
+
 def test_who_runs_a_schedule_could_have_made_it(stack: Stack) -> None:
     asked = {"dataset": "pair_run", "source": {"kind": "sql", "sql": f"SELECT count(*) AS n FROM {SECRET}"}}
     schedule = {"name": "pair_run", "ingestion": asked, "cron": "0 0 1 1 *"}

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from flight_core.application.access.owners import ActAsOwner
-from flight_core.domain.access import ALL_RIGHTS, EVERYTHING, Actor, Rights, Scope
+from flight_core.domain.access import ALL_RIGHTS, EVERYTHING, NO_RIGHTS, Actor, Rights, Scope
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import PermissionDenied
 
@@ -30,9 +30,10 @@ def test_who_may_write_may_ingest_and_not_the_other_way_round():
 
 def test_only_an_administrator_of_everything_oversees_the_statements_of_others():
     assert TEAM.looks_after("somebody")
-    assert not TEAM.oversees("somebody")
-    assert TEAM.oversees("team")
-    assert Actor("root").oversees("somebody")
+    assert not TEAM.oversees("somebody", NO_RIGHTS)
+    assert TEAM.oversees("team", TEAM.rights)
+    assert not TEAM.oversees("team", ALL_RIGHTS)
+    assert Actor("root").oversees("somebody", ALL_RIGHTS)
 
 
 PATTERNS = [
@@ -51,6 +52,7 @@ def test_rights_in_common_are_rights_of_both(one, other):
     of = [Rights(frozenset({Scope.WRITE}), one), Rights(frozenset({Scope.READ, Scope.INGEST}), other)]
     shared = of[0].shared(of[1])
     assert shared.scopes == {Scope.INGEST}
+    assert all(each.include(shared) for each in of)
     for name in ("sales_eu", "SALES_US", "orders", "orders_rejects", "team_eu", "x"):
         if actor(shared).sees(DatasetName(name)):
             assert all(actor(each).sees(DatasetName(name)) for each in of), name

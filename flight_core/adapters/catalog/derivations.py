@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from flight_core.adapters.catalog import counters
 from flight_core.adapters.catalog.cached_read import CachedRead
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.job_rows import rights_document, rights_of, values_of
+from flight_core.adapters.catalog.job_rows import asked_with, values_of
 from flight_core.adapters.catalog.tables import derivations, jobs
+from flight_core.domain.access import rights_document
 from flight_core.domain.dataset import DatasetName, VersionRef
 from flight_core.domain.derivation import Derivation, RefreshPolicy
 from flight_core.domain.errors import Conflict
@@ -109,7 +110,7 @@ def _derivation(row: sa.Row[Any]) -> Derivation:
         inputs=frozenset(map(DatasetName, definition["inputs"])),
         fixed=_pins(definition["fixed"]),
         actor=row.actor,
-        rights=rights_of(row.rights),
+        rights=asked_with(row),
         created_at=row.created_at,
         attempted=None if row.attempted is None else _pins(row.attempted),
         run=row.run,

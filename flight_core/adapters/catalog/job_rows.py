@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flight_core.adapters.catalog.tables import jobs
-from flight_core.domain.access import ALL_RIGHTS, Rights, Scope
+from flight_core.domain.access import ALL_RIGHTS, Rights, rights_document, rights_of
 from flight_core.domain.contract import report_document, report_of
 from flight_core.domain.dataset import DatasetName, SchemaPolicy, WriteMode
 from flight_core.domain.errors import IngestionNotFound
@@ -103,15 +103,9 @@ def request_document(request: IngestionRequest) -> dict[str, object]:
     }
 
 
-def rights_document(rights: Rights) -> dict[str, object]:
-    return {"scopes": sorted(rights.scopes), "datasets": list(rights.datasets)}
-
-
-def rights_of(document: dict[str, Any] | None) -> Rights:
-    """All, if nobody stored them yet."""
-    if document is None:
-        return ALL_RIGHTS
-    return Rights(frozenset(map(Scope, document["scopes"])), tuple(document["datasets"]))
+def asked_with(row: sa.Row[Any]) -> Rights:
+    """The rights of a row; all, if they were not stored yet."""
+    return ALL_RIGHTS if row.rights is None else rights_of(row.rights)
 
 
 def job_of(row: sa.Row[Any]) -> Job:
@@ -156,7 +150,7 @@ def _common(row: sa.Row[Any]) -> dict[str, Any]:
         "state": JobState(row.state),
         "created_at": row.created_at,
         "actor": row.actor,
-        "rights": rights_of(row.rights),
+        "rights": asked_with(row),
         "attempt": row.attempt,
         "progress": Progress(
             phase=None if row.phase is None else Phase(row.phase),

@@ -10,14 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from flight_core.adapters.catalog.events import append_event
-from flight_core.adapters.catalog.job_rows import (
-    request_document,
-    request_of,
-    rights_document,
-    rights_of,
-    values_of,
-)
+from flight_core.adapters.catalog.job_rows import asked_with, request_document, request_of, values_of
 from flight_core.adapters.catalog.tables import jobs, schedules
+from flight_core.domain.access import rights_document
 from flight_core.domain.dataset import DatasetName
 from flight_core.domain.errors import Conflict, ScheduleExists, ScheduleNotFound, ScheduleRunning
 from flight_core.domain.events import Event
@@ -145,7 +140,7 @@ def _schedule(row: sa.Row[Any]) -> Schedule:
         timing=Interval(row.every_s) if row.cron is None else Cron(row.cron, row.timezone),
         created_at=row.created_at,
         actor=row.actor,
-        rights=rights_of(row.rights),
+        rights=asked_with(row),
         next_at=row.next_at,
         last_job=row.last_job,
         last_at=row.last_at,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
+from flight_core.domain.access import NO_RIGHTS, rights_document, rights_of
 from flight_core.domain.errors import (
     OffsetMismatch,
     OutOfDisk,
@@ -68,6 +69,7 @@ class FolderUploadStore:
             offset=status.st_size,
             size_bytes=note["size_bytes"],
             complete=note["complete"],
+            rights=rights_of(note["rights"]) if "rights" in note else NO_RIGHTS,
         )
 
     def list(self) -> Sequence[Upload]:
@@ -172,6 +174,7 @@ def _write_note(folder: Path, upload: Upload) -> None:
         "created_at": upload.created_at.isoformat(),
         "size_bytes": upload.size_bytes,
         "complete": upload.complete,
+        "rights": rights_document(upload.rights),
     }
     draft = folder / f"{_NOTE}.{threading.get_ident()}"
     with draft.open("w") as file:

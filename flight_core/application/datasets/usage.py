@@ -58,7 +58,8 @@ class UsageLedger:
 
 @dataclass(frozen=True, slots=True)
 class GetUsage:
-    """The usage of a dataset: in total, and by each actor that the caller oversees, most queries first.
+    """The usage of a dataset, in total and by the caller; for administrators of everything by each actor,
+    most queries first.
 
     Raises DatasetNotFound.
     """
@@ -72,7 +73,7 @@ class GetUsage:
         dataset = get_seen(self.datasets, name, actor)
         self._count_latest()
         uses = self.usage.of(dataset.id)
-        seen = [use for use in uses if actor.oversees(use.actor)]
+        seen = [use for use in uses if actor.oversees_all or use.actor == actor.name]
         return usage_of(uses), sorted(seen, key=lambda use: (-use.queries, use.actor))
 
     def of_all(self) -> Mapping[str, Usage]:

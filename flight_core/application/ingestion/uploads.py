@@ -54,7 +54,15 @@ class CreateUpload:
         require(actor, Scope.INGEST)
         _check_size(size_bytes or 0, self.limits)
         now = self.clock()
-        upload = Upload(self.new_id(), actor.name, name or DEFAULT_NAME, now, now, size_bytes=size_bytes)
+        upload = Upload(
+            self.new_id(),
+            actor.name,
+            name or DEFAULT_NAME,
+            now,
+            now,
+            size_bytes=size_bytes,
+            rights=actor.rights,
+        )
         self.uploads.create(upload)
         return upload
 
@@ -64,7 +72,7 @@ class GetUpload:
     """
     Raises:
         UploadNotFound
-        PermissionDenied: it belongs to another user.
+        PermissionDenied: it belongs to another user, or to more rights than the actor has.
     """
 
     uploads: UploadStore
@@ -246,11 +254,13 @@ def require_owner(upload: Upload, actor: Actor) -> None:
         PermissionDenied
     """
     if not _may_use(upload, actor):
-        raise PermissionDenied(f"upload '{upload.id}' belongs to another user")
+        raise PermissionDenied(
+            f"upload '{upload.id}' belongs to another user, or to a token with more rights"
+        )
 
 
 def _may_use(upload: Upload, actor: Actor) -> bool:
-    return actor.oversees(upload.actor)
+    return actor.oversees(upload.actor, upload.rights)
 
 
 def _check_size(size_bytes: int, limits: UploadLimits) -> None:

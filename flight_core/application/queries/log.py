@@ -75,6 +75,7 @@ class QueryLog:
     def record(self, sql: str, *, actor: Actor, door: str, query_id: str | None = None) -> QueryRecord:
         """A record for a query that is about to begin. Without a `query_id` it gets a new one."""
         record = QueryRecord(query_id or self._new_id(), sql, actor.name, door, self.clock())
+        record.rights = actor.rights
         record.at_once = actor.limits.queries
         return record
 
@@ -96,7 +97,7 @@ class QueryLog:
             else:
                 run.cancel = cancel
             refusing = self._refused.get(record.query_id, {}).values()
-            refused = any(actor.oversees(record.actor) for actor in refusing)
+            refused = any(actor.oversees(record.actor, record.rights) for actor in refusing)
         if refused:
             cancel()
 
@@ -183,8 +184,10 @@ class QueryLog:
         record = self.get(query_id)
         with self._lock:
             cancels = [run.cancel for run in self._runs_of(query_id)]
-        if not actor.oversees(record.actor):
-            raise PermissionDenied(f"query '{query_id}' belongs to another user")
+        if not actor.oversees(record.actor, record.rights):
+            raise PermissionDenied(
+                f"query '{query_id}' belongs to another user, or to a token with more rights"
+            )
         for cancel in cancels:
             cancel()
         return bool(cancels)
