@@ -231,7 +231,11 @@ def _invalid_sql(body: str, details: dict[str, object]) -> FlightCoreError:
     if 'at or near "@"' in body or "does not support time travel" in body:
         body += '; a version is named in double quotes, as in "flights@v3"'
     if "base table" in body or body.endswith("is not an table"):
-        body += "; views stay as they are, and datasets are changed by a statement of its own"
+        body = body.removesuffix("!").replace(" an table", " a table")
+        body += (
+            "; views stay as they are, and datasets are changed by a statement of its own, neither within"
+            " another one nor after EXPLAIN: explain the SELECT that finds the rows"
+        )
     where = f" ({', '.join(f'{word} {number}' for word, number in details.items())})" if details else ""
     return InvalidSql(_shorten(" ".join(body.split())) + where, **details)
 
