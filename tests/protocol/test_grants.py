@@ -439,13 +439,19 @@ def test_statements_and_uploads_of_one_name_are_kept_apart_by_rights(stack: Stac
             assert reply.status_code == status, reply.text
 
 
-def test_who_runs_a_schedule_could_have_made_it(stack: Stack) -> None:
+def test_who_runs_or_resumes_a_schedule_could_have_made_it(stack: Stack) -> None:
     asked = {"dataset": "pair_run", "source": {"kind": "sql", "sql": f"SELECT count(*) AS n FROM {SECRET}"}}
     schedule = {"name": "pair_run", "ingestion": asked, "cron": "0 0 1 1 *"}
     with http(stack, "pair, narrow") as narrow, http(stack, "pair") as wide:
         assert wide.post("/api/v1/schedules", json=schedule).status_code == 201
         assert run(narrow, "pair_run")["code"] == "dataset_not_found"
         assert narrow.get("/api/v1/datasets/pair_run").status_code == 404
+        paused = narrow.patch("/api/v1/schedules/pair_run", json={"paused": True})
+        assert paused.json()["paused"] is True, paused.text
+        for change in ({"paused": False}, {"every_s": 1}):
+            refused = narrow.patch("/api/v1/schedules/pair_run", json=change)
+            assert (refused.status_code, refused.json()["code"]) == (404, "dataset_not_found"), change
+        assert wide.patch("/api/v1/schedules/pair_run", json={"paused": False}).json()["paused"] is False
         assert run(wide, "pair_run")["state"] == "succeeded"
 
 

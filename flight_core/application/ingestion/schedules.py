@@ -130,8 +130,9 @@ class AddSchedule:
 class ChangeSchedule:
     """Change a schedule; None leaves a value as it is. Runs missed during a pause are not made up for.
 
-    Whoever changes the request, or resumes a schedule that was paused because its owner had lost the rights
-    it needs, becomes its owner, and needs these rights: nobody may use the rights of others.
+    Whoever changes more than to pause it could have made it: nobody may use the rights of others. Whoever
+    changes the request, or resumes a schedule that was paused because its owner had lost the rights it needs,
+    becomes its owner.
 
     Raises:
         ScheduleNotFound, PermissionDenied, InvalidOption; and as `StartIngestion`.
@@ -150,8 +151,9 @@ class ChangeSchedule:
     ) -> Schedule:
         old = self.desk.owned(name, actor)
         new = replace(old, request=request or old.request, timing=timing or old.timing)
-        if new.request != old.request or (paused is False and old.pause_reason):
+        if request or timing or paused is False:
             reads = self.desk.check(new.request, actor)
+        if new.request != old.request or (paused is False and old.pause_reason):
             new = replace(new, actor=actor.name, rights=actor.rights, pause_reason="", reads=reads)
         due = self.desk.next_at(new.timing, old.created_at)
         if old.paused if paused is None else paused:
