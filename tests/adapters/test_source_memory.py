@@ -10,6 +10,7 @@ from flight_core.application.datasets.drop import DropDataset
 from flight_core.application.ingestion.source_memory import RememberSources
 from flight_core.application.ports.clock import utc_now
 from flight_core.application.ports.sources import Fetched, FetchedFile
+from flight_core.application.writes.open_write import DatasetWrite
 from flight_core.domain.access import LOCAL
 from flight_core.domain.dataset import DatasetName, WriteMode
 from flight_core.domain.errors import OutOfDisk, SourceBusy
@@ -95,19 +96,13 @@ async def test_a_death_after_the_commit_does_not_lose_the_state(stack, feed):
 async def test_a_death_before_the_commit_keeps_the_old_state(stack, feed, monkeypatch):
     await ended(stack)
     feed.length = 5
-    whole = stack.open_write
-
-    def full(*arguments, **options):
-        write = whole(*arguments, **options)
-        monkeypatch.setattr(write, "commit", fail)
-        return write
 
     def fail(*arguments, **options):
         raise OutOfDisk("no room")
 
-    stack.open_write = full
-    assert (await ended(stack)).error_code == "out_of_disk"
-    stack.open_write = whole
+    with monkeypatch.context() as full:
+        full.setattr(DatasetWrite, "commit", fail)
+        assert (await ended(stack)).error_code == "out_of_disk"
     assert (await ended(stack)).version == 1
     assert numbers(stack) == [1, 2, 3, 4, 5]
 
